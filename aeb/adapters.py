@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optax and the BlackJAX face, written once over any algorithm.
+
+Step k of the optax face draws from `jax.random.fold_in(key, k)`, as `aeb.sample` does; a kernel
+given those keys makes the same chain.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from aeb import guards
+from aeb.empirical_bayes import Algorithm, State
+from aeb.kernel import build_kernel, log_likelihood_grad, residual_sum_of_squares, step_keys
+from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
+
+__all__ = [
+    "StepInfo",
+    "TransformState",
+    "as_gradient_transformation",
+    "as_sampling_algorithm",
+    "bind_data",
+]
+
+
+class TransformState(NamedTuple):
+    """State of the optax face; the parameters stay with the user."""
+
+    key: PRNGKey  # key<fry>[]: the chain's key, folded with the step at each update
+    chain: State  # the sampler's state, with () for position and model_state
+
+
+class StepInfo(NamedTuple):
+    """What a bound BlackJAX step reports."""
+
+    loss: jax.Array  # f32[]: mean negative log-likelihood of the minibatch
+
+
+def as_gradient_transformation(
+    algorithm: Algorithm, *, num_data: float, key: PRNGKey
+) -> optax.GradientTransformationExtraArgs:
+    """Expose an algorithm as an optax gradient transformation.
+
+    `update(grads, state, params, *, value=None, **extra)` takes the gradient of the mean loss and
+    returns `new - params`, so that `optax.apply_updates` lands pruned weights on exact zero. It
+    must be the last in a chain: any later scaling revives them. It works inside `optax.chain`,
+    `partition`, `masked`, `MultiSteps` and `inject_hyperparams` (give the latter
+    `hyperparam_dtype=jnp.float32`), a linen `TrainState` and an `nnx.Optimizer`.
+
+    Args:
+        algorithm: made by `aeb.empirical_bayes`.
+        num_data: N, examples in the data set.
+        key: a typed key, kept in the state. Give each transformation one of its own.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs`. With the Gaussian likelihood, `update` needs
+        `value=loss`, half the mean squared error at the old position.
+
+    Raises:
+        ValueError: `num_data` is not positive; at update, `params` or a needed `value` is missing.
+        TypeError: `key` is not a typed key.
+
+    Example:
+        >>> import aeb
+        >>> prior = aeb.spike_slab(v0=0.1, v1=1.0)
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), prior, sparsify=aeb.magnitude(0.5))
+        >>> tx = as_gradient_transformation(algorithm, num_data=10, key=jax.random.key(0))
+        >>> params = jnp.array([1.0, 0.1])
+        >>> updates, state = tx.update(jnp.zeros(2), tx.init(params), params)
+        >>> float(optax.apply_updates(params, updates)[1])
+        0.0
+    """
+    guards.positive("num_data", num_data)
+    guards.check_key("key", key)
+
+    def init(params: ArrayTree) -> TransformState:
+        return TransformState(key, algorithm.init(params)._replace(position=(), model_state=()))
+
+    def update(
+        grads: ArrayTree,
+        state: TransformState,
+        params: ArrayTree | None = None,
+        *,
+        value: Any = None,
+        **extra: Any,
+    ) -> tuple[ArrayTree, TransformState]:
+        del extra
+        if params is None:
+            raise ValueError("params: this transformation needs them; call update(g, state, params)")
+        rss = None
+        if algorithm.likelihood == "gaussian":
+            if value is None:
+                raise ValueError(
+                    "value: the Gaussian likelihood learns its noise scale from the loss; call "
+                    "update(grads, state, params, value=loss)"
+                )
+            rss = residual_sum_of_squares(value, num_data)
+        chain = state.chain
+        step_key = jax.random.fold_in(state.key, chain.step)
+        new = algorithm.transition(
+            chain._replace(position=params),
+            log_likelihood_grad(grads, num_data),
+            step_keys(step_key)[0],
+            num_data=num_data,
+            rss=rss,
+        )
+        updates = jax.tree.map(jnp.subtract, new.position, params)
+        loss = chain.loss if value is None else jnp.asarray(value).astype(chain.loss.dtype)
+        return updates, TransformState(state.key, new._replace(position=(), loss=loss))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def as_sampling_algorithm(
+    algorithm: Algorithm,
+    loss_fn: LossFn,
+    *,
+    num_data: float,
+    has_aux: bool = False,
+    exact_rss: bool = True,
+) -> Any:
+    """Expose an algorithm as a BlackJAX sampling algorithm.
+
+    Args:
+        algorithm: made by `aeb.empirical_bayes`.
+        loss_fn: as in `aeb.build_kernel`.
+        num_data: N, examples in the data set.
+        has_aux: as in `aeb.build_kernel`.
+        exact_rss: as in `aeb.build_kernel`.
+
+    Returns:
+        A `blackjax.SamplingAlgorithm` with `init(position, rng_key=None, model_state=())` and
+        `step(rng_key, state, minibatch, step_size=None, temperature=None) -> state`; the last two
+        override the schedules. `bind_data` gives the form that BlackJAX's own loops run.
+
+    Raises:
+        ValueError: `num_data` is not positive.
+
+    Example:
+        >>> import aeb
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> loss_fn = lambda w, x: jnp.mean((x - w) ** 2)
+        >>> sampler = as_sampling_algorithm(algorithm, loss_fn, num_data=4)
+        >>> state = sampler.init(jnp.zeros(1))
+        >>> state = sampler.step(jax.random.key(0), state, jnp.ones((4, 1)), 1e-2)
+        >>> int(state.step)
+        1
+    """
+    from blackjax.base import SamplingAlgorithm
+
+    kernel = build_kernel(
+        algorithm, loss_fn, num_data=num_data, has_aux=has_aux, exact_rss=exact_rss
+    )
+
+    def init(position: ArrayTree, rng_key: Any = None, model_state: Any = ()) -> State:
+        del rng_key
+        return algorithm.init(position, model_state)
+
+    def step(
+        rng_key: PRNGKey,
+        state: State,
+        minibatch: Batch,
+        step_size: Any = None,
+        temperature: Any = None,
+    ) -> State:
+        return kernel(state, minibatch, rng_key, step_size=step_size, temperature=temperature)
+
+    return SamplingAlgorithm(init, step)
+
+
+def bind_data(sampler: Any, data: Batch, batch_size: int | None = None) -> Any:
+    """Bind data to a BlackJAX sampler, for loops that cannot pass minibatches.
+
+    Args:
+        sampler: made by `as_sampling_algorithm`.
+        data: a pytree of arrays that share their leading axis.
+        batch_size: rows drawn for each step, independently with replacement; None for all rows.
+
+    Returns:
+        A `blackjax.SamplingAlgorithm` with `step(rng_key, state) -> (state, StepInfo)`, which
+        runs under `blackjax.util.run_inference_algorithm` and `thin_algorithm`.
+
+    Raises:
+        ValueError: the leaves of `data` differ in length, or `batch_size` is not in
+            [1, rows].
+
+    Example:
+        >>> import aeb
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> loss_fn = lambda w, x: jnp.mean((x - w) ** 2)
+        >>> sampler = as_sampling_algorithm(algorithm, loss_fn, num_data=4)
+        >>> bound = bind_data(sampler, jnp.ones((4, 1)), batch_size=2)
+        >>> state, info = bound.step(jax.random.key(0), bound.init(jnp.zeros(1)))
+        >>> float(info.loss)
+        1.0
+    """
+    from blackjax.base import SamplingAlgorithm
+
+    num_rows = guards.check_batch("data", data)
+    if num_rows is None:
+        raise ValueError("data: it holds no array with a leading axis")
+    if batch_size is not None:
+        guards.within("batch_size", batch_size, f"[1, {num_rows}]")
+
+    def step(rng_key: PRNGKey, state: State) -> tuple[State, StepInfo]:
+        if batch_size is None:
+            new = sampler.step(rng_key, state, data)
+        else:
+            row_key, step_key = jax.random.split(rng_key)
+            rows = jax.random.randint(row_key, (batch_size,), 0, num_rows)
+            batch = jax.tree.map(lambda leaf: leaf[rows], data)
+            new = sampler.step(step_key, state, batch)
+        return new, StepInfo(new.loss)
+
+    return SamplingAlgorithm(sampler.init, step)

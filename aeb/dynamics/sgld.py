@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stochastic gradient Langevin dynamics (Welling and Teh, ICML 2011).
+
+Euler-Maruyama with step eps for the diffusion that leaves p(beta | D)^(1/T) invariant:
+
+    beta' = beta + eps * g + sqrt(2 * eps * T) * xi,    xi ~ N(0, I)
+
+g estimates grad log p(beta | D), in nats summed over the data set. T = 0 is plain gradient ascent.
+On a Gaussian of unit precision the chain has the variance T / (1 - eps / 2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aeb import guards
+from aeb.dynamics.noise import standard_normal_like, working_dtype
+from aeb.schedules import as_schedule
+from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
+
+__all__ = ["sgld"]
+
+
+def sgld(step_size: ScalarOrSchedule, temperature: ScalarOrSchedule = 1.0) -> Dynamics:
+    """Langevin dynamics without momentum.
+
+    Args:
+        step_size: eps > 0, or a schedule from the number of steps taken to eps.
+        temperature: T >= 0, or a schedule. T = 1 samples the posterior.
+
+    Returns:
+        A `Dynamics`: `init(position) -> ()` and
+        `update(position, momentum, grad, count, key) -> (position, momentum)`.
+
+    Raises:
+        ValueError: a scalar argument is out of its range.
+
+    Example:
+        >>> dynamics = sgld(step_size=0.1, temperature=0.0)
+        >>> position = jnp.ones(2)
+        >>> momentum = dynamics.init(position)
+        >>> dynamics.update(position, momentum, -position, 0, jax.random.key(0))
+        (Array([0.9, 0.9], dtype=float32), ())
+    """
+    guards.positive("step_size", step_size)
+    guards.at_least("temperature", temperature, 0.0)
+    step_at, temperature_at = as_schedule(step_size), as_schedule(temperature)
+
+    def init(position: ArrayTree) -> tuple[()]:
+        del position
+        return ()
+
+    def update(
+        position: ArrayTree,
+        momentum: ArrayTree,
+        grad: ArrayTree,
+        count: Any,
+        key: PRNGKey,
+        *,
+        step_size: Any = None,
+        temperature: Any = None,
+    ) -> tuple[ArrayTree, ArrayTree]:
+        eps = step_at(count) if step_size is None else step_size
+        heat = temperature_at(count) if temperature is None else temperature
+        noise_scale = jnp.sqrt(2.0 * eps * heat)
+
+        def step(beta: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
+            dtype = working_dtype(beta)
+            drift = jnp.asarray(eps, dtype) * g.astype(dtype)
+            new = beta.astype(dtype) + drift + noise_scale.astype(dtype) * xi
+            return new.astype(beta.dtype)
+
+        noise = standard_normal_like(key, position)
+        return jax.tree.map(step, position, grad, noise), momentum
+
+    return Dynamics(init, update)

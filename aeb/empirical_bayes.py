@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adaptive empirical Bayes (Deng et al., NeurIPS 2019, Algorithm 1): four ingredients, one step.
+
+    1. sample    beta <- dynamics(beta, grad log p(D | beta) + grad log p(beta | latent))
+    2. adapt     latent <- (1 - omega_k) latent + omega_k target(beta, latent)
+    3. prune     beta_j <- 0 where the sparsifier says so
+
+A constant gain of 1 is the EM algorithm, 0 a prior that stays as it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aeb import guards
+from aeb.dynamics.noise import working_dtype
+from aeb.schedules import as_schedule, robbins_monro
+from aeb.sparsity.magnitude import check_matches
+from aeb.types import ArrayTree, Dynamics, Prior, PRNGKey, ScalarOrSchedule, Sparsifier
+
+__all__ = ["Algorithm", "State", "empirical_bayes"]
+
+LIKELIHOODS = ("categorical", "gaussian")
+
+
+class State(NamedTuple):
+    """All that the next step needs, as one pytree of arrays."""
+
+    step: jax.Array  # i32[]: steps taken, k
+    position: ArrayTree  # the user's tree, dtypes kept: weights, beta
+    momentum: ArrayTree  # like position, or () without momentum: r
+    latent: Any  # the prior's latent variables, never below float32: rho, kappa, sigma, delta
+    mask: Any  # bool by path, True where a weight is kept; () where pruned weights may return
+    model_state: Any  # what loss_fn carries (batch statistics), or ()
+    loss: jax.Array  # f32[]: mean negative log-likelihood of the last minibatch; inf before any
+
+
+class Algorithm(NamedTuple):
+    """A sampler put together, not yet tied to a loss.
+
+    Attributes:
+        init: `(params, model_state=()) -> State`.
+        transition: `(state, grad, key, *, num_data, rss=None, step_size=None, temperature=None)
+            -> State`, one step given the gradient of the log-likelihood in nats over the whole
+            data set (for the Gaussian, at sigma = 1).
+        likelihood: "categorical" or "gaussian".
+    """
+
+    init: Callable[..., State]
+    transition: Callable[..., State]
+    likelihood: str
+
+
+def empirical_bayes(
+    dynamics: Dynamics,
+    prior: Prior,
+    *,
+    gain: ScalarOrSchedule | None = None,
+    sparsify: Sparsifier | None = None,
+    likelihood: str = "categorical",
+) -> Algorithm:
+    """Couple a sampler, a prior that learns itself, and pruning.
+
+    Args:
+        dynamics: moves the weights, such as `aeb.sghmc(...)`.
+        prior: scores the weights and learns its latents, such as `aeb.spike_slab(...)`.
+        gain: omega in [0, 1] or a schedule; 1 is EM, 0 a fixed prior, None is
+            `aeb.robbins_monro()`.
+        sparsify: sets weights to zero, such as `aeb.magnitude(...)`; None never prunes.
+        likelihood: "categorical" for any likelihood without a noise scale; "gaussian" where the
+            prior's sigma is also the noise scale of a regression.
+
+    Returns:
+        An `Algorithm` of pure functions `init` and `transition`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import aeb
+        >>> algorithm = empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> algorithm.init({"kernel": jnp.ones(2)}).step
+        Array(0, dtype=int32)
+    """
+    gain = robbins_monro() if gain is None else gain
+    guards.within("gain", gain, "[0, 1]")
+    guards.one_of("likelihood", likelihood, LIKELIHOODS)
+    gain_at = as_schedule(gain)
+    regression = likelihood == "gaussian"
+
+    def init(params: ArrayTree, model_state: Any = ()) -> State:
+        guards.check_params(params)
+        check_matches(params, prior.where)
+        latent = prior.init(params)
+        if regression and not hasattr(latent, "sigma"):
+            raise ValueError(
+                "likelihood: 'gaussian' reads the noise scale from the prior's latent, but "
+                f"{type(latent).__name__} has no sigma"
+            )
+        widest = jnp.result_type(jnp.float32, *(x.dtype for x in jax.tree.leaves(params)))
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            position=params,
+            momentum=dynamics.init(params),
+            latent=latent,
+            mask=() if sparsify is None else sparsify.init(params, latent, prior.where),
+            model_state=model_state,
+            loss=jnp.full((), jnp.inf, widest),
+        )
+
+    def transition(
+        state: State,
+        grad: ArrayTree,
+        key: PRNGKey,
+        *,
+        num_data: Any,
+        rss: Any = None,
+        step_size: Any = None,
+        temperature: Any = None,
+    ) -> State:
+        if regression and rss is None:
+            raise ValueError(
+                "rss: the Gaussian likelihood learns its noise scale from the residual sum of "
+                "squares; pass it, or a function from the new position to it"
+            )
+        variance = jnp.square(state.latent.sigma) if regression else None
+        score = _posterior_score(prior, state, grad, variance)
+        position, momentum = dynamics.update(
+            state.position,
+            state.momentum,
+            score,
+            state.step,
+            key,
+            step_size=step_size,
+            temperature=temperature,
+        )
+        residual = rss(position) if callable(rss) else rss
+        omega = gain_at(state.step)
+        latent = prior.update(
+            state.latent, position, omega, num_data, residual if regression else None
+        )
+        mask = state.mask
+        if sparsify is not None:
+            position, momentum, mask = sparsify.apply(
+                position, momentum, latent, mask, state.step, prior.where
+            )
+        return state._replace(
+            step=state.step + 1, position=position, momentum=momentum, latent=latent, mask=mask
+        )
+
+    return Algorithm(init, transition, likelihood)
+
+
+def _posterior_score(
+    prior: Prior, state: State, grad: ArrayTree, variance: jax.Array | None
+) -> ArrayTree:
+    """Gradient of log-likelihood plus log prior, in the working type of each leaf."""
+    working = jax.tree.map(lambda beta: beta.astype(working_dtype(beta)), state.position)
+    prior_grad = jax.grad(prior.log_density)(working, state.latent)
+
+    def add(likelihood_grad: jax.Array, own: jax.Array) -> jax.Array:
+        scaled = likelihood_grad.astype(own.dtype)
+        return own + (scaled if variance is None else scaled / variance.astype(own.dtype))
+
+    return jax.tree.map(add, grad, prior_grad)

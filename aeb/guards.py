@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks at the public boundary: what was given, what is needed, which argument to change.
+
+A value that is not known yet (a tracer) or is a schedule passes: only concrete numbers are judged.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb.tree import named_leaves
+from aeb.types import ArrayTree
+
+__all__ = ["at_least", "check_batch", "check_key", "check_params", "one_of", "positive", "within"]
+
+
+def _number(name: str, value: Any) -> float | None:
+    """Read a concrete real scalar; None where the value is a tracer or a schedule."""
+    if callable(value) or isinstance(value, jax.core.Tracer):
+        return None
+    array = np.asarray(value)
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    if array.ndim or not real:
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    return float(array)
+
+
+def positive(name: str, value: Any) -> None:
+    """Require a number in (0, inf)."""
+    number = _number(name, value)
+    if number is not None and not 0 < number < math.inf:
+        raise ValueError(f"{name}: got {value!r}, needs to be positive and finite")
+
+
+def at_least(name: str, value: Any, low: float) -> None:
+    """Require a finite number in [low, inf)."""
+    number = _number(name, value)
+    if number is not None and not low <= number < math.inf:
+        raise ValueError(f"{name}: got {value!r}, needs to be at least {low:g} and finite")
+
+
+def within(name: str, value: Any, interval: str) -> None:
+    """Require a number inside an interval written as in a textbook, such as `(0, 1]`."""
+    number = _number(name, value)
+    if number is None:
+        return
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = number >= low if interval[0] == "[" else number > low
+    below = number <= high if interval[-1] == "]" else number < high
+    if not (above and below):
+        raise ValueError(f"{name}: got {value!r}, needs to be in {interval}")
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Require one of a few words."""
+    if value not in choices:
+        raise ValueError(f"{name}: got {value!r}, needs to be one of {', '.join(choices)}")
+
+
+def check_params(params: ArrayTree) -> None:
+    """Require a tree with at least one leaf, all of them real floating-point arrays."""
+    named = named_leaves(params)
+    if not named:
+        raise ValueError("params: the tree holds no array; pass the parameters of the model")
+    for path, leaf in named.items():
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"params: leaf {path!r} is {type(leaf).__name__ if dtype is None else dtype}, "
+                "needs to be a floating-point array; keep counters and such in model_state"
+            )
+
+
+def check_key(name: str, key: Any) -> None:
+    """Require one typed key."""
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(f"{name}: expected a typed key as made by jax.random.key, got {key!r}")
+    if key.ndim:
+        raise ValueError(f"{name}: expected one key, got an array of them, shape {key.shape}")
+
+
+def check_batch(name: str, batch: Any) -> int | None:
+    """Require leaves that share their leading axis; return its length, None without any."""
+    sizes = {path: leaf.shape[0] for path, leaf in named_leaves(batch).items() if np.ndim(leaf)}
+    if len(set(sizes.values())) > 1:
+        listing = ", ".join(f"{path or 'array'}: {size}" for path, size in sizes.items())
+        raise ValueError(f"{name}: the leaves differ in length along axis 0 ({listing})")
+    return next(iter(sizes.values()), None)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an algorithm and a loss to a pure kernel `(state, batch, key) -> state`.
+
+A Flax training loop has the mean over the minibatch of the negative log-likelihood; the sampler
+wants the gradient of the log-likelihood over the whole data set. The factor between them, -N, and
+the residual sum of squares I = 2 N loss of a regression, live here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aeb import guards
+from aeb.dynamics.noise import working_dtype
+from aeb.empirical_bayes import Algorithm, State
+from aeb.types import ArrayTree, Batch, Kernel, LossFn, PRNGKey
+
+__all__ = ["build_kernel", "log_likelihood_grad", "residual_sum_of_squares", "step_keys"]
+
+
+def log_likelihood_grad(loss_grad: ArrayTree, num_data: Any) -> ArrayTree:
+    """Turn the gradient of the mean loss into that of the log-likelihood of all the data.
+
+    Args:
+        loss_grad: gradient of the mean negative log-likelihood per example.
+        num_data: N, examples in the data set.
+
+    Returns:
+        -N loss_grad, in nats per unit of weight, at least float32.
+
+    Example:
+        >>> log_likelihood_grad(jnp.array(0.5), 10)
+        Array(-5., dtype=float32)
+    """
+    return jax.tree.map(lambda g: -num_data * g.astype(working_dtype(g)), loss_grad)
+
+
+def residual_sum_of_squares(loss: Any, num_data: Any) -> Any:
+    """Turn half the mean squared error into the residual sum of squares of all the data, 2 N loss.
+
+    Example:
+        >>> residual_sum_of_squares(0.5, 10)
+        10.0
+    """
+    return 2.0 * num_data * loss
+
+
+def step_keys(key: PRNGKey) -> jax.Array:
+    """Split the key of one step into those of the noise, the loss, and the residual pass."""
+    return jax.random.split(key, 3)
+
+
+def build_kernel(
+    algorithm: Algorithm,
+    loss_fn: LossFn,
+    *,
+    num_data: float,
+    has_aux: bool = False,
+    axis_name: str | None = None,
+    exact_rss: bool = True,
+) -> Kernel:
+    """Make the kernel that takes one step on one minibatch.
+
+    Args:
+        algorithm: made by `aeb.empirical_bayes`.
+        loss_fn: `(params, batch) -> f32[]`, the mean over the minibatch of the negative
+            log-likelihood in nats; for the Gaussian likelihood, half the mean squared error. With
+            `has_aux`, `(params, batch, model_state, key) -> (f32[], model_state)`.
+        num_data: N, examples in the data set.
+        has_aux: whether `loss_fn` carries a model state and takes a key.
+        axis_name: mapped axis to average over, under `jax.pmap` or `jax.shard_map`.
+        exact_rss: for the Gaussian likelihood, evaluate the residuals at the new position, as the
+            paper does, for one more forward pass; False reuses the loss at the old one.
+
+    Returns:
+        A pure `kernel(state, batch, key, *, step_size=None, temperature=None) -> state`. The
+        keyword arguments override the schedules of the dynamics for this step.
+
+    Raises:
+        ValueError: `num_data` is not positive; when traced, the loss is not a scalar or the leaves
+            of the batch differ in length.
+        TypeError: when traced, the key is not a typed key.
+
+    Example:
+        >>> import aeb
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> kernel = build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
+        >>> state = algorithm.init(jnp.zeros(1))
+        >>> state = jax.jit(kernel)(state, jnp.ones((4, 1)), jax.random.key(0))
+        >>> float(state.loss)
+        1.0
+    """
+    guards.positive("num_data", num_data)
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn: expected a function, got {type(loss_fn).__name__}")
+    regression = algorithm.likelihood == "gaussian"
+
+    def evaluate(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
+        value = loss_fn(params, batch, model_state, key) if has_aux else loss_fn(params, batch)
+        return _checked_loss(value, model_state, has_aux)
+
+    def kernel(
+        state: State, batch: Batch, key: PRNGKey, *, step_size: Any = None, temperature: Any = None
+    ) -> State:
+        guards.check_key("key", key)
+        guards.check_batch("batch", batch)
+        noise_key, loss_key, rss_key = step_keys(key)
+        params = state.position
+        if axis_name is not None:
+            # Each shard its own dropout; and its own gradient until the mean below, which
+            # shard_map would otherwise sum on its own.
+            shard = jax.lax.axis_index(axis_name)
+            loss_key = jax.random.fold_in(loss_key, shard)
+            rss_key = jax.random.fold_in(rss_key, shard)
+            params = jax.lax.pcast(params, axis_name, to="varying")
+
+        def mean_loss(params: ArrayTree, key: PRNGKey) -> Any:
+            return evaluate(params, batch, state.model_state, key)
+
+        (loss, model_state), grad = jax.value_and_grad(mean_loss, has_aux=True)(params, loss_key)
+        loss, model_state, grad = _mean_over(axis_name, (loss, model_state, grad))
+
+        def rss_at(position: ArrayTree) -> Any:
+            if axis_name is not None:
+                position = jax.lax.pcast(position, axis_name, to="varying")
+            new_loss, _ = mean_loss(position, rss_key)
+            return residual_sum_of_squares(_mean_over(axis_name, new_loss), num_data)
+
+        rss: Any = None
+        if regression:
+            rss = rss_at if exact_rss else residual_sum_of_squares(loss, num_data)
+        new = algorithm.transition(
+            state,
+            log_likelihood_grad(grad, num_data),
+            noise_key,
+            num_data=num_data,
+            rss=rss,
+            step_size=step_size,
+            temperature=temperature,
+        )
+        return new._replace(model_state=model_state, loss=loss.astype(state.loss.dtype))
+
+    return kernel
+
+
+def _checked_loss(value: Any, model_state: Any, has_aux: bool) -> tuple[jax.Array, Any]:
+    """Read what the user's loss returned, or say what it has to return."""
+    if has_aux:
+        if not (isinstance(value, tuple) and len(value) == 2):
+            raise ValueError("loss_fn: with has_aux it has to return (loss, model_state)")
+        value, model_state = value
+    elif isinstance(value, tuple):
+        raise ValueError("loss_fn: it returned a tuple; pass has_aux=True for (loss, model_state)")
+    loss = jnp.asarray(value)
+    if loss.ndim or not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise ValueError(
+            f"loss_fn: it returned {loss.dtype}{list(loss.shape)}, needs to be one real number; "
+            "take the mean over the minibatch"
+        )
+    return loss, model_state
+
+
+def _mean_over(axis_name: str | None, tree: Any) -> Any:
+    """Average a tree over a mapped axis; counters take the largest."""
+    if axis_name is None:
+        return tree
+
+    def reduce(x: jax.Array) -> jax.Array:
+        inexact = jnp.issubdtype(x.dtype, jnp.inexact)
+        return jax.lax.pmean(x, axis_name) if inexact else jax.lax.pmax(x, axis_name)
+
+    return jax.tree.map(reduce, tree)

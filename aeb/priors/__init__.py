@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Priors, one a file: pure maths of arrays that knows no sampler.
+
+A prior of your own is an `aeb.types.Prior` of three functions; see `gaussian.py` for the shortest.
+"""
+
+from aeb.priors.gaussian import GaussianLatent, gaussian
+from aeb.priors.spike_slab import SpikeSlabLatent, spike_slab
+
+__all__ = ["GaussianLatent", "SpikeSlabLatent", "gaussian", "spike_slab"]

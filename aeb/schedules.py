@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Schedules that no other library keeps; for the rest use `optax.schedules`.
+
+A schedule maps the number of steps already taken (0 on the first step) to a scalar:
+
+    robbins_monro    omega_k = min(1, C (A + k)^-alpha)          gain of stochastic approximation
+    sparsity_ramp    s_k = S (1 - D^(k / U))                     fraction of zeros
+    annealing        T_k = T / factor^floor(k / every)           temperature
+    cyclical         eps_k = eps / 2 (1 + cos(pi (k mod M) / M)) step size
+
+References: Robbins and Monro (1951); Deng et al. (NeurIPS 2019), Algorithm 1; Zhang et al.
+(ICLR 2020) for the cyclical step size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+
+from aeb import guards
+from aeb.types import Schedule, ScalarOrSchedule
+
+__all__ = ["annealing", "as_schedule", "cyclical", "robbins_monro", "sparsity_ramp"]
+
+
+def as_schedule(value: ScalarOrSchedule) -> Schedule:
+    """Turn a scalar into a constant schedule; a schedule is returned as it is.
+
+    Args:
+        value: a scalar, or a function from the number of steps taken to a scalar.
+
+    Returns:
+        A schedule. A constant one returns the scalar untouched, so that a Python float keeps its
+        double precision until it meets an array.
+
+    Example:
+        >>> as_schedule(0.5)(100)
+        0.5
+    """
+    return value if callable(value) else lambda count: value
+
+
+def robbins_monro(
+    coefficient: float = 1.0, offset: float = 10.0, exponent: float = 0.7
+) -> Schedule:
+    """Gain of a stochastic approximation, omega_k = min(1, C (A + k)^-alpha).
+
+    The sum over k diverges and that of the squares converges, as the theory asks. How far the
+    latents get in n steps is told by the sum: with C = 0.02, A = 1000, alpha = 0.75 it is 0.75
+    after 50,000 steps, so a latent covers about half of its way.
+
+    Args:
+        coefficient: C > 0.
+        offset: A >= 0, in steps; at 0 the first gain is 1.
+        exponent: alpha in (0.5, 1].
+
+    Returns:
+        A schedule with values in (0, 1].
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> round(float(robbins_monro(10.0, 1000.0, 1.0)(0)), 6)
+        0.01
+    """
+    guards.positive("coefficient", coefficient)
+    guards.at_least("offset", offset, 0.0)
+    guards.within("exponent", exponent, "(0.5, 1]")
+
+    def gain(count: Any) -> Any:
+        return jnp.minimum(1.0, coefficient * (offset + _real(count)) ** -exponent)
+
+    return gain
+
+
+def sparsity_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50) -> Schedule:
+    """Fraction of zeros that rises to its target, s_k = S (1 - D^(k / U)).
+
+    Args:
+        sparsity: S in [0, 1), the fraction in the limit.
+        decay: D in (0, 1); what is left of the way after each `every` steps.
+        every: U > 0, in steps; the ramp itself is smooth.
+
+    Returns:
+        A schedule with values in [0, S].
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> round(float(sparsity_ramp(0.9, decay=0.5, every=10)(10)), 6)
+        0.45
+    """
+    guards.within("sparsity", sparsity, "[0, 1)")
+    guards.within("decay", decay, "(0, 1)")
+    guards.positive("every", every)
+
+    def fraction(count: Any) -> Any:
+        return -sparsity * jnp.expm1(_real(count) / every * math.log(decay))
+
+    return fraction
+
+
+def annealing(temperature: float, *, factor: float = 1.005, every: int = 1) -> Schedule:
+    """Temperature that falls by a factor in regular steps, T_k = T / factor^floor(k / every).
+
+    Args:
+        temperature: T >= 0 at the start.
+        factor: at least 1; what the inverse temperature is multiplied by.
+        every: steps between two multiplications, an epoch for instance.
+
+    Returns:
+        A schedule with values in [0, T].
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> float(annealing(1.0, factor=2.0, every=10)(25))
+        0.25
+    """
+    guards.at_least("temperature", temperature, 0.0)
+    guards.at_least("factor", factor, 1.0)
+    guards.at_least("every", every, 1)
+
+    def annealed(count: Any) -> Any:
+        return temperature * _real(factor) ** -(_real(count) // every)
+
+    return annealed
+
+
+def cyclical(step_size: float, *, period: int, floor: float = 0.0) -> Schedule:
+    """Cosine cycles with warm restarts, for a sampler that visits several modes.
+
+    Args:
+        step_size: eps > 0 at the start of each cycle.
+        period: M >= 1, steps in a cycle.
+        floor: the least step size, in [0, step_size].
+
+    Returns:
+        A schedule with values in [floor, step_size].
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> [round(float(cyclical(1.0, period=4)(k)), 3) for k in range(5)]
+        [1.0, 0.854, 0.5, 0.146, 1.0]
+    """
+    guards.positive("step_size", step_size)
+    guards.at_least("period", period, 1)
+    guards.within("floor", floor, f"[0, {step_size}]")
+
+    def step(count: Any) -> Any:
+        phase = jnp.remainder(_real(count), period) / period
+        return floor + (step_size - floor) * 0.5 * (1.0 + jnp.cos(math.pi * phase))
+
+    return step
+
+
+def _real(count: Any) -> Any:
+    """Read a count in the default float type, double where x64 is on."""
+    return jnp.asarray(count, float)

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that set weights to exact zero, one a file, all with the signature of `magnitude`."""
+
+from aeb.sparsity.inclusion import inclusion
+from aeb.sparsity.learned import learned
+from aeb.sparsity.magnitude import magnitude, prune
+from aeb.sparsity.units import units
+
+__all__ = ["inclusion", "learned", "magnitude", "prune", "units"]

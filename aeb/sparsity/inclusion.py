@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prune by inclusion probability: the weights that the prior holds for spike go first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from aeb.sparsity.rule import ramped_rule
+from aeb.sparsity.threshold import order_bits
+from aeb.types import ScalarOrSchedule, Sparsifier
+
+__all__ = ["check_has_rho", "inclusion"]
+
+
+def inclusion(
+    sparsity: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
+) -> Sparsifier:
+    """Set the weights of lowest inclusion probability rho to zero.
+
+    Weights with the same rho, such as the many at exactly 1, are ranked by magnitude.
+
+    Args:
+        sparsity: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
+        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
+        of: what the fraction counts: the "selected" leaves, or "all" parameters.
+        regrow: whether a pruned weight may return.
+
+    Returns:
+        A `Sparsifier` that leaves exactly round(s * size) zeros.
+
+    Raises:
+        ValueError: an argument is out of its range, or, at init, the prior has no rho or the
+            selected leaves are too few to reach the target.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from aeb.priors import spike_slab
+        >>> params = jnp.array([3.0, -1.0])
+        >>> latent = spike_slab(v0=0.1, v1=1.0).init(params)
+        >>> latent = latent._replace(rho={"": jnp.array([0.2, 0.9])})
+        >>> inclusion(0.5).apply(params, (), latent, (), 0, lambda path, leaf: True)[0]
+        Array([ 0., -1.], dtype=float32)
+    """
+
+    def rank(leaves: list[jax.Array], paths: list[str], latent: Any) -> list[list[jax.Array]]:
+        return [order_bits([latent.rho[path] for path in paths]), order_bits(leaves)]
+
+    return ramped_rule(rank, sparsity, scope=scope, of=of, regrow=regrow, check=check_has_rho)
+
+
+def check_has_rho(latent: Any) -> None:
+    """Require a prior with inclusion probabilities."""
+    if not hasattr(latent, "rho"):
+        raise ValueError(
+            f"sparsify: this rule reads rho, but the prior's latent is {type(latent).__name__}; "
+            "use aeb.spike_slab, or prune by aeb.magnitude"
+        )

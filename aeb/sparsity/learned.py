@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prune by the prior alone: no target, the data choose the sparsity.
+
+A weight is zero while its averaged inclusion probability rho lies below a threshold, which is the
+median probability model at 0.5 (Barbieri and Berger, Annals of Statistics 32, 2004).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from aeb import guards
+from aeb.sparsity.inclusion import check_has_rho
+from aeb.sparsity.rule import Masks, pruning_rule
+from aeb.types import ArrayTree, Sparsifier
+
+__all__ = ["learned"]
+
+
+def learned(threshold: float = 0.5, *, begin: int = 0, regrow: bool = True) -> Sparsifier:
+    """Set the weights to zero whose inclusion probability is below a threshold.
+
+    Args:
+        threshold: in (0, 1); a weight at exactly the threshold stays.
+        begin: steps before the first weight is cut. A weight held at zero looks like spike, so
+            let rho settle first: the sum of the gains up to here should be several units.
+        regrow: whether a pruned weight may return.
+
+    Returns:
+        A `Sparsifier`; how many zeros it leaves is the prior's choice.
+
+    Raises:
+        ValueError: an argument is out of its range, or, at init, the prior has no rho.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from aeb.priors import spike_slab
+        >>> params = jnp.array([3.0, -1.0])
+        >>> latent = spike_slab(v0=0.1, v1=1.0).init(params)
+        >>> latent = latent._replace(rho={"": jnp.array([0.9, 0.2])})
+        >>> learned().apply(params, (), latent, (), 0, lambda path, leaf: True)[0]
+        Array([3., 0.], dtype=float32)
+    """
+    guards.within("threshold", threshold, "(0, 1)")
+    guards.at_least("begin", begin, 0)
+
+    def choose(
+        params: ArrayTree, sparse: dict[str, jax.Array], latent: Any, mask: Masks, count: Any
+    ) -> Masks:
+        return {path: (latent.rho[path] < threshold) & (count >= begin) for path in sparse}
+
+    def check(params: ArrayTree, latent: Any, sparse: dict[str, jax.Array]) -> None:
+        check_has_rho(latent)
+
+    return pruning_rule(choose, regrow=regrow, check=check)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prune by magnitude: the smallest |beta| go (Deng et al., NeurIPS 2019, Algorithm 1).
+
+After each step the round(s_k * size) smallest weights are set to zero. As in the paper a pruned
+weight keeps its gradient and its momentum, and returns once it outgrows the threshold.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from aeb import guards
+from aeb.sparsity.rule import ramped_rule
+from aeb.sparsity.threshold import order_bits
+from aeb.tree import as_where, select
+from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier, Where
+
+__all__ = ["check_matches", "magnitude", "prune"]
+
+
+def magnitude(
+    sparsity: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
+) -> Sparsifier:
+    """Set the weights of smallest magnitude to zero.
+
+    Args:
+        sparsity: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
+        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
+        of: what the fraction counts: the "selected" leaves, or "all" parameters (the paper's way).
+        regrow: whether a pruned weight may return; False freezes the mask and clears the momentum
+            under it.
+
+    Returns:
+        A `Sparsifier` that leaves exactly round(s * size) zeros, ties by index.
+
+    Raises:
+        ValueError: an argument is out of its range, or, at init, the selected leaves are too few
+            to reach the target over all parameters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rule = magnitude(0.5)
+        >>> rule.apply(jnp.array([3.0, -1.0, 2.0, 0.5]), (), None, (), 0, lambda path, leaf: True)
+        (Array([3., 0., 2., 0.], dtype=float32), (), ())
+    """
+
+    def rank(leaves: list[jax.Array], paths: list[str], latent: Any) -> list[list[jax.Array]]:
+        return [order_bits(leaves)]
+
+    return ramped_rule(rank, sparsity, scope=scope, of=of, regrow=regrow)
+
+
+def prune(
+    params: ArrayTree, sparsity: float, *, where: Where = None, scope: str = "global"
+) -> ArrayTree:
+    """Prune trained parameters by magnitude, once.
+
+    Args:
+        params: a tree of floating-point arrays.
+        sparsity: fraction of zeros over the chosen leaves, in [0, 1).
+        where: the leaves: a regular expression searched in the path, `(path, leaf) -> bool`, or
+            None for every leaf but those named bias or scale.
+        scope: "global" for one threshold over all chosen leaves, "leaf" for the same fraction in
+            each.
+
+    Returns:
+        The tree with round(sparsity * size) of the chosen weights at exact zero.
+
+    Raises:
+        ValueError: an argument is out of its range, or `where` matches no leaf.
+        TypeError: a leaf is not a floating-point array.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> prune({"kernel": jnp.array([3.0, -1.0, 2.0, 0.5]), "bias": jnp.zeros(1)}, 0.5)["kernel"]
+        Array([3., 0., 2., 0.], dtype=float32)
+    """
+    guards.check_params(params)
+    check_matches(params, where)
+    pruned, _, _ = magnitude(sparsity, scope=scope).apply(params, (), None, (), 0, as_where(where))
+    return pruned
+
+
+def check_matches(params: ArrayTree, where: Where) -> None:
+    """Require a rule that chooses at least one leaf."""
+    if not select(params, where):
+        paths = ", ".join(repr(path) for path in list(select(params, lambda p, _: True))[:8])
+        raise ValueError(f"where: {where!r} matches no leaf; the paths are {paths}")

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rules share: counts, scopes, and zeros that may or may not return.
+
+A rule ranks weights by unsigned keys; this module turns a ranking and a ramp into a `Sparsifier`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aeb import guards
+from aeb.schedules import as_schedule
+from aeb.sparsity.threshold import smallest
+from aeb.tree import replace_leaves, select
+from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier
+
+__all__ = ["Masks", "pruning_rule", "ramped_rule"]
+
+Masks = dict[str, jax.Array]
+"""bool arrays by path."""
+
+Ranking = Callable[[list[jax.Array], list[str], Any], Sequence[list[jax.Array]]]
+"""`(leaves, paths, latent) -> criteria` for `smallest`, one entry a unit that is pruned whole."""
+
+
+def ramped_rule(
+    rank: Ranking,
+    ramp: ScalarOrSchedule,
+    *,
+    scope: str,
+    of: str,
+    regrow: bool,
+    check: Callable[[Any], None] = lambda latent: None,
+) -> Sparsifier:
+    """Prune the lowest-ranked entries up to the fraction that the ramp asks for.
+
+    Args:
+        rank: gives the criteria, in arrays that broadcast against the leaves from the last axis.
+        ramp: fraction of zeros in [0, 1), or a schedule.
+        scope: "leaf" for the same fraction in each selected leaf, "global" for one threshold.
+        of: "selected" or "all", the parameters that the fraction is a fraction of.
+        regrow: whether a pruned weight may return.
+        check: raises where the latent does not suit the rule.
+
+    Returns:
+        A `Sparsifier`.
+    """
+    guards.within("sparsity", ramp, "[0, 1)")
+    guards.one_of("scope", scope, ("leaf", "global"))
+    guards.one_of("of", of, ("selected", "all"))
+    sparsity_at = as_schedule(ramp)
+
+    def check_reach(params: ArrayTree, latent: Any, sparse: dict[str, Any]) -> None:
+        check(latent)
+        part = sum(x.size for x in sparse.values()) / sum(x.size for x in jax.tree.leaves(params))
+        target = sparsity_at(2**31 - 1)
+        if of == "all" and not isinstance(target, jax.core.Tracer) and float(target) > part:
+            raise ValueError(
+                f"sparsity: {float(target):.4g} of all parameters cannot be zero, the leaves "
+                f"chosen by where hold {part:.4g} of them; lower it or choose more leaves"
+            )
+
+    def choose(
+        params: ArrayTree, sparse: dict[str, jax.Array], latent: Any, mask: Masks, count: Any
+    ) -> Masks:
+        fraction = sparsity_at(count)
+        if of == "all":
+            everything = sum(x.size for x in jax.tree.leaves(params))
+            fraction = fraction * (everything / sum(x.size for x in sparse.values()))
+        paths = list(sparse)
+        groups = [paths] if scope == "global" else [[path] for path in paths]
+        pruned: Masks = {}
+        for group in groups:
+            leaves = [sparse[path] for path in group]
+            criteria = list(rank(leaves, group, latent))
+            if mask:
+                # What was pruned for good ranks below all else.
+                alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in group]
+                kept = [_reduced_like(a, c) for a, c in zip(alive, criteria[0], strict=True)]
+                criteria.insert(0, [k.astype(jnp.uint32) for k in kept])
+            size = sum(entry.size for entry in criteria[0])
+            marks = smallest(criteria, _zeros(fraction, size))
+            pruned |= dict(zip(group, marks, strict=True))
+        return pruned
+
+    return pruning_rule(choose, regrow=regrow, check=check_reach)
+
+
+def pruning_rule(
+    choose: Callable[..., Masks], *, regrow: bool, check: Callable[..., None]
+) -> Sparsifier:
+    """Make a `Sparsifier` from a function that says what is zero now.
+
+    Args:
+        choose: `(params, sparse, latent, mask, count) -> pruned`, bool arrays by path that
+            broadcast against the leaves.
+        regrow: if True, a pruned weight keeps its gradient and momentum and may return; if False,
+            the mask is remembered and the momentum under it cleared.
+        check: `(params, latent, sparse)`, raises where the rule cannot work.
+
+    Returns:
+        A `Sparsifier`; its mask is `()` with regrow, else a dict from path to bool, True where the
+        weight is kept.
+    """
+
+    def init(params: ArrayTree, latent: Any, where: Callable[[str, Any], bool]) -> Any:
+        sparse = select(params, where)
+        check(params, latent, sparse)
+        if regrow:
+            return ()
+        return {path: jnp.ones_like(leaf, dtype=bool) for path, leaf in sparse.items()}
+
+    def apply(
+        params: ArrayTree,
+        momentum: ArrayTree,
+        latent: Any,
+        mask: Any,
+        count: Any,
+        where: Callable[[str, Any], bool],
+    ) -> tuple[ArrayTree, ArrayTree, Any]:
+        sparse = _masked(select(params, where), mask) if mask else select(params, where)
+        pruned = choose(params, sparse, latent, mask, count)
+        keep = {path: jnp.broadcast_to(~pruned[path], leaf.shape) for path, leaf in sparse.items()}
+        if mask:
+            keep = {path: keep[path] & mask[path] for path in keep}
+            momentum = _mask_like(params, momentum, keep)
+        params = replace_leaves(params, _masked(sparse, keep))
+        return params, momentum, keep if mask else mask
+
+    return Sparsifier(init, apply)
+
+
+def _zeros(fraction: Any, size: int) -> Any:
+    """round(fraction * size), half to even; in double precision where the fraction is a scalar."""
+    if isinstance(fraction, jax.Array):
+        return jnp.clip(jnp.round(fraction * size), 0, size).astype(jnp.int32)
+    return min(max(round(float(fraction) * size), 0), size)
+
+
+def _reduced_like(alive: jax.Array, ranked: jax.Array) -> jax.Array:
+    """Whether any weight of a ranked unit is kept."""
+    return alive.any(axis=tuple(range(alive.ndim - ranked.ndim)))
+
+
+def _masked(leaves: dict[str, jax.Array], keep: Masks) -> dict[str, jax.Array]:
+    """Exact zeros (never -0) wherever a leaf is not kept."""
+    return {path: jnp.where(keep[path], leaf, 0) for path, leaf in leaves.items()}
+
+
+def _mask_like(params: ArrayTree, momentum: ArrayTree, keep: Masks) -> ArrayTree:
+    """Clear each subtree of the momentum that is shaped as the parameters are."""
+    structure = jax.tree.structure(params)
+
+    def is_position_like(tree: Any) -> bool:
+        return jax.tree.structure(tree) == structure
+
+    def clear(tree: Any) -> Any:
+        if not is_position_like(tree):
+            return tree
+        named = {path: select(tree, lambda p, _: True)[path] for path in keep}
+        return replace_leaves(tree, _masked(named, keep))
+
+    return jax.tree.map(clear, momentum, is_leaf=is_position_like)
