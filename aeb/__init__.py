@@ -10,7 +10,10 @@ from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.kernel import build_kernel
+from aeb.parallel import chains, data_parallel
+from aeb.predict import Prediction, predict
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
+from aeb.sampling import sample
 from aeb.schedules import annealing, cyclical, robbins_monro, sparsity_ramp
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.types import Dynamics, Prior, Sparsifier
@@ -20,6 +23,7 @@ __all__ = [
     "Algorithm",
     "Dynamics",
     "GaussianLatent",
+    "Prediction",
     "Prior",
     "Sparsifier",
     "SpikeSlabLatent",
@@ -30,14 +34,18 @@ __all__ = [
     "as_sampling_algorithm",
     "bind_data",
     "build_kernel",
+    "chains",
     "cyclical",
+    "data_parallel",
     "empirical_bayes",
     "gaussian",
     "inclusion",
     "learned",
     "magnitude",
+    "predict",
     "prune",
     "robbins_monro",
+    "sample",
     "sghmc",
     "sgld",
     "sparsity_ramp",

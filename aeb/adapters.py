@@ -90,7 +90,9 @@ def as_gradient_transformation(
     ) -> tuple[ArrayTree, TransformState]:
         del extra
         if params is None:
-            raise ValueError("params: this transformation needs them; call update(g, state, params)")
+            raise ValueError(
+                "params: this transformation needs them; call update(g, state, params)"
+            )
         rss = None
         if algorithm.likelihood == "gaussian":
             if value is None:

@@ -95,13 +95,13 @@ def empirical_bayes(
     def init(params: ArrayTree, model_state: Any = ()) -> State:
         guards.check_params(params)
         check_matches(params, prior.where)
-        latent = prior.init(params)
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
+        latent = prior.init(_working(params))
         if regression and not hasattr(latent, "sigma"):
             raise ValueError(
                 "likelihood: 'gaussian' reads the noise scale from the prior's latent, but "
                 f"{type(latent).__name__} has no sigma"
             )
-        widest = jnp.result_type(jnp.float32, *(x.dtype for x in jax.tree.leaves(params)))
         return State(
             step=jnp.zeros((), jnp.int32),
             position=params,
@@ -109,7 +109,7 @@ def empirical_bayes(
             latent=latent,
             mask=() if sparsify is None else sparsify.init(params, latent, prior.where),
             model_state=model_state,
-            loss=jnp.full((), jnp.inf, widest),
+            loss=jnp.full((), jnp.inf, working_dtype(*jax.tree.leaves(params))),
         )
 
     def transition(
@@ -141,7 +141,7 @@ def empirical_bayes(
         residual = rss(position) if callable(rss) else rss
         omega = gain_at(state.step)
         latent = prior.update(
-            state.latent, position, omega, num_data, residual if regression else None
+            state.latent, _working(position), omega, num_data, residual if regression else None
         )
         mask = state.mask
         if sparsify is not None:
@@ -155,12 +155,16 @@ def empirical_bayes(
     return Algorithm(init, transition, likelihood)
 
 
+def _working(params: ArrayTree) -> ArrayTree:
+    """The parameters as a prior sees them, never below float32."""
+    return jax.tree.map(lambda beta: beta.astype(working_dtype(beta)), params)
+
+
 def _posterior_score(
     prior: Prior, state: State, grad: ArrayTree, variance: jax.Array | None
 ) -> ArrayTree:
     """Gradient of log-likelihood plus log prior, in the working type of each leaf."""
-    working = jax.tree.map(lambda beta: beta.astype(working_dtype(beta)), state.position)
-    prior_grad = jax.grad(prior.log_density)(working, state.latent)
+    prior_grad = jax.grad(prior.log_density)(_working(state.position), state.latent)
 
     def add(likelihood_grad: jax.Array, own: jax.Array) -> jax.Array:
         scaled = likelihood_grad.astype(own.dtype)

@@ -49,7 +49,8 @@ def effective_sample_size(draws: ArrayLike) -> jax.Array:
     from blackjax import diagnostics
 
     draws = _checked(draws)
-    return diagnostics.effective_sample_size(draws).reshape(draws.shape[2:])
+    # Compiled as a whole: one by one its operations take seconds to compile.
+    return jax.jit(diagnostics.effective_sample_size)(draws).reshape(draws.shape[2:])
 
 
 def potential_scale_reduction(draws: ArrayLike) -> jax.Array:
@@ -85,6 +86,7 @@ def _checked(draws: ArrayLike) -> jax.Array:
     array = jnp.asarray(draws)
     if array.ndim < 2 or array.shape[0] < 1 or array.shape[1] < 4:
         raise ValueError(
-            f"draws: got shape {array.shape}, needs to be [chains, draws, ...] with four draws or more"
+            f"draws: got shape {array.shape}, "
+            "needs to be [chains, draws, ...] with four draws or more"
         )
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(jnp.float64 if array.dtype == jnp.float64 else jnp.float32)

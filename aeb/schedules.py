@@ -20,7 +20,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.types import Schedule, ScalarOrSchedule
+from aeb.types import ScalarOrSchedule, Schedule
 
 __all__ = ["annealing", "as_schedule", "cyclical", "robbins_monro", "sparsity_ramp"]
 

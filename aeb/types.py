@@ -21,8 +21,8 @@ __all__ = [
     "LossFn",
     "PRNGKey",
     "Prior",
-    "Schedule",
     "ScalarOrSchedule",
+    "Schedule",
     "Sparsifier",
     "Where",
 ]
@@ -43,13 +43,26 @@ Schedule: TypeAlias = Callable[[Any], Any]
 ScalarOrSchedule: TypeAlias = float | jax.Array | Schedule
 
 Where: TypeAlias = str | Callable[[str, Any], bool] | None
-"""Which leaves: a regular expression searched in the path, `(path, leaf) -> bool`, or the default."""
+"""Which leaves: a regular expression searched in the path, `(path, leaf) -> bool`, or None."""
 
 LossFn: TypeAlias = Callable[..., Any]
-"""`(params, batch) -> f32[]`; with aux `(params, batch, model_state, key) -> (f32[], model_state)`."""
+"""`(params, batch) -> f32[]`, or `(params, batch, model_state, key) -> (f32[], model_state)`."""
 
-Kernel: TypeAlias = Callable[[Any, Batch, PRNGKey], Any]
-"""`(state, batch, key) -> state`."""
+
+class Kernel(Protocol):
+    """One step of a chain, pure: `(state, batch, key) -> state`."""
+
+    def __call__(
+        self,
+        state: Any,
+        batch: Batch,
+        key: PRNGKey,
+        *,
+        step_size: Any = None,
+        temperature: Any = None,
+    ) -> Any:
+        """Take a step; the keyword arguments override the schedules of the dynamics for it."""
+        ...
 
 
 class DynamicsUpdate(Protocol):
@@ -66,7 +79,7 @@ class DynamicsUpdate(Protocol):
         step_size: Any = None,
         temperature: Any = None,
     ) -> tuple[ArrayTree, ArrayTree]:
-        """Return the new position and momentum; `step_size` and `temperature` override schedules."""
+        """Return position and momentum; `step_size` and `temperature` override schedules."""
         ...
 
 
@@ -91,6 +104,8 @@ def every_weight(path: str, leaf: Any) -> bool:
 
 class Prior(NamedTuple):
     """A prior with latent variables that have a fixed-point map.
+
+    It is handed the parameters in float32, or float64 where they are double.
 
     Attributes:
         init: `params -> latent`, any pytree of arrays.

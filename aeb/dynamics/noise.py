@@ -11,9 +11,10 @@ from aeb.types import ArrayTree, PRNGKey
 __all__ = ["standard_normal_like", "working_dtype"]
 
 
-def working_dtype(leaf: jax.Array) -> jnp.dtype:
-    """Tell the type to compute in: that of the leaf, but never below float32."""
-    return jnp.promote_types(leaf.dtype, jnp.float32)
+def working_dtype(*leaves: jax.Array) -> jnp.dtype:
+    """Tell the type to compute in: the widest among the leaves, but never below float32."""
+    double = any(leaf.dtype == jnp.float64 for leaf in leaves)
+    return jnp.dtype(jnp.float64 if double else jnp.float32)
 
 
 def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:

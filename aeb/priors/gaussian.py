@@ -77,8 +77,7 @@ def gaussian(
     def init(params: ArrayTree) -> GaussianLatent:
         leaves = select(params, chosen)
         start = {path: jnp.asarray(precision, working_dtype(x)) for path, x in leaves.items()}
-        widest = jnp.result_type(jnp.float32, *(value.dtype for value in start.values()))
-        return GaussianLatent(start, jnp.asarray(sigma, widest))
+        return GaussianLatent(start, jnp.asarray(sigma, working_dtype(*leaves.values())))
 
     def log_density(params: ArrayTree, latent: GaussianLatent) -> jax.Array:
         leaves, total = named_leaves(params), jnp.zeros_like(latent.sigma)

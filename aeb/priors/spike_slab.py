@@ -9,14 +9,17 @@ For weight j of sparse leaf l, with inclusion indicator gamma:
 
 Other leaves carry N(0, sigma0^2). Given the latents, the sampler sees the expected log prior
 
-    Q = - sum kappa0 |beta| / sigma - sum kappa1 beta^2 / (2 sigma^2) - sum_other beta^2 / (2 sigma0^2)
+    Q = - sum kappa0 |beta| / sigma - sum kappa1 beta^2 / (2 sigma^2)
+        - sum_other beta^2 / (2 sigma0^2)
 
 One sweep of gain omega moves each latent x <- (1 - omega) x + omega x~, in this order, each target
 from the values already moved (Eqs. 5-8):
 
-    rho~    = A / (A + B),  A = N(beta; 0, v1 sigma^2) delta,  B = Laplace(beta; v0 sigma) (1 - delta)
+    rho~    = A / (A + B),   A = N(beta; 0, v1 sigma^2) delta,
+                             B = Laplace(beta; v0 sigma) (1 - delta)
     kappa0~ = (1 - rho) / v0,   kappa1~ = rho / v1
-    sigma~  = (Rb + sqrt(Rb^2 + 4 Ra Rc)) / (2 Ra),   Rb = sum kappa0 |beta|,   J = sum kappa1 beta^2
+    sigma~  = (Rb + sqrt(Rb^2 + 4 Ra Rc)) / (2 Ra),
+              Rb = sum kappa0 |beta|,   J = sum kappa1 beta^2,
               Gaussian likelihood:  Ra = N + sum_l p_l + nu,   Rc = I + J + nu lam
               otherwise:            Ra = sum_l p_l + nu + 2,   Rc = J + nu lam
     delta~_l = (sum_j rho_lj + a - 1) / (a + b + p_l - 2)
@@ -135,7 +138,7 @@ def spike_slab(
             }
 
         rates = {path: jnp.asarray(delta, working_dtype(x)) for path, x in sparse.items()}
-        scale = jnp.asarray(sigma, _scalar_dtype(sparse))
+        scale = jnp.asarray(sigma, working_dtype(*sparse.values()))
         return SpikeSlabLatent(filled(rho), filled(kappa0), filled(kappa1), rates, scale)
 
     def log_density(params: ArrayTree, latent: SpikeSlabLatent) -> jax.Array:
@@ -171,7 +174,8 @@ def spike_slab(
         kappa1 = approximate(latent.kappa1, {p: r / v1 for p, r in rho.items()}, omega)
         new_sigma, new_delta = latent.sigma, latent.delta
         if learn_sigma:
-            target = _sigma_target(magnitude, kappa0, kappa1, num_data, rss, new_sigma.dtype)
+            dtype = latent.sigma.dtype
+            target = _sigma_target(magnitude, kappa0, kappa1, num_data, rss, dtype)
             new_sigma = approximate(latent.sigma, target, omega)
         if learn_delta:
             rates = {p: (jnp.sum(r) + (a - 1.0)) / (a + b + r.size - 2.0) for p, r in rho.items()}
@@ -192,12 +196,12 @@ def spike_slab(
         size = float(sum(beta.size for beta in magnitude.values()))
         linear = total([kappa0[path] * beta for path, beta in magnitude.items()])
         quadratic = total([kappa1[path] * beta * beta for path, beta in magnitude.items()])
+        constant = quadratic + nu * lam
         if rss is None:
-            leading, constant = size + nu + 2.0, quadratic + nu * lam
+            leading = jnp.asarray(size + nu + 2.0, dtype)
         else:
-            leading = num_data + size + nu
-            constant = jnp.asarray(rss, dtype) + quadratic + nu * lam
-        leading = jnp.asarray(leading, dtype)
+            leading = jnp.asarray(num_data + size + nu, dtype)
+            constant = constant + jnp.asarray(rss, dtype)
         # The root of Rb^2 + 4 Ra Rc by hypot: Rb^2 alone overflows float32 for a wide network.
         root = jnp.hypot(linear, 2.0 * jnp.sqrt(leading) * jnp.sqrt(constant))
         return (linear + root) / (2.0 * leading)
@@ -233,10 +237,3 @@ def inclusion_probability(
     spike = jnp.log1p(-rate) - scaled / v0 - jnp.log(2.0 * v0)
     return jax.nn.sigmoid(slab - spike)
 
-
-def _scalar_dtype(leaves: dict[str, jax.Array]) -> jnp.dtype:
-    """The widest working type among the leaves, for the scalars they share."""
-    widest = jnp.dtype(jnp.float32)
-    for leaf in leaves.values():
-        widest = jnp.promote_types(widest, working_dtype(leaf))
-    return widest

@@ -153,10 +153,14 @@ def _masked(leaves: dict[str, jax.Array], keep: Masks) -> dict[str, jax.Array]:
 
 def _mask_like(params: ArrayTree, momentum: ArrayTree, keep: Masks) -> ArrayTree:
     """Clear each subtree of the momentum that is shaped as the parameters are."""
-    structure = jax.tree.structure(params)
+
+    def layout(tree: Any) -> Any:
+        return jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+
+    expected = layout(params)
 
     def is_position_like(tree: Any) -> bool:
-        return jax.tree.structure(tree) == structure
+        return layout(tree) == expected
 
     def clear(tree: Any) -> Any:
         if not is_position_like(tree):

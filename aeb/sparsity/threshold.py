@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from aeb.dynamics.noise import working_dtype
+
 __all__ = ["order_bits", "smallest"]
 
 Keys = list[jax.Array]
@@ -28,7 +30,7 @@ def order_bits(values: Sequence[jax.Array]) -> Keys:
     Returns:
         An unsigned array for each, of 32 bits, or 64 where a value is double.
     """
-    widest = jnp.result_type(jnp.float32, *(value.dtype for value in values))
+    widest = working_dtype(*values)
     unsigned = jnp.uint64 if widest == jnp.float64 else jnp.uint32
     return [
         jax.lax.bitcast_convert_type(jnp.abs(value.astype(widest)), unsigned) for value in values
@@ -82,7 +84,6 @@ def _kth_smallest(keys: Keys, eligible: Keys, k: jax.Array) -> jax.Array:
         below = _total([e & (key < trial) for key, e in zip(keys, eligible, strict=True)])
         return jnp.where(below < k, trial, level)
 
-    # The search is exact from the highest bit that any key can have.
     return jax.lax.fori_loop(0, bits, set_bit, jnp.zeros((), dtype))
 
 

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How good the predictions are: accuracy, proper scores, calibration.
+
+Pure functions of class probabilities p[..., c] and integer labels y[...]; means are over every
+prediction, that is every axis but the last.
+
+    accuracy   mean of [argmax_c p = y]
+    NLL        mean of -log p_y, in nats
+    Brier      mean of sum_c (p_c - [c = y])^2, between 0 and 2 (Brier 1950)
+    ECE        sum_m (n_m / n) |accuracy_m - confidence_m| over equal-width bins of max_c p
+               (Naeini et al. 2015; Guo et al., ICML 2017)
+    entropy    -sum_c p_c log p_c, in nats
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import entr
+
+from aeb import guards
+from aeb.dynamics.noise import working_dtype
+
+__all__ = [
+    "ReliabilityCurve",
+    "accuracy",
+    "brier_score",
+    "expected_calibration_error",
+    "negative_log_likelihood",
+    "predictive_entropy",
+    "reliability_curve",
+]
+
+ArrayLike: TypeAlias = jax.Array | np.ndarray
+
+
+class ReliabilityCurve(NamedTuple):
+    """Confidence against accuracy, bin by bin."""
+
+    confidence: jax.Array  # f32[num_bins]: mean confidence in the bin, nan where it is empty
+    accuracy: jax.Array  # f32[num_bins]: share of right predictions, nan where it is empty
+    counts: jax.Array  # i32[num_bins]: number of predictions in the bin
+
+
+def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
+    """Share of predictions whose most probable class is the label.
+
+    Args:
+        probs: f[..., classes], class probabilities.
+        labels: i[...], the true classes, from 0 on.
+
+    Returns:
+        f32[], between 0 and 1.
+
+    Raises:
+        ValueError: the shapes do not fit, or there are no predictions.
+        TypeError: the labels are not integers.
+
+    Example:
+        >>> print(accuracy(jnp.array([[0.9, 0.1], [0.6, 0.4]]), jnp.array([0, 1])))
+        0.5
+    """
+    probs, labels = _checked(probs, labels)
+    return jnp.mean(jnp.argmax(probs, axis=-1) == labels, dtype=probs.dtype)
+
+
+def negative_log_likelihood(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
+    """Mean of -log p_y in nats: the log loss.
+
+    A probability of 0 counts as the smallest normal number of its dtype (87.3 nats in float32), so
+    that one such prediction does not hide the others behind an infinity. A label that is not a
+    class gives nan.
+
+    Args:
+        probs: f[..., classes], class probabilities.
+        labels: i[...], the true classes, from 0 on.
+
+    Returns:
+        f32[], in nats.
+
+    Raises:
+        ValueError: the shapes do not fit, or there are no predictions.
+        TypeError: the labels are not integers.
+
+    Example:
+        >>> print(negative_log_likelihood(jnp.array([[0.5, 0.5]]), jnp.array([0])).round(3))
+        0.693
+    """
+    probs, labels = _checked(probs, labels)
+    # A negative index would count from the end; one past the end is filled with nan.
+    index = jnp.where(labels < 0, probs.shape[-1], labels)
+    of_label = jnp.take_along_axis(probs, index[..., None], axis=-1, mode="fill")
+    return -jnp.mean(jnp.log(jnp.maximum(of_label, jnp.finfo(probs.dtype).tiny)))
+
+
+def brier_score(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
+    """Mean squared distance between the probabilities and the one-hot label.
+
+    Args:
+        probs: f[..., classes], class probabilities.
+        labels: i[...], the true classes, from 0 on.
+
+    Returns:
+        f32[], between 0 and 2; lower is better.
+
+    Raises:
+        ValueError: the shapes do not fit, or there are no predictions.
+        TypeError: the labels are not integers.
+
+    Example:
+        >>> print(brier_score(jnp.array([[0.5, 0.5]]), jnp.array([0])))
+        0.5
+    """
+    probs, labels = _checked(probs, labels)
+    target = jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)
+    return jnp.mean(jnp.sum((probs - target) ** 2, axis=-1))
+
+
+def expected_calibration_error(
+    probs: ArrayLike, labels: ArrayLike, num_bins: int = 15
+) -> jax.Array:
+    """Mean gap between confidence and accuracy over equal-width bins of confidence.
+
+    Args:
+        probs: f[..., classes], class probabilities.
+        labels: i[...], the true classes, from 0 on.
+        num_bins: M, the number of bins; the literature compares at 15.
+
+    Returns:
+        f32[], between 0 and 1.
+
+    Raises:
+        ValueError: the shapes do not fit, there are no predictions, or `num_bins` is below 1.
+        TypeError: the labels are not integers.
+
+    Example:
+        >>> probs, labels = jnp.array([[1.0, 0.0], [1.0, 0.0]]), jnp.array([0, 1])
+        >>> print(expected_calibration_error(probs, labels))
+        0.5
+    """
+    confidence, right, count = _bin_sums(probs, labels, num_bins)
+    return jnp.sum(jnp.abs(right - confidence)) / jnp.sum(count).astype(right.dtype)
+
+
+def reliability_curve(probs: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> ReliabilityCurve:
+    """Mean confidence and accuracy in equal-width bins of confidence: the reliability diagram.
+
+    Bin m of M holds the confidences in ((m - 1) / M, m / M], as in Guo et al. (2017).
+
+    Args:
+        probs: f[..., classes], class probabilities.
+        labels: i[...], the true classes, from 0 on.
+        num_bins: M, the number of bins.
+
+    Returns:
+        A `ReliabilityCurve`; an empty bin has a count of 0 and nan in both means.
+
+    Raises:
+        ValueError: the shapes do not fit, there are no predictions, or `num_bins` is below 1.
+        TypeError: the labels are not integers.
+
+    Example:
+        >>> curve = reliability_curve(jnp.array([[0.5, 0.5], [1.0, 0.0]]), jnp.array([1, 0]), 2)
+        >>> print(curve.confidence, curve.accuracy, curve.counts)
+        [0.5 1. ] [0. 1.] [1 1]
+    """
+    confidence, right, count = _bin_sums(probs, labels, num_bins)
+    size = jnp.where(count > 0, count, 1).astype(right.dtype)
+    empty = jnp.where(count > 0, 0.0, jnp.nan).astype(right.dtype)
+    return ReliabilityCurve(confidence / size + empty, right / size + empty, count)
+
+
+def predictive_entropy(probs: ArrayLike) -> jax.Array:
+    """Entropy of each predictive distribution, in nats; 0 log 0 is 0.
+
+    Args:
+        probs: f[..., classes], class probabilities.
+
+    Returns:
+        f32[...], between 0 and log(classes).
+
+    Raises:
+        ValueError: `probs` has no class axis, or holds no floating-point numbers.
+
+    Example:
+        >>> print(predictive_entropy(jnp.array([[0.5, 0.5], [1.0, 0.0]])).round(3))
+        [0.693 0.   ]
+    """
+    return jnp.sum(entr(_as_probs(probs)), axis=-1)
+
+
+def _checked(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    probs, labels = _as_probs(probs), jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels: got {labels.dtype}, needs to be the integer class indices")
+    if labels.shape != probs.shape[:-1]:
+        raise ValueError(
+            f"labels: got shape {labels.shape}, needs to be {probs.shape[:-1]} "
+            f"for probs of shape {probs.shape}"
+        )
+    if probs.size == 0:
+        raise ValueError(f"probs: got shape {probs.shape}, needs at least one prediction")
+    return probs, labels
+
+
+def _as_probs(probs: ArrayLike) -> jax.Array:
+    array = jnp.asarray(probs)
+    if array.ndim == 0 or not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"probs: got {array.dtype} of shape {array.shape}, "
+            "needs to be floating-point probabilities [..., classes]"
+        )
+    # Half precision would lose the mean over thousands of predictions.
+    return array.astype(working_dtype(array))
+
+
+def _bin_sums(
+    probs: ArrayLike, labels: ArrayLike, num_bins: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Sum confidence, right predictions and ones over the bins ((m - 1) / M, m / M]."""
+    guards.at_least("num_bins", num_bins, 1)
+    probs, labels = _checked(probs, labels)
+    confidence = jnp.max(probs, axis=-1).ravel()
+    right = (jnp.argmax(probs, axis=-1) == labels).ravel().astype(probs.dtype)
+    index = jnp.clip(jnp.ceil(confidence * num_bins).astype(jnp.int32) - 1, 0, num_bins - 1)
+
+    def total(values: jax.Array) -> jax.Array:
+        return jax.ops.segment_sum(values, index, num_segments=num_bins)
+
+    return total(confidence), total(right), total(jnp.ones_like(index))

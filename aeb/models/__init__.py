@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flax modules of the experiments, and the losses that the samplers take."""
+
+from aeb.models.authors import load_authors_resnet20
+from aeb.models.cnn import CNN, CNNBN
+from aeb.models.losses import make_loss
+from aeb.models.mlp import MLP
+from aeb.models.resnet import ResNet
+
+__all__ = ["CNN", "CNNBN", "MLP", "ResNet", "load_authors_resnet20", "make_loss"]

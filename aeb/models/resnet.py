@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Residual networks for 32x32 images.
+
+He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2, with
+the projection shortcut "B": where a stage changes the shape, the shortcut is a 1x1 convolution and
+BatchNorm. Depth 20 has 272,474 parameters, of which `block.*/conv.*/kernel$` chooses the 267,264
+weights of the 3x3 convolutions in the blocks, the sparse set of the AEB paper.
+
+Padding, initial weights and BatchNorm are those of the usual PyTorch networks: one pixel at each
+side (flax's "SAME" pads a stride of 2 at the far side only), He's normal law of variance
+2 / fan_out, momentum 0.9 (PyTorch's 0.1) and epsilon 1e-5. One difference remains: the running
+variance takes the batch variance as it is, PyTorch scales it by n / (n - 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+__all__ = ["ResNet"]
+
+_he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_torch_linear = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class ResNet(nn.Module):
+    """A ResNet of depth 6n + 2: a stem, three stages of n blocks, and a dense head.
+
+    The layers are `stem`, `stem_bn`, `block1_1` to `block3_n` (each with `conv1`, `bn1`, `conv2`,
+    `bn2` and, where the shape changes, `shortcut`, `shortcut_bn`) and `head`.
+
+    Attributes:
+        depth: 6n + 2, n >= 1.
+        num_classes: the width of the output.
+        widths: the channels of the three stages.
+        dtype: the dtype computed in; None takes that of inputs and parameters.
+        conv_general_dilated: the convolution itself, in place of `jax.lax.conv_general_dilated`.
+
+    Raises:
+        ValueError: at `init` or `apply`, where the depth is not 6n + 2 or there are not three
+            widths.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> variables = jax.eval_shape(ResNet().init, jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        272474
+    """
+
+    depth: int = 20
+    num_classes: int = 10
+    widths: Sequence[int] = (16, 32, 64)
+    dtype: Any = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Map images [B, H, W, C] to logits [B, num_classes].
+
+        `train` makes BatchNorm use, and keep, the moments of the batch.
+        """
+        blocks, rest = divmod(self.depth - 2, 6)
+        if blocks < 1 or rest:
+            raise ValueError(f"depth: got {self.depth}, needs to be 6n + 2, such as 8, 20 or 32")
+        if len(self.widths) != 3:
+            raise ValueError(f"widths: got {tuple(self.widths)}, needs one for each of 3 stages")
+        conv = partial(
+            nn.Conv,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=_he_fan_out,
+            conv_general_dilated=self.conv_general_dilated,
+        )
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        x = conv(self.widths[0], (3, 3), padding=1, name="stem")(images)
+        x = nn.relu(norm(name="stem_bn")(x))
+        for stage, width in enumerate(self.widths, 1):
+            for number in range(1, blocks + 1):
+                stride = 2 if stage > 1 and number == 1 else 1
+                name = f"block{stage}_{number}"
+                x = _Block(width, stride, conv, norm, name=name)(x)
+        x = x.mean(axis=(1, 2))
+        head = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=_torch_linear, name="head")
+        return head(x)
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: relu(bn2(conv2(relu(bn1(conv1 x)))) + shortcut x)."""
+
+    width: int
+    stride: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        strides = (self.stride, self.stride)
+        y = self.conv(self.width, (3, 3), strides=strides, padding=1, name="conv1")(x)
+        y = nn.relu(self.norm(name="bn1")(y))
+        y = self.conv(self.width, (3, 3), padding=1, name="conv2")(y)
+        y = self.norm(name="bn2")(y)
+        if self.stride > 1 or x.shape[-1] != self.width:
+            x = self.conv(self.width, (1, 1), strides=strides, padding=0, name="shortcut")(x)
+            x = self.norm(name="shortcut_bn")(x)
+        return nn.relu(y + x)
