@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aeb.dynamics.noise import working_dtype
+
 __all__ = ["effective_sample_size", "potential_scale_reduction"]
 
 ArrayLike: TypeAlias = jax.Array | np.ndarray
@@ -89,4 +91,4 @@ def _checked(draws: ArrayLike) -> jax.Array:
             f"draws: got shape {array.shape}, "
             "needs to be [chains, draws, ...] with four draws or more"
         )
-    return array.astype(jnp.float64 if array.dtype == jnp.float64 else jnp.float32)
+    return array.astype(working_dtype(array))

@@ -14,9 +14,10 @@ with convolutions is dispatched step by step.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +32,8 @@ __all__ = ["sample"]
 PATIENCE = 1.0
 """Seconds that one compiled call may take before the progress bar moves."""
 
-MOST_DRAWS = 1024
-"""Most draws that one compiled call gathers."""
+BUFFER = 2**26
+"""Bytes of draws that one compiled call may gather."""
 
 
 def sample(
@@ -90,154 +91,140 @@ def sample(
         guards.within("batch_size", batch_size, f"[1, {num_rows}]")
     data = jax.tree.map(jnp.asarray, data)
     step_key, order_key = jax.random.split(key)
-    stream = _Stream(step_key, order_key, num_rows, batch_size)
+    keys = _Keys(step_key, order_key)
+    programs = _compile(cast(Any, kernel), collect, num_rows, batch_size)
     # A copy, for the loop reuses the buffers it is given.
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     start = int(jax.device_get(state.step))
-    carry = (state, stream.order_at(start))
-    advance = jax.jit(_advance(kernel, stream), donate_argnums=0)
-    if _collapses_in_a_loop(advance, carry, data):
-        runner = _dispatched(advance, collect)
-    else:
-        runner = _compiled(advance, collect)
+    carry = (state, programs.order_at(start, keys))
+    runner = _dispatched if _collapses_in_a_loop(programs, carry, data, keys) else _looped
 
+    stop = start + num_steps
+    due = range(0) if collect is None else range((start // every + 1) * every, stop + 1, every)
     draws: list[Any] = []
-    num_draws = 0 if collect is None else (start + num_steps) // every - start // every
-    last = start + num_steps if collect is None else (start // every + num_draws) * every
     with tqdm(total=num_steps, disable=not progress, unit="step") as bar:
-
-        def report(state: State, steps: int) -> None:
+        shown = time.monotonic()
+        for end, steps, rows in runner(programs, carry, data, keys, start, stop, due):
+            draws += rows
             bar.update(steps)
-            bar.set_postfix(loss=f"{float(jax.device_get(state.loss)):.4f}", refresh=False)
-
-        if num_draws:
-            carry, draws = runner.gather(carry, data, start, num_draws, every, report)
-            carry = runner.run(carry, data, start + num_steps - last, report)
-        else:
-            carry = runner.run(carry, data, num_steps, report)
+            if progress and time.monotonic() - shown > 0.2:
+                shown = time.monotonic()
+                bar.set_postfix(loss=f"{jax.device_get(end[0].loss):.4f}", refresh=False)
     gathered = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws) if draws else None
-    return carry[0], gathered
+    return end[0], gathered
 
 
-class _Stream(NamedTuple):
-    """Which rows and which key each step takes."""
+class _Keys(NamedTuple):
+    """The keys of a run."""
 
-    step_key: PRNGKey
-    order_key: PRNGKey
-    num_rows: int
-    batch_size: int | None
-
-    @property
-    def batches(self) -> int:
-        """Steps in an epoch."""
-        return 1 if self.batch_size is None else self.num_rows // self.batch_size
-
-    def order_at(self, step: Any) -> jax.Array:
-        """The permutation of the epoch that a step is in; empty where all rows are taken."""
-        if self.batch_size is None:
-            return jnp.zeros((0,), jnp.int32)
-        epoch_key = jax.random.fold_in(self.order_key, step // self.batches)
-        return jax.random.permutation(epoch_key, self.num_rows)
-
-    def batch_at(self, step: Any, order: jax.Array, data: Batch) -> Batch:
-        """The minibatch of a step."""
-        if self.batch_size is None:
-            return data
-        first = jnp.remainder(step, self.batches) * self.batch_size
-        rows = jax.lax.dynamic_slice_in_dim(order, first, self.batch_size)
-        return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), data)
+    step: PRNGKey  # folded with the step: noise, dropout
+    order: PRNGKey  # folded with the epoch: which rows
 
 
 Carry = tuple[State, jax.Array]
+"""The state, and the permutation of the running epoch (empty where all rows are taken)."""
 
 
-def _advance(kernel: Kernel, stream: _Stream) -> Callable[[Carry, Batch], Carry]:
-    """One step of the chain, shuffling at the start of each epoch."""
+class _Programs(NamedTuple):
+    """What is compiled for a kernel and sizes; steps and draws are arguments, so each just once."""
 
-    def advance(carry: Carry, data: Batch) -> Carry:
+    order_at: Callable[[Any, _Keys], jax.Array]
+    advance: Any  # (carry, data, keys) -> carry: one step
+    burst: Callable[..., Carry]  # (carry, data, keys, steps) -> carry
+    series: Any  # (carry, data, keys, lead, every, draws, *, room) -> (carry, rows)
+    watch: Callable[[State], Any]  # state -> one row
+
+
+@functools.lru_cache(maxsize=32)
+def _compile(kernel: Any, collect: Any, num_rows: int, batch_size: int | None) -> _Programs:
+    """Make the programs of a run; calling `sample` again in slices compiles nothing anew."""
+    batches = 1 if batch_size is None else num_rows // batch_size
+
+    def order_at(step: Any, keys: _Keys) -> jax.Array:
+        if batch_size is None:
+            return jnp.zeros((0,), jnp.int32)
+        epoch_key = jax.random.fold_in(keys.order, step // batches)
+        return jax.random.permutation(epoch_key, num_rows)
+
+    def advance(carry: Carry, data: Batch, keys: _Keys) -> Carry:
         state, order = carry
-        if stream.batch_size is not None:
-            first = jnp.remainder(state.step, stream.batches) == 0
-            order = jax.lax.cond(first, lambda: stream.order_at(state.step), lambda: order)
-        batch = stream.batch_at(state.step, order, data)
-        return kernel(state, batch, jax.random.fold_in(stream.step_key, state.step)), order
+        batch = data
+        if batch_size is not None:
+            place = jnp.remainder(state.step, batches)
+            order = jax.lax.cond(place == 0, lambda: order_at(state.step, keys), lambda: order)
+            rows = jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+            batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), data)
+        return kernel(state, batch, jax.random.fold_in(keys.step, state.step)), order
 
-    return advance
+    advance = jax.jit(advance, donate_argnums=0)
 
+    def burst(carry: Carry, data: Batch, keys: _Keys, steps: Any) -> Carry:
+        return jax.lax.fori_loop(0, steps, lambda _, carry: advance(carry, data, keys), carry)
 
-class _Runner(NamedTuple):
-    """Two ways to take steps: `run` only takes them, `gather` also observes each `every`-th."""
+    def watch(state: State) -> Any:
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], collect(state))
 
-    run: Callable[..., Carry]
-    gather: Callable[..., tuple[Carry, list[Any]]]
-
-
-def _dispatched(advance: Any, collect: Any) -> _Runner:
-    """Dispatch each step on its own."""
-    watch = jax.jit(
-        lambda state: jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], collect(state))
-    )
-
-    def run(carry: Carry, data: Batch, num_steps: int, report: Any) -> Carry:
-        for _ in range(num_steps):
-            carry = advance(carry, data)
-            report(carry[0], 1)
-        return carry
-
-    def gather(
-        carry: Carry, data: Batch, start: int, num_draws: int, every: int, report: Any
-    ) -> tuple[Carry, list[Any]]:
-        draws, lead = [], every - start % every
-        for draw in range(num_draws):
-            carry = run(carry, data, lead if draw == 0 else every, report)
-            draws.append(watch(carry[0]))
-        return carry, draws
-
-    return _Runner(run, gather)
-
-
-def _compiled(advance: Any, collect: Any) -> _Runner:
-    """Run many steps inside one compiled call; how many is an argument, so it compiles once."""
-
-    def steps(carry: Carry, data: Batch, num_steps: Any) -> Carry:
-        return jax.lax.fori_loop(0, num_steps, lambda _, carry: advance(carry, data), carry)
-
-    burst = jax.jit(steps, donate_argnums=0)
-
-    @jax.jit
-    def series(carry: Carry, data: Batch, lead: Any, every: Any, num_draws: Any) -> Any:
-        shapes = jax.eval_shape(collect, carry[0])
-        buffer = jax.tree.map(lambda s: jnp.zeros((MOST_DRAWS, *s.shape), s.dtype), shapes)
+    def series(
+        carry: Carry, data: Batch, keys: _Keys, lead: Any, every: Any, draws: Any, *, room: int
+    ) -> tuple[Carry, Any]:
+        shapes = jax.eval_shape(watch, carry[0])
+        rows = jax.tree.map(lambda s: jnp.zeros((room, *s.shape[1:]), s.dtype), shapes)
 
         def body(draw: Any, loop: Any) -> Any:
-            carry, buffer = loop
-            carry = steps(carry, data, jnp.where(draw == 0, lead, every))
-            put = lambda rows, row: rows.at[draw].set(row)  # noqa: E731
-            return carry, jax.tree.map(put, buffer, collect(carry[0]))
+            carry, rows = loop
+            carry = burst(carry, data, keys, jnp.where(draw == 0, lead, every))
+            row = watch(carry[0])
+            return carry, jax.tree.map(
+                lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, draw, 0), rows, row
+            )
 
-        return jax.lax.fori_loop(0, num_draws, body, (carry, buffer))
+        return jax.lax.fori_loop(0, draws, body, (carry, rows))
 
-    def run(carry: Carry, data: Batch, num_steps: int, report: Any) -> Carry:
-        for length in _paced(num_steps, num_steps):
-            carry = burst(carry, data, length)
-            report(carry[0], length)
-        return carry
-
-    def gather(
-        carry: Carry, data: Batch, start: int, num_draws: int, every: int, report: Any
-    ) -> tuple[Carry, list[Any]]:
-        draws, lead = [], every - start % every
-        for length in _paced(num_draws, MOST_DRAWS):
-            carry, buffer = series(carry, data, lead, every, length)
-            draws.append(jax.tree.map(lambda rows, n=length: rows[:n], buffer))
-            report(carry[0], lead + (length - 1) * every)
-            lead = every
-        return carry, draws
-
-    return _Runner(run, gather)
+    return _Programs(
+        jax.jit(order_at),
+        advance,
+        jax.jit(burst, donate_argnums=0),
+        jax.jit(series, donate_argnums=0, static_argnames="room"),
+        jax.jit(watch),
+    )
 
 
-def _paced(total: int, most: int) -> Any:
+Progress = Iterator[tuple[Carry, int, list[Any]]]
+"""Carry, steps since the last, and rows gathered since."""
+
+
+def _dispatched(
+    programs: _Programs, carry: Carry, data: Batch, keys: _Keys, start: int, stop: int, due: range
+) -> Progress:
+    """Take the steps from `start` to `stop` one by one, a row after each that is due."""
+    yield carry, 0, []
+    for count in range(start + 1, stop + 1):
+        carry = programs.advance(carry, data, keys)
+        yield carry, 1, [programs.watch(carry[0])] if count in due else []
+
+
+def _looped(
+    programs: _Programs, carry: Carry, data: Batch, keys: _Keys, start: int, stop: int, due: range
+) -> Progress:
+    """Take them inside compiled calls, as many at a time as fit the clock."""
+    yield carry, 0, []
+    if due:
+        row = jax.eval_shape(programs.watch, carry[0])
+        row_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(row))
+        room = max(1, min(len(due), BUFFER // max(row_bytes, 1)))
+        lead = due.start - start
+        for draws in _paced(len(due), room):
+            carry, rows = programs.series(carry, data, keys, lead, due.step, draws, room=room)
+            kept = jax.tree.map(lambda leaf, n=draws: leaf[:n], jax.block_until_ready(rows))
+            yield carry, lead + (draws - 1) * due.step, [kept]
+            lead = due.step
+        start = due[-1]
+    for steps in _paced(stop - start, stop):
+        carry = jax.block_until_ready(programs.burst(carry, data, keys, steps))
+        yield carry, steps, []
+
+
+def _paced(total: int, most: int) -> Iterator[int]:
     """Cut a run into lengths of about `PATIENCE` seconds each, by the clock."""
     pace, left = 1, total
     while left:
@@ -249,8 +236,8 @@ def _paced(total: int, most: int) -> Any:
             pace *= 2
 
 
-def _collapses_in_a_loop(advance: Any, carry: Carry, data: Batch) -> bool:
+def _collapses_in_a_loop(programs: _Programs, carry: Carry, data: Batch, keys: _Keys) -> bool:
     """Whether the step holds convolutions that XLA runs slowly in a loop on this backend."""
     if jax.default_backend() != "cpu":
         return False
-    return "conv_general_dilated" in str(advance.trace(carry, data).jaxpr)
+    return "conv_general_dilated" in str(programs.advance.trace(carry, data, keys).jaxpr)

@@ -231,7 +231,7 @@ def test_erasing_draws_again_what_does_not_fit(key):
     # A hole of 160 pixels fits up to height 8, so up to aspect 8.5^2 / 160 = 0.45: 7 % of draws.
     expected = 1 - (1 - (8.5**2 / 160 - 0.1) / 4.9) ** 10
     assert close(erased, expected, np.sqrt(expected * (1 - expected)))
-    assert (height[erased] * width[erased] >= 7.5 * 8.5 * 2).all()
+    assert ((height[erased] + 0.5) * (width[erased] + 0.5) >= 160).all()
 
 
 def test_erasing_paints_the_fill_and_keeps_the_rest(key):

@@ -23,8 +23,8 @@ def test_cold_chain_without_prior_is_sgd(momentum, x64):
     optax: t' = m t + g, beta' = beta - lr t'. With g the gradient of the mean loss, r = -eps N t,
     m = 1 - alpha and lr = eps N make the two the same. None stands for SGLD, plain SGD.
 
-    Mutations caught: alpha for 1 - alpha; the old momentum in the move; N/n lost; gradient sign;
-    momentum cleared; noise at T = 0.
+    Mutations caught: alpha for 1 - alpha; a move by the old momentum; friction after the gradient;
+    momentum refreshed; N lost; gradient sign.
     """
     eps, num_data = 3e-3, 50
     if momentum is None:
@@ -77,11 +77,11 @@ def enumerate_inclusion(beta, delta, sigma, v0, v1):
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize(("v0", "v1"), [(0.1, 1.0), (0.005, 1e-5), (0.3, 0.02)])
 def test_rho_target_is_the_enumerated_inclusion_probability(v0, v1, sigma, x64):
-    """Two leaves with a delta each; p = 6 patterns of one leaf are summed by brute force.
+    """Two leaves with a delta each; all 2^6 patterns of a leaf are summed by brute force.
 
-    Mutations caught: v1 as a standard deviation; v0 as a variance or a rate; sigma left out of
-    either density; 2 pi or the 2 of the Laplace lost; delta and 1 - delta exchanged; one delta
-    for both leaves.
+    Mutations caught: v1 as a standard deviation; the 2 of the Laplace density lost; sigma left out
+    of the densities; delta and 1 - delta exchanged; one delta for both leaves; omega and 1 - omega
+    exchanged.
     """
     beta = np.array([0.0, 0.3, -0.7, 1.5, -3.0, 4.0]) * math.sqrt(v1) * sigma
     prior = aeb.spike_slab(v0=v0, v1=v1, sigma=sigma)
@@ -103,8 +103,7 @@ def test_rho_target_is_the_enumerated_inclusion_probability(v0, v1, sigma, x64):
 def test_gradient_of_the_log_prior(sigma0, x64):
     """Against central differences of `log_density`, and of the prior terms of Q written out.
 
-    Mutations caught: 1 / sigma^2 or the 1/2 missing; kappa0 with sigma^2; kappa0 and kappa1
-    exchanged; sigma0 as a variance; a leaf left out or counted twice; the wrong sign.
+    Mutations caught: the slab's 1/2 missing; kappa0 over sigma^2; sigma0 as a variance; the sign.
     """
     rng = np.random.default_rng(4)
     prior = aeb.spike_slab(v0=0.1, v1=2.0, where="kernel", sigma0=sigma0, sigma=1.7)
@@ -153,7 +152,7 @@ def test_gradient_of_the_log_prior(sigma0, x64):
 def test_an_exact_zero_feels_no_pull_from_the_prior():
     """The slope of |beta| at 0 is taken as 0, else every pruned weight drifts to one side.
 
-    jax.grad(jnp.abs)(0.0) is 1.0: the derivative of the library's own |beta| has to be sign(beta).
+    Mutation caught: |beta| by jnp.abs, for jax.grad(jnp.abs)(0.0) is 1.0 and not 0.
     """
     prior = aeb.spike_slab(v0=0.1, v1=2.0)
     params = {"kernel": jnp.asarray([0.0, -0.0, 1e-3, -1e-3])}
@@ -192,8 +191,7 @@ def log_prior_of_variance(sigma, weights, rb, j, nu, lam):
 def test_sigma_of_the_classification_is_the_mode_of_q(x64):
     """Ca = p + nu + 2 is the exact root: Q as a density of sigma^2 is level at sigma~.
 
-    Mutations caught: the + 2 lost; 2 Ra for Ra; 2 Ra Rc for 4 Ra Rc; nu for nu lam; old
-    kappa in Rb or J; sigma learned per leaf.
+    Mutations caught: the + 2 lost; Rc without its 4; nu for nu lam; the old kappa in Rb and J.
     """
     params, nu, lam = two_leaves(), 3.0, 0.4
     prior = aeb.spike_slab(v0=0.2, v1=0.8, nu=nu, lam=lam, sigma=1.3)
@@ -211,10 +209,10 @@ def test_sigma_of_the_regression_is_the_mode_in_log_sigma(x64):
     """The paper's Ra = N + p + nu has no + 2, unlike its own classification form.
 
     Its root is where Q + 2 log sigma is level, the mode of the same posterior as a density of
-    log sigma; the mode as a density of sigma^2, the classification's, would be N + p + nu + 2. The
-    library follows the paper in both, and the two differ by 2 in N + p + nu.
+    log sigma; the mode as a density of sigma^2, the classification's, would have N + p + nu + 2.
+    The library follows the paper in both.
 
-    Mutations caught: + 2 added; N or I left out; I halved; 1 / N; J without kappa1.
+    Mutations caught: + 2 added; N left out of Ra; I left out of Rc.
     """
     params, nu, lam, num_data, rss = two_leaves(), 3.0, 0.4, 30, 12.5
     prior = aeb.spike_slab(v0=0.2, v1=0.8, nu=nu, lam=lam, sigma=1.3)
@@ -232,7 +230,7 @@ def test_sigma_of_the_regression_is_the_mode_in_log_sigma(x64):
 def test_delta_is_the_mode_of_q(x64):
     """Level, leaf by leaf, in sum rho log delta + sum (1 - rho) log(1 - delta) + Beta(a, b).
 
-    Mutations caught: old rho; a for a - 1; p over all leaves; a and b exchanged; - 2 lost.
+    Mutations caught: the old rho; a for a - 1; a - 1 left out; the - 2 lost.
     """
     params, a, b = two_leaves(), 1.7, 6.0
     prior = aeb.spike_slab(v0=0.2, v1=0.8, a=a, b=b)
@@ -263,8 +261,7 @@ def after_updates(prior, params, count):
 def test_default_delta_cannot_sink_for_good(size, v0, v1):
     """All weights at 0 and EM for 10,000 updates: delta stays off 0 and a weight can return.
 
-    With a = 1 it sinks, where the slab is wider than the spike: the test below shows the trap.
-    Mutations caught: a default of a = 1; delta~ without a - 1.
+    Mutation caught: a default of a = 1, which sinks where the slab is wider than the spike.
     """
     params = {"kernel": jnp.zeros(size)}
     prior = aeb.spike_slab(v0=v0, v1=v1)
@@ -278,7 +275,10 @@ def test_default_delta_cannot_sink_for_good(size, v0, v1):
 
 
 def test_a_of_one_is_the_trap_that_the_default_avoids():
-    """The mirror of the test above: without it, that one might pass for want of a trap."""
+    """The mirror of the test above: without it, that one might pass for want of a trap.
+
+    Mutation caught: delta floored in the update, which would hide the trap instead.
+    """
     params = {"kernel": jnp.zeros(1000)}
     latent = after_updates(aeb.spike_slab(v0=0.1, v1=10.0, a=1.0, b=1000.0), params, 10_000)
     assert float(latent.delta["kernel"]) < 1e-30
@@ -288,7 +288,7 @@ def test_a_of_one_is_the_trap_that_the_default_avoids():
 def test_extreme_weights_in_single_precision(sigma):
     """Nothing under- or overflows at v1 = 1e-5: rho, all latents and the gradient are finite.
 
-    Mutations caught: densities in place of their logarithms (0 / 0 at 1e3).
+    Mutations caught: densities in place of their logarithms; |beta| with slope 1 at 0.
     """
     params = {"kernel": jnp.asarray([0.0, 1e-30, -1e-30, 1e-3, 1e3, -1e3], jnp.float32)}
     prior = aeb.spike_slab(v0=0.005, v1=1e-5, sigma=sigma, sigma0=1.0)

@@ -202,19 +202,19 @@ SA = (0.6, 10, 0.7)
 
 # likelihood, dynamics, gain, pruning, and what differs from the defaults in `make_case`
 CASES = {
-    "sa sghmc categorical leaf": ("categorical", "sghmc", SA, "leaf", {}),
-    "sa sghmc gaussian global": ("gaussian", "sghmc", SA, "global", {"nu": 30.0, "lam": 2.0}),
-    "sa sgld categorical global": ("categorical", "sgld", SA, "global", {"sigma0": 0.5}),
-    "sa sgld gaussian none": ("gaussian", "sgld", SA, None, {"sigma0": 0.1}),
-    "em sghmc categorical none": ("categorical", "sghmc", 1.0, None, {"sigma0": 0.4}),
-    "em sghmc gaussian leaf": ("gaussian", "sghmc", 1.0, "leaf", {"a": 1.5, "b": 7.0}),
-    "em sgld categorical leaf": ("categorical", "sgld", 1.0, "leaf", {"nu": 8.0, "lam": 0.3}),
-    "em sgld gaussian global": ("gaussian", "sgld", 1.0, "global", {}),
-    "fixed sghmc categorical global": ("categorical", "sghmc", 0.0, "global", {}),
-    "fixed sgld gaussian leaf": ("gaussian", "sgld", 0.0, "leaf", {"sigma0": 0.1}),
-    "sigma held": ("gaussian", "sghmc", SA, None, {"learn_sigma": False}),
-    "delta held": ("categorical", "sghmc", SA, None, {"learn_delta": False}),
-    "target over all parameters": ("categorical", "sghmc", SA, "leaf", {"of": "all"}),
+    "sa-sghmc-categorical-leaf": ("categorical", "sghmc", SA, "leaf", {}),
+    "sa-sghmc-gaussian-global": ("gaussian", "sghmc", SA, "global", {"nu": 30.0, "lam": 2.0}),
+    "sa-sgld-categorical-global": ("categorical", "sgld", SA, "global", {"sigma0": 0.5}),
+    "sa-sgld-gaussian-none": ("gaussian", "sgld", SA, None, {"sigma0": 0.1}),
+    "em-sghmc-categorical-none": ("categorical", "sghmc", 1.0, None, {"sigma0": 0.4}),
+    "em-sghmc-gaussian-leaf": ("gaussian", "sghmc", 1.0, "leaf", {"a": 1.5, "b": 7.0}),
+    "em-sgld-categorical-leaf": ("categorical", "sgld", 1.0, "leaf", {"nu": 8.0, "lam": 0.3}),
+    "em-sgld-gaussian-global": ("gaussian", "sgld", 1.0, "global", {}),
+    "fixed-sghmc-categorical-global": ("categorical", "sghmc", 0.0, "global", {}),
+    "fixed-sgld-gaussian-leaf": ("gaussian", "sgld", 0.0, "leaf", {"sigma0": 0.1}),
+    "sigma-held": ("gaussian", "sghmc", SA, None, {"learn_sigma": False}),
+    "delta-held": ("categorical", "sghmc", SA, None, {"learn_delta": False}),
+    "target-over-all-parameters": ("categorical", "sghmc", SA, "leaf", {"of": "all"}),
 }
 
 
@@ -247,7 +247,10 @@ def make_case(name):
 
 @pytest.mark.parametrize("likelihood", LOSS)
 def test_oracle_gradient_is_the_slope_of_its_loss(likelihood):
-    """The oracle's hand-made gradient against central differences; no library here."""
+    """The oracle's hand-made gradient against central differences; no library here.
+
+    Mutation caught: a wrong derivative of tanh in the oracle.
+    """
     x, y = make_data(likelihood)
     position = make_position(likelihood, 0.6)
     grad = oracle.mean_loss_grad(likelihood, position, x, y)
@@ -265,9 +268,17 @@ def test_oracle_gradient_is_the_slope_of_its_loss(likelihood):
 
 @pytest.mark.parametrize("name", CASES)
 def test_library_follows_the_oracle_in_double_precision(name, x64):
-    """The whole chain; two cases see other rows at each step, all have num_data above the rows."""
+    """The whole chain; two cases see other rows at each step, all have num_data above the rows.
+
+    Mutations caught. Counter: frozen; k + 1 for dynamics, gain or ramp. Likelihood: 1 / sigma^2
+    missing or 1 / sigma; I halved, or at the old position; the loss at the new one. Order: kappa0,
+    kappa1, delta or sigma from values before the sweep, delta before rho, the prior's gradient from
+    latents after the sweep, pruning before the sweep. Gain: offset lost, 1 - omega dropped. Prior:
+    learn_sigma or learn_delta ignored. Pruning: floor for round, leaf for global, "all" ignored, a
+    ramp in stairs, momentum cleared under zeros.
+    """
     spec, gain, position = make_case(name)
-    in_turn = name in ("sa sghmc gaussian global", "sa sgld categorical global")
+    in_turn = name in ("sa-sghmc-gaussian-global", "sa-sgld-categorical-global")
     batches = [make_data(spec.likelihood, seed if in_turn else 0) for seed in range(STEPS)]
     states = compare(spec, START, gain, position, batches, jnp.float64, 1e-10)
     assert_moved(states, latents=gain != 0.0 and not name.endswith("held"))
@@ -275,13 +286,17 @@ def test_library_follows_the_oracle_in_double_precision(name, x64):
         zeros = [sum(np.sum(s.position[p] == 0) for p in SELECTED) for s in states]
         assert zeros[1] == 0
         assert 0 < zeros[20] < zeros[-1] < sum(position[p].size for p in SELECTED)
-    if name.startswith("em sghmc"):
+    if name.startswith("em-sghmc"):
         assert rho_range(states)[0] < 0.1
         assert rho_range(states)[1] > 0.9
 
 
-@pytest.mark.parametrize("name", ["sa sghmc categorical leaf", "em sgld gaussian global"])
+@pytest.mark.parametrize("name", ["sa-sghmc-categorical-leaf", "em-sgld-gaussian-global"])
 def test_library_follows_the_oracle_in_single_precision(name):
+    """Two of the cases above, at 1e-4.
+
+    Mutations caught: rho rounded to bfloat16; 1 / sigma^2 missing.
+    """
     spec, gain, position = make_case(name)
     batches = [make_data(spec.likelihood)] * STEPS
     states = compare(spec, START, gain, position, batches, jnp.float32, 1e-4)
@@ -299,10 +314,14 @@ NARROW = {"rho": 0.5, "kappa0": 100.0, "kappa1": 5e4, "delta": 0.25, "sigma": 0.
         (1.0, "categorical", "sgld"),
         (1.0, "gaussian", "sghmc"),
     ],
-    ids=["sa categorical", "sa gaussian", "em categorical", "em gaussian"],
+    ids=["sa-categorical", "sa-gaussian", "em-categorical", "em-gaussian"],
 )
 def test_the_narrow_prior_of_the_paper_in_single_precision(gain, likelihood, dynamics):
-    """v1 = 1e-5 and v0 = 0.005: densities and log odds in the hundreds."""
+    """v1 = 1e-5 and v0 = 0.005: densities and log odds in the hundreds.
+
+    Mutations caught: densities in place of their logarithms (NaN); v1 as a standard deviation;
+    |beta| with slope 1 at 0, which pushes pruned weights.
+    """
     rate = 5e-7 if dynamics == "sghmc" else 1e-6
     spec = oracle.Spec(
         likelihood=likelihood,

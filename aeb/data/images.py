@@ -48,6 +48,7 @@ def load(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
 ) -> Dataset:
     """Load an image set into memory.
 
@@ -62,6 +63,7 @@ def load(
         data_dir: the folder of the sets that TFDS prepared; None takes `$TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`. A set that is not there is prepared by TFDS, if it can.
         cache_dir: the folder of decoded sets; None takes what `cache_folder` says.
+        download: whether TFDS may prepare a set that is not there.
 
     Returns:
         A `Dataset` of numpy arrays.
@@ -86,6 +88,8 @@ def load(
         source = prepared.fingerprint(folder) if folder else None
         if (arrays := _read_cache(cache, source)) is not None:
             return _dataset(name, arrays)
+    if folder is None and not download:
+        raise DataError(f"{name}: not prepared under {root / name}")
     folder = folder or prepared.prepare(name, root)
     arrays = prepared.decode(folder)
     try:

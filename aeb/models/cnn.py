@@ -14,6 +14,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from aeb.models.batch_norm import batch_norm
+
 __all__ = ["CNN", "CNNBN"]
 
 
@@ -100,17 +102,7 @@ class CNNBN(nn.Module):
 
         `train` switches dropout on and makes BatchNorm use, and keep, the moments of the batch.
         """
-
-        def batch_norm(name: str) -> nn.BatchNorm:
-            return nn.BatchNorm(
-                use_running_average=not train,
-                momentum=0.9,
-                epsilon=1e-5,
-                dtype=self.dtype,
-                name=name,
-            )
-
-        x = batch_norm("bn_image")(images)
+        x = batch_norm(images, train=train, dtype=self.dtype, name="bn_image")
         for number, (padding, rate) in enumerate(zip((2, 0), self.dropout, strict=True), 1):
             x = nn.Conv(
                 64,
@@ -125,4 +117,5 @@ class CNNBN(nn.Module):
         x = x.reshape(x.shape[0], -1)
         for number, width in enumerate((256, 64), 1):
             x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"fc{number}")(x))
-        return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(batch_norm("bn")(x))
+        x = batch_norm(x, train=train, dtype=self.dtype, name="bn")
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)

@@ -8,8 +8,7 @@ weights of the 3x3 convolutions in the blocks, the sparse set of the AEB paper.
 
 Padding, initial weights and BatchNorm are those of the usual PyTorch networks: one pixel at each
 side (flax's "SAME" pads a stride of 2 at the far side only), He's normal law of variance
-2 / fan_out, momentum 0.9 (PyTorch's 0.1) and epsilon 1e-5. One difference remains: the running
-variance takes the batch variance as it is, PyTorch scales it by n / (n - 1).
+2 / fan_out, and what `aeb.models.batch_norm` says.
 """
 
 from __future__ import annotations
@@ -20,6 +19,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+
+from aeb.models.batch_norm import batch_norm
 
 __all__ = ["ResNet"]
 
@@ -75,20 +77,17 @@ class ResNet(nn.Module):
             kernel_init=_he_fan_out,
             conv_general_dilated=self.conv_general_dilated,
         )
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-        )
+        norm = partial(batch_norm, train=train, dtype=self.dtype)
         x = conv(self.widths[0], (3, 3), padding=1, name="stem")(images)
-        x = nn.relu(norm(name="stem_bn")(x))
+        x = nn.relu(norm(x, name="stem_bn"))
         for stage, width in enumerate(self.widths, 1):
             for number in range(1, blocks + 1):
                 stride = 2 if stage > 1 and number == 1 else 1
                 name = f"block{stage}_{number}"
                 x = _Block(width, stride, conv, norm, name=name)(x)
+        if jnp.finfo(x.dtype).bits < 32:
+            # jaxlib 0.12 on a CPU makes NaN of a bfloat16 mean that it fuses with what is before.
+            x = jax.lax.optimization_barrier(x)
         x = x.mean(axis=(1, 2))
         head = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=_torch_linear, name="head")
         return head(x)
@@ -100,16 +99,16 @@ class _Block(nn.Module):
     width: int
     stride: int
     conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
+    norm: Callable[..., jax.Array]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         strides = (self.stride, self.stride)
         y = self.conv(self.width, (3, 3), strides=strides, padding=1, name="conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y))
+        y = nn.relu(self.norm(y, name="bn1"))
         y = self.conv(self.width, (3, 3), padding=1, name="conv2")(y)
-        y = self.norm(name="bn2")(y)
+        y = self.norm(y, name="bn2")
         if self.stride > 1 or x.shape[-1] != self.width:
             x = self.conv(self.width, (1, 1), strides=strides, padding=0, name="shortcut")(x)
-            x = self.norm(name="shortcut_bn")(x)
+            x = self.norm(x, name="shortcut_bn")
         return nn.relu(y + x)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of a compression: the ramp, the weights, the inclusion probabilities, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+
+from aeb.cli.training import Fit
+from aeb.diagnostics import reliability_curve
+
+__all__ = ["draw"]
+
+LABELS = {
+    "dense": "dense",
+    "magnitude": "magnitude",
+    "em": "EM",
+    "sa": "stochastic approximation",
+    "learned": "learned sparsity",
+}
+
+
+def draw(
+    path: Path,
+    fits: Mapping[str, Fit],
+    probs: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    title: str,
+) -> None:
+    """Draw four panels from one seed's runs and write them to a file.
+
+    Args:
+        path: the file, its ending chooses the format.
+        fits: what was trained, by arm.
+        probs: f32[n, K] on the test set, by arm.
+        labels: i32[n], the test labels.
+        title: above all panels.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(10.5, 7.5), layout="constrained")
+    colours = {arm: f"C{number}" for number, arm in enumerate(LABELS)}
+    arms = [arm for arm in fits if arm != "dense"]
+    shown = next((arm for arm in ("sa", "em", "learned") if arm in fits), None)
+
+    ramp, rate = axes[0, 0], axes[0, 0].twinx()
+    for arm in arms:
+        epochs = np.arange(1, len(fits[arm].history) + 1)
+        sparsity, correct = 100 * fits[arm].history.T
+        ramp.plot(epochs, correct, color=colours[arm], label=LABELS[arm])
+        rate.plot(epochs, sparsity, color=colours[arm], linestyle=":")
+    ramp.set(xlabel="epoch", ylabel="test accuracy, %", title="Accuracy (line) and zeros (dotted)")
+    rate.set(ylabel="zeros over all parameters, %", ylim=(0, 100))
+    ramp.legend(loc="lower center", fontsize="small")
+
+    weights, inclusion = axes[0, 1], axes[1, 0]
+    for arm in arms:
+        values = np.concatenate(
+            [np.ravel(leaf) for leaf in jax.tree.leaves(fits[arm].state.position)]
+        )
+        kept = values[values != 0]
+        weights.hist(
+            kept, bins=80, density=True, histtype="step", color=colours[arm], label=LABELS[arm]
+        )
+    weights.set(xlabel="weight", ylabel="density", title="Weights that were kept", yscale="log")
+    weights.legend(fontsize="small")
+
+    if shown is None:
+        inclusion.set_axis_off()
+    else:
+        for arm in (arm for arm in arms if hasattr(fits[arm].state.latent, "rho")):
+            rho = np.concatenate([np.ravel(r) for r in fits[arm].state.latent.rho.values()])
+            inclusion.hist(
+                rho,
+                bins=np.linspace(0, 1, 51),
+                weights=np.full(rho.size, 100 / rho.size),
+                histtype="step",
+                color=colours[arm],
+                label=LABELS[arm],
+            )
+        inclusion.set(
+            xlabel="inclusion probability, rho",
+            ylabel="weights, %",
+            title="What the prior would keep",
+            yscale="log",
+        )
+        inclusion.legend(fontsize="small")
+
+    calibration = axes[1, 1]
+    calibration.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for arm, predicted in probs.items():
+        curve = reliability_curve(predicted, labels, num_bins=10)
+        filled = np.asarray(curve.count) > 0
+        calibration.plot(
+            np.asarray(curve.confidence)[filled],
+            np.asarray(curve.accuracy)[filled],
+            marker="o",
+            markersize=3,
+            color=colours[arm],
+            label=LABELS[arm],
+        )
+    calibration.set(
+        xlabel="confidence", ylabel="accuracy", title="Reliability", xlim=(0, 1), ylim=(0, 1.02)
+    )
+    calibration.legend(fontsize="small")
+
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

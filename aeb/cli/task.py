@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command trains: a data set, a network for it, and how it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb.data import Dataset, compose, load, normalizer, random_crop, random_flip
+from aeb.diagnostics import accuracy, expected_calibration_error, negative_log_likelihood
+from aeb.models import CNN, ResNet, make_loss
+from aeb.report import sparsity_report
+from aeb.types import ArrayTree, LossFn, PRNGKey
+
+__all__ = ["Metrics", "Task", "evaluate", "make_task"]
+
+TEST_BATCH = 500
+
+
+class Task(NamedTuple):
+    """A network and its data."""
+
+    data: Dataset
+    loss_fn: LossFn  # (params, batch, model_state, key) -> (f32[], model_state)
+    init: Callable[[PRNGKey], tuple[ArrayTree, Any]]  # key -> (params, model_state)
+    probs: Callable[[ArrayTree, Any, Any], jax.Array]  # (params, model_state, images) -> f32[n, K]
+
+    @property
+    def num_data(self) -> int:
+        """Training examples, N."""
+        return len(self.data.train["label"])
+
+
+class Metrics(NamedTuple):
+    """How a network does on the test set, and what it weighs."""
+
+    accuracy: float  # fraction
+    nll: float  # nats per example
+    ece: float  # expected calibration error, fraction
+    sparsity: float  # fraction of zeros over all parameters
+    bytes: int  # in a sparse file
+
+
+def make_task(data: str, model: str) -> Task:
+    """Load a data set and pair it with a network.
+
+    Args:
+        data: a name that `aeb.data.load` knows.
+        model: "cnn" (a narrow one for the 8x8 digits) or "resnet20".
+
+    Returns:
+        A `Task`. CIFAR-10 is augmented by crops and flips.
+    """
+    dataset = load(data)
+    preprocess = normalizer(data)
+    module: nn.Module
+    if model == "resnet20":
+        module = ResNet(depth=20)
+    elif data == "digits":
+        module = CNN(channels=(16, 32), kernel_size=3, hidden=64)
+    else:
+        module = CNN()
+    augment = compose(random_crop(padding=4), random_flip()) if data == "cifar10" else None
+    example = preprocess(jnp.asarray(dataset.train["image"][:1]))
+
+    def init(key: PRNGKey) -> tuple[ArrayTree, Any]:
+        variables = dict(module.init(key, example))
+        return variables.pop("params"), variables
+
+    @jax.jit
+    def probs(params: ArrayTree, model_state: Any, images: jax.Array) -> jax.Array:
+        logits = module.apply({"params": params, **model_state}, preprocess(images))
+        return jax.nn.softmax(logits)
+
+    loss_fn = make_loss(module, has_aux=True, preprocess=preprocess, augment=augment)
+    return Task(dataset, loss_fn, init, probs)
+
+
+def evaluate(task: Task, params: ArrayTree, model_state: Any) -> tuple[Metrics, np.ndarray]:
+    """Score a network on the test set; returns the metrics and the probabilities, f32[n, K]."""
+    images, labels = task.data.test["image"], task.data.test["label"]
+    probs = np.concatenate(
+        [
+            np.asarray(task.probs(params, model_state, images[first : first + TEST_BATCH]))
+            for first in range(0, len(images), TEST_BATCH)
+        ]
+    )
+    report = sparsity_report(params)
+    metrics = Metrics(
+        accuracy=float(accuracy(probs, labels)),
+        nll=float(negative_log_likelihood(probs, labels)),
+        ece=float(expected_calibration_error(probs, labels)),
+        sparsity=report.sparsity,
+        bytes=report.sparse_bytes,
+    )
+    return metrics, probs

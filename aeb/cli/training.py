@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command does to a network: train it dense, then adapt and prune it in several ways.
+
+Every arm is the same sampler with other ingredients, starts from the same dense network, takes the
+same number of steps and rewinds the learning rate in the same way:
+
+    magnitude    no Bayes: momentum SGD with weight decay, the smallest weights pruned on a ramp
+    em           the spike-and-slab prior by EM (gain 1), pruned on the same ramp
+    sa           the same by stochastic approximation
+    learned      no target: from half way on, the weights that the prior holds for spike are zero
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import aeb
+from aeb import checkpoint, guards
+from aeb.cli.task import Task, evaluate
+
+__all__ = ["ARMS", "Fit", "Recipe", "compress", "train_dense"]
+
+ARMS = ("magnitude", "em", "sa", "learned")
+
+FRICTION = 0.1
+"""One minus the momentum, as in the paper."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Settings of a compression, shared by all arms."""
+
+    sparsity: float = 0.9
+    """Fraction of all parameters to set to zero, in [0, 1)."""
+    dense_epochs: int = 40
+    """Epochs of dense training."""
+    epochs: int = 40
+    """Epochs of adapting and pruning, from the dense network on."""
+    batch_size: int = 64
+    """Rows in a minibatch."""
+    learning_rate: float = 0.05
+    """Highest learning rate for the mean loss; falls by a cosine, and is rewound for each arm."""
+    weight_decay: float = 5e-4
+    """L2 penalty of the arms without the spike-and-slab prior, per example."""
+    temperature: float = 1e-2
+    """Temperature of the sampled arms, in [0, inf); 1 is the posterior, 0 is no noise."""
+    v0: float = 0.1
+    """Scale of the spike."""
+    v1: float = 1.0
+    """Variance of the slab."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        guards.within("sparsity", self.sparsity, "[0, 1)")
+        guards.at_least("dense_epochs", self.dense_epochs, 1)
+        guards.at_least("epochs", self.epochs, 1)
+        guards.at_least("batch_size", self.batch_size, 1)
+        guards.positive("learning_rate", self.learning_rate)
+        guards.positive("weight_decay", self.weight_decay)
+        guards.at_least("temperature", self.temperature, 0.0)
+        guards.positive("v0", self.v0)
+        guards.positive("v1", self.v1)
+
+
+class Fit(NamedTuple):
+    """A trained network and how it got there."""
+
+    state: aeb.State
+    history: np.ndarray  # f32[epochs, 2]: sparsity over all parameters and test accuracy
+
+
+Report = Callable[[str], None]
+"""Called after each epoch with a line for the progress bar."""
+
+
+def train_dense(task: Task, recipe: Recipe, seed: int, folder: Path | None, report: Report) -> Fit:
+    """Train the dense network from scratch.
+
+    Args:
+        task: network and data.
+        recipe: the settings.
+        seed: of the initial weights, the minibatches and dropout.
+        folder: keep checkpoints here and go on from the last; None keeps none.
+        report: told of each epoch.
+
+    Returns:
+        A `Fit`.
+    """
+    params, model_state = task.init(jax.random.key(seed))
+    algorithm = _plain(task, recipe, recipe.dense_epochs, None)
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    state = algorithm.init(params, model_state)
+    return _fit(task, recipe, algorithm, state, key, recipe.dense_epochs, folder, report)
+
+
+def compress(
+    task: Task,
+    recipe: Recipe,
+    arm: str,
+    dense: aeb.State,
+    seed: int,
+    folder: Path | None,
+    report: Report,
+) -> Fit:
+    """Adapt and prune a dense network by one of the arms.
+
+    Args:
+        task: network and data.
+        recipe: the settings.
+        arm: one of `ARMS`.
+        dense: where to start.
+        seed: of minibatches and noise; the same in every arm.
+        folder: keep checkpoints here and go on from the last; None keeps none.
+        report: told of each epoch.
+
+    Returns:
+        A `Fit`.
+
+    Raises:
+        ValueError: there is no arm of that name.
+    """
+    guards.one_of("arms", arm, ARMS)
+    steps = recipe.epochs * (task.num_data // recipe.batch_size)
+    ramp = optax.schedules.polynomial_schedule(0.0, recipe.sparsity, 3, max(steps // 2, 1))
+    pruning = aeb.magnitude(ramp, scope="global", of="all")
+    if arm == "magnitude":
+        algorithm = _plain(task, recipe, recipe.epochs, pruning)
+    else:
+        algorithm = aeb.empirical_bayes(
+            aeb.sghmc(_cosine(task, recipe, recipe.epochs), FRICTION, recipe.temperature),
+            aeb.spike_slab(recipe.v0, recipe.v1),
+            gain=1.0 if arm == "em" else aeb.robbins_monro(),
+            sparsify=aeb.learned(begin=steps // 2) if arm == "learned" else pruning,
+        )
+    key = jax.random.fold_in(jax.random.key(seed), 2)
+    state = algorithm.init(dense.position, dense.model_state)
+    return _fit(task, recipe, algorithm, state, key, recipe.epochs, folder, report)
+
+
+def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorithm:
+    """Momentum SGD with weight decay: no noise, and a Gaussian prior that stays as it is."""
+    return aeb.empirical_bayes(
+        aeb.sghmc(_cosine(task, recipe, epochs), FRICTION, temperature=0.0),
+        aeb.gaussian(precision=recipe.weight_decay * task.num_data),
+        gain=0.0,
+        sparsify=pruning,
+    )
+
+
+def _cosine(task: Task, recipe: Recipe, epochs: int) -> Any:
+    """Step size over the run; that of a sum over N examples is the learning rate / N."""
+    steps = epochs * (task.num_data // recipe.batch_size)
+    peak = recipe.learning_rate / task.num_data
+    # One step more than is taken: a step size of exactly 0 would waste the last.
+    return optax.schedules.cosine_decay_schedule(peak, steps + 1)
+
+
+def _fit(
+    task: Task,
+    recipe: Recipe,
+    algorithm: aeb.Algorithm,
+    state: aeb.State,
+    key: jax.Array,
+    epochs: int,
+    folder: Path | None,
+    report: Report,
+) -> Fit:
+    """Run the epochs that are still to do, checkpointing after each."""
+    steps = task.num_data // recipe.batch_size
+    history = jnp.zeros((epochs, 2))
+    if folder is not None and checkpoint.latest_step(folder) is not None:
+        _, (state, history) = checkpoint.restore(folder, (state, history))
+    kernel = aeb.build_kernel(algorithm, task.loss_fn, num_data=task.num_data, has_aux=True)
+    data = jax.tree.map(jnp.asarray, task.data.train)
+    done = int(state.step) // steps
+    for _ in range(done):
+        report("resumed")
+    for epoch in range(done, epochs):
+        state, _ = aeb.sample(
+            kernel,
+            state,
+            data,
+            key,
+            num_steps=steps,
+            batch_size=recipe.batch_size,
+            progress=False,
+        )
+        metrics, _ = evaluate(task, state.position, state.model_state)
+        history = history.at[epoch].set(jnp.array([metrics.sparsity, metrics.accuracy]))
+        if folder is not None:
+            checkpoint.save(folder, int(state.step), (state, history))
+        report(f"{metrics.accuracy:.2%} at {metrics.sparsity:.1%} zeros")
+    return Fit(state, np.asarray(history))

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both Flax APIs in their own training loops, with BatchNorm and dropout.
+
+Mutations that fail here: paths that end in `value`, a mask that clears BatchNorm's scale, a model
+state that is sampled or dropped, a key that does not reach dropout.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from flax.training.train_state import TrainState
+
+import aeb
+from aeb.tree import named_leaves, select
+
+
+class LinenNet(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(8, name="l1")(x)
+        x = nn.BatchNorm(use_running_average=not train, name="bn")(x)
+        x = nn.Dropout(0.5, deterministic=not train)(nn.relu(x))
+        return nn.Dense(3, name="l2")(x)
+
+
+class NNXNet(nnx.Module):
+    def __init__(self, rngs):
+        self.l1 = nnx.Linear(6, 8, rngs=rngs)
+        self.bn = nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.l2 = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.l2(self.dropout(nnx.relu(self.bn(self.l1(x)))))
+
+
+X = jax.random.normal(jax.random.key(0), (32, 6))
+Y = jnp.argmax(X[:, :3], axis=-1)
+ALGORITHM = aeb.empirical_bayes(
+    aeb.sghmc(1e-3), aeb.spike_slab(v0=0.1, v1=1.0), sparsify=aeb.magnitude(0.75)
+)
+KEPT = {"l1/kernel": 12, "l2/kernel": 6}
+
+
+def transform():
+    return aeb.as_gradient_transformation(ALGORITHM, num_data=32, key=jax.random.key(4))
+
+
+def kept(tree):
+    return {path: int((leaf != 0).sum()) for path, leaf in select(tree).items()}
+
+
+def mean_nll(logits):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, Y).mean()
+
+
+def test_kernel_with_batch_norm_and_dropout():
+    model = LinenNet()
+    variables = model.init(jax.random.key(1), X, train=False)
+
+    def loss_fn(params, batch, model_state, key):
+        logits, new = model.apply(
+            {"params": params, **model_state},
+            batch,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        return mean_nll(logits), new
+
+    kernel = jax.jit(aeb.build_kernel(ALGORITHM, loss_fn, num_data=32, has_aux=True))
+    start = {"batch_stats": variables["batch_stats"]}
+    state = ALGORITHM.init(variables["params"], start)
+    losses = []
+    for key in jax.random.split(jax.random.key(2), 3):
+        # One position under three keys: dropout gets its own.
+        losses.append(float(kernel(state, X, key).loss))
+    for key in jax.random.split(jax.random.key(3), 20):
+        state = kernel(state, X, key)
+    assert len(set(losses)) == 3
+    assert kept(state.position) == KEPT
+    mean = state.model_state["batch_stats"]["bn"]["mean"]
+    assert not np.allclose(mean, start["batch_stats"]["bn"]["mean"])
+    assert bool((state.position["bn"]["scale"] != 0).all())
+
+
+def test_linen_train_state():
+    model = LinenNet()
+    variables = model.init(jax.random.key(1), X, train=False)
+    stats = variables["batch_stats"]
+
+    def loss_fn(params):
+        logits = model.apply({"params": params, "batch_stats": stats}, X, train=False)
+        return mean_nll(logits)
+
+    state = TrainState.create(apply_fn=model.apply, params=variables["params"], tx=transform())
+
+    @jax.jit
+    def step(state):
+        loss, grads = jax.value_and_grad(loss_fn)(state.params)
+        return state.apply_gradients(grads=grads), loss
+
+    state, first = step(state)
+    for _ in range(60):
+        state, last = step(state)
+    assert kept(state.params) == KEPT
+    assert float(last) < float(first)
+
+
+def test_nnx_optimizer():
+    model = NNXNet(nnx.Rngs(1))
+    optimizer = nnx.Optimizer(model, transform(), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer):
+        loss, grads = nnx.value_and_grad(lambda m: mean_nll(m(X)))(model)
+        optimizer.update(model, grads, value=loss)
+        return loss
+
+    for _ in range(5):
+        loss = step(model, optimizer)
+    assert bool(jnp.isfinite(loss))
+    assert kept(nnx.state(model, nnx.Param)) == KEPT
+    assert not np.allclose(model.bn.mean[...], 0.0)
+
+
+def test_nnx_state_in_the_kernel():
+    """An nnx state is a pytree like any other; graph and other state ride along."""
+    graph, params, rest = nnx.split(NNXNet(nnx.Rngs(1)), nnx.Param, ...)
+
+    def loss_fn(params, batch, model_state, key):
+        model = nnx.merge(graph, params, model_state)
+        nnx.reseed(model, default=key)
+        loss = mean_nll(model(batch))
+        return loss, nnx.state(model, nnx.Not(nnx.Param))
+
+    kernel = jax.jit(aeb.build_kernel(ALGORITHM, loss_fn, num_data=32, has_aux=True))
+    state = ALGORITHM.init(params, rest)
+    new = kernel(state, X, jax.random.key(5))
+    assert kept(new.position) == KEPT
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+
+
+def test_path_rules_choose_the_same_tensors_in_both():
+    linen = LinenNet().init(jax.random.key(1), X, train=False)
+    linen_params, nnx_params = linen["params"], nnx.state(NNXNet(nnx.Rngs(0)), nnx.Param)
+    assert list(named_leaves(linen_params)) == list(named_leaves(nnx_params))
+    assert list(named_leaves({"params": linen_params})) == list(named_leaves(nnx_params))
+    for where in (None, r"^l\d/kernel$", r"bn", lambda path, leaf: leaf.ndim == 2):
+        left = {path: leaf.shape for path, leaf in select(linen_params, where).items()}
+        assert left == {p: leaf.shape for p, leaf in select(nnx_params, where).items()}
+        assert left

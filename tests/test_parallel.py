@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Eight virtual devices give the chain of one, by pmap, shard_map and data_parallel.
+
+Mutations that fail here: a pmean left out (each shard its own chain), the pcast left out (under
+shard_map the gradient is eight times too large), noise drawn per shard.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+from problems import NUM_DATA, cross_entropy, data, half_mse, two_layers
+
+import aeb
+
+CASES = {
+    "categorical": ({"sparsify": aeb.magnitude(0.5, scope="global")}, cross_entropy),
+    "gaussian": ({"likelihood": "gaussian"}, half_mse),
+}
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    assert jax.device_count() >= 8
+    return jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def with_batch_norm(loss_fn):
+    """A model state of the shape of BatchNorm's: a running mean, and a counter."""
+
+    def loss_with_state(params, batch, model_state, key):
+        mean = 0.9 * model_state["mean"] + 0.1 * jnp.mean(batch["x"], axis=0)
+        return loss_fn(params, batch), {"mean": mean, "count": model_state["count"] + 1}
+
+    return loss_with_state
+
+
+def build(case, **options):
+    ingredients, loss_fn = CASES[case]
+    algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(0.1, 1.0), **ingredients)
+    kernel = aeb.build_kernel(
+        algorithm, with_batch_norm(loss_fn), num_data=NUM_DATA, has_aux=True, **options
+    )
+    state = algorithm.init(two_layers(), {"mean": jnp.zeros(6), "count": jnp.int32(0)})
+    return kernel, state
+
+
+def run(step, state):
+    for k in range(STEPS):
+        state = step(state, data(), jax.random.key(k))
+    return jax.device_get(state)
+
+
+def by_pmap(case, mesh):
+    kernel, state = build(case, axis_name="data")
+    mapped = jax.pmap(kernel, axis_name="data", in_axes=(None, 0, None), out_axes=None)
+
+    def step(state, batch, key):
+        shards = jax.tree.map(lambda x: x.reshape(8, -1, *x.shape[1:]), batch)
+        return mapped(state, shards, key)
+
+    return run(step, state)
+
+
+def by_shard_map(case, mesh, check_vma=True):
+    kernel, state = build(case, axis_name="data")
+    everywhere, split = PartitionSpec(), PartitionSpec("data")
+    step = jax.shard_map(
+        kernel,
+        mesh=mesh,
+        in_specs=(everywhere, split, everywhere),
+        out_specs=everywhere,
+        check_vma=check_vma,
+    )
+    return run(jax.jit(step), state)
+
+
+def by_unchecked_shard_map(case, mesh):
+    return by_shard_map(case, mesh, check_vma=False)
+
+
+def by_data_parallel(case, mesh):
+    kernel, state = build(case)
+    return run(aeb.data_parallel(kernel, mesh), state)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("road", [by_pmap, by_shard_map, by_unchecked_shard_map, by_data_parallel])
+def test_eight_devices_give_the_chain_of_one(case, road, mesh):
+    kernel, state = build(case)
+    alone = run(jax.jit(kernel), state)
+    together = road(case, mesh)
+    assert jax.tree.structure(alone) == jax.tree.structure(together)
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+    assert int(together.model_state["count"]) == STEPS
+
+
+def test_chains_over_a_mesh_equal_chains_on_one_device(mesh):
+    kernel, _ = build("categorical")
+    algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(0.1, 1.0))
+    kernel = aeb.build_kernel(algorithm, cross_entropy, num_data=NUM_DATA)
+    starts = jax.tree.map(
+        lambda x: x * jnp.arange(1.0, 9.0).reshape(8, *(1,) * x.ndim), two_layers()
+    )
+    states = jax.vmap(algorithm.init)(starts)
+    batches = jax.tree.map(lambda x: x.reshape(8, 4, *x.shape[1:]), data())
+
+    def keys():
+        return jax.random.split(jax.random.key(3), 8)
+
+    for same_batch, batch in ((True, data()), (False, batches)):
+        here = aeb.chains(kernel, same_batch=same_batch)(states, batch, keys())
+        there = aeb.chains(kernel, mesh=mesh, same_batch=same_batch)(states, batch, keys())
+        for a, b in zip(jax.tree.leaves(here), jax.tree.leaves(there), strict=True):
+            np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-4, atol=2e-5)
+        for c in range(8):
+            one = jax.tree.map(lambda x, c=c: x[c], states)
+            row = batch if same_batch else jax.tree.map(lambda x, c=c: x[c], batch)
+            alone = jax.jit(kernel)(one, row, keys()[c])
+            for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(here), strict=True):
+                np.testing.assert_allclose(np.asarray(a), np.asarray(b)[c], rtol=2e-4, atol=2e-5)

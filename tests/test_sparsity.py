@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pruning rules against a sort in numpy: exact counts, ties by index, scopes, frozen zeros.
+
+Mutations that fail here: `<` for `<=` in the bit search, ties not by index, the fraction of "all"
+taken of the selected leaves, a momentum left under a frozen mask, rho < threshold made <=.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aeb
+from aeb.sparsity.threshold import order_bits, smallest
+
+
+def everywhere(path, leaf):
+    return True
+
+
+def lowest(values, count):
+    """The oracle: a stable sort."""
+    flat = np.concatenate([np.abs(np.asarray(v, np.float64)).ravel() for v in values])
+    marks = np.zeros(flat.size, bool)
+    marks[np.argsort(flat, kind="stable")[:count]] = True
+    return marks
+
+
+chosen = jax.jit(lambda values, count: smallest([order_bits(values)], count))
+numbers = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-40, 1e-30, 3e38, -2.5, 1.0000001, np.inf])
+
+
+@given(
+    values=st.lists(
+        st.one_of(numbers, st.floats(width=32, allow_nan=False)), min_size=12, max_size=12
+    ),
+    count=st.integers(0, 12),
+)
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_smallest_is_a_stable_sort(values, count):
+    values = np.array(values, np.float32)
+    # Subnormals are flushed by XLA's arithmetic, not by the bits: keep them out of abs's way.
+    split = [jnp.asarray(values[:5]), jnp.asarray(values[5:]).reshape(7, 1)]
+    marks = np.concatenate([np.asarray(m).ravel() for m in chosen(split, count)])
+    np.testing.assert_array_equal(marks, lowest([values], count))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("scope", ["leaf", "global"])
+def test_magnitude_leaves_the_exact_count(dtype, scope):
+    params = {"a": jax.random.normal(jax.random.key(0), (37, 11)), "b": jnp.arange(-8.0, 9.0)}
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
+    pruned = aeb.prune(params, 0.9, scope=scope)
+    zeros = {k: int((np.asarray(v) == 0).sum()) for k, v in pruned.items()}
+    if scope == "leaf":
+        assert zeros == {"a": round(0.9 * 407), "b": round(0.9 * 17)}
+        expected = lowest([params["a"]], zeros["a"]).reshape(37, 11)
+        np.testing.assert_array_equal(np.asarray(pruned["a"]) == 0, expected)
+    else:
+        assert sum(zeros.values()) == round(0.9 * 424)
+        marks = lowest([params["a"], params["b"]], round(0.9 * 424))
+        np.testing.assert_array_equal(np.asarray(pruned["a"]) == 0, marks[:407].reshape(37, 11))
+    kept = np.asarray(pruned["a"]) != 0
+    np.testing.assert_array_equal(np.asarray(pruned["a"])[kept], np.asarray(params["a"])[kept])
+
+
+def test_double_precision_breaks_ties_that_single_cannot(x64):
+    values = jnp.array([1.0 + 2e-12, 1.0, 1.0 + 1e-12])
+    assert smallest([order_bits([values])], 1)[0].tolist() == [False, True, False]
+
+
+def test_all_counts_zeros_over_every_parameter():
+    params = {"kernel": jnp.arange(1.0, 81.0), "bias": jnp.ones(20)}
+    state = (params, (), None, (), 0, lambda path, leaf: path == "kernel")
+    pruned, _, _ = aeb.magnitude(0.6, of="all").apply(*state)
+    assert int((pruned["kernel"] == 0).sum()) == 60
+    pruned, _, _ = aeb.magnitude(0.6).apply(*state)
+    assert int((pruned["kernel"] == 0).sum()) == 48
+
+
+def test_a_target_out_of_reach_is_refused():
+    params = {"kernel": jnp.ones(80), "bias": jnp.ones(20)}
+    algorithm = aeb.empirical_bayes(
+        aeb.sgld(1e-3), aeb.spike_slab(0.1, 1.0), sparsify=aeb.magnitude(0.9, of="all")
+    )
+    with pytest.raises(ValueError, match=r"sparsity: 0\.9 of all parameters"):
+        algorithm.init(params)
+
+
+def test_inclusion_ranks_by_rho_then_magnitude():
+    params = {"w": jnp.array([4.0, 3.0, 2.0, 1.0, 0.5])}
+    latent = aeb.spike_slab(0.1, 1.0).init(params)
+    latent = latent._replace(rho={"w": jnp.array([0.1, 1.0, 1.0, 1.0, 1.0])})
+    pruned, _, _ = aeb.inclusion(0.4).apply(params, (), latent, (), 0, everywhere)
+    assert pruned["w"].tolist() == [0.0, 3.0, 2.0, 1.0, 0.0]
+
+
+def test_units_go_whole_and_compare_across_fan_in():
+    params = {
+        "a": jnp.array([[3.0, 0.1, 1.0], [3.0, 0.1, -1.0]]),
+        "b": jnp.array([[0.5, 2.0]] * 8),
+    }
+    pruned, _, _ = aeb.units(0.4, scope="global").apply(params, (), None, (), 0, everywhere)
+    assert (pruned["a"] == 0).all(axis=0).tolist() == [False, True, False]
+    assert (pruned["b"] == 0).all(axis=0).tolist() == [True, False]
+    pruned, _, _ = aeb.units(0.34).apply(params, (), None, (), 0, everywhere)
+    assert int((pruned["a"] == 0).all(axis=0).sum()) == 1
+    assert int((pruned["b"] == 0).all(axis=0).sum()) == round(0.34 * 2)
+
+
+def test_learned_cuts_strictly_below_the_threshold_and_not_before_begin():
+    params = {"w": jnp.array([4.0, 3.0, 2.0])}
+    latent = aeb.spike_slab(0.1, 1.0).init(params)
+    latent = latent._replace(rho={"w": jnp.array([0.5, 0.49, 0.9])})
+    rule = aeb.learned(0.5, begin=3)
+    before, _, _ = rule.apply(params, (), latent, (), 2, everywhere)
+    after, _, _ = rule.apply(params, (), latent, (), 3, everywhere)
+    assert before["w"].tolist() == [4.0, 3.0, 2.0]
+    assert after["w"].tolist() == [4.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("rule", [aeb.magnitude, aeb.inclusion, aeb.units])
+def test_frozen_zeros_stay_and_their_momentum_is_cleared(rule):
+    """A weight pruned at step 0 grows large, and is zero again: the mask is remembered."""
+    params = {"w": jnp.array([[5.0, 0.1, 4.0, 0.2], [5.0, 0.1, 4.0, 0.2]])}
+    latent = aeb.spike_slab(0.1, 1.0).init(params)
+    latent = latent._replace(rho={"w": jnp.abs(params["w"]) / 10})
+    sparsify = rule(0.5, regrow=False)
+    mask = sparsify.init(params, latent, everywhere)
+    _, momentum, mask = sparsify.apply(params, params, latent, mask, 0, everywhere)
+    dead = np.array([[False, True, False, True]] * 2)
+    np.testing.assert_array_equal(np.asarray(momentum["w"]) == 0, dead)
+    grown = {"w": jnp.array([[1.0, 90.0, 1.0, 90.0], [1.0, 90.0, 1.0, 90.0]])}
+    latent = latent._replace(rho={"w": grown["w"] / 100})
+    params, momentum, mask = sparsify.apply(grown, grown, latent, mask, 1, everywhere)
+    np.testing.assert_array_equal(np.asarray(params["w"]) == 0, dead)
+    np.testing.assert_array_equal(np.asarray(mask["w"]), ~dead)
+
+
+def test_pruned_weights_return_by_default():
+    params = {"w": jnp.array([5.0, 0.1])}
+    rule = aeb.magnitude(0.5)
+    _, momentum, mask = rule.apply(params, params, None, (), 0, everywhere)
+    assert momentum["w"].tolist() == params["w"].tolist()
+    again, _, _ = rule.apply({"w": jnp.array([5.0, 90.0])}, params, None, mask, 1, everywhere)
+    assert again["w"].tolist() == [0.0, 90.0]
+
+
+def test_pruned_zeros_are_positive():
+    assert not np.signbit(aeb.prune(jnp.array([-0.1, 3.0]), 0.5)[0])
+
+
+def test_nan_is_never_hidden_by_pruning():
+    assert bool(jnp.isnan(aeb.prune(jnp.array([jnp.nan, 0.1, 3.0, 4.0]), 0.75)[0]))
+
+
+def test_momentum_of_another_shape_is_left_alone():
+    """A thermostat beside the momentum of a bare array has its structure but not its shape."""
+    rule = aeb.magnitude(0.5, regrow=False)
+    params = jnp.array([1.0, 2.0])
+    mask = rule.init(params, None, everywhere)
+    momentum = {"r": jnp.ones(2), "xi": jnp.ones(())}
+    _, momentum, _ = rule.apply(params, momentum, None, mask, 0, everywhere)
+    assert momentum["r"].tolist() == [0.0, 1.0]
+    assert float(momentum["xi"]) == 1.0
