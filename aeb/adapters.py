@@ -54,7 +54,8 @@ def as_gradient_transformation(
     Args:
         algorithm: made by `aeb.empirical_bayes`.
         num_data: N, examples in the data set.
-        key: a typed key, kept in the state. Give each transformation one of its own.
+        key: a typed key, kept in the state. Give each transformation one of its own; states made
+            under `jax.vmap` share it, so put others in their `key` field.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`. With the Gaussian likelihood, `update` needs
@@ -74,11 +75,16 @@ def as_gradient_transformation(
         >>> float(optax.apply_updates(params, updates)[1])
         0.0
     """
+    guards.made_of("algorithm", algorithm, Algorithm, "aeb.empirical_bayes(...)")
     guards.positive("num_data", num_data)
     guards.check_key("key", key)
 
     def init(params: ArrayTree) -> TransformState:
-        return TransformState(key, algorithm.init(params)._replace(position=(), model_state=()))
+        # A copy, for a training step that donates its state would take the caller's key along.
+        own = jax.random.wrap_key_data(
+            jnp.copy(jax.random.key_data(key)), impl=jax.random.key_impl(key)
+        )
+        return TransformState(own, algorithm.init(params)._replace(position=(), model_state=()))
 
     def update(
         grads: ArrayTree,
@@ -93,6 +99,8 @@ def as_gradient_transformation(
             raise ValueError(
                 "params: this transformation needs them; call update(g, state, params)"
             )
+        if jax.tree.map(jnp.shape, grads) != jax.tree.map(jnp.shape, params):
+            raise ValueError("grads: they differ from params in structure or shapes")
         rss = None
         if algorithm.likelihood == "gaussian":
             if value is None:
@@ -202,10 +210,9 @@ def bind_data(sampler: Any, data: Batch, batch_size: int | None = None) -> Any:
     """
     from blackjax.base import SamplingAlgorithm
 
-    num_rows = guards.check_batch("data", data)
-    if num_rows is None:
-        raise ValueError("data: it holds no array with a leading axis")
+    num_rows = guards.check_data("data", data)
     if batch_size is not None:
+        guards.whole("batch_size", batch_size, 1)
         guards.within("batch_size", batch_size, f"[1, {num_rows}]")
 
     def step(rng_key: PRNGKey, state: State) -> tuple[State, StepInfo]:

@@ -79,6 +79,7 @@ def empirical_bayes(
 
     Raises:
         ValueError: an argument is out of its range.
+        TypeError: an ingredient is not of its kind.
 
     Example:
         >>> import aeb
@@ -86,6 +87,10 @@ def empirical_bayes(
         >>> algorithm.init({"kernel": jnp.ones(2)}).step
         Array(0, dtype=int32)
     """
+    guards.made_of("dynamics", dynamics, Dynamics, "aeb.sghmc(...)")
+    guards.made_of("prior", prior, Prior, "aeb.spike_slab(...)")
+    if sparsify is not None:
+        guards.made_of("sparsify", sparsify, Sparsifier, "aeb.magnitude(...)")
     gain = robbins_monro() if gain is None else gain
     guards.within("gain", gain, "[0, 1]")
     guards.one_of("likelihood", likelihood, LIKELIHOODS)
@@ -95,7 +100,7 @@ def empirical_bayes(
     def init(params: ArrayTree, model_state: Any = ()) -> State:
         guards.check_params(params)
         check_matches(params, prior.where)
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf), params)
         latent = prior.init(_working(params))
         if regression and not hasattr(latent, "sigma"):
             raise ValueError(

@@ -16,7 +16,18 @@ import numpy as np
 from aeb.tree import named_leaves
 from aeb.types import ArrayTree
 
-__all__ = ["at_least", "check_batch", "check_key", "check_params", "one_of", "positive", "within"]
+__all__ = [
+    "at_least",
+    "check_batch",
+    "check_data",
+    "check_key",
+    "check_params",
+    "made_of",
+    "one_of",
+    "positive",
+    "whole",
+    "within",
+]
 
 
 def _number(name: str, value: Any) -> float | None:
@@ -56,6 +67,19 @@ def within(name: str, value: Any, interval: str) -> None:
         raise ValueError(f"{name}: got {value!r}, needs to be in {interval}")
 
 
+def whole(name: str, value: Any, low: int) -> None:
+    """Require an integer in [low, inf)."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    at_least(name, value, low)
+
+
+def made_of(name: str, value: Any, kind: type, example: str) -> None:
+    """Require an ingredient of the kind that its place calls."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected one such as {example}, got {type(value).__name__}")
+
+
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Require one of a few words."""
     if value not in choices:
@@ -82,6 +106,17 @@ def check_key(name: str, key: Any) -> None:
         raise TypeError(f"{name}: expected a typed key as made by jax.random.key, got {key!r}")
     if key.ndim:
         raise ValueError(f"{name}: expected one key, got an array of them, shape {key.shape}")
+
+
+def check_data(name: str, data: Any) -> int:
+    """Require one or more arrays that share a leading axis that is not empty; return its length."""
+    scalars = [path for path, leaf in named_leaves(data).items() if not np.ndim(leaf)]
+    if scalars:
+        raise ValueError(f"{name}: leaf {scalars[0]!r} has no leading axis of rows")
+    size = check_batch(name, data)
+    if not size:
+        raise ValueError(f"{name}: there is no row in it")
+    return size
 
 
 def check_batch(name: str, batch: Any) -> int | None:

@@ -35,7 +35,7 @@ def log_likelihood_grad(loss_grad: ArrayTree, num_data: Any) -> ArrayTree:
         >>> log_likelihood_grad(jnp.array(0.5), 10)
         Array(-5., dtype=float32)
     """
-    return jax.tree.map(lambda g: -num_data * g.astype(working_dtype(g)), loss_grad)
+    return jax.tree.map(lambda g: -float(num_data) * g.astype(working_dtype(g)), loss_grad)
 
 
 def residual_sum_of_squares(loss: Any, num_data: Any) -> Any:
@@ -93,7 +93,9 @@ def build_kernel(
         >>> float(state.loss)
         1.0
     """
+    guards.made_of("algorithm", algorithm, Algorithm, "aeb.empirical_bayes(...)")
     guards.positive("num_data", num_data)
+    num_data = float(num_data)
     if not callable(loss_fn):
         raise TypeError(f"loss_fn: expected a function, got {type(loss_fn).__name__}")
     regression = algorithm.likelihood == "gaussian"

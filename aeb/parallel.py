@@ -11,6 +11,8 @@ order in which floats are added. For `jax.pmap` and `jax.shard_map` build the ke
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -48,7 +50,7 @@ def data_parallel(kernel: Kernel, mesh: Mesh, *, axis: str | None = None) -> Ker
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec(_axis(mesh, axis)))
-    return jax.jit(kernel, in_shardings=(everywhere, split, everywhere), out_shardings=everywhere)
+    return _sharded(kernel, (everywhere, split, everywhere), everywhere)
 
 
 def chains(
@@ -80,12 +82,33 @@ def chains(
         >>> chains(kernel)(states, jnp.ones((4, 1)), keys).position.shape
         (3, 1)
     """
-    mapped = jax.vmap(kernel, in_axes=(0, None if same_batch else 0, 0))
+
+    def mapped(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:
+        in_axes = (0, None if same_batch else 0, 0)
+        return jax.vmap(partial(kernel, **overrides), in_axes=in_axes)(state, batch, key)
+
     if mesh is None:
         return jax.jit(mapped)
     split = NamedSharding(mesh, PartitionSpec(_axis(mesh, axis)))
     batch = NamedSharding(mesh, PartitionSpec()) if same_batch else split
-    return jax.jit(mapped, in_shardings=(split, batch, split), out_shardings=split)
+    return _sharded(mapped, (split, batch, split), split)
+
+
+def _sharded(
+    kernel: Callable[..., Any], arguments: tuple[Any, ...], result: NamedSharding
+) -> Kernel:
+    """Compile a kernel for given shardings, which jit takes for positional arguments only."""
+
+    def positional(state: Any, batch: Any, key: Any, overrides: dict[str, Any]) -> Any:
+        return kernel(state, batch, key, **overrides)
+
+    shardings = (*arguments, NamedSharding(result.mesh, PartitionSpec()))
+    compiled = jax.jit(positional, in_shardings=shardings, out_shardings=result)
+
+    def step(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:
+        return compiled(state, batch, key, overrides)
+
+    return step
 
 
 def _axis(mesh: Mesh, axis: str | None) -> Any:

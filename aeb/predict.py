@@ -10,6 +10,8 @@ with weights w_s that sum to 1: equal for a constant step size, in proportion to
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -52,25 +54,35 @@ def predict(
         A `Prediction` with the weighted mean and variance over draws.
 
     Raises:
-        ValueError: the draws differ in number, there is none, or `weights` has another shape.
+        ValueError: the draws differ in number, there is none, no row is given, or `weights` has
+            another shape, a negative entry or no positive one.
 
     Example:
         >>> draws = jnp.array([1.0, 3.0])
         >>> predict(lambda w, x: w * x, draws, jnp.array([1.0, 2.0]))
         Prediction(mean=Array([2., 4.], dtype=float32), variance=Array([1., 4.], dtype=float32))
     """
-    num_draws = guards.check_batch("draws", draws)
-    num_rows = guards.check_batch("inputs", inputs)
-    if not num_draws:
-        raise ValueError("draws: there is none; gather some with aeb.sample(..., collect=...)")
-    if not num_rows:
-        raise ValueError("inputs: there is no row to predict")
+    num_draws = guards.check_data("draws", draws)
+    num_rows = guards.check_data("inputs", inputs)
     weights = jnp.ones((num_draws,)) if weights is None else jnp.asarray(weights)
     if weights.shape != (num_draws,):
         raise ValueError(f"weights: got shape {weights.shape}, needs ({num_draws},), one a draw")
-    weights = weights / jnp.sum(weights)
+    if not (bool((weights >= 0).all()) and float(weights.sum()) > 0):
+        raise ValueError("weights: they have to be at least 0, and one of them above")
+    size = num_rows if batch_size is None else batch_size
+    guards.whole("batch_size", size, 1)
+    average, weights = _averager(predict_fn), weights / jnp.sum(weights)
+    parts = [
+        average(draws, weights, jax.tree.map(itemgetter(slice(first, first + size)), inputs))
+        for first in range(0, num_rows, size)
+    ]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
-    @jax.jit
+
+@lru_cache(maxsize=32)
+def _averager(predict_fn: Callable[[Any, Any], jax.Array]) -> Callable[..., Prediction]:
+    """Compile the average of one prediction function, once for each shape."""
+
     def average(draws: ArrayTree, weights: jax.Array, inputs: Any) -> Prediction:
         shape = jax.eval_shape(predict_fn, jax.tree.map(lambda leaf: leaf[0], draws), inputs)
         dtype = working_dtype(shape)
@@ -91,10 +103,4 @@ def predict(
         (_, mean, square), _ = jax.lax.scan(add, carry, (draws, weights))
         return Prediction(mean, square)
 
-    size = num_rows if batch_size is None else batch_size
-    guards.within("batch_size", size, f"[1, {max(num_rows, size)}]")
-    parts = [
-        average(draws, weights, jax.tree.map(lambda leaf: leaf[first : first + size], inputs))  # noqa: B023
-        for first in range(0, num_rows, size)
-    ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return jax.jit(average)

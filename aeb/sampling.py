@@ -51,8 +51,9 @@ def sample(
     """Take many steps and gather what the user asks for.
 
     Args:
-        kernel: `(state, batch, key) -> state`, made by `aeb.build_kernel`.
-        state: where to start.
+        kernel: `(state, batch, key) -> state`, made by `aeb.build_kernel`, or by `aeb.chains` for
+            states that lead with an axis of chains.
+        state: where to start; chains have to have taken the same number of steps.
         data: a pytree of arrays that share their leading axis, N rows; moved to the device once.
         key: a typed key for the whole run; keep it to resume.
         num_steps: steps to take, >= 0.
@@ -64,7 +65,7 @@ def sample(
 
     Returns:
         The final state and the gathered tree, whose leaves lead with an axis of draws; None where
-        `collect` is None.
+        nothing was gathered.
 
     Raises:
         ValueError: an argument is out of its range, or the leaves of `data` differ in length.
@@ -82,20 +83,20 @@ def sample(
         (10, (2, 1))
     """
     guards.check_key("key", key)
-    guards.at_least("num_steps", num_steps, 0)
-    guards.at_least("every", every, 1)
-    num_rows = guards.check_batch("data", data)
-    if num_rows is None:
-        raise ValueError("data: it holds no array with a leading axis")
+    guards.whole("num_steps", num_steps, 0)
+    guards.whole("every", every, 1)
+    num_rows = guards.check_data("data", data)
     if batch_size is not None:
+        guards.whole("batch_size", batch_size, 1)
         guards.within("batch_size", batch_size, f"[1, {num_rows}]")
     data = jax.tree.map(jnp.asarray, data)
-    step_key, order_key = jax.random.split(key)
+    # A clone: with the same key the next call continues this run, which is no reuse.
+    step_key, order_key = jax.random.split(jax.random.clone(key))
     keys = _Keys(step_key, order_key)
     programs = _compile(cast(Any, kernel), collect, num_rows, batch_size)
     # A copy, for the loop reuses the buffers it is given.
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
-    start = int(jax.device_get(state.step))
+    start = int(jax.device_get(_steps_taken(state)))
     carry = (state, programs.order_at(start, keys))
     runner = _dispatched if _collapses_in_a_loop(programs, carry, data, keys) else _looped
 
@@ -109,7 +110,8 @@ def sample(
             bar.update(steps)
             if progress and time.monotonic() - shown > 0.2:
                 shown = time.monotonic()
-                bar.set_postfix(loss=f"{jax.device_get(end[0].loss):.4f}", refresh=False)
+                loss = jax.device_get(end[0].loss).mean()
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
     gathered = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws) if draws else None
     return end[0], gathered
 
@@ -148,13 +150,16 @@ def _compile(kernel: Any, collect: Any, num_rows: int, batch_size: int | None) -
 
     def advance(carry: Carry, data: Batch, keys: _Keys) -> Carry:
         state, order = carry
-        batch = data
+        batch, step = data, _steps_taken(state)
         if batch_size is not None:
-            place = jnp.remainder(state.step, batches)
-            order = jax.lax.cond(place == 0, lambda: order_at(state.step, keys), lambda: order)
+            place = jnp.remainder(step, batches)
+            order = jax.lax.cond(place == 0, lambda: order_at(step, keys), lambda: order)
             rows = jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
             batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), data)
-        return kernel(state, batch, jax.random.fold_in(keys.step, state.step)), order
+        key = jax.random.fold_in(keys.step, step)
+        if jnp.ndim(state.step):
+            key = jax.random.split(key, state.step.shape[0])
+        return kernel(state, batch, key), order
 
     advance = jax.jit(advance, donate_argnums=0)
 
@@ -187,6 +192,11 @@ def _compile(kernel: Any, collect: Any, num_rows: int, batch_size: int | None) -
         jax.jit(series, donate_argnums=0, static_argnames="room"),
         jax.jit(watch),
     )
+
+
+def _steps_taken(state: State) -> jax.Array:
+    """The count, of the first chain where there are several."""
+    return jnp.ravel(state.step)[0]
 
 
 Progress = Iterator[tuple[Carry, int, list[Any]]]

@@ -80,6 +80,13 @@ VALUE_ERRORS = {
         batch_size=3,
         every=0,
     ),
+    "data ": lambda: aeb.bind_data(
+        aeb.as_sampling_algorithm(algorithm(), cross_entropy, num_data=3), {"x": jnp.ones(())}
+    ),
+    "weights ": lambda: aeb.predict(
+        lambda w, x: w * x, jnp.ones(2), jnp.ones(2), weights=jnp.zeros(2)
+    ),
+    "grads": lambda: optax_step(algorithm(), grads={"w": jnp.ones(1)}),
     "data": lambda: aeb.sample(
         step, algorithm().init(two_layers()), {}, jax.random.key(0), num_steps=1, batch_size=3
     ),
@@ -117,13 +124,23 @@ TYPE_ERRORS = {
         step, algorithm().init(two_layers()), data(), 7, num_steps=1, batch_size=3
     ),
     "loss_fn": lambda: aeb.build_kernel(algorithm(), "loss", num_data=3),
+    "algorithm": lambda: aeb.build_kernel(aeb.sgld(1e-3), cross_entropy, num_data=3),
+    "algorithm ": lambda: aeb.as_gradient_transformation(
+        aeb.gaussian(), num_data=3, key=jax.random.key(0)
+    ),
+    "dynamics": lambda: aeb.empirical_bayes(aeb.gaussian(), aeb.gaussian()),
+    "prior": lambda: aeb.empirical_bayes(aeb.sgld(1e-3), aeb.sgld(1e-3)),
+    "sparsify": lambda: aeb.empirical_bayes(aeb.sgld(1e-3), aeb.gaussian(), sparsify=0.5),
+    "batch_size": lambda: aeb.sample(
+        step, algorithm().init(two_layers()), data(), jax.random.key(0), num_steps=1, batch_size=2.5
+    ),
 }
 
 
-def optax_step(chain, params=True):
+def optax_step(chain, params=True, grads=None):
     tx = aeb.as_gradient_transformation(chain, num_data=32, key=jax.random.key(0))
     tree = two_layers()
-    return tx.update(tree, tx.init(tree), tree if params else None)
+    return tx.update(grads or tree, tx.init(tree), tree if params else None)
 
 
 @pytest.mark.parametrize("word", VALUE_ERRORS)

@@ -122,11 +122,11 @@ def test_the_last_checkpoints_are_kept(tmp_path):
         save(tmp_path, step, jnp.full(2, step, jnp.float32), keep_last=3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "step_000000000099.safetensors",
-        "step_999999999999.safetensors",
         "step_1000000000000.safetensors",
+        "step_999999999999.safetensors",
         "step_notes.txt",
     ]
-    assert latest_step(tmp_path) == 10**12
+    assert latest_step(tmp_path) == restore(tmp_path, jnp.zeros(2))[0] == 10**12
     step, value = restore(tmp_path, jnp.zeros(2), step=99)
     assert (step, value[0]) == (99, 99)
     save(tmp_path, 10**12, jnp.zeros(2), keep_last=1)

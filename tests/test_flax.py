@@ -132,7 +132,7 @@ def test_nnx_state_in_the_kernel():
     graph, params, rest = nnx.split(NNXNet(nnx.Rngs(1)), nnx.Param, ...)
 
     def loss_fn(params, batch, model_state, key):
-        model = nnx.merge(graph, params, model_state)
+        model = nnx.merge(graph, params, model_state, copy=True)
         nnx.reseed(model, default=key)
         loss = mean_nll(model(batch))
         return loss, nnx.state(model, nnx.Not(nnx.Param))

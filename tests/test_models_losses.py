@@ -155,7 +155,9 @@ def test_rides_in_a_scan(module, shape):
 def test_gradient_reaches_every_parameter(key):
     """Fails if a layer's output is dropped or the gradient stopped."""
     batch = {"image": jax.random.normal(key, (8, 8, 8, 1)), "label": jnp.arange(8) % 3}
-    params = SMALL.init(jax.random.key(1), batch["image"])["params"]
+    shapes = jax.eval_shape(SMALL.init, jax.random.key(1), batch["image"])["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), shapes)
     grads, _ = jax.jit(jax.grad(make_loss(SMALL, has_aux=True), has_aux=True))(
         params, batch, (), jax.random.key(2)
     )

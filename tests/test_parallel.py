@@ -99,12 +99,9 @@ def test_eight_devices_give_the_chain_of_one(case, road, mesh):
 
 
 def test_chains_over_a_mesh_equal_chains_on_one_device(mesh):
-    kernel, _ = build("categorical")
     algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(0.1, 1.0))
     kernel = aeb.build_kernel(algorithm, cross_entropy, num_data=NUM_DATA)
-    starts = jax.tree.map(
-        lambda x: x * jnp.arange(1.0, 9.0).reshape(8, *(1,) * x.ndim), two_layers()
-    )
+    starts = jax.tree.map(lambda x: jnp.stack([x * c for c in range(1, 9)]), two_layers())
     states = jax.vmap(algorithm.init)(starts)
     batches = jax.tree.map(lambda x: x.reshape(8, 4, *x.shape[1:]), data())
 

@@ -19,6 +19,11 @@ ALGORITHM = aeb.empirical_bayes(
 KERNEL = aeb.build_kernel(ALGORITHM, cross_entropy, num_data=NUM_DATA)
 
 
+@pytest.fixture
+def key():
+    return jax.random.key(1)
+
+
 def rows_seen(num_steps, batch_size, start=0, key=3):
     """Run a kernel that only notes which rows it was handed."""
     algorithm = aeb.empirical_bayes(aeb.sgld(1e-4), aeb.gaussian())
@@ -75,16 +80,14 @@ def test_the_chain_is_the_kernel_with_folded_keys():
 
 
 @pytest.mark.parametrize("every", [1, 3, 7])
-def test_resumed_in_slices_it_ends_in_the_same_bits(every):
+def test_resumed_in_slices_it_ends_in_the_same_bits(every, key):
     options = {"batch_size": 8, "collect": lambda s: s.position, "every": every, "progress": False}
     start = ALGORITHM.init(two_layers())
     straight, draws = aeb.sample(KERNEL, start, data(), jax.random.key(1), num_steps=14, **options)
     assert draws["Dense_0"]["kernel"].shape == (14 // every, 6, 5)
     state, parts = start, []
     for length in (4, 1, 9):
-        state, part = aeb.sample(
-            KERNEL, state, data(), jax.random.key(1), num_steps=length, **options
-        )
+        state, part = aeb.sample(KERNEL, state, data(), key, num_steps=length, **options)
         parts += [] if part is None else [part]
     joined = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     for a, b in zip(
@@ -141,6 +144,25 @@ def test_the_callers_state_survives():
     state = ALGORITHM.init(two_layers())
     aeb.sample(KERNEL, state, data(), jax.random.key(1), num_steps=2, batch_size=8, progress=False)
     assert bool(jnp.isfinite(state.position["Dense_0"]["kernel"]).all())
+
+
+def test_many_chains_are_many_runs(key):
+    """Chains share the rows of a step and differ in noise; draws lead, then chains."""
+    starts = jax.tree.map(lambda x: jnp.stack([x, x, 2 * x]), two_layers())
+    state, draws = aeb.sample(
+        aeb.chains(KERNEL),
+        jax.vmap(ALGORITHM.init)(starts),
+        data(),
+        key,
+        num_steps=6,
+        batch_size=8,
+        collect=lambda s: s.loss,
+        every=2,
+        progress=False,
+    )
+    assert state.step.tolist() == [6, 6, 6]
+    assert draws.shape == (3, 3)
+    assert float(draws[2, 0]) != float(draws[2, 1])
 
 
 def test_no_steps_give_no_draws():

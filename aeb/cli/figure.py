@@ -92,7 +92,7 @@ def draw(
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for arm, predicted in probs.items():
         curve = reliability_curve(predicted, labels, num_bins=10)
-        filled = np.asarray(curve.count) > 0
+        filled = np.asarray(curve.counts) > 0
         calibration.plot(
             np.asarray(curve.confidence)[filled],
             np.asarray(curve.accuracy)[filled],

@@ -39,7 +39,8 @@ def sghmc(
             over N examples, eps = learning rate / N.
         friction: alpha in (0, 1]; the momentum that SGD would call 1 - alpha.
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
-        noise_estimate: B in [0, alpha], or a schedule; the authors' code uses eps / 2.
+        noise_estimate: B in [0, alpha], or a schedule, which is capped at alpha; the authors'
+            code uses eps / 2.
 
     Returns:
         A `Dynamics`: `init(position) -> momentum`, zeros like `position`, and
@@ -77,7 +78,9 @@ def sghmc(
     ) -> tuple[ArrayTree, ArrayTree]:
         eps = step_at(count) if step_size is None else step_size
         heat = temperature_at(count) if temperature is None else temperature
-        noise_scale = jnp.sqrt(2.0 * eps * (friction - estimate_at(count)) * heat)
+        # A scheduled estimate may exceed the friction; the least noise to add is none.
+        missing = jnp.maximum(friction - estimate_at(count), 0.0)
+        noise_scale = jnp.sqrt(2.0 * eps * missing * heat)
 
         def kick(r: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
             dtype = xi.dtype

@@ -144,7 +144,8 @@ def spike_slab(
     def log_density(params: ArrayTree, latent: SpikeSlabLatent) -> jax.Array:
         def sparse_term(path: str, beta: jax.Array) -> jax.Array:
             scaled = beta / latent.sigma.astype(beta.dtype)
-            laplace = latent.kappa0[path] * jnp.abs(scaled)
+            # Its slope at 0 is 0. That of JAX's abs is 1, which would pull on every pruned weight.
+            laplace = latent.kappa0[path] * scaled * jnp.sign(scaled)
             return jnp.sum(laplace + 0.5 * latent.kappa1[path] * jnp.square(scaled))
 
         energy = jnp.zeros_like(latent.sigma)
@@ -236,4 +237,3 @@ def inclusion_probability(
     slab = jnp.log(rate) - 0.5 * jnp.square(scaled) / v1 - 0.5 * jnp.log(2.0 * jnp.pi * v1)
     spike = jnp.log1p(-rate) - scaled / v0 - jnp.log(2.0 * v0)
     return jax.nn.sigmoid(slab - spike)
-

@@ -87,4 +87,5 @@ def check_matches(params: ArrayTree, where: Where) -> None:
     """Require a rule that chooses at least one leaf."""
     if not select(params, where):
         paths = ", ".join(repr(path) for path in list(select(params, lambda p, _: True))[:8])
-        raise ValueError(f"where: {where!r} matches no leaf; the paths are {paths}")
+        rule = repr(where) if isinstance(where, str) else "the rule"
+        raise ValueError(f"where: {rule} matches no leaf; the paths are {paths}")
