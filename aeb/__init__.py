@@ -5,7 +5,7 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 `as_gradient_transformation` and `as_sampling_algorithm` for its three faces.
 """
 
-from aeb import types
+from aeb import checkpoint, diagnostics, mixing, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
@@ -13,8 +13,10 @@ from aeb.kernel import build_kernel
 from aeb.parallel import chains, data_parallel
 from aeb.predict import Prediction, predict
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
+from aeb.report import SparsityReport, sparsity_report
 from aeb.sampling import sample
 from aeb.schedules import annealing, cyclical, robbins_monro, sparsity_ramp
+from aeb.sparse_file import inspect_sparse, load_sparse, save_sparse
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__
@@ -26,6 +28,7 @@ __all__ = [
     "Prediction",
     "Prior",
     "Sparsifier",
+    "SparsityReport",
     "SpikeSlabLatent",
     "State",
     "__version__",
@@ -35,20 +38,27 @@ __all__ = [
     "bind_data",
     "build_kernel",
     "chains",
+    "checkpoint",
     "cyclical",
     "data_parallel",
+    "diagnostics",
     "empirical_bayes",
     "gaussian",
     "inclusion",
+    "inspect_sparse",
     "learned",
+    "load_sparse",
     "magnitude",
+    "mixing",
     "predict",
     "prune",
     "robbins_monro",
     "sample",
+    "save_sparse",
     "sghmc",
     "sgld",
     "sparsity_ramp",
+    "sparsity_report",
     "spike_slab",
     "types",
     "units",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -85,7 +85,7 @@ def chains(
 
     def mapped(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:
         in_axes = (0, None if same_batch else 0, 0)
-        return jax.vmap(partial(kernel, **overrides), in_axes=in_axes)(state, batch, key)
+        return jax.vmap(partial(cast(Any, kernel), **overrides), in_axes=in_axes)(state, batch, key)
 
     if mesh is None:
         return jax.jit(mapped)

@@ -162,6 +162,20 @@ def test_bfloat16_computes_low_and_keeps_float32_parameters(name, key):
     np.testing.assert_allclose(found.astype(jnp.float32), expected, atol=0.1 * scale)
 
 
+def test_batch_norm_hands_on_the_low_precision():
+    """Fails if the float32 of its sums leaks into the stream between the blocks."""
+    module = ResNet(depth=8, dtype=jnp.bfloat16)
+    images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    _, seen = jax.eval_shape(
+        lambda variables, x: module.apply(variables, x, capture_intermediates=True),
+        shapes(module, (32, 32, 3)),
+        images,
+    )
+    blocks = select(seen["intermediates"], r"block\d_1/__call__/0$")
+    assert len(blocks) == 3
+    assert {leaf.dtype for leaf in blocks.values()} == {jnp.dtype("bfloat16")}
+
+
 @pytest.mark.parametrize(("name", "convs"), [("cnn", 2), ("cnnbn", 2), ("resnet", 21)])
 def test_a_convolution_of_ones_own_is_used_everywhere(name, convs):
     """Fails if one layer does not get the field."""

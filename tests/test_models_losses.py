@@ -118,7 +118,7 @@ def test_dropout_and_augmentation_draw_apart(key):
             return x * self.param("scale", nn.initializers.ones, ())
 
     def augment(key, images):
-        keys.append(jax.random.key_data(jax.random.fold_in(key, 0)))
+        keys.append(jax.random.bits(key, (2,)))  # consumes the key, so a second use raises
         return images
 
     loss = make_loss(Peek(), has_aux=True, augment=augment)

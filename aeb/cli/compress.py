@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -20,7 +21,7 @@ import aeb
 from aeb import guards
 from aeb.cli.figure import LABELS, draw
 from aeb.cli.task import Metrics, Task, evaluate, make_task
-from aeb.cli.training import ARMS, Fit, Recipe, compress, train_dense
+from aeb.cli.training import ARMS, Fit, Recipe, arm_stage, dense_stage, fit
 from aeb.models import load_authors_resnet20
 from aeb.sparse_file import save_sparse
 
@@ -67,10 +68,6 @@ class Compress(Recipe):
     """Rows in a minibatch."""
     learning_rate: float = 0.1
     """Highest learning rate for the mean loss; falls by a cosine, and is rewound for each arm."""
-    v0: float = 0.01
-    """Scale of the spike."""
-    v1: float = 0.1
-    """Variance of the slab."""
 
     def __call__(self) -> None:
         """Run it."""
@@ -134,11 +131,13 @@ def _run(
             f"batch_size: got {recipe.batch_size}, {data} has {task.num_data} training images"
         )
     print(f"aeb {aeb.__version__}: {data}, {model}, {len(seeds)} seed(s), {task.num_data} images")
-    dense_epochs = recipe.dense_epochs if start == "scratch" else 0
+    stages = {arm: arm_stage(task, recipe, arm) for arm in arms}
+    if start == "scratch":
+        stages = {"dense": dense_stage(task, recipe), **stages}
     rows: dict[str, list[Metrics]] = {arm: [] for arm in ("dense", *arms)}
     fits: dict[str, Fit] = {}
     probs: dict[str, np.ndarray] = {}
-    total = len(seeds) * (dense_epochs + len(arms) * recipe.epochs)
+    total = len(seeds) * sum(stage.epochs for stage in stages.values())
     with tqdm(total=total, unit="epoch") as bar:
         for seed in seeds:
             for arm in rows:
@@ -148,17 +147,27 @@ def _run(
                     bar.update()
                     bar.set_postfix_str(text)
 
-                folder = out / f"seed-{seed}" / arm if resume else None
-                if arm != "dense":
-                    dense = fits["dense"].state
-                    fit = compress(task, recipe, arm, dense, seed, folder, report)
-                elif start == "authors":
-                    fit = _authors()
+                if arm == "dense":
+                    begin = task.init(jax.random.key(seed))
                 else:
-                    fit = train_dense(task, recipe, seed, folder, report)
+                    begin = fits["dense"].state.position, fits["dense"].state.model_state
                 # The pictures and the file are those of the last seed.
-                fits[arm] = fit
-                metrics, probs[arm] = evaluate(task, fit.state.position, fit.state.model_state)
+                fits[arm] = (
+                    fit(
+                        task,
+                        stages[arm],
+                        *begin,
+                        # Every arm sees the same minibatches and noise.
+                        jax.random.fold_in(jax.random.key(seed), arm == "dense"),
+                        batch_size=recipe.batch_size,
+                        folder=out / f"seed-{seed}" / arm if resume else None,
+                        report=report,
+                    )
+                    if arm in stages
+                    else _authors()
+                )
+                state = fits[arm].state
+                metrics, probs[arm] = evaluate(task, state.position, state.model_state)
                 rows[arm].append(metrics)
     _write(out, task, recipe, rows, fits, probs, data, model)
 

@@ -25,8 +25,9 @@ import optax
 import aeb
 from aeb import checkpoint, guards
 from aeb.cli.task import Task, evaluate
+from aeb.types import ArrayTree, Kernel, PRNGKey
 
-__all__ = ["ARMS", "Fit", "Recipe", "compress", "train_dense"]
+__all__ = ["ARMS", "Fit", "Recipe", "Stage", "arm_stage", "dense_stage", "fit"]
 
 ARMS = ("magnitude", "em", "sa", "learned")
 
@@ -40,9 +41,9 @@ class Recipe:
 
     sparsity: float = 0.9
     """Fraction of all parameters to set to zero, in [0, 1)."""
-    dense_epochs: int = 40
+    dense_epochs: int = 30
     """Epochs of dense training."""
-    epochs: int = 40
+    epochs: int = 30
     """Epochs of adapting and pruning, from the dense network on."""
     batch_size: int = 64
     """Rows in a minibatch."""
@@ -52,8 +53,8 @@ class Recipe:
     """L2 penalty of the arms without the spike-and-slab prior, per example."""
     temperature: float = 1e-2
     """Temperature of the sampled arms, in [0, inf); 1 is the posterior, 0 is no noise."""
-    v0: float = 0.1
-    """Scale of the spike."""
+    v0: float = 0.01
+    """Scale of the spike, about that of a weight that may go."""
     v1: float = 1.0
     """Variance of the slab."""
 
@@ -77,52 +78,33 @@ class Fit(NamedTuple):
     history: np.ndarray  # f32[epochs, 2]: sparsity over all parameters and test accuracy
 
 
+class Stage(NamedTuple):
+    """One way to train, compiled once and used for every seed."""
+
+    algorithm: aeb.Algorithm
+    kernel: Kernel
+    epochs: int
+
+
 Report = Callable[[str], None]
 """Called after each epoch with a line for the progress bar."""
 
 
-def train_dense(task: Task, recipe: Recipe, seed: int, folder: Path | None, report: Report) -> Fit:
-    """Train the dense network from scratch.
-
-    Args:
-        task: network and data.
-        recipe: the settings.
-        seed: of the initial weights, the minibatches and dropout.
-        folder: keep checkpoints here and go on from the last; None keeps none.
-        report: told of each epoch.
-
-    Returns:
-        A `Fit`.
-    """
-    params, model_state = task.init(jax.random.key(seed))
-    algorithm = _plain(task, recipe, recipe.dense_epochs, None)
-    key = jax.random.fold_in(jax.random.key(seed), 1)
-    state = algorithm.init(params, model_state)
-    return _fit(task, recipe, algorithm, state, key, recipe.dense_epochs, folder, report)
+def dense_stage(task: Task, recipe: Recipe) -> Stage:
+    """Dense training: momentum SGD with weight decay."""
+    return _stage(task, _plain(task, recipe, recipe.dense_epochs, None), recipe.dense_epochs)
 
 
-def compress(
-    task: Task,
-    recipe: Recipe,
-    arm: str,
-    dense: aeb.State,
-    seed: int,
-    folder: Path | None,
-    report: Report,
-) -> Fit:
-    """Adapt and prune a dense network by one of the arms.
+def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
+    """Adapting and pruning by one of the arms.
 
     Args:
         task: network and data.
         recipe: the settings.
         arm: one of `ARMS`.
-        dense: where to start.
-        seed: of minibatches and noise; the same in every arm.
-        folder: keep checkpoints here and go on from the last; None keeps none.
-        report: told of each epoch.
 
     Returns:
-        A `Fit`.
+        A `Stage`.
 
     Raises:
         ValueError: there is no arm of that name.
@@ -136,13 +118,72 @@ def compress(
     else:
         algorithm = aeb.empirical_bayes(
             aeb.sghmc(_cosine(task, recipe, recipe.epochs), FRICTION, recipe.temperature),
-            aeb.spike_slab(recipe.v0, recipe.v1),
+            # Pruned weights would drag a learned sigma down, and the spike's pull 1 / (v0 sigma)
+            # up; and no penalty comes before rho has had a look at the weights.
+            aeb.spike_slab(recipe.v0, recipe.v1, kappa0=0.0, learn_sigma=False),
             gain=1.0 if arm == "em" else aeb.robbins_monro(),
             sparsify=aeb.learned(begin=steps // 2) if arm == "learned" else pruning,
         )
-    key = jax.random.fold_in(jax.random.key(seed), 2)
-    state = algorithm.init(dense.position, dense.model_state)
-    return _fit(task, recipe, algorithm, state, key, recipe.epochs, folder, report)
+    return _stage(task, algorithm, recipe.epochs)
+
+
+def fit(
+    task: Task,
+    stage: Stage,
+    params: ArrayTree,
+    model_state: Any,
+    key: PRNGKey,
+    *,
+    batch_size: int,
+    folder: Path | None,
+    report: Report,
+) -> Fit:
+    """Run the epochs of a stage that are still to do, checkpointing after each.
+
+    Args:
+        task: network and data.
+        stage: how to train.
+        params: where to start.
+        model_state: batch statistics to start from.
+        key: of minibatches, augmentation and noise.
+        batch_size: rows in a minibatch.
+        folder: keep checkpoints here and go on from the last; None keeps none.
+        report: told of each epoch.
+
+    Returns:
+        A `Fit`.
+    """
+    steps = task.num_data // batch_size
+    state = stage.algorithm.init(params, model_state)
+    history = jnp.zeros((stage.epochs, 2))
+    if folder is not None and checkpoint.latest_step(folder) is not None:
+        _, (state, history) = checkpoint.restore(folder, (state, history))
+    data = jax.tree.map(jnp.asarray, task.data.train)
+    done = int(state.step) // steps
+    for _ in range(done):
+        report("resumed")
+    for epoch in range(done, stage.epochs):
+        state, _ = aeb.sample(
+            stage.kernel,
+            state,
+            data,
+            key,
+            num_steps=steps,
+            batch_size=batch_size,
+            progress=False,
+        )
+        metrics, _ = evaluate(task, state.position, state.model_state)
+        history = history.at[epoch].set(jnp.array([metrics.sparsity, metrics.accuracy]))
+        if folder is not None:
+            checkpoint.save(folder, int(state.step), (state, history))
+        report(f"{metrics.accuracy:.2%} at {metrics.sparsity:.1%} zeros")
+    return Fit(state, np.asarray(history))
+
+
+def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
+    """Bind an algorithm to the task's loss."""
+    kernel = aeb.build_kernel(algorithm, task.loss_fn, num_data=task.num_data, has_aux=True)
+    return Stage(algorithm, kernel, epochs)
 
 
 def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorithm:
@@ -161,41 +202,3 @@ def _cosine(task: Task, recipe: Recipe, epochs: int) -> Any:
     peak = recipe.learning_rate / task.num_data
     # One step more than is taken: a step size of exactly 0 would waste the last.
     return optax.schedules.cosine_decay_schedule(peak, steps + 1)
-
-
-def _fit(
-    task: Task,
-    recipe: Recipe,
-    algorithm: aeb.Algorithm,
-    state: aeb.State,
-    key: jax.Array,
-    epochs: int,
-    folder: Path | None,
-    report: Report,
-) -> Fit:
-    """Run the epochs that are still to do, checkpointing after each."""
-    steps = task.num_data // recipe.batch_size
-    history = jnp.zeros((epochs, 2))
-    if folder is not None and checkpoint.latest_step(folder) is not None:
-        _, (state, history) = checkpoint.restore(folder, (state, history))
-    kernel = aeb.build_kernel(algorithm, task.loss_fn, num_data=task.num_data, has_aux=True)
-    data = jax.tree.map(jnp.asarray, task.data.train)
-    done = int(state.step) // steps
-    for _ in range(done):
-        report("resumed")
-    for epoch in range(done, epochs):
-        state, _ = aeb.sample(
-            kernel,
-            state,
-            data,
-            key,
-            num_steps=steps,
-            batch_size=recipe.batch_size,
-            progress=False,
-        )
-        metrics, _ = evaluate(task, state.position, state.model_state)
-        history = history.at[epoch].set(jnp.array([metrics.sparsity, metrics.accuracy]))
-        if folder is not None:
-            checkpoint.save(folder, int(state.step), (state, history))
-        report(f"{metrics.accuracy:.2%} at {metrics.sparsity:.1%} zeros")
-    return Fit(state, np.asarray(history))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
@@ -18,7 +20,10 @@ def working_dtype(*leaves: jax.Array) -> jnp.dtype:
 
 
 def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
-    """Draw independent standard normals in the shapes of a tree, one key a leaf.
+    """Draw independent standard normals in the shapes of a tree.
+
+    All leaves are cut from one flat draw: a draw for each leaf runs no faster and takes XLA several
+    times as long to compile.
 
     Args:
         key: consumed.
@@ -28,9 +33,14 @@ def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
         A tree like `tree`, each leaf in its working type.
     """
     leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    draws = [
-        jax.random.normal(leaf_key, leaf.shape, working_dtype(leaf))
-        for leaf_key, leaf in zip(keys, leaves, strict=True)
-    ]
+    draws: list[jax.Array] = [jnp.empty(0)] * len(leaves)
+    single_key, double_key = jax.random.split(key)
+    for dtype, own_key in ((jnp.float32, single_key), (jnp.float64, double_key)):
+        places = [i for i, leaf in enumerate(leaves) if working_dtype(leaf) == dtype]
+        if not places:
+            continue
+        ends = list(itertools.accumulate(leaves[i].size for i in places))
+        flat = jax.random.normal(own_key, (ends[-1],), dtype)
+        for i, part in zip(places, jnp.split(flat, ends[:-1]), strict=True):
+            draws[i] = part.reshape(leaves[i].shape)
     return jax.tree.unflatten(structure, draws)
