@@ -223,5 +223,8 @@ def _table(rows: Mapping[str, list[Metrics]]) -> str:
         numbers = f"{mean[1]:>9.4f}{100 * mean[2]:>8.2f}{100 * mean[3]:>9.2f}{mean[4]:>12,.0f}"
         lines.append(f"{LABELS[arm]:<26}{correct:>16}{numbers}")
     seeds = len(next(iter(rows.values())))
-    lines.append(f"(final epoch on the test set; mean over {seeds} seed(s))")
+    lines.append(
+        f"(final epoch on the test set, mean over {seeds} seed(s); "
+        "bytes of the weights in a sparse file, without its header)"
+    )
     return "\n".join(lines)

@@ -91,7 +91,7 @@ def draw(
     calibration = axes[1, 1]
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for arm, predicted in probs.items():
-        curve = reliability_curve(predicted, labels, num_bins=10)
+        curve = reliability_curve(predicted, labels, num_bins=5)
         filled = np.asarray(curve.counts) > 0
         calibration.plot(
             np.asarray(curve.confidence)[filled],
@@ -104,7 +104,7 @@ def draw(
     calibration.set(
         xlabel="confidence", ylabel="accuracy", title="Reliability", xlim=(0, 1), ylim=(0, 1.02)
     )
-    calibration.legend(fontsize="small")
+    calibration.legend(loc="lower right", fontsize="small")
 
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
