@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from aeb import guards
@@ -26,7 +27,7 @@ __all__ = ["annealing", "as_schedule", "cyclical", "robbins_monro", "sparsity_ra
 
 
 def as_schedule(value: ScalarOrSchedule) -> Schedule:
-    """Turn a scalar into a constant schedule; a schedule is returned as it is.
+    """Turn a scalar into a constant schedule; a schedule stays one.
 
     Args:
         value: a scalar, or a function from the number of steps taken to a scalar.
@@ -39,7 +40,15 @@ def as_schedule(value: ScalarOrSchedule) -> Schedule:
         >>> as_schedule(0.5)(100)
         0.5
     """
-    return value if callable(value) else lambda count: value
+    if not callable(value):
+        return lambda count: value
+
+    def scheduled(count: Any) -> Any:
+        # Those of optax, for one, mix the integer count with floats.
+        with jax.numpy_dtype_promotion("standard"):
+            return value(count)
+
+    return scheduled
 
 
 def robbins_monro(

@@ -12,8 +12,11 @@ from typing import Annotated
 
 import tyro
 
+from aeb.archive import DamagedFileError
 from aeb.cli.compress import Compress, Demo
 from aeb.cli.files import Data, Inspect
+from aeb.cli.usage import UsageError
+from aeb.data import DataError
 from aeb.version import __version__
 
 __all__ = ["main"]
@@ -46,11 +49,15 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     try:
         command = _parse(words)
+        command.check()
+    except (ValueError, TypeError) as error:
+        return _complain(str(error))
+    try:
         command()
     except BrokenPipeError:
         # The reader has left, `aeb inspect FILE | head` for instance.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, TypeError, OSError) as error:
+    except (UsageError, DataError, DamagedFileError, OSError) as error:
         return _complain(str(error))
     except KeyboardInterrupt:
         print("aeb: stopped; aeb compress continues with the same command", file=sys.stderr)
@@ -77,14 +84,16 @@ def _parse(words: list[str]) -> Demo | Compress | Inspect | Data:
 
 
 def _first_sentence(panel: str) -> str:
-    """The complaint itself, from a box with a title, a message, rules and hints."""
-    lines = [line.strip("│ ").strip() for line in panel.splitlines() if line.startswith("│")]
-    message = []
-    for line in lines:
-        if set(line) <= {"─"}:
-            break
-        message.append(line)
-    return " ".join(message) + "; see aeb --help"
+    """The complaint itself, from a panel of title, message, rules and hints, boxed or plain."""
+    message: list[str] = []
+    for line in panel.splitlines()[1:]:
+        text = line.strip("│ ")
+        if set(text) <= set("─-"):
+            if message:
+                break
+            continue
+        message.append(text)
+    return " ".join(message).rstrip(".") + "; see aeb --help"
 
 
 def _complain(message: str) -> int:

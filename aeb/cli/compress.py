@@ -22,6 +22,7 @@ from aeb import guards
 from aeb.cli.figure import LABELS, draw
 from aeb.cli.task import Metrics, Task, evaluate, make_task
 from aeb.cli.training import ARMS, Fit, Recipe, arm_stage, dense_stage, fit
+from aeb.cli.usage import UsageError
 from aeb.models import load_authors_resnet20
 from aeb.sparse_file import save_sparse
 
@@ -39,10 +40,13 @@ class Demo(Recipe):
     seeds: int = 3
     """Runs with different seeds, over which the table takes means."""
 
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        guards.whole("seeds", self.seeds, 1)
+
     def __call__(self) -> None:
         """Run it."""
-        self.check()
-        guards.at_least("seeds", self.seeds, 1)
         recipe = _recipe(self)
         self.out.mkdir(parents=True, exist_ok=True)
         _run("digits", "cnn", recipe, ARMS, range(self.seeds), self.out, resume=False)
@@ -69,14 +73,17 @@ class Compress(Recipe):
     learning_rate: float = 0.1
     """Highest learning rate for the mean loss; falls by a cosine, and is rewound for each arm."""
 
-    def __call__(self) -> None:
-        """Run it."""
-        self.check()
-        guards.at_least("seeds", self.seeds, 1)
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        guards.whole("seeds", self.seeds, 1)
         if not self.arms:
             raise ValueError(f"arms: name at least one of {', '.join(ARMS)}")
         if self.start == "authors" and (self.data, self.model) != ("cifar10", "resnet20"):
             raise ValueError("start: 'authors' is a ResNet20; add --data cifar10 --model resnet20")
+
+    def __call__(self) -> None:
+        """Run it."""
         self.out.mkdir(parents=True, exist_ok=True)
         _claim(self.out / "settings.json", self)
         arms = tuple(dict.fromkeys(self.arms))
@@ -103,11 +110,11 @@ def _claim(path: Path, settings: Compress) -> None:
     try:
         theirs = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"out: {path} is damaged; delete the folder or name another") from error
+        raise UsageError(f"out: {path} is damaged; delete the folder or name another") from error
     changed = [name for name in mine if theirs.get(name) != mine[name]]
     if changed:
         name = changed[0]
-        raise ValueError(
+        raise UsageError(
             f"out: {path.parent} holds a run with {name} {theirs.get(name)}, not {mine[name]}; "
             "name another folder, or use the same settings to continue it"
         )
@@ -127,7 +134,7 @@ def _run(
     """Train, compress, compare, and write what came of it."""
     task = make_task(data, model)
     if recipe.batch_size > task.num_data:
-        raise ValueError(
+        raise UsageError(
             f"batch_size: got {recipe.batch_size}, {data} has {task.num_data} training images"
         )
     print(f"aeb {aeb.__version__}: {data}, {model}, {len(seeds)} seed(s), {task.num_data} images")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from aeb.cli.usage import UsageError
 from aeb.data import DataError, load
 from aeb.sparse_file import inspect_sparse
 
@@ -24,9 +25,15 @@ class Inspect:
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
     """A file written by aeb demo, aeb compress or aeb.save_sparse."""
 
+    def check(self) -> None:
+        """Nothing to check before the file is opened."""
+
     def __call__(self) -> None:
         """Print it."""
-        print(inspect_sparse(self.file))
+        try:
+            print(inspect_sparse(self.file))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +76,9 @@ class Data:
         Annotated[Prepare, tyro.conf.subcommand("prepare")]
         | Annotated[Status, tyro.conf.subcommand("status")]
     )
+
+    def check(self) -> None:
+        """Nothing to check before the sets are looked for."""
 
     def __call__(self) -> None:
         """Run the subcommand."""

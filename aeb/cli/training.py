@@ -61,9 +61,9 @@ class Recipe:
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         guards.within("sparsity", self.sparsity, "[0, 1)")
-        guards.at_least("dense_epochs", self.dense_epochs, 1)
-        guards.at_least("epochs", self.epochs, 1)
-        guards.at_least("batch_size", self.batch_size, 1)
+        guards.whole("dense_epochs", self.dense_epochs, 1)
+        guards.whole("epochs", self.epochs, 1)
+        guards.whole("batch_size", self.batch_size, 1)
         guards.positive("learning_rate", self.learning_rate)
         guards.positive("weight_decay", self.weight_decay)
         guards.at_least("temperature", self.temperature, 0.0)
