@@ -32,6 +32,9 @@ __all__ = ["sample"]
 PATIENCE = 1.0
 """Seconds that one compiled call may take before the progress bar moves."""
 
+ORDER = 2**32 - 1
+"""What the key is folded with for the order of rows; no step comes so far."""
+
 BUFFER = 2**26
 """Bytes of draws that one compiled call may gather."""
 
@@ -59,7 +62,8 @@ def sample(
         num_steps: steps to take, >= 0.
         batch_size: B, rows of a minibatch, in [1, N]; None for all rows, in their order.
         collect: a pure function of the state, called after each step whose count is a multiple of
-            `every`; None gathers nothing.
+            `every`; None gathers nothing. A later call with the same kernel and the same function
+            compiles nothing anew.
         every: thinning, in steps.
         progress: whether to show a progress bar with the loss.
 
@@ -90,9 +94,7 @@ def sample(
         guards.whole("batch_size", batch_size, 1)
         guards.within("batch_size", batch_size, f"[1, {num_rows}]")
     data = jax.tree.map(jnp.asarray, data)
-    # A clone: with the same key the next call continues this run, which is no reuse.
-    step_key, order_key = jax.random.split(jax.random.clone(key))
-    keys = _Keys(step_key, order_key)
+    keys = _Keys(key, jax.random.fold_in(key, ORDER))
     programs = _compile(cast(Any, kernel), collect, num_rows, batch_size)
     # A copy, for the loop reuses the buffers it is given.
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)

@@ -71,10 +71,9 @@ def test_the_chain_is_the_kernel_with_folded_keys():
     state, _ = aeb.sample(
         KERNEL, start, data(), run_key, num_steps=5, batch_size=None, progress=False
     )
-    step_key = jax.random.split(jax.random.key(9))[0]
     expected, step = start, jax.jit(KERNEL)
     for k in range(5):
-        expected = step(expected, data(), jax.random.fold_in(step_key, k))
+        expected = step(expected, data(), jax.random.fold_in(run_key, k))
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6)
 
