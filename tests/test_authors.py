@@ -150,18 +150,23 @@ def test_missing_or_damaged_file_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.data
-def test_released_network_on_500_test_images():
-    """Fails if the pixels are normalised otherwise: of the first 500, 475 are right."""
+@pytest.mark.slow
+def test_released_network_is_right_on_9412_of_10000_test_images():
+    """Fails if the pixels are normalised otherwise, or a BatchNorm's constants are off."""
     import tensorflow_datasets as tfds
 
     root, data_dir = os.environ.get("AEB_DATA_DIR"), os.environ.get("TFDS_DATA_DIR")
     if not (root and data_dir):
         pytest.skip("AEB_DATA_DIR and TFDS_DATA_DIR are not both set")
-    rows = list(tfds.data_source("cifar10", split="test[:500]", data_dir=data_dir))
-    images = normalizer("cifar10")(jnp.asarray(np.stack([row["image"] for row in rows])))
+    rows = list(tfds.data_source("cifar10", split="test", data_dir=data_dir))
+    pixels = np.stack([row["image"] for row in rows])
     labels = np.array([row["label"] for row in rows])
-    found = logits(None, images)
-    expected = oracle(read_npz(os.path.join(root, FILE)), np.asarray(images[:4]))
+    normalize = normalizer("cifar10")
+    params, batch_stats = load_authors_resnet20()
+    variables = {"params": params, "batch_stats": batch_stats}
+    apply = jax.jit(lambda images: ResNet().apply(variables, normalize(images)))
+    found = np.concatenate([np.asarray(apply(part)) for part in np.split(pixels, 20)])
+    expected = oracle(read_npz(os.path.join(root, FILE)), np.asarray(normalize(pixels[:4])))
     np.testing.assert_allclose(found[:4], expected, atol=2e-4)
     right = (found.argmax(1) == labels).sum()
-    assert abs(right - 475) <= 1, right  # one image for the rounding of another machine
+    assert abs(right - 9412) <= 2, right  # two images for the rounding of another machine
