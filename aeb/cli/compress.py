@@ -9,22 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import jax
-import numpy as np
-from tqdm.auto import tqdm
-
-import aeb
 from aeb import guards
-from aeb.cli.figure import LABELS, draw
-from aeb.cli.task import Metrics, Task, evaluate, make_task
-from aeb.cli.training import ARMS, Fit, Recipe, arm_stage, dense_stage, fit
+from aeb.cli.comparison import compare
+from aeb.cli.training import ARMS, Recipe
 from aeb.cli.usage import UsageError
-from aeb.models import load_authors_resnet20
-from aeb.sparse_file import save_sparse
 
 __all__ = ["Compress", "Demo"]
 
@@ -49,7 +40,7 @@ class Demo(Recipe):
         """Run it."""
         recipe = _recipe(self)
         self.out.mkdir(parents=True, exist_ok=True)
-        _run("digits", "cnn", recipe, ARMS, range(self.seeds), self.out, resume=False)
+        compare("digits", "cnn", recipe, ARMS, range(self.seeds), self.out, resume=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +79,7 @@ class Compress(Recipe):
         _claim(self.out / "settings.json", self)
         arms = tuple(dict.fromkeys(self.arms))
         seeds = range(self.seeds)
-        _run(self.data, self.model, _recipe(self), arms, seeds, self.out, start=self.start)
+        compare(self.data, self.model, _recipe(self), arms, seeds, self.out, start=self.start)
 
 
 def _recipe(settings: Recipe) -> Recipe:
@@ -118,120 +109,3 @@ def _claim(path: Path, settings: Compress) -> None:
             f"out: {path.parent} holds a run with {name} {theirs.get(name)}, not {mine[name]}; "
             "name another folder, or use the same settings to continue it"
         )
-
-
-def _run(
-    data: str,
-    model: str,
-    recipe: Recipe,
-    arms: Sequence[str],
-    seeds: range,
-    out: Path,
-    *,
-    start: str = "scratch",
-    resume: bool = True,
-) -> None:
-    """Train, compress, compare, and write what came of it."""
-    task = make_task(data, model)
-    if recipe.batch_size > task.num_data:
-        raise UsageError(
-            f"batch_size: got {recipe.batch_size}, {data} has {task.num_data} training images"
-        )
-    print(f"aeb {aeb.__version__}: {data}, {model}, {len(seeds)} seed(s), {task.num_data} images")
-    stages = {arm: arm_stage(task, recipe, arm) for arm in arms}
-    if start == "scratch":
-        stages = {"dense": dense_stage(task, recipe), **stages}
-    rows: dict[str, list[Metrics]] = {arm: [] for arm in ("dense", *arms)}
-    fits: dict[str, Fit] = {}
-    probs: dict[str, np.ndarray] = {}
-    total = len(seeds) * sum(stage.epochs for stage in stages.values())
-    with tqdm(total=total, unit="epoch") as bar:
-        for seed in seeds:
-            for arm in rows:
-                bar.set_description(f"seed {seed} {arm}")
-
-                def report(text: str) -> None:
-                    bar.update()
-                    bar.set_postfix_str(text)
-
-                if arm == "dense":
-                    begin = task.init(jax.random.key(seed))
-                else:
-                    begin = fits["dense"].state.position, fits["dense"].state.model_state
-                # The pictures and the file are those of the last seed.
-                fits[arm] = (
-                    fit(
-                        task,
-                        stages[arm],
-                        *begin,
-                        # Every arm sees the same minibatches and noise.
-                        jax.random.fold_in(jax.random.key(seed), arm == "dense"),
-                        batch_size=recipe.batch_size,
-                        folder=out / f"seed-{seed}" / arm if resume else None,
-                        report=report,
-                    )
-                    if arm in stages
-                    else _authors()
-                )
-                state = fits[arm].state
-                metrics, probs[arm] = evaluate(task, state.position, state.model_state)
-                rows[arm].append(metrics)
-    _write(out, task, recipe, rows, fits, probs, data, model)
-
-
-def _authors() -> Fit:
-    """The authors' dense ResNet20 as a fit without a history."""
-    params, batch_stats = load_authors_resnet20()
-    algorithm = aeb.empirical_bayes(aeb.sgld(1.0), aeb.gaussian(), gain=0.0)
-    return Fit(algorithm.init(params, {"batch_stats": batch_stats}), np.zeros((0, 2)))
-
-
-def _write(
-    out: Path,
-    task: Task,
-    recipe: Recipe,
-    rows: Mapping[str, list[Metrics]],
-    fits: Mapping[str, Fit],
-    probs: Mapping[str, np.ndarray],
-    data: str,
-    model: str,
-) -> None:
-    """Print the table; write model, figure and results, and say where."""
-    print(_table(rows))
-    best = next(arm for arm in ("sa", "em", "learned", "magnitude") if arm in fits)
-    state = fits[best].state
-    variables = {"params": state.position, **state.model_state}
-    about = {"data": data, "model": model, "arm": best, "accuracy": rows[best][-1].accuracy}
-    save_sparse(out / "model.safetensors", variables, metadata=about)
-    title = f"{data}, {model}: last seed, final epoch"
-    draw(out / "figure.png", fits, probs, task.data.test["label"], title)
-    results = {
-        "settings": dataclasses.asdict(recipe),
-        "arms": {arm: [metrics._asdict() for metrics in runs] for arm, runs in rows.items()},
-    }
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    for name, what in (
-        ("model.safetensors", f"sparse model ({LABELS[best]}); look at it with aeb inspect"),
-        ("figure.png", "figure"),
-        ("results.json", "every run's numbers"),
-    ):
-        print(f"{out / name}: {what}")
-
-
-def _table(rows: Mapping[str, list[Metrics]]) -> str:
-    """Means over seeds, with the standard deviation of the accuracy."""
-    lines = [f"{'':<26}{'accuracy %':>16}{'NLL':>9}{'ECE %':>8}{'zeros %':>9}{'bytes':>12}"]
-    for arm, runs in rows.items():
-        values: Any = np.array(runs, float)
-        mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1 if len(runs) > 1 else 0)
-        correct = f"{100 * mean[0]:.2f}"
-        if len(runs) > 1:
-            correct += f" +- {100 * spread[0]:.2f}"
-        numbers = f"{mean[1]:>9.4f}{100 * mean[2]:>8.2f}{100 * mean[3]:>9.2f}{mean[4]:>12,.0f}"
-        lines.append(f"{LABELS[arm]:<26}{correct:>16}{numbers}")
-    seeds = len(next(iter(rows.values())))
-    lines.append(
-        f"(final epoch on the test set, mean over {seeds} seed(s); "
-        "bytes of the weights in a sparse file, without its header)"
-    )
-    return "\n".join(lines)
