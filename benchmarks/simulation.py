@@ -25,12 +25,12 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import frame
 import jax
 import jax.numpy as jnp
-from large_p import Design, Recipe, build, score
 
+import frame
 from aeb import guards
+from large_p import Design, Recipe, build, score
 
 __all__ = ["NAME", "PRESETS", "Simulation", "main"]
 
