@@ -1,10 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Input at fault, found after the words were read."""
+"""How a command takes its words and complains about them: one line, exit code 2.
+
+Shared by `aeb` and by the scripts in `benchmarks/`.
+"""
 
 from __future__ import annotations
 
-__all__ = ["UsageError"]
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+__all__ = ["USAGE_ERROR", "UsageError", "complain", "parse"]
+
+USAGE_ERROR = 2
+"""Exit code where the input was at fault."""
 
 
 class UsageError(Exception):
-    """Its message says what to change; the command prints it as one line and exits with 2."""
+    """Input at fault, found after the words were read; its message says what to change."""
+
+
+def parse(
+    command: Any, words: Sequence[str], *, prog: str, description: str, **options: Any
+) -> Any:
+    """Read words by tyro; its panel of complaint is boiled down to one line.
+
+    Args:
+        command: the type to build, a dataclass or a union of them.
+        words: the words after the name of the program.
+        prog: that name.
+        description: the first lines of the help.
+        **options: passed on to `tyro.cli`.
+
+    Returns:
+        An instance of `command`.
+
+    Raises:
+        ValueError: the words make no sense; the message is one line.
+        SystemExit: help was asked for and given.
+    """
+    panel = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(panel):
+            return tyro.cli(command, prog=prog, description=description, args=words, **options)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(f"{_first_sentence(panel.getvalue())}; see {prog} --help") from None
+
+
+def complain(prog: str, message: str) -> int:
+    """Print one line on the error stream; returns the exit code."""
+    print(f"{prog}: " + " ".join(message.split()), file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _first_sentence(panel: str) -> str:
+    """The complaint itself, from a panel of title, message, rules and hints, boxed or plain."""
+    message: list[str] = []
+    for line in panel.splitlines()[1:]:
+        text = line.strip("│ ")
+        if set(text) <= set("─-"):
+            if message:
+                break
+            continue
+        message.append(text)
+    return " ".join(message).rstrip(".")

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every benchmark shares: settings by preset, rows on disk, units of work that resume.
+
+A script says what its settings are and which units of work they ask for; `main` does the rest. See
+`simulation.py` for one that is whole.
+"""
+
+from frame.checkpoints import Checkpoints
+from frame.rows import Results, row_key
+from frame.runner import Preset, Settings, Unit, main
+
+__all__ = ["Checkpoints", "Preset", "Results", "Settings", "Unit", "main", "row_key"]

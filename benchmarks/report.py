@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn rows into Markdown: `python benchmarks/report.py --preset paper --out docs/results.md`.
+
+A section a script, made of its rows in `benchmarks/results/` and of nothing else. A script joins by
+an entry in `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import frame
+import simulation
+import simulation_table
+from aeb.cli.usage import UsageError, complain, parse
+
+__all__ = ["SECTIONS", "main"]
+
+SECTIONS = {simulation.NAME: simulation_table.report}
+"""Script to the function `(preset, results) -> Markdown`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Make the tables from the rows."""
+
+    preset: frame.Preset = "paper"
+    """Which configurations to show; "not run" stands where one has no row."""
+    results: Path = Path(__file__).resolve().parent / "results"
+    """Folder of the rows."""
+    out: Path | None = None
+    """File to write; by default the tables are printed."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Make the report; returns the exit code, 2 where the input was at fault."""
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        settings: Report = parse(Report, words, prog="report", description=Report.__doc__ or "")
+        text = "\n".join(
+            section(settings.preset, frame.Results(settings.results / f"{script}.jsonl"))
+            for script, section in SECTIONS.items()
+        )
+        if settings.out is None:
+            print(text, end="")
+        else:
+            settings.out.write_text(text)
+    except (UsageError, ValueError, OSError) as error:
+        return complain("report", str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of `simulation.py` as Markdown, the authors' figures beside ours.
+
+Those of the authors are what their R document prints for one data set (seed 0) at v0 = 0.1, sigma
+started at 1, and the coefficients read off its plot.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import frame
+from simulation import PRESETS, Simulation
+
+__all__ = ["report"]
+
+Row = Mapping[str, Any]
+
+LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
+
+
+class Theirs(NamedTuple):
+    """What the authors' document shows for an arm."""
+
+    mae: str
+    mse: str
+    beta: str
+
+
+THEIRS = {
+    "sa": Theirs("1.71", "4.08", "2.8, 2.25, 1.2"),
+    "em": Theirs("2.20", "7.21", "1.65, 1.63, 0.33"),
+    "sgld": Theirs("12.14", "219.15", "0.6, 0.3, 0.4"),
+}
+
+NOT_RUN = "not run"
+
+NOTE = """\
+Mean over data sets ± its standard error. The floor of the population MSE is {floor:g}, the variance
+of the noise; "by true beta" is the MSE of the true coefficients on the same fresh rows. R document:
+what the authors' own prints after 500,000 steps on its one data set, whose test rows come from
+other coefficients than its training rows and whose SGLD lost the Laplace part of the prior; its
+coefficients are read off a plot. Inclusion is the mean of rho; found is rho above 0.5. Seconds are
+of sampling, per data set, {together} of them in one call, compiling left out."""
+
+
+def report(preset: frame.Preset, results: frame.Results) -> str:
+    """Make the section of the report.
+
+    Args:
+        preset: which configurations to look for.
+        results: the rows of the script.
+
+    Returns:
+        Markdown, with a line for each configuration of the preset, "not run" where it has no row.
+
+    Raises:
+        UsageError: the rows are damaged.
+    """
+    settings = PRESETS[preset]
+    rows = results.read()
+    seeds = range(settings.seed, settings.seed + settings.data_sets)
+    table = []
+    for cell in settings.cells():
+        keys = [frame.row_key(settings.config(cell), seed) for seed in seeds]
+        table.append((cell, [rows[key] for key in keys if key in rows]))
+    used = [row for _, own in table for row in own]
+    recipe, design = settings.recipe, settings.design
+    parts = [
+        "## Large p, small n",
+        f"`python benchmarks/simulation.py --preset {preset}`: n = {design.num_rows}, "
+        f"p = {design.num_columns}, {recipe.num_steps:,} steps, a draw every {recipe.thinning}, "
+        f"the first {recipe.burn_in:.0%} left out, {settings.data_sets} data sets.",
+        _table(ERRORS, table, settings),
+        _table(POSTERIOR, table, settings),
+        NOTE.format(floor=design.noise_variance, together=min(settings.together, len(seeds))),
+        _made(used),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _over(read: Callable[[Row], float | None], digits: int = 2) -> Callable[[Sequence[Row]], str]:
+    """Make a column: the mean over rows and its standard error."""
+
+    def column(rows: Sequence[Row]) -> str:
+        values = [read(row["metrics"]) for row in rows]
+        numbers = [value for value in values if value is not None]
+        if not numbers:
+            return "-"
+        text = f"{statistics.fmean(numbers):.{digits}f}"
+        if len(numbers) > 1:
+            error = statistics.stdev(numbers) / len(numbers) ** 0.5
+            text += f" ± {error:.{digits}f}"
+        # What is not finite has no number in its row.
+        lost = len(values) - len(numbers)
+        return text + (f" ({lost} without)" if lost else "")
+
+    return column
+
+
+def _signals(read: str) -> Callable[[Sequence[Row]], str]:
+    """Make a column of the means for each signal."""
+
+    def column(rows: Sequence[Row]) -> str:
+        each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
+        means = [[own[read] for own in signal if own[read] is not None] for signal in each]
+        return ", ".join(f"{statistics.fmean(mean):.2f}" if mean else "-" for mean in means)
+
+    return column
+
+
+def _per_cent(read: Callable[[Row], float]) -> Callable[[Sequence[Row]], str]:
+    """Make a column of a mean share."""
+    return lambda rows: f"{statistics.fmean(read(row['metrics']) for row in rows):.0%}"
+
+
+def _width(which: str) -> Callable[[Row], float]:
+    return lambda metrics: metrics["intervals"][which]["width"]
+
+
+def _coverage(which: str) -> Callable[[Row], float]:
+    return lambda metrics: metrics["intervals"][which]["coverage"]
+
+
+def _seconds(rows: Sequence[Row]) -> str:
+    return f"{statistics.fmean(row['seconds'] for row in rows):.1f}"
+
+
+Columns = dict[str, Callable[[Sequence[Row]], str] | str]
+"""Heading to what reads our rows, or the name of a field of `Theirs`."""
+
+ERRORS: Columns = {
+    "population MSE": _over(lambda m: m["population_mse"]),
+    "fresh MAE": _over(lambda m: m["fresh"]["mae"]),
+    "R document": "mae",
+    "fresh MSE": _over(lambda m: m["fresh"]["mse"]),
+    "R document ": "mse",
+    "by true beta": _over(lambda m: m["fresh_with_true_beta"]["mse"]),
+    "seconds": _seconds,
+}
+
+POSTERIOR: Columns = {
+    "beta 1, 2, 3": _signals("mean"),
+    "R document": "beta",
+    "inclusion": _signals("inclusion"),
+    "true found": _over(lambda m: m["true_discoveries"]),
+    "false found": _over(lambda m: m["false_discoveries"]),
+    "signals covered": _per_cent(_coverage("signals")),
+    "width": _over(_width("signals")),
+    "nulls covered": _per_cent(_coverage("nulls")),
+    "width ": _over(_width("nulls")),
+    "last sigma": _over(lambda m: m["sigma_end"]),
+    "last delta": _over(lambda m: m["delta_end"], 4),
+}
+
+
+def _table(
+    columns: Columns, table: Sequence[tuple[Row, Sequence[Row]]], settings: Simulation
+) -> str:
+    heads = ["arm", "v0", "sigma", "data sets", *(name.strip() for name in columns)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for cell, rows in table:
+        v0 = "any" if cell["v0"] is None else f"{cell['v0']:g}"
+        theirs = THEIRS[cell["arm"]] if cell["v0"] in (None, 0.1) and cell["sigma"] == 1 else None
+        done = f"{len(rows)} of {settings.data_sets}" if rows else NOT_RUN
+        line = [LABELS[cell["arm"]], v0, f"{cell['sigma']:g}", done]
+        for column in columns.values():
+            if isinstance(column, str):
+                line.append("" if theirs is None else getattr(theirs, column))
+            else:
+                line.append(column(rows) if rows else NOT_RUN)
+        lines.append("| " + " | ".join(line) + " |")
+    return "\n".join(lines)
+
+
+def _made(rows: Sequence[Row]) -> str:
+    """Say how the rows were made."""
+    made = {
+        f"{row['hardware']['accelerator'] or row['hardware']['cpu']}, "
+        f"{row['hardware']['cores']} cores, jax {row['versions']['jax']}, "
+        f"commit {row['commit']}, {row['date']}"
+        for row in rows
+    }
+    return "Made on: " + "; ".join(sorted(made)) + "." if made else ""
