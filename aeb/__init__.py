@@ -5,7 +5,7 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 `as_gradient_transformation` and `as_sampling_algorithm` for its three faces.
 """
 
-from aeb import checkpoint, diagnostics, mixing, types
+from aeb import checkpoint, data, diagnostics, mixing, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
@@ -40,6 +40,7 @@ __all__ = [
     "chains",
     "checkpoint",
     "cyclical",
+    "data",
     "data_parallel",
     "diagnostics",
     "empirical_bayes",

@@ -216,6 +216,7 @@ def bind_data(sampler: Any, data: Batch, batch_size: int | None = None) -> Any:
         guards.within("batch_size", batch_size, f"[1, {num_rows}]")
 
     def step(rng_key: PRNGKey, state: State) -> tuple[State, StepInfo]:
+        guards.check_key("rng_key", rng_key)
         if batch_size is None:
             new = sampler.step(rng_key, state, data)
         else:

@@ -22,7 +22,7 @@ import numpy as np
 from jax.scipy.special import entr
 
 from aeb import guards
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 
 __all__ = [
     "ReliabilityCurve",

@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 from aeb.schedules import as_schedule, robbins_monro
-from aeb.sparsity.magnitude import check_matches
 from aeb.types import ArrayTree, Dynamics, Prior, PRNGKey, ScalarOrSchedule, Sparsifier
 
 __all__ = ["Algorithm", "State", "empirical_bayes"]
@@ -99,7 +98,7 @@ def empirical_bayes(
 
     def init(params: ArrayTree, model_state: Any = ()) -> State:
         guards.check_params(params)
-        check_matches(params, prior.where)
+        guards.check_matches(params, prior.where)
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf), params)
         latent = prior.init(_working(params))
         if regression and not hasattr(latent, "sigma"):
@@ -127,6 +126,7 @@ def empirical_bayes(
         step_size: Any = None,
         temperature: Any = None,
     ) -> State:
+        guards.check_key("key", key)
         if regression and rss is None:
             raise ValueError(
                 "rss: the Gaussian likelihood learns its noise scale from the residual sum of "

@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb.tree import named_leaves
-from aeb.types import ArrayTree
+from aeb.tree import named_leaves, select
+from aeb.types import ArrayTree, Where
 
 __all__ = [
     "at_least",
     "check_batch",
     "check_data",
     "check_key",
+    "check_matches",
     "check_params",
     "made_of",
     "one_of",
@@ -100,12 +101,13 @@ def check_params(params: ArrayTree) -> None:
             )
 
 
-def check_key(name: str, key: Any) -> None:
-    """Require one typed key."""
+def check_key(name: str, key: Any, *, many: bool = False) -> None:
+    """Require one typed key, or a row of them."""
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"{name}: expected a typed key as made by jax.random.key, got {key!r}")
-    if key.ndim:
-        raise ValueError(f"{name}: expected one key, got an array of them, shape {key.shape}")
+    if key.ndim != many:
+        wanted = "a row of keys, one a chain" if many else "one key"
+        raise ValueError(f"{name}: expected {wanted}, got shape {key.shape}")
 
 
 def check_data(name: str, data: Any) -> int:
@@ -126,3 +128,11 @@ def check_batch(name: str, batch: Any) -> int | None:
         listing = ", ".join(f"{path or 'array'}: {size}" for path, size in sizes.items())
         raise ValueError(f"{name}: the leaves differ in length along axis 0 ({listing})")
     return next(iter(sizes.values()), None)
+
+
+def check_matches(params: ArrayTree, where: Where) -> None:
+    """Require a rule that chooses at least one leaf."""
+    if not select(params, where):
+        paths = ", ".join(repr(path) for path in list(select(params, lambda p, _: True))[:8])
+        rule = repr(where) if isinstance(where, str) else "the rule"
+        raise ValueError(f"where: {rule} matches no leaf; the paths are {paths}")

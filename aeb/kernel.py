@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import working_dtype
 from aeb.empirical_bayes import Algorithm, State
+from aeb.precision import working_dtype
 from aeb.types import ArrayTree, Batch, Kernel, LossFn, PRNGKey
 
 __all__ = ["build_kernel", "log_likelihood_grad", "residual_sum_of_squares", "step_keys"]
@@ -126,8 +126,6 @@ def build_kernel(
         loss, model_state, grad = _mean_over(axis_name, (loss, model_state, grad))
 
         def rss_at(position: ArrayTree) -> Any:
-            if axis_name is not None:
-                position = jax.lax.pcast(position, axis_name, to="varying")
             new_loss, _ = mean_loss(position, rss_key)
             return residual_sum_of_squares(_mean_over(axis_name, new_loss), num_data)
 
@@ -166,11 +164,14 @@ def _checked_loss(value: Any, model_state: Any, has_aux: bool) -> tuple[jax.Arra
 
 
 def _mean_over(axis_name: str | None, tree: Any) -> Any:
-    """Average a tree over a mapped axis; counters take the largest."""
+    """Average a tree over a mapped axis; counters and keys take the largest."""
     if axis_name is None:
         return tree
 
     def reduce(x: jax.Array) -> jax.Array:
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            bits = jax.lax.pmax(jax.random.key_data(x), axis_name)
+            return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(x))
         inexact = jnp.issubdtype(x.dtype, jnp.inexact)
         return jax.lax.pmean(x, axis_name) if inexact else jax.lax.pmax(x, axis_name)
 

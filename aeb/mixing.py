@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 
 __all__ = ["effective_sample_size", "potential_scale_reduction"]
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from aeb import guards
 from aeb.types import Kernel
 
 __all__ = ["chains", "data_parallel"]
@@ -71,7 +72,7 @@ def chains(
         `jax.random.split`.
 
     Raises:
-        ValueError: the mesh has no such axis.
+        ValueError: the mesh has no such axis; when called, the keys are not one a chain.
 
     Example:
         >>> import aeb, jax.numpy as jnp
@@ -84,6 +85,7 @@ def chains(
     """
 
     def mapped(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:
+        guards.check_key("key", key, many=True)
         in_axes = (0, None if same_batch else 0, 0)
         return jax.vmap(partial(cast(Any, kernel), **overrides), in_axes=in_axes)(state, batch, key)
 

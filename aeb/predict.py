@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 from aeb.types import ArrayTree
 
 __all__ = ["Prediction", "predict"]

@@ -55,7 +55,7 @@ def sample(
 
     Args:
         kernel: `(state, batch, key) -> state`, made by `aeb.build_kernel`, or by `aeb.chains` for
-            states that lead with an axis of chains.
+            states that lead with an axis of chains and share the minibatch.
         state: where to start; chains have to have taken the same number of steps.
         data: a pytree of arrays that share their leading axis, N rows; moved to the device once.
         key: a typed key for the whole run; keep it to resume.

@@ -40,7 +40,8 @@ def named_leaves(tree: ArrayTree) -> dict[str, Any]:
     keys = [path for path, _ in entries]
     if keys and all(len(path) > 1 and path[0] == DictKey("params") for path in keys):
         keys = [path[1:] for path in keys]
-    keys = [path[:-1] if path and path[-1] == GetAttrKey("value") else path for path in keys]
+    if keys and all(len(path) > 1 and path[-1] == GetAttrKey("value") for path in keys):
+        keys = [path[:-1] for path in keys]
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in keys]
     named = dict(zip(names, (leaf for _, leaf in entries), strict=True))
     if len(named) < len(names):

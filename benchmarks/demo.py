@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import frame
-
 from aeb.cli.comparison import make_stages, run_seed
 from aeb.cli.task import evaluate, make_task
 from aeb.cli.training import ARMS, Recipe

@@ -120,6 +120,13 @@ TYPE_ERRORS = {
     "key": lambda: step(key=0),
     "key ": lambda: aeb.as_gradient_transformation(algorithm(), num_data=3, key=0),
     "key  ": lambda: step(key=jnp.zeros(2, jnp.uint32)),
+    "rng_key": lambda: aeb.bind_data(
+        aeb.as_sampling_algorithm(algorithm(), cross_entropy, num_data=3), data(), 4
+    ).step(0, algorithm().init(two_layers())),
+    "key    ": lambda: algorithm().transition(
+        algorithm().init(two_layers()), two_layers(), 0, num_data=3
+    ),
+    "key     ": lambda: aeb.chains(step)(algorithm().init(two_layers()), data(), 0),
     "key   ": lambda: aeb.sample(
         step, algorithm().init(two_layers()), data(), 7, num_steps=1, batch_size=3
     ),

@@ -15,6 +15,8 @@ import pytest
 import aeb
 from aeb.cli import main
 from aeb.cli import training as training_module
+from aeb.cli.figure import LABELS
+from aeb.cli.task import evaluate, make_task
 
 QUICK = ["--dense-epochs", "1", "--epochs", "2", "--batch-size", "256", "--seeds", "1"]
 
@@ -85,6 +87,28 @@ def test_an_interrupted_run_ends_in_the_same_bits(straight, tmp_path, monkeypatc
     assert (out / "results.json").read_text() == (tmp_path / "results.json").read_text()
 
 
+def test_the_demo_compares_all_arms_and_each_is_its_own(tmp_path, capsys):
+    """Mutations: EM given the gain of SA, the learned arm given a target, an ECE of 0."""
+    # At v0 = 1 the prior holds little for slab within these few steps: far from the target.
+    words = ["demo", *QUICK, "--sparsity", "0.3", "--v0", "0.05", "--out", str(tmp_path)]
+    assert main(words) == 0
+    table = capsys.readouterr().out
+    arms = json.loads((tmp_path / "results.json").read_text())["arms"]
+    assert list(arms) == ["dense", "magnitude", "em", "sa", "learned"]
+    assert all(label in table for label in LABELS.values())
+    for arm in ("magnitude", "em", "sa"):
+        assert abs(arms[arm][0]["sparsity"] - 0.3) < 1e-3
+    assert abs(arms["learned"][0]["sparsity"] - 0.3) > 0.01
+    assert arms["dense"][0]["sparsity"] < 0.01
+    assert len({run[0]["nll"] for run in arms.values()}) == 5
+    assert all(0 < run[0]["ece"] < 1 for run in arms.values())
+    # The file is that of the stochastic approximation, and scores what the table says.
+    variables, _ = aeb.load_sparse(tmp_path / "model.safetensors")
+    task = make_task("digits", "cnn")
+    metrics, _ = evaluate(task, variables["params"], {})
+    assert metrics._asdict() == pytest.approx(arms["sa"][0], rel=1e-5)
+
+
 def test_a_run_with_other_settings_is_refused(straight, capsys):
     words, out = straight
     assert main([*words, "--out", str(out), "--learning-rate", "0.2"]) == 2
@@ -101,6 +125,7 @@ def test_a_run_with_other_settings_is_refused(straight, capsys):
         (["demo", "--sparsity", "1.5"], "sparsity"),
         (["demo", "--temperature", "-1"], "temperature"),
         (["demo", "--batch-size", "5000"], "batch_size"),
+        (["demo", "--sparsity", "0.999"], "sparsity: 0.999 of all parameters"),
         (["demo", "--colour", "red"], "--colour"),
         (["compress", "--data", "imagenet"], "--data"),
         (["compress", "--start", "authors"], "--model resnet20"),

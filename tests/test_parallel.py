@@ -98,6 +98,43 @@ def test_eight_devices_give_the_chain_of_one(case, road, mesh):
     assert int(together.model_state["count"]) == STEPS
 
 
+def test_each_shard_has_its_own_dropout_and_a_key_rides_in_the_state(mesh):
+    """The loss draws from its key; eight shards that drew alike would average to one draw."""
+    algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.gaussian())
+
+    def loss_fn(params, batch, model_state, key):
+        return jax.random.uniform(key) + 0 * jnp.sum(params), model_state
+
+    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=8, has_aux=True, axis_name="data")
+    mapped = jax.pmap(kernel, axis_name="data", in_axes=(None, 0, None), out_axes=None)
+    state = algorithm.init(jnp.ones(2), {"rng": jax.random.key(7)})
+    new = mapped(state, jnp.ones((8, 1)), jax.random.key(0))
+    loss_key = aeb.kernel.step_keys(jax.random.key(0))[1]
+    draws = [float(jax.random.uniform(jax.random.fold_in(loss_key, i))) for i in range(8)]
+    np.testing.assert_allclose(float(new.loss), np.mean(draws), rtol=1e-6)
+    assert jax.random.key_data(new.model_state["rng"]).tolist() == [0, 7]
+
+
+def test_the_batch_and_the_chains_are_spread(mesh):
+    algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(0.1, 1.0))
+    seen = []
+
+    def loss_fn(params, batch):
+        jax.debug.inspect_array_sharding(batch["x"], callback=seen.append)
+        return cross_entropy(params, batch)
+
+    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=NUM_DATA)
+    state = algorithm.init(two_layers())
+    new = aeb.data_parallel(kernel, mesh)(state, data(), jax.random.key(0))
+    assert seen[0].shard_shape((NUM_DATA, 6)) == (NUM_DATA // 8, 6)
+    assert new.position["Dense_0"]["kernel"].sharding.is_fully_replicated
+    plain = aeb.build_kernel(algorithm, cross_entropy, num_data=NUM_DATA)
+    states = jax.vmap(algorithm.init)(jax.tree.map(lambda x: jnp.stack([x] * 8), two_layers()))
+    keys = jax.random.split(jax.random.key(3), 8)
+    new = aeb.chains(plain, mesh=mesh)(states, data(), keys)
+    assert new.position["Dense_0"]["kernel"].sharding.shard_shape((8, 6, 5)) == (1, 6, 5)
+
+
 def test_chains_over_a_mesh_equal_chains_on_one_device(mesh):
     algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(0.1, 1.0))
     kernel = aeb.build_kernel(algorithm, cross_entropy, num_data=NUM_DATA)

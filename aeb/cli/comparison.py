@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -34,6 +35,7 @@ def compare(
     *,
     start: str = "scratch",
     resume: bool = True,
+    claim: Callable[[], None] = lambda: None,
 ) -> None:
     """Train, compress, compare, and write what came of it.
 
@@ -46,9 +48,10 @@ def compare(
         out: folder for model, figure and results, and for checkpoints.
         start: "scratch" or "authors", where the dense network comes from.
         resume: whether to keep checkpoints and go on from them.
+        claim: called once all is checked, before the first step.
 
     Raises:
-        UsageError: the batches are larger than the data set.
+        UsageError: the batches are larger than the data set, or the sparsity is out of reach.
     """
     task = make_task(data, model)
     if recipe.batch_size > task.num_data:
@@ -57,6 +60,8 @@ def compare(
         )
     print(f"aeb {aeb.__version__}: {data}, {model}, {len(seeds)} seed(s), {task.num_data} images")
     stages = make_stages(task, recipe, arms, start)
+    _check_reach(task, stages)
+    claim()
     rows: dict[str, list[Metrics]] = {arm: [] for arm in stages}
     with tqdm(total=len(seeds) * sum(s.epochs for s in stages.values() if s), unit="epoch") as bar:
 
@@ -82,6 +87,17 @@ def make_stages(
     """Put together dense training and the arms; None where the dense network is the authors'."""
     dense = dense_stage(task, recipe) if start == "scratch" else None
     return {"dense": dense} | {arm: arm_stage(task, recipe, arm) for arm in arms}
+
+
+def _check_reach(task: Task, stages: Mapping[str, Stage | None]) -> None:
+    """See that every arm can start, before the first is trained."""
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    try:
+        for stage in filter(None, stages.values()):
+            stage.algorithm.init(params, model_state)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def run_seed(

@@ -76,10 +76,18 @@ class Compress(Recipe):
     def __call__(self) -> None:
         """Run it."""
         self.out.mkdir(parents=True, exist_ok=True)
-        _claim(self.out / "settings.json", self)
         arms = tuple(dict.fromkeys(self.arms))
         seeds = range(self.seeds)
-        compare(self.data, self.model, _recipe(self), arms, seeds, self.out, start=self.start)
+        compare(
+            self.data,
+            self.model,
+            _recipe(self),
+            arms,
+            seeds,
+            self.out,
+            start=self.start,
+            claim=lambda: _claim(self.out / "settings.json", self),
+        )
 
 
 def _recipe(settings: Recipe) -> Recipe:

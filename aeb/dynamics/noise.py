@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the samplers share: the normal draws and the precision of the arithmetic."""
+"""What the samplers share: the normal draws."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from aeb.precision import working_dtype
 from aeb.types import ArrayTree, PRNGKey
 
-__all__ = ["standard_normal_like", "working_dtype"]
-
-
-def working_dtype(*leaves: jax.Array) -> jnp.dtype:
-    """Tell the type to compute in: the widest among the leaves, but never below float32."""
-    double = any(leaf.dtype == jnp.float64 for leaf in leaves)
-    return jnp.dtype(jnp.float64 if double else jnp.float32)
+__all__ = ["standard_normal_like"]
 
 
 def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:

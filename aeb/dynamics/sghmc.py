@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import standard_normal_like, working_dtype
+from aeb.dynamics.noise import standard_normal_like
+from aeb.precision import working_dtype
 from aeb.schedules import as_schedule
 from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
 

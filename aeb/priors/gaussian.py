@@ -3,7 +3,8 @@
 
     beta_lj ~ N(0, 1 / lambda_l),   lambda_l ~ Gamma(a, rate b),   sigma^2 ~ IG(nu/2, nu lam/2)
 
-Other leaves are flat. The fixed-point maps are the modes given the weights:
+Other leaves are flat. The fixed-point maps are the modes given the weights, of lambda and, as in
+the regression of the paper, of log sigma:
 
     lambda~_l = (p_l / 2 + a - 1) / (sum_j beta_lj^2 / 2 + b)
     sigma~    = sqrt((I + nu lam) / (N + nu))        with a Gaussian likelihood only
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 from aeb.stochastic_approximation import approximate
 from aeb.tree import as_where, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where

@@ -43,7 +43,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 from aeb.stochastic_approximation import approximate
 from aeb.tree import as_where, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where

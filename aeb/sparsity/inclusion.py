@@ -15,14 +15,14 @@ __all__ = ["check_has_rho", "inclusion"]
 
 
 def inclusion(
-    sparsity: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
+    ramp: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
 ) -> Sparsifier:
     """Set the weights of lowest inclusion probability rho to zero.
 
     Weights with the same rho, such as the many at exactly 1, are ranked by magnitude.
 
     Args:
-        sparsity: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
+        ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
         scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
         of: what the fraction counts: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned weight may return.
@@ -47,7 +47,7 @@ def inclusion(
     def rank(leaves: list[jax.Array], paths: list[str], latent: Any) -> list[list[jax.Array]]:
         return [order_bits([latent.rho[path] for path in paths]), order_bits(leaves)]
 
-    return ramped_rule(rank, sparsity, scope=scope, of=of, regrow=regrow, check=check_has_rho)
+    return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow, check=check_has_rho)
 
 
 def check_has_rho(latent: Any) -> None:

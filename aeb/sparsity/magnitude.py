@@ -14,26 +14,27 @@ import jax
 from aeb import guards
 from aeb.sparsity.rule import ramped_rule
 from aeb.sparsity.threshold import order_bits
-from aeb.tree import as_where, select
+from aeb.tree import as_where
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier, Where
 
-__all__ = ["check_matches", "magnitude", "prune"]
+__all__ = ["magnitude", "prune"]
 
 
 def magnitude(
-    sparsity: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
+    ramp: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
 ) -> Sparsifier:
     """Set the weights of smallest magnitude to zero.
 
     Args:
-        sparsity: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
+        ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
         scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
         of: what the fraction counts: the "selected" leaves, or "all" parameters (the paper's way).
         regrow: whether a pruned weight may return; False freezes the mask and clears the momentum
             under it.
 
     Returns:
-        A `Sparsifier` that leaves exactly round(s * size) zeros, ties by index.
+        A `Sparsifier` that leaves exactly round(s * size) zeros, ties by index. A schedule's s is
+        a float32, so beyond 2^24 weights the product may be off by its rounding.
 
     Raises:
         ValueError: an argument is out of its range, or, at init, the selected leaves are too few
@@ -49,7 +50,7 @@ def magnitude(
     def rank(leaves: list[jax.Array], paths: list[str], latent: Any) -> list[list[jax.Array]]:
         return [order_bits(leaves)]
 
-    return ramped_rule(rank, sparsity, scope=scope, of=of, regrow=regrow)
+    return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow)
 
 
 def prune(
@@ -78,14 +79,6 @@ def prune(
         Array([3., 0., 2., 0.], dtype=float32)
     """
     guards.check_params(params)
-    check_matches(params, where)
+    guards.check_matches(params, where)
     pruned, _, _ = magnitude(sparsity, scope=scope).apply(params, (), None, (), 0, as_where(where))
     return pruned
-
-
-def check_matches(params: ArrayTree, where: Where) -> None:
-    """Require a rule that chooses at least one leaf."""
-    if not select(params, where):
-        paths = ", ".join(repr(path) for path in list(select(params, lambda p, _: True))[:8])
-        rule = repr(where) if isinstance(where, str) else "the rule"
-        raise ValueError(f"where: {rule} matches no leaf; the paths are {paths}")

@@ -57,7 +57,8 @@ def ramped_rule(
     def check_reach(params: ArrayTree, latent: Any, sparse: dict[str, Any]) -> None:
         check(latent)
         part = sum(x.size for x in sparse.values()) / sum(x.size for x in jax.tree.leaves(params))
-        target = sparsity_at(2**31 - 1)
+        with jax.ensure_compile_time_eval():
+            target = sparsity_at(2**31 - 1)
         if of == "all" and not isinstance(target, jax.core.Tracer) and float(target) > part:
             raise ValueError(
                 f"sparsity: {float(target):.4g} of all parameters cannot be zero, the leaves "

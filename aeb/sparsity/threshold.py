@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 
 __all__ = ["order_bits", "smallest"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aeb.dynamics.noise import working_dtype
+from aeb.precision import working_dtype
 from aeb.sparsity.rule import ramped_rule
 from aeb.sparsity.threshold import order_bits
 from aeb.types import ScalarOrSchedule, Sparsifier
@@ -21,12 +21,12 @@ __all__ = ["units"]
 
 
 def units(
-    sparsity: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
+    ramp: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
 ) -> Sparsifier:
     """Set the output units of smallest weight to zero, whole.
 
     Args:
-        sparsity: fraction of units at zero in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
+        ramp: fraction of units at zero in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
             Within a leaf it is also the fraction of weights.
         scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
         of: what the fraction counts: the "selected" leaves, or "all" parameters.
@@ -50,7 +50,7 @@ def units(
     def rank(leaves: list[jax.Array], paths: list[str], latent: Any) -> list[list[jax.Array]]:
         return [order_bits([_unit_scale(leaf) for leaf in leaves])]
 
-    return ramped_rule(rank, sparsity, scope=scope, of=of, regrow=regrow)
+    return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow)
 
 
 def _unit_scale(leaf: jax.Array) -> jax.Array:
