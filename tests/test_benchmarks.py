@@ -20,6 +20,8 @@ import frame
 import report
 import simulation
 import step_cost
+from aeb.cli.usage import UsageError
+from frame import checkpoints as checkpoints_module
 from frame import rows as rows_module
 
 SMALL = [
@@ -125,6 +127,25 @@ def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, stop_after):
     assert run("--checkpoint-every", "0") == 0
     assert starts[0] == saves[-1] > 0
     assert numbers(run.file) == straight
+
+
+def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: now)
+    tree = {"x": np.arange(3)}
+    first = frame.Checkpoints(tmp_path, every=5.0)
+    now += 4.0
+    first.save_if_due(1, tree)
+    assert not list(tmp_path.iterdir())
+    now += 3.0
+    first.save_if_due(2, tree)
+    now += 50.0
+    second = frame.Checkpoints(tmp_path, every=5.0)
+    np.testing.assert_array_equal(second.restore({"x": np.zeros(3, int)})["x"], [0, 1, 2])
+    now += 2.0
+    assert second.seconds == 9.0
+    with pytest.raises(UsageError, match="delete it"):
+        second.restore({"y": np.zeros(3, int)})
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.01])
