@@ -19,6 +19,9 @@ import pytest
 import frame
 import report
 import simulation
+import step_cost
+from aeb.cli.usage import UsageError
+from frame import checkpoints as checkpoints_module
 from frame import rows as rows_module
 
 SMALL = [
@@ -124,6 +127,25 @@ def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, stop_after):
     assert run("--checkpoint-every", "0") == 0
     assert starts[0] == saves[-1] > 0
     assert numbers(run.file) == straight
+
+
+def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: now)
+    tree = {"x": np.arange(3)}
+    first = frame.Checkpoints(tmp_path, every=5.0)
+    now += 4.0
+    first.save_if_due(1, tree)
+    assert not list(tmp_path.iterdir())
+    now += 3.0
+    first.save_if_due(2, tree)
+    now += 50.0
+    second = frame.Checkpoints(tmp_path, every=5.0)
+    np.testing.assert_array_equal(second.restore({"x": np.zeros(3, int)})["x"], [0, 1, 2])
+    now += 2.0
+    assert second.seconds == 9.0
+    with pytest.raises(UsageError, match="delete it"):
+        second.restore({"y": np.zeros(3, int)})
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.01])
@@ -249,14 +271,14 @@ def test_two_runs_do_not_share_a_work_folder(run, capsys):
     assert run() == 0
 
 
-@pytest.mark.parametrize("script", [simulation, report])
+@pytest.mark.parametrize("script", [simulation, step_cost, report])
 def test_every_option_has_help(script, capsys):
     with pytest.raises(SystemExit) as stop:
         script.main(["--help"])
     assert stop.value.code == 0
     text = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     options = [i for i, line in enumerate(text) if re.match(r"--[a-z]", line)]
-    assert len(options) >= (30 if script is simulation else 3)
+    assert len(options) >= {simulation: 30, step_cost: 16, report: 3}[script]
     for i in options:
         words_of_help = re.findall(r"[a-z]{3,}", re.sub(r"^--\S+( \S+)?", "", text[i]))
         assert words_of_help or re.match(r"[A-Za-z]", text[i + 1]), text[i]
@@ -319,3 +341,17 @@ def test_the_report_averages_over_data_sets(tmp_path, capsys):
     assert "| 3.25, 3.25, 3.25 |" in second
     assert "| 2.00 ± 0.00 | - |" in second
     assert capsys.readouterr().out == ""
+
+
+def test_the_cost_of_a_step_is_timed(tmp_path, capsys):
+    words = [
+        *("--data-sets", "2", "--repeats", "1", "--seconds", "1e-3", "--no-progress"),
+        *("--design.num-rows", "10", "--design.num-columns", "12"),
+        *("--results", str(tmp_path), "--work", str(tmp_path / "work")),
+    ]
+    assert step_cost.main(words) == 0
+    (row,) = (json.loads(line) for line in lines(tmp_path / "step_cost.jsonl"))
+    metrics = row["metrics"]
+    assert metrics["step_us"] > metrics["products_us"] > 0
+    assert metrics["ratio"] == metrics["step_us"] / metrics["products_us"]
+    assert step_cost.main([*words, "--data-sets", "0"]) == 2

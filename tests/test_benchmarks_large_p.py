@@ -4,7 +4,8 @@
 Statistical tests allow five standard errors: with the fewer than 100 numbers compared here, a right
 generator fails one seed in 20,000. Mutations that fail here: innovations not scaled, a correlation
 that does not decay, fresh rows of other coefficients or without noise, kappa0 dropped from the SGLD
-arm, a gain of another arm, the step size one step late, a draw too many left out.
+arm, a gain of another arm, the step size one step late, a draw too many left out, the same noise at
+each step.
 """
 
 import dataclasses
@@ -187,6 +188,20 @@ def test_arms_share_data_start_and_noise(x64):
         assert not np.array_equal(end.chain.position, start)
     for a, b in zip(*ends, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_noise_is_fresh_at_each_step_and_data_set():
+    eps = 1e-6  # so small that a step is noise and nothing else
+    recipe = Recipe(
+        num_steps=64, thinning=1, burn_in=0.0, interval_draws=64, step_size=eps, step_decay=0.0
+    )
+    programs = large_p.build(SMALL, recipe, "sa", 0.1)
+    data, keys, carry = programs.start(jnp.asarray([0, 1]), jnp.asarray(1.0))
+    draws = np.asarray(programs.advance(carry, data, keys, 64).whole, np.float64)
+    noise = np.diff(draws, axis=0) / np.sqrt(2 * eps)  # [steps, sets, columns]
+    assert abs(np.mean(noise**2) - 1) < 5 * np.sqrt(2 / noise.size)
+    for a, b in ((noise[1:], noise[:-1]), (noise[:, 0], noise[:, 1])):
+        assert abs(np.mean(a * b)) < 5 / np.sqrt(a.size)
 
 
 def test_scores_read_the_intervals_off_the_draws(x64):
