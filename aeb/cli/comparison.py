@@ -140,6 +140,7 @@ def run_seed(
             jax.random.fold_in(jax.random.key(seed), arm == "dense"),
             batch_size=recipe.batch_size,
             folder=folder / arm if folder else None,
+            # mypy cannot infer a lambda with a default, which binds the arm of this turn.
             report=lambda text, arm=arm: report(f"{arm} {text}"),  # type: ignore[misc]
         )
     return fits

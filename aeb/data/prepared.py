@@ -126,6 +126,7 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
 
 def _damage() -> tuple[type[Exception], ...]:
     """List what TFDS, protobuf, array_record and Pillow raise on damaged or missing files."""
+    # protobuf ships no types, and its stubs are no dependency of ours.
     from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 

@@ -62,6 +62,7 @@ class Settings:
 
     def units(self) -> list[Unit]:
         """List the work, in the order to do it."""
+        # Not a stub: the base holds what scripts share, and each has work of its own.
         raise NotImplementedError
 
 
