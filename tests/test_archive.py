@@ -23,6 +23,7 @@ def rewrite(path, **changes):
     """Write the same arrays under changed metadata; None takes an entry away."""
     with safetensors.safe_open(path, "numpy") as file:
         metadata = {**file.metadata(), **changes}
+        # An open safetensors file has keys() but is not iterable.
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     metadata = {key: value for key, value in metadata.items() if value is not None}
     path.write_bytes(safetensors.numpy.save(arrays, metadata))
