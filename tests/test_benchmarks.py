@@ -352,6 +352,8 @@ def test_the_cost_of_a_step_is_timed(tmp_path, capsys):
     assert step_cost.main(words) == 0
     (row,) = (json.loads(line) for line in lines(tmp_path / "step_cost.jsonl"))
     metrics = row["metrics"]
-    assert metrics["step_us"] > metrics["products_us"] > 0
+    # No order between the two: on a busy machine a single timing of a small loop may go either way.
+    assert metrics["step_us"] > 0
+    assert metrics["products_us"] > 0
     assert metrics["ratio"] == metrics["step_us"] / metrics["products_us"]
     assert step_cost.main([*words, "--data-sets", "0"]) == 2
