@@ -48,7 +48,7 @@ class Demo(frame.Settings):
         epochs = recipe.dense_epochs + len(ARMS) * recipe.epochs
         return [
             frame.Unit(
-                f"seed {seed}", config, (seed,), epochs, functools.partial(run, recipe, seed)
+                f"seed {seed}", (config,), (seed,), epochs, functools.partial(run, recipe, seed)
             )
             for seed in range(self.seed, self.seed + self.seeds)
         ]

@@ -7,10 +7,11 @@
     SGLD      gain 0: the prior stays at its start, Laplace and Gaussian part both; the authors' own
               run lost the Laplace part to a line break. Nothing reads v0 then, so it has no v0
 
-All on the full batch, at temperature 1, with the step size eps_k = eps k^-1/3. The recipe is that
-of the authors' R document, without the noise of variance 0.01 that it adds to the gradient, with
-the fresh rows drawn from the coefficients of the rows fitted, and with sigma itself averaged (as
-the paper writes), not its square.
+The cells (an arm, its v0 and its starting sigma) see the same data, start and noise. All run on the
+full batch, at temperature 1, with the step size eps_k = eps k^-1/3. The recipe is that of the
+authors' R document, without the noise of variance 0.01 that it adds to the gradient, with the fresh
+rows drawn from the coefficients of the rows fitted, and with sigma itself averaged (as the paper
+writes), not its square.
 
 An estimate is the mean over the draws that are kept, all of equal weight. Inclusion probabilities
 are the means of rho over the same draws; a coefficient is a discovery above 0.5.
@@ -30,7 +31,7 @@ import jax.numpy as jnp
 
 import frame
 from aeb import guards
-from large_p import Design, Recipe, build, score
+from large_p import Cell, Design, Recipe, build, score
 
 __all__ = ["NAME", "PRESETS", "Simulation", "main"]
 
@@ -40,6 +41,9 @@ DESCRIPTION = "Large p, small n: the paper's simulated regression, by SGLD-SA, S
 
 PATIENCE = 0.5
 """Seconds that one compiled call may take before the progress bar moves."""
+
+PICTURED = 0
+"""Seed of the data set that the figure shows."""
 
 Arm = Literal["sa", "em", "sgld"]
 
@@ -56,8 +60,8 @@ class Simulation(frame.Settings):
     """Starting values of sigma."""
     data_sets: int = 2
     """Data sets, with the seeds seed, seed + 1, ..."""
-    together: int = 10
-    """Data sets in one compiled call. On a CPU fewer may be faster; rounding may differ."""
+    together: int = 1
+    """Data sets in one compiled call; more pay on a GPU. Rounding may differ."""
     design: Design = dataclasses.field(default_factory=Design)
     """What the data are drawn from."""
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
@@ -77,50 +81,52 @@ class Simulation(frame.Settings):
             for value in getattr(self, name):
                 guards.positive(name, value)
 
-    def cells(self) -> list[dict[str, Any]]:
+    def cells(self) -> tuple[Cell, ...]:
         """List what the arms, v0 and sigma are combined to."""
-        return [
-            {"arm": arm, "v0": v0, "sigma": sigma}
+        return tuple(
+            Cell(arm, v0, sigma)
             for arm in dict.fromkeys(self.arms)
             for v0 in (dict.fromkeys(self.v0) if arm != "sgld" else (None,))
             for sigma in dict.fromkeys(self.sigma)
-        ]
+        )
 
-    def config(self, cell: dict[str, Any]) -> dict[str, Any]:
+    def config(self, cell: Cell) -> dict[str, Any]:
         """Tell all that fixes the row of a cell but its seed."""
         shared = {"design": dataclasses.asdict(self.design)}
-        return cell | shared | {"recipe": dataclasses.asdict(self.recipe)}
+        return cell._asdict() | shared | {"recipe": dataclasses.asdict(self.recipe)}
 
     def units(self) -> list[frame.Unit]:
-        """List the cells, in batches of data sets."""
+        """List the data sets, in batches, all cells of a batch in one unit."""
         seeds = range(self.seed, self.seed + self.data_sets)
         batches = [
             tuple(seeds[first : first + self.together])
             for first in range(0, len(seeds), self.together)
         ]
+        configs = tuple(self.config(cell) for cell in self.cells())
         return [
             frame.Unit(
-                name=" ".join(str(value) for value in cell.values() if value is not None),
-                config=self.config(cell),
+                name=f"data sets {batch[0]} to {batch[-1]}",
+                configs=configs,
                 seeds=batch,
-                size=self.recipe.num_steps * len(batch),
-                run=functools.partial(self._run, cell, batch),
+                size=self.recipe.num_steps * len(batch) * len(configs),
+                run=functools.partial(self._run, batch),
             )
             for batch in batches
-            for cell in self.cells()
         ]
 
     def _run(
-        self, cell: dict[str, Any], seeds: tuple[int, ...], folder: Path, report: Any
+        self, seeds: tuple[int, ...], folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
-        """Run the chains of a cell on a batch of data sets, and score them."""
-        programs = build(self.design, self.recipe, cell["arm"], cell["v0"])
-        data, keys, carry = programs.start(jnp.asarray(seeds), jnp.asarray(cell["sigma"], float))
+        """Run the chains of all cells on a batch of data sets, and score them."""
+        cells = self.cells()
+        size = len(seeds) * len(cells)
+        programs = build(self.design, self.recipe, cells)
+        data, keys, carry = programs.start(jnp.asarray(seeds))
         carry = programs.advance(carry, data, keys, 0)  # compiled before the clock starts
         checkpoints = frame.Checkpoints(folder, self.checkpoint_every)
         carry = checkpoints.restore(carry)
-        steps = int(carry.chain.step[0])
-        report(steps * len(seeds))
+        steps = int(carry.chain.step[0, 0])
+        report(steps * size)
         pace = 1
         while steps < self.recipe.num_steps:
             draws = min(pace, (self.recipe.num_steps - steps) // self.recipe.thinning)
@@ -128,11 +134,18 @@ class Simulation(frame.Settings):
             carry = jax.block_until_ready(programs.advance(carry, data, keys, draws))
             pace = pace * 2 if time.monotonic() - began < PATIENCE else pace
             steps += draws * self.recipe.thinning
-            report(draws * self.recipe.thinning * len(seeds))
+            report(draws * self.recipe.thinning * size)
             if steps < self.recipe.num_steps:
                 checkpoints.save_if_due(steps, carry)
-        metrics = score(self.design, self.recipe, data, carry, selects=cell["arm"] != "sgld")
-        return checkpoints.seconds, metrics
+        metrics = score(
+            self.design,
+            self.recipe,
+            cells,
+            data,
+            carry,
+            pictures=[seed == PICTURED for seed in seeds],
+        )
+        return checkpoints.seconds, [own for of_cell in metrics for own in of_cell]
 
 
 PRESETS = {

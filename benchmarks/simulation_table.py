@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import frame
+from large_p import Cell
 from simulation import PRESETS, Simulation
 
 __all__ = ["report"]
@@ -43,7 +44,8 @@ of the noise; "by true beta" is the MSE of the true coefficients on the same fre
 what the authors' own prints after 500,000 steps on its one data set, whose test rows come from
 other coefficients than its training rows and whose SGLD lost the Laplace part of the prior; its
 coefficients are read off a plot. Inclusion is the mean of rho; found is rho above 0.5. Seconds are
-of sampling, per data set, {together} of them in one call, compiling left out."""
+of sampling, a {cells}th of those of all {cells} cells, which run in one call; compiling is left
+out."""
 
 
 def report(preset: frame.Preset, results: frame.Results) -> str:
@@ -75,7 +77,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         f"the first {recipe.burn_in:.0%} left out, {settings.data_sets} data sets.",
         _table(ERRORS, table, settings),
         _table(POSTERIOR, table, settings),
-        NOTE.format(floor=design.noise_variance, together=min(settings.together, len(seeds))),
+        NOTE.format(floor=design.noise_variance, cells=len(settings.cells())),
         _made(used),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -157,15 +159,15 @@ POSTERIOR: Columns = {
 
 
 def _table(
-    columns: Columns, table: Sequence[tuple[Row, Sequence[Row]]], settings: Simulation
+    columns: Columns, table: Sequence[tuple[Cell, Sequence[Row]]], settings: Simulation
 ) -> str:
     heads = ["arm", "v0", "sigma", "data sets", *(name.strip() for name in columns)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for cell, rows in table:
-        v0 = "any" if cell["v0"] is None else f"{cell['v0']:g}"
-        theirs = THEIRS[cell["arm"]] if cell["v0"] in (None, 0.1) and cell["sigma"] == 1 else None
+        v0 = "any" if cell.v0 is None else f"{cell.v0:g}"
+        theirs = THEIRS[cell.arm] if cell.v0 in (None, 0.1) and cell.sigma == 1 else None
         done = f"{len(rows)} of {settings.data_sets}" if rows else NOT_RUN
-        line = [LABELS[cell["arm"]], v0, f"{cell['sigma']:g}", done]
+        line = [LABELS[cell.arm], v0, f"{cell.sigma:g}", done]
         for column in columns.values():
             if isinstance(column, str):
                 line.append("" if theirs is None else getattr(theirs, column))

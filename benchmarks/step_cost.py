@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a step of the simulation costs, against the two products that it cannot do without.
 
-Microseconds a step of SGLD-SA on D regressions under one vmap, in a compiled loop, beside those of
-a loop of nothing but x beta and x' r on the same data. `aeb.build_kernel` does three products a
-step for the Gaussian likelihood: the residuals at the new position enter the latents, and the next
-step works them out again for its gradient. The rest is the normal draw and the update of the
-latents.
+Microseconds a step of SGLD-SA on D regressions with C chains each, in a compiled loop, beside those
+of a loop of nothing but x beta and x' r on the same data. Above the products, a step has the normal
+draw, which the chains of a data set share, and the update of the latents.
 
 A row is the shortest of a few timings, the two loops in turn; on a machine that others use too it
 is an upper bound.
@@ -26,7 +24,7 @@ import jax.numpy as jnp
 
 import frame
 from aeb import guards
-from large_p import DataSet, Design, Recipe, build
+from large_p import Cell, DataSet, Design, Recipe, build
 
 __all__ = ["NAME", "PRESETS", "StepCost", "main"]
 
@@ -41,6 +39,8 @@ class StepCost(frame.Settings):
 
     data_sets: tuple[int, ...] = (1, 8)
     """Data sets under one vmap, a row each."""
+    chains: tuple[int, ...] = (1, 10)
+    """Chains a data set, a row each."""
     repeats: int = 3
     """Timings of each, of which the shortest counts."""
     seconds: float = 1.0
@@ -54,45 +54,49 @@ class StepCost(frame.Settings):
         self.design.check()
         guards.whole("repeats", self.repeats, 1)
         guards.positive("seconds", self.seconds)
-        if not self.data_sets:
-            raise ValueError("data_sets: name at least one number of them")
-        for count in self.data_sets:
-            guards.whole("data_sets", count, 1)
+        for name in ("data_sets", "chains"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: name at least one number of them")
+            for count in getattr(self, name):
+                guards.whole(name, count, 1)
 
     def units(self) -> list[frame.Unit]:
-        """List the numbers of data sets."""
+        """List the numbers of data sets and chains."""
         return [
             frame.Unit(
-                name=f"{count} data sets",
-                config={
-                    "data_sets": count,
-                    "repeats": self.repeats,
-                    "seconds": self.seconds,
-                    "design": dataclasses.asdict(self.design),
-                },
+                name=f"{sets} data sets, {chains} chains",
+                configs=(
+                    {
+                        "data_sets": sets,
+                        "chains": chains,
+                        "repeats": self.repeats,
+                        "seconds": self.seconds,
+                        "design": dataclasses.asdict(self.design),
+                    },
+                ),
                 seeds=(self.seed,),
                 size=1,
-                run=functools.partial(self._run, count),
+                run=functools.partial(self._run, sets, chains),
             )
-            for count in dict.fromkeys(self.data_sets)
+            for sets in dict.fromkeys(self.data_sets)
+            for chains in dict.fromkeys(self.chains)
         ]
 
-    def _run(self, count: int, folder: Path, report: Any) -> tuple[float, list[dict[str, Any]]]:
+    def _run(
+        self, sets: int, chains: int, folder: Path, report: Any
+    ) -> tuple[float, list[dict[str, Any]]]:
         """Time both loops; too short a work to be checkpointed."""
         del folder
         began = time.monotonic()
-        programs = build(self.design, Recipe(interval_draws=1), "sa", 0.1)
-        kernel = programs.kernel  # taken alone: the loop below gathers nothing
-        seeds = jnp.arange(self.seed, self.seed + count)
-        data, keys, carry = programs.start(seeds, jnp.asarray(1.0, float))
+        cells = (Cell("sa", 0.1, 1.0),) * chains
+        programs = build(self.design, Recipe(interval_draws=1), cells)
+        data, keys, carry = programs.start(jnp.arange(self.seed, self.seed + sets))
 
         @jax.jit
-        def steps(chain: Any, data: DataSet, length: Any) -> Any:
-            def step(_: Any, chain: Any) -> Any:
-                own = jax.vmap(jax.random.fold_in)(keys, chain.step)
-                return jax.vmap(kernel)(chain, (data.x, data.y), own)
-
-            return jax.lax.fori_loop(0, length, step, chain)
+        def steps(pair: Any, data: DataSet, length: Any) -> Any:
+            return jax.lax.fori_loop(
+                0, length, lambda _, pair: programs.step(*pair, data, keys), pair
+            )
 
         @jax.jit
         def products(beta: jax.Array, data: DataSet, length: Any) -> jax.Array:
@@ -101,11 +105,12 @@ class StepCost(frame.Settings):
                 return beta + 1e-5 * jnp.matmul(residual, x, precision="highest")
 
             def step(_: Any, beta: jax.Array) -> jax.Array:
-                return jax.vmap(one)(beta, data.x, data.y)
+                of_set = jax.vmap(one, in_axes=(0, None, None))
+                return jax.vmap(of_set)(beta, data.x, data.y)
 
             return jax.lax.fori_loop(0, length, step, beta)
 
-        ours = functools.partial(steps, carry.chain, data)
+        ours = functools.partial(steps, (carry.chain, carry.residual), data)
         bare = functools.partial(products, carry.chain.position, data)
         timings = [(self._time(ours), self._time(bare)) for _ in range(self.repeats)]
         step_us, bare_us = (min(times) for times in zip(*timings, strict=True))

@@ -82,6 +82,9 @@ def test_only_what_is_missing_is_done(run):
     after = run.file.read_text()
     assert after.startswith(before)
     assert [json.loads(line)["seed"] for line in lines(run.file)[4:]] == [2, 3, 2, 3]
+    assert [json.loads(line)["config"]["arm"] for line in lines(run.file)[4:]] == (
+        ["sa", "sa", "sgld", "sgld"]
+    )
     assert run("--sigma", "2", "1") == 0
     assert len(lines(run.file)) == 12
     assert [path.name for path in run.work.iterdir()] == ["lock"]
@@ -120,7 +123,7 @@ def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, stop_after):
 
     def watched(self, tree):
         tree = real_restore(self, tree)
-        starts.append(int(tree.chain.step[0]))
+        starts.append(int(tree.chain.step[0, 0]))
         return tree
 
     monkeypatch.setattr(frame.Checkpoints, "restore", watched)
@@ -292,12 +295,12 @@ def test_presets_differ_in_size_alone():
     for settings in (smoke, cpu, paper):
         settings.check()
         units = settings.units()
-        assert len({unit.config["arm"] for unit in units}) == 3
-        assert sum(len(unit.seeds) for unit in units) == 10 * settings.data_sets
+        assert {config["arm"] for config in units[0].configs} == {"sa", "em", "sgld"}
+        assert sum(len(unit.cases) for unit in units) == 10 * settings.data_sets
         # The key of a row has to survive the way through a file.
-        for unit in units:
-            there = json.loads(json.dumps(unit.config))
-            assert frame.row_key(there, 0) == frame.row_key(unit.config, 0)
+        for config in units[0].configs:
+            there = json.loads(json.dumps(config))
+            assert frame.row_key(there, 0) == frame.row_key(config, 0)
 
 
 def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
@@ -345,7 +348,17 @@ def test_the_report_averages_over_data_sets(tmp_path, capsys):
 
 def test_the_cost_of_a_step_is_timed(tmp_path, capsys):
     words = [
-        *("--data-sets", "2", "--repeats", "1", "--seconds", "1e-3", "--no-progress"),
+        *(
+            "--data-sets",
+            "2",
+            "--chains",
+            "3",
+            "--repeats",
+            "1",
+            "--seconds",
+            "1e-3",
+            "--no-progress",
+        ),
         *("--design.num-rows", "10", "--design.num-columns", "12"),
         *("--results", str(tmp_path), "--work", str(tmp_path / "work")),
     ]

@@ -16,8 +16,9 @@ import numpy as np
 import oracle
 import pytest
 
+import aeb
 import large_p
-from large_p import Design, Recipe
+from large_p import Cell, Design, Recipe
 from large_p.design import errors, interval_scores
 
 SETS, ROWS, FRESH, COLUMNS = 4000, 12, 6, 7
@@ -132,62 +133,92 @@ def oracle_chain(arm, v0, sigma, position, x, y):
     return states
 
 
-@pytest.mark.parametrize(("arm", "v0"), [("sa", 0.1), ("em", 0.1), ("sgld", None)])
-def test_arms_follow_the_oracle(arm, v0, x64):
-    sigma, seeds = 2.0, (3, 8)
-    programs = large_p.build(SMALL, RECIPE, arm, v0)
-    data, keys, first = programs.start(jnp.asarray(seeds), jnp.asarray(sigma, float))
+CELLS = (
+    Cell("sa", 0.1, 2.0),
+    Cell("sa", 0.03, 1.0),
+    Cell("em", 0.1, 2.0),
+    Cell("sgld", None, 2.0),
+)
+
+
+def test_cells_follow_the_oracle(x64):
+    seeds = (3, 8)
+    programs = large_p.build(SMALL, RECIPE, CELLS)
+    data, keys, first = programs.start(jnp.asarray(seeds))
     given = jax.device_get((data, first))
     half = programs.advance(first, data, keys, 2)
     mid = jax.device_get(half)
     carry = jax.device_get(programs.advance(half, data, keys, STEPS // 2 - 2))
     assert carry.chain.position.dtype == np.float64
-    for d in range(len(seeds)):
+    for d, c in np.ndindex(len(seeds), len(CELLS)):
+        arm, v0, sigma = CELLS[c]
         states = oracle_chain(
-            arm, v0 or 1.0, sigma, given[1].chain.position[d], given[0].x[d], given[0].y[d]
+            arm, v0 or 1.0, sigma, given[1].chain.position[d, c], given[0].x[d], given[0].y[d]
         )
         moved = np.abs(states[-1].position["w"] - states[0].position["w"])
         assert moved.max() > 0.05
         for state, want in ((mid, states[4]), (carry, states[-1])):
             latent = state.chain.latent
             for got, expected in (
-                (state.chain.position[d], want.position["w"]),
-                (latent.rho[""][d], want.rho["w"]),
-                (latent.kappa0[""][d], want.kappa0["w"]),
-                (latent.kappa1[""][d], want.kappa1["w"]),
-                (latent.delta[""][d], want.delta["w"]),
-                (latent.sigma[d], want.sigma),
+                (state.chain.position[d, c], want.position["w"]),
+                (state.residual[d, c], given[0].y[d] - given[0].x[d] @ want.position["w"]),
+                (latent.rho[""][d, c], want.rho["w"]),
+                (latent.kappa0[""][d, c], want.kappa0["w"]),
+                (latent.kappa1[""][d, c], want.kappa1["w"]),
+                (latent.delta[""][d, c], want.delta["w"]),
+                (latent.sigma[d, c], want.sigma),
             ):
                 np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
         # Of the draws after 2, 4, .. 12 steps the first two are left out.
         draws = np.array([states[k].position["w"] for k in (6, 8, 10, 12)])
-        np.testing.assert_allclose(carry.mean[d], draws.mean(axis=0), rtol=1e-9)
-        np.testing.assert_allclose(carry.square[d] / 4, draws.var(axis=0), rtol=1e-6, atol=1e-15)
-        np.testing.assert_allclose(carry.signals[:, d], draws[:, :3], rtol=1e-9)
-        np.testing.assert_allclose(carry.whole[:, d], draws[[1, 3]], rtol=1e-9)
+        np.testing.assert_allclose(carry.mean[d, c], draws.mean(axis=0), rtol=1e-9)
+        np.testing.assert_allclose(carry.square[d, c] / 4, draws.var(axis=0), rtol=1e-6, atol=1e-15)
+        np.testing.assert_allclose(carry.signals[:, d, c], draws[:, :3], rtol=1e-9)
+        np.testing.assert_allclose(carry.whole[:, d, c], draws[[1, 3]], rtol=1e-9)
         rho = np.mean([states[k].rho["w"] for k in (6, 8, 10, 12)], axis=0)
-        np.testing.assert_allclose(carry.rho[d], rho, rtol=1e-9)
+        np.testing.assert_allclose(carry.rho[d, c], rho, rtol=1e-9)
         mean_sigma = np.mean([states[k].sigma for k in (6, 8, 10, 12)])
-        np.testing.assert_allclose(carry.sigma[d], mean_sigma, rtol=1e-9)
+        np.testing.assert_allclose(carry.sigma[d, c], mean_sigma, rtol=1e-9)
 
 
-def test_arms_share_data_start_and_noise(x64):
-    ends = []
-    for arm, v0 in (("sa", 0.1), ("sgld", None)):
-        programs = large_p.build(SMALL, RECIPE, arm, v0)
-        data, keys, carry = programs.start(jnp.asarray([0, 1]), jnp.asarray(1.0))
-        start = jax.device_get(carry.chain.position)
-        end = jax.device_get(programs.advance(carry, data, keys, 1))
-        ends.append((*data, jax.random.key_data(keys), start))
-        # A data set is that of its seed, wherever it stands and whatever sigma is.
-        again, other_keys, other = programs.start(jnp.asarray([1, 2]), jnp.asarray(2.0))
-        np.testing.assert_array_equal(data.x[1], again.x[0])
-        np.testing.assert_array_equal(start[1], other.chain.position[0])
-        assert keys[1] == other_keys[0]
-        assert not np.array_equal(data.x[0], data.x[1])
-        assert not np.array_equal(end.chain.position, start)
-    for a, b in zip(*ends, strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_a_step_is_the_kernels(x64):
+    """Noise and all: the residual that is carried changes nothing."""
+    recipe = dataclasses.replace(RECIPE, temperature=1.0)
+    programs = large_p.build(SMALL, recipe, CELLS)
+    data, keys, carry = programs.start(jnp.asarray([5]))
+    first = jax.device_get(carry.chain)
+    x, y = data.x[0], data.y[0]
+    ends = jax.device_get(programs.advance(carry, data, keys, STEPS // 2)).chain
+    prior = aeb.spike_slab(0.03, 10.0, a=1.5, b=4.0, nu=1.0, lam=1.0)
+    kernel = aeb.build_kernel(
+        aeb.empirical_bayes(
+            aeb.sgld(recipe.step_size_at), prior, gain=recipe.gain_at, likelihood="gaussian"
+        ),
+        lambda beta, batch: 0.5 * jnp.mean(jnp.square(y - x @ beta)),
+        num_data=len(y),
+    )
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 1]), first)
+    for k in range(STEPS):
+        state = kernel(state, (x, y), jax.random.fold_in(keys[0], k))
+    np.testing.assert_allclose(ends.position[0, 1], state.position, rtol=1e-9)
+    np.testing.assert_allclose(ends.latent.sigma[0, 1], state.latent.sigma, rtol=1e-9)
+
+
+def test_cells_share_data_start_and_noise(x64):
+    programs = large_p.build(SMALL, RECIPE, CELLS)
+    data, keys, carry = programs.start(jnp.asarray([0, 1]))
+    start = np.asarray(carry.chain.position)
+    for c in range(1, len(CELLS)):
+        np.testing.assert_array_equal(start[:, c], start[:, 0])
+    np.testing.assert_array_equal(carry.chain.latent.sigma[0], [cell.sigma for cell in CELLS])
+    # A data set is that of its seed, wherever it stands and whatever is run on it.
+    again, other_keys, other = large_p.build(SMALL, RECIPE, CELLS[2:]).start(jnp.asarray([1, 2]))
+    np.testing.assert_array_equal(data.x[1], again.x[0])
+    np.testing.assert_array_equal(start[1, 0], other.chain.position[0, 0])
+    assert keys[1] == other_keys[0]
+    assert not np.array_equal(data.x[0], data.x[1])
+    alone = large_p.draw(SMALL, large_p.data_key(0))  # not compiled, so rounded otherwise
+    np.testing.assert_allclose(data.y[0], alone.y, rtol=1e-12)
 
 
 def test_noise_is_fresh_at_each_step_and_data_set():
@@ -195,9 +226,9 @@ def test_noise_is_fresh_at_each_step_and_data_set():
     recipe = Recipe(
         num_steps=64, thinning=1, burn_in=0.0, interval_draws=64, step_size=eps, step_decay=0.0
     )
-    programs = large_p.build(SMALL, recipe, "sa", 0.1)
-    data, keys, carry = programs.start(jnp.asarray([0, 1]), jnp.asarray(1.0))
-    draws = np.asarray(programs.advance(carry, data, keys, 64).whole, np.float64)
+    programs = large_p.build(SMALL, recipe, CELLS)
+    data, keys, carry = programs.start(jnp.asarray([0, 1]))
+    draws = np.asarray(programs.advance(carry, data, keys, 64).whole[:, :, 0], np.float64)
     noise = np.diff(draws, axis=0) / np.sqrt(2 * eps)  # [steps, sets, columns]
     assert abs(np.mean(noise**2) - 1) < 5 * np.sqrt(2 / noise.size)
     for a, b in ((noise[1:], noise[:-1]), (noise[:, 0], noise[:, 1])):
@@ -206,17 +237,17 @@ def test_noise_is_fresh_at_each_step_and_data_set():
 
 def test_scores_read_the_intervals_off_the_draws(x64):
     recipe = dataclasses.replace(RECIPE, level=0.5)
-    data, _, carry = large_p.build(SMALL, RECIPE, "sa", 0.1).start(
-        jnp.asarray([0, 1]), jnp.asarray(1.0)
-    )
+    cells = (Cell("sa", 0.1, 1.0), Cell("sgld", None, 1.0))
+    data, _, carry = large_p.build(SMALL, RECIPE, cells).start(jnp.asarray([0, 1]))
     rng = np.random.default_rng(0)
-    whole, signals = rng.normal(size=(9, 2, 10)), rng.normal(size=(20, 2, 3))
-    rho = np.array([[0.9, 0.2, 0.6, 0.1, 0.1, 0.7, *[0.3] * 4]] * 2)
-    mean, square = rng.normal(size=(2, 10)), np.full((2, 10), 12.0)
+    whole, signals = rng.normal(size=(9, 2, 2, 10)), rng.normal(size=(20, 2, 2, 3))
+    rho = np.broadcast_to([0.9, 0.2, 0.6, 0.1, 0.1, 0.7, *[0.3] * 4], (2, 2, 10))
+    mean, square = rng.normal(size=(2, 2, 10)), np.full((2, 2, 10), 12.0)
     carry = carry._replace(mean=mean, square=square, rho=rho, signals=signals, whole=whole)
-    row = large_p.score(SMALL, recipe, data, carry, selects=True)[1]
-    low, high = np.quantile(whole[:, 1], [0.25, 0.75], axis=0)
-    low[:3], high[:3] = np.quantile(signals[:, 1], [0.25, 0.75], axis=0)
+    rows, plain = large_p.score(SMALL, recipe, cells, data, carry, pictures=[False, True])
+    row, place = rows[1], (1, 0)
+    low, high = np.quantile(whole[:, *place], [0.25, 0.75], axis=0)
+    low[:3], high[:3] = np.quantile(signals[:, *place], [0.25, 0.75], axis=0)
     beta = np.asarray(data.beta[1])
     assert row["intervals"] == interval_scores(beta, low, high, count=3)
     assert [signal["low"] for signal in row["beta"]] == list(low[:3])
@@ -224,7 +255,13 @@ def test_scores_read_the_intervals_off_the_draws(x64):
     assert row["beta"][0]["sd"] == pytest.approx(2.0)  # 12 over four draws less one
     assert (row["true_discoveries"], row["false_discoveries"]) == (2, 1)
     assert row["highest_null_inclusion"] == 0.7
-    assert row["population_mse"] == large_p.population_mse(SMALL, beta, mean[1])
+    assert row["population_mse"] == large_p.population_mse(SMALL, beta, mean[place])
     assert row["sigma_end"] == 1.0
-    plain = large_p.score(SMALL, recipe, data, carry, selects=False)[1]
-    assert plain["true_discoveries"] is plain["beta"][0]["inclusion"] is None
+    assert plain[1]["true_discoveries"] is plain[1]["beta"][0]["inclusion"] is None
+    assert "picture" not in rows[0]
+    picture = row["picture"]
+    np.testing.assert_allclose(picture["draws"], signals[:, *place].T, rtol=1e-3)
+    np.testing.assert_allclose(picture["mean"], mean[place], rtol=1e-3)
+    np.testing.assert_allclose(picture["fresh_y"], data.fresh_y[1], rtol=1e-3)
+    fitted = np.asarray(data.x[1]) @ mean[place]
+    np.testing.assert_allclose(picture["train_prediction"], fitted, rtol=1e-3)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings by preset, and the loop over units of work that resumes where it was stopped.
 
-A unit is the smallest piece that yields rows: one configuration and a few seeds. Units whose rows
-are all there are passed over. A unit works in a folder of its own, named after its configuration,
-seeds, commit and versions, where it may keep checkpoints; the folder goes when its rows are in.
+A unit is the smallest piece that yields rows: a few configurations, each with a few seeds. Units
+whose rows are all there are passed over. A unit works in a folder of its own, named after its
+configurations, seeds, commit and versions, where it may keep checkpoints; the folder goes when its
+rows are in.
 """
 
 from __future__ import annotations
@@ -67,23 +68,29 @@ class Settings:
 
 
 class Unit(NamedTuple):
-    """A piece of work that yields a row for each of its seeds.
+    """A piece of work that yields a row for each of its configurations and seeds.
 
     Attributes:
         name: for the progress bar.
-        config: all that fixes the numbers but the seed, as JSON can hold it.
-        seeds: one a row.
+        configs: all that fixes the numbers but the seed, as JSON can hold it.
+        seeds: one a row of each configuration.
         size: how much work it is, in the unit of `run`'s reports.
         run: `(folder, report) -> (seconds, metrics)`, seconds of work in all, earlier calls that
-            were stopped included, and a mapping of metrics for each seed. It keeps checkpoints in
-            the folder, goes on from those it finds, and calls `report(amount)` on the way.
+            were stopped included, and a mapping of metrics for each seed of the first
+            configuration, then of the next. It keeps checkpoints in the folder, goes on from those
+            it finds, and calls `report(amount)` on the way.
     """
 
     name: str
-    config: Mapping[str, Any]
+    configs: tuple[Mapping[str, Any], ...]
     seeds: tuple[int, ...]
     size: int
     run: Callable[[Path, Callable[[int], None]], tuple[float, Sequence[Mapping[str, Any]]]]
+
+    @property
+    def cases(self) -> list[tuple[Mapping[str, Any], int]]:
+        """Configuration and seed of each row, in the order of the metrics."""
+        return [(config, seed) for config in self.configs for seed in self.seeds]
 
 
 S = TypeVar("S", bound=Settings)
@@ -157,20 +164,17 @@ def _do(
     """Do the units that lack a row."""
     made = stamp()
     done = results.read()
-    todo = [
-        (unit, [seed for seed in unit.seeds if row_key(unit.config, seed) not in done])
-        for unit in units
-    ]
-    todo = [(unit, missing) for unit, missing in todo if missing]
-    asked, lacking = sum(len(u.seeds) for u in units), sum(len(seeds) for _, seeds in todo)
+    missing = [{row_key(*case) for case in unit.cases} - done.keys() for unit in units]
+    todo = [(unit, keys) for unit, keys in zip(units, missing, strict=True) if keys]
+    asked, lacking = sum(len(u.cases) for u in units), sum(len(keys) for _, keys in todo)
     print(f"{script} --preset {settings.preset}: {asked - lacking} of {asked} rows are there")
     print(f"commit {made['commit']}, {made['hardware']}, {made['versions']}")
     began = time.monotonic()
     total = sum(unit.size for unit, _ in todo)
     with tqdm(total=total, disable=not settings.progress, unit_scale=True) as bar:
-        for unit, missing in todo:
+        for unit, keys in todo:
             bar.set_postfix_str(unit.name)
-            place = canonical([unit.config, unit.seeds, made["commit"], made["versions"]])
+            place = canonical([unit.configs, unit.seeds, made["commit"], made["versions"]])
             folder = work / hashlib.sha256(place.encode()).hexdigest()[:16]
             seconds, metrics = unit.run(folder, bar.update)
             results.append(
@@ -178,17 +182,17 @@ def _do(
                     {
                         "script": script,
                         "preset": settings.preset,
-                        "config": dict(unit.config),
+                        "config": dict(config),
                         "seed": seed,
                         "commit": made["commit"],
                         "hardware": made["hardware"],
                         "versions": made["versions"],
-                        "seconds": seconds / len(unit.seeds),
+                        "seconds": seconds / len(unit.cases),
                         "metrics": finite(own),
                         "date": made["date"],
                     }
-                    for seed, own in zip(unit.seeds, metrics, strict=True)
-                    if seed in missing
+                    for (config, seed), own in zip(unit.cases, metrics, strict=True)
+                    if row_key(config, seed) in keys
                 ]
             )
             shutil.rmtree(folder, ignore_errors=True)

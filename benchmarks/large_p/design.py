@@ -28,7 +28,7 @@ import numpy as np
 from aeb import guards
 from aeb.types import PRNGKey
 
-__all__ = ["DataSet", "Design", "draw", "errors", "interval_scores", "population_mse"]
+__all__ = ["DataSet", "Design", "data_key", "draw", "errors", "interval_scores", "population_mse"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +96,11 @@ def draw(design: Design, key: PRNGKey) -> DataSet:
     y = jnp.matmul(x, beta, precision="highest") + design.noise_variance**0.5 * noise
     n = design.num_rows
     return DataSet(x[:n], y[:n], x[n:], y[n:], beta)
+
+
+def data_key(seed: Any) -> PRNGKey:
+    """Tell the key that the data set of a seed is drawn with, by every script alike."""
+    return jax.random.split(jax.random.key(seed), 3)[0]
 
 
 def population_mse(design: Design, beta: np.ndarray, estimate: np.ndarray) -> float:

@@ -7,13 +7,13 @@ The defaults are those of the authors' R document.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from aeb import guards
 
-__all__ = ["ARMS", "Recipe"]
+__all__ = ["ARMS", "Cell", "Recipe"]
 
 ARMS = ("sa", "em", "sgld")
 """SGLD-SA, SGLD-EM, and SGLD whose prior stays as it starts."""
@@ -105,14 +105,20 @@ class Recipe:
         """Step size of the step after `count` of them."""
         return self.step_size * (1.0 + jnp.asarray(count, float)) ** -self.step_decay
 
-    def gain_of(self, arm: str) -> Any:
-        """Gain of an arm, a number or a schedule."""
+    def gain_at(self, count: Any) -> Any:
+        """Gain of stochastic approximation after `count` steps."""
+        k = self.gain_offset + jnp.asarray(count, float)
+        return jnp.minimum(self.gain_cap, self.gain_coefficient * k**-self.gain_exponent)
+
+    def gain_bounds(self, arm: str) -> tuple[float, float]:
+        """Tell what an arm clips that gain to; one of `ARMS`."""
         guards.one_of("arm", arm, ARMS)
-        if arm != "sa":
-            return {"em": 1.0, "sgld": 0.0}[arm]
+        return {"sa": (0.0, 1.0), "em": (1.0, 1.0), "sgld": (0.0, 0.0)}[arm]
 
-        def gain(count: Any) -> Any:
-            k = self.gain_offset + jnp.asarray(count, float)
-            return jnp.minimum(self.gain_cap, self.gain_coefficient * k**-self.gain_exponent)
 
-        return gain
+class Cell(NamedTuple):
+    """A sampler, and where its prior starts."""
+
+    arm: str  # one of ARMS
+    v0: float | None  # scale of the spike; None for the arm whose prior stays as it starts
+    sigma: float  # at the start

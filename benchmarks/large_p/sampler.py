@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """SGLD under the spike-and-slab prior on many regressions at once, in one compiled loop.
 
-Data sets are mapped over by `jax.vmap`. What is averaged over draws is averaged on the way, by
-Welford's recursion for mean m and sum of squares s about it,
+A cell is an arm at its v0 and its starting sigma. The cells of a data set share its start and its
+noise, so that one draw serves them all and X beta of all of them is one matrix product; data sets
+are mapped over outside.
+
+A step is that of `aeb.build_kernel`, put together from `algorithm.transition`. The residuals
+y - X beta at the new position, which the sweep of the latents needs, are carried to the next step,
+whose gradient X'(y - X beta) needs them too: two products with X, where the kernel does three.
+
+What is averaged over draws is averaged on the way, by Welford's recursion for mean m and sum of
+squares s about it,
 
     d = beta - m,   m <- m + d / k,   s <- s + d (beta - m)
 
@@ -20,100 +28,105 @@ import jax
 import jax.numpy as jnp
 
 import aeb
-from aeb.types import Kernel
-from large_p.design import DataSet, Design, draw
-from large_p.recipe import Recipe
+from aeb.kernel import step_keys
+from large_p.design import DataSet, Design, data_key, draw
+from large_p.recipe import Cell, Recipe
 
-__all__ = ["Carry", "Programs", "build", "half_mean_squared_error"]
+__all__ = ["Carry", "Programs", "build"]
 
 LEAF = ""
 """The path of a bare array of coefficients."""
 
 
 class Carry(NamedTuple):
-    """The chains of D data sets and what is gathered from them; K draws count, R are kept whole."""
+    """The chains of D data sets and C cells, and what is gathered from them.
 
-    chain: aeb.State  # leads with D everywhere
-    mean: jax.Array  # f32[D, p]: running mean of beta, m
-    square: jax.Array  # f32[D, p]: running sum of squares about it, s
-    rho: jax.Array  # f32[D, p]: running mean of rho
-    sigma: jax.Array  # f32[D]: running mean of sigma
-    signals: jax.Array  # f32[K, D, number of signals]: the first coefficients at each draw
-    whole: jax.Array  # f32[R, D, p]
+    K draws count, R of them are kept whole.
+    """
+
+    chain: aeb.State  # leads with D, C everywhere
+    residual: jax.Array  # f32[D, C, n]: y - X beta
+    mean: jax.Array  # f32[D, C, p]: running mean of beta, m
+    square: jax.Array  # f32[D, C, p]: running sum of squares about it, s
+    rho: jax.Array  # f32[D, C, p]: running mean of rho
+    sigma: jax.Array  # f32[D, C]: running mean of sigma
+    signals: jax.Array  # f32[K, D, C, number of signals]: the first coefficients at each draw
+    whole: jax.Array  # f32[R, D, C, p]
 
 
 class Programs(NamedTuple):
-    """What is compiled for a design, a recipe, an arm and v0.
+    """What is compiled for a design, a recipe and cells.
 
     Attributes:
-        start: `(seeds, sigma) -> (data, keys, carry)`, all leading with D.
+        start: `seeds -> (data, keys, carry)`, all leading with D.
+        step: `(chain, residual, data, keys) -> (chain, residual)`, one step of every chain.
         advance: `(carry, data, keys, draws) -> carry`, after `draws` times `thinning` steps. The
             carry it is given is used up.
-        kernel: one step of one chain.
     """
 
     start: Callable[..., tuple[DataSet, jax.Array, Carry]]
+    step: Callable[..., tuple[aeb.State, jax.Array]]
     advance: Callable[..., Carry]
-    kernel: Kernel
-
-
-def half_mean_squared_error(beta: jax.Array, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """The loss of a regression, sigma left out."""
-    x, y = batch
-    return 0.5 * jnp.mean(jnp.square(y - jnp.matmul(x, beta, precision="highest")))
 
 
 @functools.lru_cache(maxsize=16)
-def build(design: Design, recipe: Recipe, arm: str, v0: float | None) -> Programs:
+def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
     """Make the programs.
 
     Args:
         design: what the data are drawn from.
-        recipe: how the sampler is set.
-        arm: one of `ARMS`.
-        v0: scale of the spike; None for the arm whose prior stays as it starts.
+        recipe: how the samplers are set.
+        cells: what is compared.
 
     Returns:
         `Programs`.
     """
-    # The steps read sigma from the state; and at gain 0 nothing reads v0.
-    algorithm = _algorithm(design, recipe, arm, 1.0 if v0 is None else v0, 1.0)
-    kernel = aeb.build_kernel(algorithm, half_mean_squared_error, num_data=design.num_rows)
+    v0 = jnp.asarray([cell.v0 or 1.0 for cell in cells], float)  # at gain 0 nothing reads it
+    sigma = jnp.asarray([cell.sigma for cell in cells], float)
+    gain = jnp.asarray([recipe.gain_bounds(cell.arm) for cell in cells], float)
 
-    def step(chain: aeb.State, batch: Any, keys: jax.Array) -> aeb.State:
-        return jax.vmap(kernel)(chain, batch, jax.vmap(jax.random.fold_in)(keys, chain.step))
+    def step(
+        chain: aeb.State, residual: jax.Array, data: DataSet, keys: jax.Array
+    ) -> tuple[aeb.State, jax.Array]:
+        def one(chain: aeb.State, residual: jax.Array, data: DataSet, key: jax.Array) -> Any:
+            noise_key, _, _ = step_keys(jax.random.fold_in(key, chain.step[0]))
+
+            def cell(v0: Any, gain: Any, chain: aeb.State, residual: jax.Array) -> Any:
+                algorithm = _algorithm(design, recipe, v0, 1.0, gain)
+                return _step(algorithm, chain, residual, data, noise_key)
+
+            return jax.vmap(cell)(v0, gain, chain, residual)
+
+        return jax.vmap(one)(chain, residual, data, keys)
 
     def advance(carry: Carry, data: DataSet, keys: jax.Array, draws: Any) -> Carry:
-        batch = (data.x, data.y)
-
         def one_draw(_: Any, carry: Carry) -> Carry:
-            chain = jax.lax.fori_loop(
-                0, recipe.thinning, lambda _, chain: step(chain, batch, keys), carry.chain
+            chain, residual = jax.lax.fori_loop(
+                0,
+                recipe.thinning,
+                lambda _, pair: step(pair[0], pair[1], data, keys),
+                (carry.chain, carry.residual),
             )
-            return _gather(recipe, carry._replace(chain=chain))
+            return _gather(recipe, carry._replace(chain=chain, residual=residual))
 
         return jax.lax.fori_loop(0, draws, one_draw, carry)
 
-    return Programs(_start(design, recipe), jax.jit(advance, donate_argnums=0), kernel)
+    def begin(seed: jax.Array) -> tuple[DataSet, jax.Array, aeb.State]:
+        _, start_key, noise_key = jax.random.split(jax.random.key(seed), 3)
+        beta = recipe.start_spread * jax.random.normal(start_key, (design.num_columns,), float)
 
+        def cell(v0: Any, sigma: Any, gain: Any) -> aeb.State:
+            return _algorithm(design, recipe, v0, sigma, gain).init(beta)
 
-@functools.lru_cache(maxsize=16)
-def _start(design: Design, recipe: Recipe) -> Callable[..., tuple[DataSet, jax.Array, Carry]]:
-    """Make the program that draws the data and the starts, the same for every arm."""
+        return draw(design, data_key(seed)), noise_key, jax.vmap(cell)(v0, sigma, gain)
 
-    def one(seed: jax.Array, sigma: jax.Array) -> tuple[DataSet, jax.Array, aeb.State]:
-        data_key, start_key, noise_key = jax.random.split(jax.random.key(seed), 3)
-        beta = jax.random.normal(start_key, (design.num_columns,), float)
-        # Neither the arm nor v0 touches the start, for kappa0 and kappa1 are given.
-        chain = _algorithm(design, recipe, "sa", 1.0, sigma).init(recipe.start_spread * beta)
-        return draw(design, data_key), noise_key, chain
-
-    def start(seeds: jax.Array, sigma: jax.Array) -> tuple[DataSet, jax.Array, Carry]:
-        data, keys, chain = jax.vmap(one, in_axes=(0, None))(seeds, sigma)
+    def start(seeds: jax.Array) -> tuple[DataSet, jax.Array, Carry]:
+        data, keys, chain = jax.vmap(begin)(seeds)
         blank = jnp.zeros_like(chain.position)
-        signals = blank[:, : len(design.signals)]
+        signals = blank[..., : len(design.signals)]
         carry = Carry(
             chain=chain,
+            residual=jax.vmap(jax.vmap(_residual, in_axes=(None, 0)))(data, chain.position),
             mean=blank,
             square=blank,
             rho=blank,
@@ -123,11 +136,30 @@ def _start(design: Design, recipe: Recipe) -> Callable[..., tuple[DataSet, jax.A
         )
         return data, keys, carry
 
-    return jax.jit(start)
+    return Programs(jax.jit(start), step, jax.jit(advance, donate_argnums=0))
 
 
-def _algorithm(design: Design, recipe: Recipe, arm: str, v0: float, sigma: Any) -> aeb.Algorithm:
-    """Put an arm together."""
+def _residual(data: DataSet, beta: jax.Array) -> jax.Array:
+    return data.y - jnp.matmul(data.x, beta, precision="highest")
+
+
+def _step(
+    algorithm: aeb.Algorithm, chain: aeb.State, residual: jax.Array, data: DataSet, key: jax.Array
+) -> tuple[aeb.State, jax.Array]:
+    """One step of one chain, given its residuals."""
+    chain = algorithm.transition(
+        chain,
+        jnp.matmul(residual, data.x, precision="highest"),
+        key,
+        num_data=len(data.y),
+        rss=lambda beta: jnp.sum(jnp.square(_residual(data, beta))),
+    )
+    # The same product as in rss, so that XLA does it once.
+    return chain, _residual(data, chain.position)
+
+
+def _algorithm(design: Design, recipe: Recipe, v0: Any, sigma: Any, gain: Any) -> aeb.Algorithm:
+    """Put a cell together."""
     prior = aeb.spike_slab(
         v0,
         recipe.v1,
@@ -140,13 +172,19 @@ def _algorithm(design: Design, recipe: Recipe, arm: str, v0: float, sigma: Any) 
         sigma=sigma,
     )
     dynamics = aeb.sgld(recipe.step_size_at, recipe.temperature)
-    return aeb.empirical_bayes(dynamics, prior, gain=recipe.gain_of(arm), likelihood="gaussian")
+    low, high = gain[0], gain[1]
+    return aeb.empirical_bayes(
+        dynamics,
+        prior,
+        gain=lambda count: jnp.clip(recipe.gain_at(count), low, high),
+        likelihood="gaussian",
+    )
 
 
 def _gather(recipe: Recipe, carry: Carry) -> Carry:
     """Take the position into the averages and the draws, if it counts."""
     chain = carry.chain
-    number = chain.step[0] // recipe.thinning - recipe.discarded
+    number = chain.step[0, 0] // recipe.thinning - recipe.discarded
     # Before the first draw that counts the weight is 0, and the row written to is row 0, which
     # the first draw overwrites.
     row = jnp.maximum(number, 1) - 1
@@ -160,6 +198,6 @@ def _gather(recipe: Recipe, carry: Carry) -> Carry:
         square=carry.square + counts * gap * (chain.position - mean),
         rho=carry.rho + weight * (chain.latent.rho[LEAF] - carry.rho),
         sigma=carry.sigma + weight * (chain.latent.sigma - carry.sigma),
-        signals=carry.signals.at[row].set(chain.position[:, :count]),
+        signals=carry.signals.at[row].set(chain.position[..., :count]),
         whole=carry.whole.at[row * recipe.interval_draws // recipe.kept].set(chain.position),
     )
