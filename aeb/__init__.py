@@ -10,6 +10,7 @@ from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.kernel import build_kernel
+from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel
 from aeb.predict import Prediction, predict
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
@@ -27,6 +28,7 @@ __all__ = [
     "GaussianLatent",
     "Prediction",
     "Prior",
+    "Regression",
     "Sparsifier",
     "SparsityReport",
     "SpikeSlabLatent",
@@ -53,6 +55,7 @@ __all__ = [
     "mixing",
     "predict",
     "prune",
+    "regression",
     "robbins_monro",
     "sample",
     "save_sparse",

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sparse linear regression with its uncertainty: `aeb.regression(X, y)`.
+
+The columns and y are standardised, several chains are run from sets of columns far apart
+(`support.py` has the model and the sampler), and what they found is put back into the units of the
+data. All is computed in float64, whatever JAX is set to; memory is linear in the number of columns.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb import guards
+from aeb.linear.result import Regression
+from aeb.linear.support import Chain, Hyper, Problem, Snapshot, Totals, block, start
+from aeb.linear.table import Standardised, as_matrix, as_target, column_names, standardise
+from aeb.mixing import potential_scale_reduction
+from aeb.schedules import robbins_monro
+from aeb.types import PRNGKey
+
+__all__ = ["regression"]
+
+BLOCK = 5
+"""Draws between two moves of delta and v1."""
+
+
+def regression(
+    X: Any,  # noqa: N803: the name that statisticians and scikit-learn give it
+    y: Any,
+    *,
+    names: Sequence[str] | None = None,
+    level: float = 0.9,
+    num_chains: int = 4,
+    num_draws: int = 250,
+    warmup: int = 125,
+    thinning: int = 20,
+    a: float = 2.0,
+    b: float = 2.0,
+    v1: float = 0.3,
+    v1_weight: float = 10.0,
+    nu: float = 1.0,
+    lam: float = 0.1,
+    key: PRNGKey | None = None,
+) -> Regression:
+    """Fit a sparse linear regression, with more columns than rows if need be.
+
+    A column is in the model with probability delta, its coefficient then N(0, v1 sigma^2) for a
+    standardised column; delta and v1 are learned by stochastic approximation. The noise is normal.
+
+    Args:
+        X: [n, p], real and finite, no column constant; an array or a data frame.
+        y: [n].
+        names: of the columns; by default those of the data frame, or x0, x1, ...
+        level: of the intervals, in (0, 1).
+        num_chains: chains, from different starts.
+        num_draws: draws kept of each chain, a multiple of 5, at least 10.
+        warmup: draws left out before them, a multiple of 5.
+        thinning: changes of the model between two draws.
+        a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
+            in the model. At 1 delta can sink to 0 for good.
+        b: second parameter of it, at least 1.
+        v1: guess of the slab's variance, in units of sigma^2 for standardised columns.
+        v1_weight: columns that the guess counts for, > 0; `math.inf` holds v1 at it.
+        nu: observations that the prior of sigma^2 counts for, > 0.
+        lam: guess of sigma^2 over the variance of y, > 0.
+        key: typed; by default `jax.random.key(0)`, so that the same call gives the same answer.
+
+    Returns:
+        A `Regression`: coefficients, intervals, inclusion probabilities, R-hat, `predict` and
+        `summary`.
+
+    Raises:
+        ValueError: the data have too few rows, a constant column, a number that is not finite or
+            shapes that do not match, or an argument is out of its range.
+        TypeError: the data are not real numbers.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(60, 200))
+        >>> y = 3 * X[:, 4] - 2 * X[:, 7] + rng.normal(size=60)
+        >>> fit = regression(X, y)
+        >>> fit.selected.tolist()
+        [4, 7]
+        >>> bool(abs(fit.coefficients[4] - 3) < 0.5)
+        True
+    """
+    matrix = as_matrix("X", X)
+    target = as_target("y", y, len(matrix))
+    names = column_names(names, X, matrix.shape[1])
+    guards.within("level", level, "(0, 1)")
+    guards.whole("num_chains", num_chains, 1)
+    for name, value, low in (("num_draws", num_draws, 2 * BLOCK), ("warmup", warmup, 0)):
+        guards.whole(name, value, low)
+        if value % BLOCK:
+            raise ValueError(f"{name}: got {value}, needs to be a multiple of {BLOCK}")
+    guards.whole("thinning", thinning, 1)
+    guards.at_least("a", a, 1.0)
+    guards.at_least("b", b, 1.0)
+    for name, value in (("v1", v1), ("nu", nu), ("lam", lam)):
+        guards.positive(name, value)
+    if v1_weight != math.inf:
+        guards.positive("v1_weight", v1_weight)
+    key = jax.random.key(0) if key is None else key
+    guards.check_key("key", key)
+    data = standardise(matrix, target, names)
+    with jax.enable_x64(True):
+        problem = _compress(data, nu, lam)
+        hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight)))
+        host_key, run_key = jax.random.split(key)
+        # What XLA would take seconds to compile is drawn outside it.
+        rng = np.random.default_rng(np.asarray(jax.random.bits(host_key, (4,), jnp.uint32)))
+        shape = ((warmup + num_draws) // BLOCK, num_chains, BLOCK)
+        run = _program(num_chains, warmup // BLOCK, thinning)
+        chain, totals, snapshots = jax.device_get(
+            run(
+                problem,
+                hyper,
+                _starts(rng, num_chains, *matrix.shape),
+                rng.gamma(0.5 * float(problem.count), size=shape),
+                run_key,
+            )
+        )
+    return _collect(data, names, level, chain, totals, snapshots)
+
+
+def _compress(data: Standardised, nu: float, lam: float) -> Problem:
+    """Put the data into at most p rows that say the same of the coefficients."""
+    n, p = data.x.shape
+    x, y, rest = data.x, data.y, nu * lam
+    if n > p:
+        rotation, x = np.linalg.qr(x)
+        y = rotation.T @ y
+        rest += max(float(data.y @ data.y - y @ y), 0.0)
+    # Centring has taken one degree of freedom.
+    return Problem(*(jnp.asarray(part, float) for part in (x, y, rest, n - 1.0 + nu)))
+
+
+def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray:
+    """Sets of columns to start from, bool[chains, p]: none and a random few, in turn."""
+    starts = np.zeros((chains, p), bool)
+    for start in starts[1::2]:
+        start[rng.choice(p, size=min(10, p, max(1, n // 4)), replace=False)] = True
+    return starts
+
+
+@functools.lru_cache(maxsize=8)
+def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
+    """Compile the run: `(problem, hyper, starts, chi, key) -> (chain, totals, snapshots)`.
+
+    `chi` is f64[blocks, chains, draws in a block]. The totals are those of the blocks after the
+    warm-up and lead with the chains; the snapshots are shaped as `chi`.
+    """
+    advance = functools.partial(block, gain=robbins_monro(), flips=thinning)
+
+    @jax.jit
+    def run(
+        problem: Problem, hyper: Hyper, starts: jax.Array, chi: jax.Array, key: PRNGKey
+    ) -> tuple[Chain, Totals, Snapshot]:
+        p = problem.x.shape[1]
+        keys = jax.random.split(key, chains)
+
+        def step(chain: Chain, own: Any) -> tuple[Chain, tuple[Totals, Snapshot]]:
+            number, chi = own
+            chain, totals, snapshots = jax.vmap(
+                lambda chain, key, chi: advance(problem, hyper, chain, key, number, chi)
+            )(chain, keys, chi)
+            return chain, (totals, snapshots)
+
+        delta = hyper.a / (hyper.a + hyper.b + p)
+        chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1))(starts)
+        chain, (totals, snapshots) = jax.lax.scan(step, chain, (jnp.arange(len(chi)), chi))
+        totals, snapshots = jax.tree.map(lambda leaf: leaf[warmup:], (totals, snapshots))
+        return chain, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), totals), snapshots
+
+    return run
+
+
+def _collect(
+    data: Standardised,
+    names: tuple[str, ...],
+    level: float,
+    chain: Chain,
+    totals: Totals,
+    snapshots: Snapshot,
+) -> Regression:
+    """Average, and put back into the units of the data."""
+    unit = data.y_scale / data.x_scale
+    # [blocks, chains, in block, ...] -> [chains, draws, ...]
+    flat = [np.moveaxis(leaf, 1, 0) for leaf in snapshots]
+    flat = [leaf.reshape(len(leaf), -1, *leaf.shape[3:]) for leaf in flat]
+    stay, rho, beta, beta_if_included, sigma = flat
+    tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    # A chain counts by itself, not by how long its states stayed.
+    share = totals.time[:, None]
+    inclusion = np.mean(totals.rho / share, axis=0)
+    coefficients = np.mean(totals.beta / share, axis=0)
+    picks = np.stack([_resample(own) for own in stay])
+    draws, sigma = (
+        np.stack([x[p] for x, p in zip(xs, picks, strict=True)]) for xs in (beta, sigma)
+    )
+    draws = draws * unit.astype(np.float32)
+    weights = (stay / stay.sum(axis=1, keepdims=True))[..., None] * rho
+    p = len(unit)
+    given = _weighted_quantile(beta_if_included.reshape(-1, p), weights.reshape(-1, p), tails)
+    chosen = draws.reshape(-1, p)
+    intercepts = data.y_mean - np.matmul(draws, data.x_mean)
+    sigma = sigma * data.y_scale
+    return Regression(
+        names=names,
+        intercept=float(data.y_mean - (coefficients * unit) @ data.x_mean),
+        coefficients=coefficients * unit,
+        interval=np.quantile(chosen, tails, axis=0).T.astype(np.float64),
+        inclusion=inclusion,
+        coefficients_if_included=coefficients / inclusion * unit,
+        interval_if_included=given.T * unit[:, None],
+        level=level,
+        sigma=float(sigma.mean()),
+        r_hat=np.asarray(potential_scale_reduction(rho), np.float64),
+        r_hat_sigma=float(potential_scale_reduction(sigma)),
+        draws=draws,
+        intercept_draws=intercepts,
+        sigma_draws=sigma,
+        delta=float(chain.delta.mean()),
+        v1=float(chain.v1.mean()),
+    )
+
+
+def _resample(weights: np.ndarray) -> np.ndarray:
+    """Indices of as many draws of equal weight, i64[draws], by even spacing over the weights."""
+    heights = np.cumsum(weights / weights.sum())
+    places = (np.arange(len(weights)) + 0.5) / len(weights)
+    return np.minimum(np.searchsorted(heights, places), len(weights) - 1)
+
+
+def _weighted_quantile(values: np.ndarray, weights: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """Quantiles of each column, f64[tails, p]: the least value with that share of the weight."""
+    order = np.argsort(values, axis=0)
+    heights = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0, dtype=np.float64)
+    heights /= heights[-1]
+    rows = np.stack([np.sum(heights < tail, axis=0) for tail in tails])
+    rows = np.minimum(rows, len(values) - 1)
+    return np.take_along_axis(np.take_along_axis(values, order, axis=0), rows, axis=0).astype(
+        np.float64
+    )

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `aeb.regression` returns, and its table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from aeb.linear.table import as_matrix
+
+__all__ = ["Regression"]
+
+
+class Regression(NamedTuple):
+    """The posterior of a sparse linear regression; coefficients are in the units of the data.
+
+    Attributes:
+        names: the p names of the columns.
+        intercept: posterior mean.
+        coefficients: f64[p], posterior means, averaged over which columns are in the model.
+        interval: f64[p, 2], central intervals of the coefficients. They contain 0 wherever the
+            column may well be left out.
+        inclusion: f64[p], the probability that a column is in the model.
+        coefficients_if_included: f64[p], posterior means given that the column is in the model.
+        interval_if_included: f64[p, 2], central intervals given that.
+        level: of both intervals.
+        sigma: posterior mean of the standard deviation of the noise, in the unit of y.
+        r_hat: f64[p], split R-hat of the inclusion probability of each column, given the others.
+        r_hat_sigma: split R-hat of sigma.
+        draws: f32[chains, draws, p], of the coefficients, all of equal weight.
+        intercept_draws: f64[chains, draws].
+        sigma_draws: f64[chains, draws].
+        delta: the inclusion rate that was learned, mean over chains.
+        v1: the variance of the slab that was learned, for standardised columns and in units of
+            sigma^2, mean over chains.
+    """
+
+    names: tuple[str, ...]
+    intercept: float
+    coefficients: np.ndarray
+    interval: np.ndarray
+    inclusion: np.ndarray
+    coefficients_if_included: np.ndarray
+    interval_if_included: np.ndarray
+    level: float
+    sigma: float
+    r_hat: np.ndarray
+    r_hat_sigma: float
+    draws: np.ndarray
+    intercept_draws: np.ndarray
+    sigma_draws: np.ndarray
+    delta: float
+    v1: float
+
+    @property
+    def selected(self) -> np.ndarray:
+        """The columns more likely in the model than not, i64[k], the most likely first."""
+        order = np.argsort(-self.inclusion, kind="stable")
+        return order[self.inclusion[order] > 0.5]
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Predict by the posterior mean.
+
+        Args:
+            x: [rows, p], in the units of the columns that were fitted.
+
+        Returns:
+            f64[rows].
+
+        Raises:
+            ValueError: the shape is wrong or a number is not finite.
+            TypeError: the numbers are not real.
+        """
+        matrix = as_matrix("x", x)
+        if matrix.shape[1] != len(self.coefficients):
+            raise ValueError(
+                f"x: got {matrix.shape[1]} columns, but {len(self.coefficients)} were fitted"
+            )
+        return self.intercept + matrix @ self.coefficients
+
+    def summary(self, rows: int = 10) -> str:
+        """Make a table of the columns, the most likely first.
+
+        Args:
+            rows: how many columns to show.
+
+        Returns:
+            Text, a line a column.
+        """
+        order = np.argsort(-self.inclusion, kind="stable")[:rows]
+        width = max([len("column"), *(len(self.names[j]) for j in order)])
+        interval = f"{self.level:.0%} interval"
+        heads = f"{'column':<{width}} {'inclusion':>9} {'mean':>10} {interval:>21}"
+        lines = [f"{heads}  {'if included':>10} {interval:>21} {'R-hat':>6}"]
+        for j in order:
+            lines.append(
+                f"{self.names[j]:<{width}} {self.inclusion[j]:>9.3f} {self.coefficients[j]:>10.4g} "
+                f"{_pair(self.interval[j])}  {self.coefficients_if_included[j]:>10.4g} "
+                f"{_pair(self.interval_if_included[j])} {self.r_hat[j]:>6.3f}"
+            )
+        chains, draws, p = self.draws.shape
+        more = f"; {p - len(order):,} more columns, inclusion {self._next(len(order)):.3f} or less"
+        lines.append(
+            f"{len(self.selected)} of {p:,} columns with inclusion above 0.5; "
+            f"sigma {self.sigma:.4g}, intercept {self.intercept:.4g}; "
+            f"{chains} chains of {draws} draws, largest R-hat {self.largest_r_hat:.3f}"
+            + (more if p > len(order) else "")
+        )
+        return "\n".join(lines)
+
+    @property
+    def largest_r_hat(self) -> float:
+        """The largest R-hat, that of sigma included."""
+        return float(np.nanmax([*self.r_hat, self.r_hat_sigma]))
+
+    def _next(self, shown: int) -> float:
+        return float(np.sort(self.inclusion)[::-1][shown])
+
+
+def _pair(interval: np.ndarray) -> str:
+    return f"[{interval[0]:>9.4g}, {interval[1]:>8.4g}]"

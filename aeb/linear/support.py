@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sampling which columns of a linear regression matter, the coefficients integrated out.
+
+The model is the limit v0 -> 0 of `aeb.spike_slab`, where a coefficient in the spike is 0:
+
+    y = X beta + noise,  noise ~ N(0, sigma^2 I),       sigma^2 ~ IG(nu/2, nu lam/2)
+    beta_j | gamma_j = 1 ~ N(0, v1 sigma^2),  beta_j | gamma_j = 0 = 0,  gamma_j ~ Bernoulli(delta)
+
+With S the columns whose gamma is 1, P = (I + v1 X_S X_S')^-1 and
+
+    q_j = x_j' P x_j,   s_j = x_j' P y,   R = y' P y + nu lam,   e_j = 1 - 2 gamma_j,
+
+flipping gamma_j multiplies the posterior of S by exp(D_j),
+
+    t_j = 1 + e_j v1 q_j
+    D_j = - log(t_j) / 2 - (N + nu) / 2 log(1 - e_j v1 s_j^2 / (t_j R)) + e_j log(delta / (1 - delta))
+
+**Invariant law.** The Gibbs sampler in continuous time, where every gamma_j is redrawn from its
+conditional at rate 1, leaves p(S | y, delta, v1) invariant. It is simulated without its idle draws:
+S stays for 1 / sum_j sigmoid(D_j) on average, then the flip of j is taken with probability in
+proportion to sigmoid(D_j). Averages weigh a state by its stay. A flip costs one product with X,
+
+    w = P x_j,  a = X' w,  c = e_j v1 / t_j:
+    P <- P - c w w',   q <- q - c a^2,   s <- s - c a s_j,   R <- R - c s_j^2
+
+**Latents.** rho_j = P(gamma_j = 1 | the other gammas, y) is sigmoid(D_j), or 1 minus it where
+gamma_j is 1. After each block of flips delta and v1 move by stochastic approximation towards
+
+    delta~ = (sum_j rho_j + a - 1) / (a + b + p - 2)
+    v1~    = (m v + sum_S E beta_j^2 / sigma^2) / (m + |S|)
+
+averaged over the block: Eq. 8 of the paper, and the same for the slab, where v is a guess that
+counts as m coefficients.
+
+**Draws** of the coefficients are exact: u ~ N(0, v1 sigma^2) on S, d ~ N(0, sigma^2 I), and
+u + v1 X_S' P (y - X u - d) is a draw of beta_S.
+
+References: Bortz, Kalos and Lebowitz (1975), for the simulation; Zanella (JASA 2020), for locally
+informed flips; Bhattacharya, Chakraborty and Mallick (Biometrika 2016), for the draws.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aeb.stochastic_approximation import approximate
+from aeb.types import PRNGKey, Schedule
+
+__all__ = ["Chain", "Hyper", "Problem", "Snapshot", "Totals", "block", "flip", "refresh", "start"]
+
+
+class Problem(NamedTuple):
+    """The data, in at most p rows, and what the prior adds to them."""
+
+    x: jax.Array  # f64[m, p]
+    y: jax.Array  # f64[m]
+    rest: jax.Array  # f64[]: nu lam, and the squares of y that no column can explain
+    count: jax.Array  # f64[]: N + nu
+
+
+class Hyper(NamedTuple):
+    """The hyper-priors of delta, Beta(a, b), and of v1, a guess and its weight."""
+
+    a: jax.Array
+    b: jax.Array
+    v1: jax.Array  # v
+    v1_weight: jax.Array  # m, in coefficients; inf holds v1
+
+
+class Chain(NamedTuple):
+    """All that the next flip needs."""
+
+    included: jax.Array  # bool[p]: gamma
+    inverse: jax.Array  # f64[m, m]: P
+    leverage: jax.Array  # f64[p]: q
+    score: jax.Array  # f64[p]: s
+    misfit: jax.Array  # f64[]: R
+    delta: jax.Array  # f64[]
+    v1: jax.Array  # f64[]
+
+
+class Totals(NamedTuple):
+    """Integrals over the time of a chain; divided by the first they are averages."""
+
+    time: jax.Array  # f64[]
+    rho: jax.Array  # f64[p]
+    beta: jax.Array  # f64[p]: of rho_j times the mean of beta_j if included
+    size: jax.Array  # f64[]: of |S|
+    square: jax.Array  # f64[]: of sum_S E beta_j^2 / sigma^2
+
+
+class Snapshot(NamedTuple):
+    """A draw, its weight, and what each coefficient would be if its column were included."""
+
+    stay: jax.Array  # f64[]: the weight
+    rho: jax.Array  # f32[p]
+    beta: jax.Array  # f32[p]
+    beta_if_included: jax.Array  # f32[p]
+    sigma: jax.Array  # f64[]
+
+
+class _Odds(NamedTuple):
+    sign: jax.Array  # f64[p]: e
+    t: jax.Array  # f64[p]
+    rate: jax.Array  # f32[p]: sigmoid(D)
+    rho: jax.Array  # f32[p]
+
+
+def start(problem: Problem, included: jax.Array, delta: Any, v1: Any) -> Chain:
+    """Begin a chain at a set of columns, bool[p]."""
+    m, p = problem.x.shape
+    zeros = jnp.zeros(p)
+    chain = Chain(included, jnp.eye(m), zeros, zeros, problem.rest, jnp.asarray(delta), v1)
+    return refresh(problem, chain)
+
+
+def refresh(problem: Problem, chain: Chain) -> Chain:
+    """Work out P, q, s and R from S and v1, which also takes out the rounding of many flips."""
+    chosen = problem.x * chain.included
+    gram = jnp.eye(len(problem.y)) + chain.v1 * jnp.matmul(chosen, chosen.T)
+    factor = jax.scipy.linalg.cho_factor(gram, lower=True)
+    inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(problem.y)))
+    weighted = jnp.matmul(inverse, problem.x)
+    return chain._replace(
+        inverse=inverse,
+        leverage=jnp.sum(problem.x * weighted, axis=0),
+        score=jnp.matmul(problem.y, weighted),
+        misfit=jnp.dot(problem.y, jnp.matmul(inverse, problem.y)) + problem.rest,
+    )
+
+
+def _odds(problem: Problem, chain: Chain) -> _Odds:
+    sign = jnp.where(chain.included, -1.0, 1.0)
+    t = 1.0 + sign * chain.v1 * chain.leverage
+    gain = -sign * chain.v1 * jnp.square(chain.score) / (t * chain.misfit)
+    # In float32, where logarithms are many times faster. Both are precise at small arguments, and
+    # where a term is large the rate is 0 or 1.
+    half = (0.5 * problem.count).astype(jnp.float32)
+    prior = (jnp.log(chain.delta) - jnp.log1p(-chain.delta)).astype(jnp.float32)
+    ratio = -0.5 * jnp.log(t.astype(jnp.float32)) - half * jnp.log1p(gain.astype(jnp.float32))
+    rate = jax.nn.sigmoid(ratio + sign.astype(jnp.float32) * prior)
+    return _Odds(sign, t, rate, jnp.where(chain.included, 1.0 - rate, rate))
+
+
+def _mean_if_included(chain: Chain, odds: _Odds) -> jax.Array:
+    """E(beta_j | gamma_j = 1, the other gammas, y), f64[p]."""
+    return chain.v1 * chain.score / jnp.where(chain.included, 1.0, odds.t)
+
+
+def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
+    """Stay, then flip one gamma.
+
+    Args:
+        problem: the data.
+        chain: where it stands.
+        key: consumed.
+
+    Returns:
+        The chain after the flip, and the integrals over the stay before it.
+    """
+    odds = _odds(problem, chain)
+    stay = 1.0 / jnp.sum(odds.rate, dtype=float)
+    inside = jnp.where(chain.included, chain.v1 * (1.0 - chain.v1 * chain.leverage), 0.0)
+    fitted = jnp.where(chain.included, jnp.square(chain.v1 * chain.score), 0.0)
+    rho = odds.rho.astype(float)
+    stayed = Totals(
+        time=stay,
+        rho=stay * rho,
+        beta=stay * rho * _mean_if_included(chain, odds),
+        size=stay * jnp.sum(chain.included, dtype=float),
+        square=stay * (jnp.sum(fitted) * problem.count / chain.misfit + jnp.sum(inside)),
+    )
+    j = _choose(odds.rate, key)
+    w = jnp.matmul(chain.inverse, problem.x[:, j])
+    a = jnp.matmul(w, problem.x)
+    c = odds.sign[j] * chain.v1 / odds.t[j]
+    s_j = chain.score[j]
+    moved = chain._replace(
+        included=chain.included.at[j].set(~chain.included[j]),
+        inverse=chain.inverse - c * w[:, None] * w[None, :],
+        leverage=chain.leverage - c * jnp.square(a),
+        score=chain.score - c * s_j * a,
+        misfit=chain.misfit - c * jnp.square(s_j),
+    )
+    return moved, stayed
+
+
+def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
+    """Draw an index in proportion to its weight; in two levels, for long sums are slow to scan."""
+    width = max(1, round(len(weights) ** 0.5))
+    rows = jnp.pad(weights, (0, -len(weights) % width)).reshape(-1, width)
+    outer_key, inner_key = jax.random.split(key)
+
+    def pick(weights: jax.Array, key: PRNGKey) -> jax.Array:
+        heights = jnp.cumsum(weights)
+        level = jax.random.uniform(key, (), weights.dtype) * heights[-1]
+        # The last with any weight, should rounding carry the level to the top.
+        last = jnp.max(jnp.where(weights > 0, jnp.arange(len(weights)), 0))
+        return jnp.minimum(jnp.sum(heights <= level), last)
+
+    row = pick(jnp.sum(rows, axis=1), outer_key)
+    return row * width + pick(rows[row], inner_key)
+
+
+def _snapshot(problem: Problem, chain: Chain, key: PRNGKey, chi: jax.Array) -> Snapshot:
+    """Draw sigma and the coefficients given S; `chi` is a draw of Gamma((N + nu) / 2)."""
+    m, p = problem.x.shape
+    odds = _odds(problem, chain)
+    # In float32, where they are faster to draw and to compile.
+    normal = jax.random.normal(key, (2 * p + m,), jnp.float32).astype(float)
+    slab, own, noise = jnp.split(normal, [p, 2 * p])
+    sigma = jnp.sqrt(0.5 * chain.misfit / chi)
+    u = jnp.where(chain.included, jnp.sqrt(chain.v1) * slab, 0.0)
+    off = problem.y - sigma * (jnp.matmul(problem.x, u) + noise)
+    pulled = jnp.matmul(jnp.matmul(chain.inverse, off), problem.x)
+    beta = sigma * u + chain.v1 * jnp.where(chain.included, pulled, 0.0)
+    # With j included, v1 (1 - v1 q_j) is the variance of beta_j over that of the noise, and R what
+    # the fit leaves; where j is not in S both follow from the flip.
+    variance = chain.v1 * jnp.where(chain.included, odds.t, 1.0 / odds.t)
+    gained = chain.v1 * jnp.square(chain.score) / odds.t
+    misfit = chain.misfit - jnp.where(chain.included, 0.0, gained)
+    spread = jnp.sqrt(variance * 0.5 * misfit / chi)
+    return Snapshot(
+        stay=1.0 / jnp.sum(odds.rate, dtype=float),
+        rho=odds.rho,
+        beta=beta.astype(jnp.float32),
+        beta_if_included=(_mean_if_included(chain, odds) + spread * own).astype(jnp.float32),
+        sigma=sigma,
+    )
+
+
+def block(
+    problem: Problem,
+    hyper: Hyper,
+    chain: Chain,
+    key: PRNGKey,
+    number: jax.Array,
+    chi: jax.Array,
+    *,
+    gain: Schedule,
+    flips: int,
+) -> tuple[Chain, Totals, Snapshot]:
+    """Flip, draw after every `flips` flips, and at the end move delta and v1.
+
+    Args:
+        problem: the data.
+        hyper: the hyper-priors.
+        chain: where it stands.
+        key: of the chain; with `number` it fixes what is drawn.
+        number: i64[], blocks before this one.
+        chi: f64[draws], draws of Gamma((N + nu) / 2).
+        gain: of stochastic approximation, from the number of blocks.
+        flips: between two draws.
+
+    Returns:
+        The chain, the integrals over the block, and the draws, whose leaves lead with `draws`.
+    """
+    block_key = jax.random.fold_in(key, number)
+    p = problem.x.shape[1]
+    nothing = Totals(jnp.zeros(()), jnp.zeros(p), jnp.zeros(p), jnp.zeros(()), jnp.zeros(()))
+
+    def draw(carry: tuple[Chain, Totals], own: Any) -> tuple[tuple[Chain, Totals], Snapshot]:
+        d, chi = own
+        flip_key, draw_key = jax.random.split(jax.random.fold_in(block_key, d))
+
+        def step(i: jax.Array, carry: tuple[Chain, Totals]) -> tuple[Chain, Totals]:
+            chain, totals = carry
+            chain, stayed = flip(problem, chain, jax.random.fold_in(flip_key, i))
+            return chain, jax.tree.map(jnp.add, totals, stayed)
+
+        carry = jax.lax.fori_loop(0, flips, step, carry)
+        return carry, _snapshot(problem, carry[0], draw_key, chi)
+
+    (chain, totals), snapshots = jax.lax.scan(draw, (chain, nothing), (jnp.arange(len(chi)), chi))
+    target = (
+        (jnp.sum(totals.rho) / totals.time + hyper.a - 1.0) / (hyper.a + hyper.b + p - 2.0),
+        _slab_target(hyper, totals),
+    )
+    delta, v1 = approximate((chain.delta, chain.v1), target, gain(number))
+    return refresh(problem, chain._replace(delta=delta, v1=v1)), totals, snapshots
+
+
+def _slab_target(hyper: Hyper, totals: Totals) -> jax.Array:
+    # Divided by the weight m, so that an infinite one holds v1 at its guess.
+    square, size = (part / (totals.time * hyper.v1_weight) for part in (totals.square, totals.size))
+    return (hyper.v1 + square) / (1.0 + size)
