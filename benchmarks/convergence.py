@@ -35,17 +35,15 @@ import numpy as np
 import aeb
 import frame
 from aeb import guards
+from aeb.cli.usage import UsageError
 from fixed_point import (
     Gain,
     MeanField,
     Prediction,
     Problem,
     build,
-    error_slope,
-    from_vector,
-    limit_factor,
-    mean_of_functions,
-    predict,
+    score_coefficients,
+    score_latents,
     theta_of,
 )
 from frame.rows import canonical
@@ -198,63 +196,27 @@ class Convergence(frame.Settings):
                 checkpoints.save_if_due(done, saved)
         seconds = checkpoints.seconds
         rng = np.random.default_rng([self.seed, cell])
-        rate = self._rate(gain, prediction, first, readings, errors, rng)
-        weak = self._weak(step_size, prediction, sums / (self.num_steps - half))
+        rate = score_latents(prediction, gain, first, readings, errors, self.tail, rng)
+        limit = _limit(self.problem)
+        means = sums / (self.num_steps - half)
+        weak = score_coefficients(self.problem, step_size, prediction, limit, means)
         last = theta_of(states)
         theta = {
             "fixed_point": prediction.theta,
-            "fixed_point_of_diffusion": _limit(self.problem),
+            "fixed_point_of_diffusion": limit,
             "last_mean": last.mean(axis=0),
             "last_mean_se": last.std(axis=0, ddof=1) / self.chains**0.5,
         }
         return seconds, [{"theta": theta, "rate": rate, "weak": weak}]
 
-    def _rate(
-        self,
-        gain: Gain,
-        prediction: Prediction,
-        first: np.ndarray,
-        readings: np.ndarray,
-        errors: np.ndarray,
-        rng: np.random.Generator,
-    ) -> dict[str, Any]:
-        """Score the latents."""
-        gains = gain.at(readings - 1)
-        late = readings >= self.tail * self.num_steps
-        linear = predict(prediction, gain, first, readings)
-        foretold = np.polyfit(np.log(gains[late]), np.log(linear[late]), 1)[0]
-        means = errors.mean(axis=0)
-        return {
-            "step": readings,
-            "gain": gains,
-            "error": means,
-            "error_se": errors.std(axis=0, ddof=1) / self.chains**0.5,
-            "linear_theory": linear,
-            "slope": error_slope(errors[:, late], gains[late], rng)._asdict(),
-            "slope_of_linear_theory": foretold,
-            "stability": prediction.stability,
-            "factor": np.mean(means[late] / gains[late]),
-            "largest_late_factor": np.max(means[late] / gains[late]),
-            "factor_in_the_limit": limit_factor(prediction, gain),
-        }
-
-    def _weak(
-        self, step_size: float, prediction: Prediction, means: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Score the coefficients; each entry is [2, 4], coefficient by test function."""
-        truth = mean_of_functions(self.problem, from_vector(_limit(self.problem)), 0.0)
-        exact = mean_of_functions(self.problem, from_vector(prediction.theta), step_size)
-        return {
-            "truth": truth,
-            "bias": means.mean(axis=0) - truth,
-            "bias_se": means.std(axis=0, ddof=1) / self.chains**0.5,
-            "bias_by_quadrature": exact - truth,
-        }
-
 
 @functools.lru_cache(maxsize=32)
 def _prediction(problem: Problem, step_size: float) -> Prediction:
-    return MeanField(problem, step_size).prediction()
+    """What linear theory needs; where there is no fixed point the settings are at fault."""
+    try:
+        return MeanField(problem, step_size).prediction()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 @functools.lru_cache(maxsize=32)

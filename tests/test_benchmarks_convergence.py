@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fixed point by quadrature, against identities, Monte Carlo and the chains themselves.
 
-Mutations that fail here, each tried: noise of variance eps in the transition density, sign(0) or the
-sign of the Laplace pull turned, kappa0 without sigma, m left out of a slope, sigma~ without its
-cross term, delta~ with other constants, lags counted from 1, the shift of alpha = 1 left out; in the
-library: the noise, kappa1~, sigma~, delta~ and the order of 1 - rho (`MUTANTS`).
+Mutations that fail here, each tried. Quadrature: a transition density of half the variance, the
+sign or the sigma of the Laplace pull, its slope at 0, m left out of a slope, v1 squared, a factor
+in the root of sigma~, one more in delta~, lag 0 counted twice, the shift of alpha = 1 doubled. Library:
+noise, kappa1~, sigma~ (`MUTANTS`). Script: the first half of the steps averaged too, the readings
+of a run that resumes lost, a row's key without a setting.
 """
 
 import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ import scipy.special
 import aeb
 import convergence
 import frame
-from aeb.empirical_bayes import Algorithm
+import report
 from fixed_point import (
     Gain,
     MeanField,
@@ -41,6 +43,7 @@ from fixed_point import (
 )
 from fixed_point.law import score
 from fixed_point.mean_field import targets
+from frame import rows as frame_rows
 
 PROBLEM = Problem()
 THETA = Theta(np.array([0.9, 0.3]), np.array([0.2, 2.4]), np.array([0.24, 0.07]), 0.55, 0.65)
@@ -166,7 +169,11 @@ def test_the_mean_field_by_monte_carlo():
     sigma = (linear + np.sqrt(linear**2 + 4 * leading * constant)) / (2 * leading)
     slab = THETA.delta * np.exp(-0.5 * (beta / THETA.sigma) ** 2 / 4) / np.sqrt(2 * np.pi * 4)
     spike = (1 - THETA.delta) * np.exp(-np.abs(beta) / THETA.sigma / 0.3) / 0.6
-    for seen, place in ((sigma, 7), (slab[0] / (slab + spike)[0], 0), (slab[1] / (slab + spike)[1], 1)):
+    for seen, place in (
+        (sigma, 7),
+        (slab[0] / (slab + spike)[0], 0),
+        (slab[1] / (slab + spike)[1], 1),
+    ):
         assert abs(seen.mean() - mean[place]) < 5 * seen.std() / len(seen) ** 0.5
         assert seen.std() > 0.01
 
@@ -188,7 +195,7 @@ def test_the_fixed_point_is_one_and_stable():
 
 
 def test_the_long_run_covariance_by_batches_of_a_chain():
-    """The variance of a mean over many steps, times their number, is S; within five of its errors."""
+    """The variance of a mean over many steps, times their number, is S."""
     field = MeanField(PROBLEM, STEP)
     noise = field.noise(to_vector(THETA))
     rng = np.random.default_rng(1)
@@ -237,3 +244,233 @@ def test_the_gain_is_that_of_the_library():
     for count in (0, 17, 5000):
         assert gain.at(count) == pytest.approx(float(gain.schedule(count)), rel=1e-5)
     assert Gain(4.0, 1.0, 1.0).at(0) == 1.0
+
+
+def test_slopes_of_exact_lines():
+    """Powers with noise of a known size: the estimate is near and the interval as wide as it."""
+    rng = np.random.default_rng(3)
+    gains = np.geomspace(0.1, 1e-3, 20)
+    errors = gains**1.25 * rng.exponential(size=(4000, 20))
+    slope = error_slope(errors, gains, rng)
+    spread = np.sum(np.square(np.log(gains) - np.log(gains).mean()))
+    half = 1.96 * (1 / 4000 / spread) ** 0.5
+    assert slope.estimate == pytest.approx(1.25, abs=2 * half)
+    assert (slope.high - slope.low) / 2 == pytest.approx(half, rel=0.15)
+    exact = error_slope(np.tile(gains**0.5, (3, 1)), gains, rng)
+    np.testing.assert_allclose(exact, 0.5)
+    steps = np.array([0.08, 0.04, 0.01])
+    weak = bias_slope(-3 * steps**1.5, np.array([1e-3, 1e-5, 1e-4]), steps)
+    assert weak.estimate == pytest.approx(1.5)
+    # Two points of equal weight w: the variance of the slope is 2 / (w d^2), d apart.
+    two = bias_slope(np.array([2.0, 1.0]), np.array([0.2, 0.1]), np.array([2.0, 1.0]))
+    assert two.high - two.estimate == pytest.approx(1.959964 * (2 / 100) ** 0.5 / np.log(2))
+
+
+def hot(*args):
+    return SGLD(*args, temperature=1.2)
+
+
+def changed(change):
+    """The library's prior with its update followed by a change of it."""
+
+    def make(*args, **kwargs):
+        prior = SPIKE_SLAB(*args, **kwargs)
+
+        def update(latent, params, omega, num_data, rss):
+            new = prior.update(latent, params, omega, num_data, rss)
+            return change(prior, latent, new, params, omega, num_data, rss)
+
+        return prior._replace(update=update)
+
+    return make
+
+
+def half_kappa1(prior, latent, new, params, omega, num_data, rss):
+    target = 0.5 * new.rho[""] / PROBLEM.v1
+    return new._replace(kappa1={"": (1 - omega) * latent.kappa1[""] + omega * target})
+
+
+def one_row_more(prior, latent, new, params, omega, num_data, rss):
+    return prior.update(latent, params, omega, num_data + 1, rss)
+
+
+SGLD, SPIKE_SLAB = aeb.sgld, aeb.spike_slab
+
+MUTANTS = {
+    "noise": ("sgld", hot),
+    "kappa1": ("spike_slab", changed(half_kappa1)),
+    "sigma": ("spike_slab", changed(one_row_more)),
+}
+
+
+@pytest.mark.parametrize("mutant", [None, *MUTANTS])
+def test_chains_reach_the_fixed_point_and_mutants_do_not(mutant, monkeypatch):
+    """Mean of theta over 300 chains after 2,000 steps, where the gain is 0.005."""
+    if mutant is not None:
+        monkeypatch.setattr(aeb, *MUTANTS[mutant])
+    programs, chains = build.__wrapped__(PROBLEM, Gain(10.0, 100.0, 1.0)), 300
+    keys = jax.random.split(jax.random.key(5), chains)
+    states, _ = programs.advance(programs.start(chains), keys, STEP, 2000)
+    gaps = theta_of(states) - MeanField(PROBLEM, STEP).fixed_point()
+    far = np.abs(gaps.mean(axis=0)) / (gaps.std(axis=0) / chains**0.5)
+    assert (far.max() < 5) == (mutant is None)
+
+
+SMALL = [
+    *("--preset", "smoke", "--chains", "20", "--num-steps", "1200", "--no-progress"),
+    *("--exponents", "1", "--coefficients", "10", "--ladder", "0.02", "0.04"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the script in a folder of its own; returns the exit code."""
+
+    def go(*words):
+        folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
+        return convergence.main([*SMALL, *folders, *words])
+
+    go.file = tmp_path / "rows" / "convergence.jsonl"
+    return go
+
+
+def rows_of(file):
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
+
+
+def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch):
+    assert run() == 0
+    straight = rows_of(run.file)
+    # The gain of the ladder is the one compared, so the run at 0.02 serves both.
+    assert [row["config"]["step_size"] for row in straight] == [0.02, 0.04]
+    for row in straight:
+        assert min(row["metrics"]["rate"]["error"]) > 0
+        assert row["metrics"]["rate"]["step"][-1] == 1200
+        bias, se, exact = (
+            np.array(row["metrics"]["weak"][name])
+            for name in ("bias", "bias_se", "bias_by_quadrature")
+        )
+        assert np.all(se > 0)
+        # The second half alone: the first, from 0 on, would show. Five errors, gain included.
+        assert np.all(np.abs(bias - exact) < 5 * se + 0.02)
+    run.file.unlink()
+    real, saves = frame.Checkpoints.save_if_due, []
+
+    def dies(self, step, tree):
+        real(self, step, tree)
+        saves.append(step)
+        if step == 1000:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(frame.Checkpoints, "save_if_due", dies)
+    assert run("--checkpoint-every", "0") == 130
+    monkeypatch.setattr(frame.Checkpoints, "save_if_due", real)
+    assert saves[-1] == 1000
+    assert run("--checkpoint-every", "0") == 0
+    assert rows_of(run.file) == straight
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--exponents", "0.4", "--coefficients", "1"], "exponents"),
+        (["--exponents", "1", "--coefficients", "1", "2"], "coefficients: got 2"),
+        (["--coefficients", "0"], "coefficients"),
+        (["--ladder", "-1"], "ladder"),
+        (["--ladder", "5"], "step_size: got 5.0, needs to be below"),
+        (["--offset", "0"], "offset"),
+        (["--step-size", "0"], "step_size"),
+        (["--chains", "1"], "chains"),
+        (["--num-steps", "10"], "num_steps"),
+        (["--tail", "0.9"], "tail"),
+        (["--problem.means", "1"], "means: got 1"),
+        (["--problem.num-rows", "3"], "even"),
+        (["--problem.a", "1"], "a: got 1.0"),
+        (["--problem.threshold", "0"], "threshold"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
+    assert run(*words) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_every_setting_that_matters_is_in_the_key():
+    settings = convergence.PRESETS["smoke"]
+    cell = settings.rate_cells()[0]
+    key = frame.row_key(settings.config(*cell), 0)
+    assert frame.row_key(json.loads(json.dumps(settings.config(*cell))), 0) == key
+    for change in ({"chains": 77}, {"num_steps": 777}, {"tail": 0.07}):
+        other = dataclasses.replace(settings, **change)
+        assert frame.row_key(other.config(*cell), 0) != key
+    for field in dataclasses.fields(Problem):
+        value = (7.0, 7.0) if field.name == "means" else 77
+        problem = dataclasses.replace(settings.problem, **{field.name: value})
+        other = dataclasses.replace(settings, problem=problem)
+        assert frame.row_key(other.config(*cell), 0) != key
+    gain, step_size = cell
+    for other_cell in (
+        (gain, 0.5),
+        *(
+            (dataclasses.replace(gain, **{f.name: 0.9}), step_size)
+            for f in dataclasses.fields(gain)
+        ),
+    ):
+        assert frame.row_key(settings.config(*other_cell), 0) != key
+
+
+def test_presets_differ_in_size():
+    smoke, cpu, paper = (convergence.PRESETS[name] for name in ("smoke", "cpu", "paper"))
+    assert smoke.chains * smoke.num_steps < cpu.chains * cpu.num_steps
+    assert cpu.chains * cpu.num_steps < paper.chains * paper.num_steps
+    for settings in (smoke, cpu, paper):
+        settings.check()
+        assert {gain.exponent for gain, _ in settings.rate_cells()} == {0.6, 0.75, 1.0}
+        # One run serves both theorems.
+        assert len(settings.units()) == len(settings.ladder) + 3
+
+
+def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, capsys):
+    words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Convergence")[1]
+    assert section.count("not run") == 4 * 7 + 12 * 4
+    assert "figures/" not in section
+    assert not list(tmp_path.iterdir())
+
+    settings = convergence.PRESETS["paper"]
+    rows = []
+    for gain, step_size in settings.weak_cells()[:2]:
+        rate = {
+            "step": [10, 100], "gain": [0.1, 0.01], "error": [0.2, 0.02], "error_se": [0.01, 0.001],
+            "linear_theory": [0.2, 0.02], "slope_of_linear_theory": 1.011, "stability": 0.35,
+            "slope": {"estimate": 1.0125, "low": 0.9876, "high": 1.0444}, "factor": 2.125,
+            "largest_late_factor": 2.25, "factor_in_the_limit": None,
+        }  # fmt: skip
+        bias = np.full((2, 4), 0.1 * step_size)
+        weak = {"bias": bias, "bias_se": bias / 10, "bias_by_quadrature": bias * 1.1}
+        metrics = frame_rows.finite({"rate": rate, "weak": weak})
+        made = {"cpu": "A", "cores": 1, "accelerator": None}
+        values = ("convergence", "paper", settings.config(gain, step_size), 0, "c", made)
+        rest = ({"jax": "0"}, 7.0, metrics, "2026-01-01")
+        rows.append(dict(zip(frame_rows.FIELDS, values + rest, strict=True)))
+    frame.Results(tmp_path / "convergence.jsonl").append(rows)
+    # The ladder holds no run at the step size of the gains yet.
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Convergence")[1]
+    assert section.count("not run") == 4 * 7 + 8 * 4
+    assert "| signal | 0.08 | 8.00 ± 0.80 (8.80) |" in section
+    assert re.search(r"\| null \| all \| 1.00 \[0.60, 1.40\] \(1.00\)", section)
+    assert "largest distance from quadrature is 1.0 standard errors" in section
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == [
+        "convergence_coefficients.png"
+    ]
+    rows[0]["config"] = settings.config(*settings.rate_cells()[2])
+    frame.Results(tmp_path / "convergence.jsonl").append(rows[:1])
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Convergence")[1]
+    line = "| 1 | 10 | 3.50 | 1.012 [0.988, 1.044] | 1.011 | 2.125 | 2.250 | none | 7 |"
+    assert line in section
+    assert (tmp_path / "figures" / "convergence_latents.png").stat().st_size > 10_000

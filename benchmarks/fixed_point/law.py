@@ -13,8 +13,8 @@ but the law pi_eps that its transition density leaves in place,
 
 Both are taken on Gauss-Legendre panels with edges at 0, where the drift jumps, and at -c and c,
 where a test function does: the integrands are smooth on each panel. The panels are so narrow (two
-standard deviations of K) that eight nodes leave no error to be seen (Nystrom's method). pi_eps solves (I - K) p = 0,
-sum p = 1 on the nodes. Step size 0 stands for pi itself.
+standard deviations of K) that eight nodes leave no error to be seen (Nystrom's method). pi_eps
+solves (I - K) p = 0, sum p = 1 on the nodes. Step size 0 stands for pi itself.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 
     y_ij = beta_j + sigma e_ij,   i = 1 .. m,  j = 1, 2,   N = 2 m observations
 
-with both coefficients in one sparse leaf. The rows are made, not drawn: column j alternates between
-its mean plus and minus the spread, so the data are the same for every seed. Two coefficients are the
-fewest that share delta and sigma, and few enough for the expectation of sigma~, whose root couples
-them, on a product grid.
+with both coefficients in one sparse leaf. The rows are made, not drawn: column j alternates
+between its mean plus and minus the spread, so the data are the same for every seed. Two
+coefficients are the fewest that share delta and sigma, and few enough for the expectation of
+sigma~, whose root couples them, on a product grid.
 
 theta gathers all latents, as a vector in the order of `Theta`: eight numbers.
 """
