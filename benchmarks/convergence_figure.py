@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullLocator
 
 import frame
 from convergence import PRESETS
@@ -16,8 +17,11 @@ from fixed_point import FUNCTIONS
 
 __all__ = ["figure"]
 
-SIZE = (7.2, 4.6)
+SIZE = (8.4, 5.2)
 """Inches: letters stay readable at half the width of a page."""
+
+RATIOS = (0.6, 2.0)
+"""Where error / omega_k is shown."""
 
 DPI = 150
 
@@ -53,47 +57,48 @@ def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[P
 
 
 def _latents(rates: Found) -> Any:
-    """Error against the gain; the steps run from left to right."""
-    picture, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    """Error against the gain, and what times the gain it is; the steps run from left to right."""
+    picture, (whole, ratio) = plt.subplots(1, 2, figsize=SIZE, layout="constrained")
     for number, (gain, _, row) in enumerate(rates):
         assert row is not None
         rate = row["metrics"]["rate"]
         gains, error, spread, linear = (
             np.array(rate[name]) for name in ("gain", "error", "error_se", "linear_theory")
         )
-        slope = rate["slope"]["estimate"]
-        axes.errorbar(
-            gains,
-            error,
-            2 * spread,
-            color=f"C{number}",
-            marker=MARKERS[number % len(MARKERS)],
-            markersize=3.5,
-            linestyle="none",
-            linewidth=1,
-            label=rf"$\alpha$ = {gain.exponent:g}, C = {gain.coefficient:g}: slope {slope:.2f}",
-        )
-        axes.plot(gains, linear, color=f"C{number}", linewidth=1.2)
+        label = rf"$\alpha$ = {gain.exponent:g}, C = {gain.coefficient:g}: "
+        label += f"slope {rate['slope']['estimate']:.2f}"
+        colour, marker = f"C{number}", MARKERS[number % len(MARKERS)]
+        for axes, unit in ((whole, 1.0), (ratio, gains)):
+            axes.plot(gains, linear / unit, color=colour, linewidth=1.8, zorder=3)
+            axes.errorbar(
+                gains,
+                error / unit,
+                2 * spread / unit,
+                color=colour,
+                marker=marker,
+                markersize=3.5,
+                linestyle="none",
+                linewidth=1,
+                alpha=0.5,
+                label=label,
+            )
     lowest = min(min(row["metrics"]["rate"]["gain"]) for _, _, row in rates if row is not None)
     ends = np.array([lowest, 0.1])
-    axes.plot(ends, ends, color="0.5", linestyle=":", label="slope 1")
-    axes.plot([], [], color="0.3", linewidth=1.2, label="linear theory")
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel=r"gain $\omega_k$",
-        ylabel=r"E $|\theta_k - \theta^*|^2$",
-    )
-    axes.invert_xaxis()
-    axes.legend(loc="lower left")
+    whole.plot(ends, ends, color="0.5", linestyle=":", label="slope 1")
+    whole.plot([], [], color="0.3", linewidth=1.2, label="linear theory")
+    whole.set(yscale="log", ylabel=r"E $|\theta_k - \theta^*|^2$")
+    # Where the factor settles; a gain without one is above.
+    ratio.set(ylim=RATIOS, ylabel=r"E $|\theta_k - \theta^*|^2$ / $\omega_k$")
+    for axes in (whole, ratio):
+        axes.set(xscale="log", xlabel=r"gain $\omega_k$")
+        axes.invert_xaxis()
+    picture.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return picture
 
 
 def _coefficients(weak: Found) -> Any:
     """Size of the bias against the step size, a panel a coefficient."""
-    picture, panels = plt.subplots(
-        1, 2, figsize=(SIZE[0] * 1.25, SIZE[1]), layout="constrained", sharey=True
-    )
+    picture, panels = plt.subplots(1, 2, figsize=SIZE, layout="constrained", sharey=True)
     step_sizes, read = ladder(weak)
     means = {"signal": panels[0], "null": panels[1]}
     for which, (name, axes) in enumerate(means.items()):
@@ -115,9 +120,11 @@ def _coefficients(weak: Found) -> Any:
         ends = np.array([step_sizes.min(), step_sizes.max()])
         axes.plot(ends, 0.4 * ends, color="0.5", linestyle=":", label="slope 1")
         axes.plot([], [], color="0.3", linewidth=1.2, label="by quadrature")
-        axes.set(
-            xscale="log", yscale="log", xlabel=r"step size $\epsilon$", title=f"{name} coefficient"
-        )
-    panels[0].set_ylabel("|bias| of the mean of a test function")
-    panels[1].legend(loc="lower right")
+        axes.set(xscale="log", yscale="log", title=f"{name} coefficient")
+        axes.set_xlabel(r"step size $\epsilon$")
+        axes.set_xticks(step_sizes, [f"{step_size:g}" for step_size in step_sizes], rotation=45)
+        axes.xaxis.set_minor_locator(NullLocator())
+    panels[0].set_ylabel("|bias| of the mean")
+    handles = panels[0].get_legend_handles_labels()
+    picture.legend(*handles, loc="outside upper center", ncols=3)
     return picture

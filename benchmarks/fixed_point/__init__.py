@@ -2,7 +2,8 @@
 """A spike-and-slab problem whose fixed point is known by quadrature, and chains that look for it.
 
 `problem` says what is fitted, `law` gives the stationary law of a coefficient, `mean_field` the
-fixed point and the error to expect about it, `sampler` runs the chains, `slopes` and `scores` read them.
+fixed point and the error to expect about it, `sampler` runs the chains, `slopes` and `scores` read
+them.
 """
 
 from fixed_point.law import Law, functions, mean_of_functions, stationary_law
