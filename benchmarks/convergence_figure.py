@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of `convergence.py` as two figures, one a theorem."""
+"""The rows of `convergence.py` as two figures, one a theorem; bars are two standard errors."""
 
 from __future__ import annotations
 
@@ -124,6 +124,8 @@ def _coefficients(weak: Found) -> Any:
         axes.set_xlabel(r"step size $\epsilon$")
         axes.set_xticks(step_sizes, [f"{step_size:g}" for step_size in step_sizes], rotation=45)
         axes.xaxis.set_minor_locator(NullLocator())
+    # A bar that reaches below 0 has no end on this scale.
+    panels[0].set_ylim(bottom=np.abs(read["bias_by_quadrature"]).min() / 4)
     panels[0].set_ylabel("|bias| of the mean")
     handles = panels[0].get_legend_handles_labels()
     picture.legend(*handles, loc="outside upper center", ncols=3)
