@@ -33,8 +33,8 @@ by lambda omega_k, a slope of 1. Linear theory: the slope over the same steps, a
 of error / omega_k, from the Jacobian of the mean field and the noise summed over all lags, both by
 quadrature; it leaves out what is of second order in omega_k, so that the slope measured is above
 its own while the gain is large. With alpha = 1 the theorem needs C times the stability of the mean
-field above 1/2. C = 1 is below it: no lambda, and a slope that tends, slowly, to twice that product.
-In the figures bars are two standard errors."""
+field above 1/2. C = 1 is below it: no lambda, and a slope that tends, slowly, to twice that
+product. In the figures bars are two standard errors."""
 
 COEFFICIENTS_NOTE = """\
 Bias of the mean of a test function, in thousandths: that of {chains:,} chains over the second half
