@@ -2,7 +2,7 @@
 """Turn rows into Markdown: `python benchmarks/report.py --preset paper --out docs/results.md`.
 
 A section a script, made of its rows in `benchmarks/results/` and of nothing else. A script joins by
-an entry in `SECTIONS`.
+an entry in `SECTIONS`, and with figures by one in `FIGURES`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import convergence
+import convergence_figure
+import convergence_table
 import frame
 import simulation
 import simulation_table
 from aeb.cli.usage import UsageError, complain, parse
 
-__all__ = ["SECTIONS", "main"]
+__all__ = ["FIGURES", "SECTIONS", "main"]
 
-SECTIONS = {simulation.NAME: simulation_table.report}
+SECTIONS = {
+    simulation.NAME: simulation_table.report,
+    convergence.NAME: convergence_table.report,
+}
 """Script to the function `(preset, results) -> Markdown`."""
+
+FIGURES = {convergence.NAME: convergence_figure.figure}
+"""Script to the function `(preset, results, folder) -> files`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Report:
     """Folder of the rows."""
     out: Path | None = None
     """File to write; by default the tables are printed."""
+    figures: Path | None = None
+    """Folder to draw the figures into; by default none are drawn."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -40,10 +51,13 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     try:
         settings: Report = parse(Report, words, prog="report", description=Report.__doc__ or "")
+        rows = {script: frame.Results(settings.results / f"{script}.jsonl") for script in SECTIONS}
         text = "\n".join(
-            section(settings.preset, frame.Results(settings.results / f"{script}.jsonl"))
-            for script, section in SECTIONS.items()
+            section(settings.preset, rows[script]) for script, section in SECTIONS.items()
         )
+        if settings.figures is not None:
+            for script, draw in FIGURES.items():
+                draw(settings.preset, rows[script], settings.figures)
         if settings.out is None:
             print(text, end="")
         else:
