@@ -142,7 +142,7 @@ class Convergence(frame.Settings):
         return [
             frame.Unit(
                 name=f"C {gain.coefficient:g}, alpha {gain.exponent:g}, eps {step_size:g}",
-                config=self.config(gain, step_size),
+                configs=(self.config(gain, step_size),),
                 seeds=(self.seed,),
                 size=self.num_steps,
                 run=functools.partial(self._run, gain, step_size),

@@ -32,7 +32,7 @@ BLOCK = 5
 
 
 def regression(
-    X: Any,  # noqa: N803: the name that statisticians and scikit-learn give it
+    X: Any,
     y: Any,
     *,
     names: Sequence[str] | None = None,
@@ -103,8 +103,8 @@ def regression(
     guards.whole("thinning", thinning, 1)
     guards.at_least("a", a, 1.0)
     guards.at_least("b", b, 1.0)
-    for name, value in (("v1", v1), ("nu", nu), ("lam", lam)):
-        guards.positive(name, value)
+    for name, scale in (("v1", v1), ("nu", nu), ("lam", lam)):
+        guards.positive(name, scale)
     if v1_weight != math.inf:
         guards.positive("v1_weight", v1_weight)
     key = jax.random.key(0) if key is None else key
@@ -123,7 +123,7 @@ def regression(
                 problem,
                 hyper,
                 _starts(rng, num_chains, *matrix.shape),
-                rng.gamma(0.5 * float(problem.count), size=shape),
+                rng.gamma(0.5 * float(problem.degrees), size=shape),
                 run_key,
             )
         )
@@ -145,8 +145,8 @@ def _compress(data: Standardised, nu: float, lam: float) -> Problem:
 def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray:
     """Sets of columns to start from, bool[chains, p]: none and a random few, in turn."""
     starts = np.zeros((chains, p), bool)
-    for start in starts[1::2]:
-        start[rng.choice(p, size=min(10, p, max(1, n // 4)), replace=False)] = True
+    for included in starts[1::2]:
+        included[rng.choice(p, size=min(10, p, max(1, n // 4)), replace=False)] = True
     return starts
 
 
@@ -192,10 +192,7 @@ def _collect(
 ) -> Regression:
     """Average, and put back into the units of the data."""
     unit = data.y_scale / data.x_scale
-    # [blocks, chains, in block, ...] -> [chains, draws, ...]
-    flat = [np.moveaxis(leaf, 1, 0) for leaf in snapshots]
-    flat = [leaf.reshape(len(leaf), -1, *leaf.shape[3:]) for leaf in flat]
-    stay, rho, beta, beta_if_included, sigma = flat
+    stay, rho, beta, beta_if_included, sigmas = map(_by_chain, snapshots)
     tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     # A chain counts by itself, not by how long its states stayed.
     share = totals.time[:, None]
@@ -211,7 +208,6 @@ def _collect(
     given = _weighted_quantile(beta_if_included.reshape(-1, p), weights.reshape(-1, p), tails)
     chosen = draws.reshape(-1, p)
     intercepts = data.y_mean - np.matmul(draws, data.x_mean)
-    sigma = sigma * data.y_scale
     return Regression(
         names=names,
         intercept=float(data.y_mean - (coefficients * unit) @ data.x_mean),
@@ -230,6 +226,12 @@ def _collect(
         delta=float(chain.delta.mean()),
         v1=float(chain.v1.mean()),
     )
+
+
+def _by_chain(leaf: Any) -> np.ndarray:
+    """Bring [blocks, chains, draws in a block, ...] into [chains, draws, ...]."""
+    array = np.moveaxis(np.asarray(leaf), 1, 0)
+    return array.reshape(len(array), -1, *array.shape[3:])
 
 
 def _resample(weights: np.ndarray) -> np.ndarray:

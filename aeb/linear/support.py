@@ -13,7 +13,7 @@ With S the columns whose gamma is 1, P = (I + v1 X_S X_S')^-1 and
 flipping gamma_j multiplies the posterior of S by exp(D_j),
 
     t_j = 1 + e_j v1 q_j
-    D_j = - log(t_j) / 2 - (N + nu) / 2 log(1 - e_j v1 s_j^2 / (t_j R)) + e_j log(delta / (1 - delta))
+    D_j = e_j log(delta / (1 - delta)) - log(t_j) / 2 - (N + nu) / 2 log(1 - e_j v1 s_j^2 / (t_j R))
 
 **Invariant law.** The Gibbs sampler in continuous time, where every gamma_j is redrawn from its
 conditional at rate 1, leaves p(S | y, delta, v1) invariant. It is simulated without its idle draws:
@@ -58,7 +58,7 @@ class Problem(NamedTuple):
     x: jax.Array  # f64[m, p]
     y: jax.Array  # f64[m]
     rest: jax.Array  # f64[]: nu lam, and the squares of y that no column can explain
-    count: jax.Array  # f64[]: N + nu
+    degrees: jax.Array  # f64[]: N + nu
 
 
 class Hyper(NamedTuple):
@@ -138,7 +138,7 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     gain = -sign * chain.v1 * jnp.square(chain.score) / (t * chain.misfit)
     # In float32, where logarithms are many times faster. Both are precise at small arguments, and
     # where a term is large the rate is 0 or 1.
-    half = (0.5 * problem.count).astype(jnp.float32)
+    half = (0.5 * problem.degrees).astype(jnp.float32)
     prior = (jnp.log(chain.delta) - jnp.log1p(-chain.delta)).astype(jnp.float32)
     ratio = -0.5 * jnp.log(t.astype(jnp.float32)) - half * jnp.log1p(gain.astype(jnp.float32))
     rate = jax.nn.sigmoid(ratio + sign.astype(jnp.float32) * prior)
@@ -171,7 +171,7 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
         rho=stay * rho,
         beta=stay * rho * _mean_if_included(chain, odds),
         size=stay * jnp.sum(chain.included, dtype=float),
-        square=stay * (jnp.sum(fitted) * problem.count / chain.misfit + jnp.sum(inside)),
+        square=stay * (jnp.sum(fitted) * problem.degrees / chain.misfit + jnp.sum(inside)),
     )
     j = _choose(odds.rate, key)
     w = jnp.matmul(chain.inverse, problem.x[:, j])
