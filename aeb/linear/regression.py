@@ -199,10 +199,8 @@ def _collect(
     inclusion = np.mean(totals.rho / share, axis=0)
     coefficients = np.mean(totals.beta / share, axis=0)
     picks = np.stack([_resample(own) for own in stay])
-    draws, sigma = (
-        np.stack([x[p] for x, p in zip(xs, picks, strict=True)]) for xs in (beta, sigma)
-    )
-    draws = draws * unit.astype(np.float32)
+    draws = np.take_along_axis(beta, picks[..., None], axis=1) * unit.astype(np.float32)
+    sigma = np.take_along_axis(sigmas, picks, axis=1) * data.y_scale
     weights = (stay / stay.sum(axis=1, keepdims=True))[..., None] * rho
     p = len(unit)
     given = _weighted_quantile(beta_if_included.reshape(-1, p), weights.reshape(-1, p), tails)
