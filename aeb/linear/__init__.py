@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear regression, where the coefficients can be integrated out and the model alone is sampled."""
+"""Linear regression: the coefficients are integrated out and the model alone is sampled."""
 
 from aeb.linear.regression import regression
 from aeb.linear.result import Regression

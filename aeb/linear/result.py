@@ -19,30 +19,31 @@ class Regression(NamedTuple):
         names: the p names of the columns.
         intercept: posterior mean.
         coefficients: f64[p], posterior means, averaged over which columns are in the model.
-        interval: f64[p, 2], central intervals of the coefficients. They contain 0 wherever the
-            column may well be left out.
         inclusion: f64[p], the probability that a column is in the model.
         coefficients_if_included: f64[p], posterior means given that the column is in the model.
         interval_if_included: f64[p, 2], central intervals given that.
+        interval_averaged: f64[p, 2], central intervals of the coefficients, 0 where the column is
+            left out: they are [0, 0] for a column that hardly ever matters.
         level: of both intervals.
         sigma: posterior mean of the standard deviation of the noise, in the unit of y.
-        r_hat: f64[p], split R-hat of the inclusion probability of each column, given the others.
+        r_hat: f64[p], split R-hat of the inclusion probability of each column given the others in
+            the model; 1 where it never changes.
         r_hat_sigma: split R-hat of sigma.
         draws: f32[chains, draws, p], of the coefficients, all of equal weight.
         intercept_draws: f64[chains, draws].
         sigma_draws: f64[chains, draws].
-        delta: the inclusion rate that was learned, mean over chains.
+        delta: the inclusion rate that was learned.
         v1: the variance of the slab that was learned, for standardised columns and in units of
-            sigma^2, mean over chains.
+            sigma^2.
     """
 
     names: tuple[str, ...]
     intercept: float
     coefficients: np.ndarray
-    interval: np.ndarray
     inclusion: np.ndarray
     coefficients_if_included: np.ndarray
     interval_if_included: np.ndarray
+    interval_averaged: np.ndarray
     level: float
     sigma: float
     r_hat: np.ndarray
@@ -96,26 +97,25 @@ class Regression(NamedTuple):
         for j in order:
             lines.append(
                 f"{self.names[j]:<{width}} {self.inclusion[j]:>9.3f} {self.coefficients[j]:>10.4g} "
-                f"{_pair(self.interval[j])}  {self.coefficients_if_included[j]:>10.4g} "
+                f"{_pair(self.interval_averaged[j])}  {self.coefficients_if_included[j]:>10.4g} "
                 f"{_pair(self.interval_if_included[j])} {self.r_hat[j]:>6.3f}"
             )
         chains, draws, p = self.draws.shape
-        more = f"; {p - len(order):,} more columns, inclusion {self._next(len(order)):.3f} or less"
+        more = ""
+        if p > len(order):
+            rest = np.delete(self.inclusion, order).max()
+            more = f"; {p - len(order):,} more columns, inclusion {rest:.3f} or less"
         lines.append(
             f"{len(self.selected)} of {p:,} columns with inclusion above 0.5; "
             f"sigma {self.sigma:.4g}, intercept {self.intercept:.4g}; "
-            f"{chains} chains of {draws} draws, largest R-hat {self.largest_r_hat:.3f}"
-            + (more if p > len(order) else "")
+            f"{chains} chains of {draws} draws, largest R-hat {self.largest_r_hat:.3f}" + more
         )
         return "\n".join(lines)
 
     @property
     def largest_r_hat(self) -> float:
         """The largest R-hat, that of sigma included."""
-        return float(np.nanmax([*self.r_hat, self.r_hat_sigma]))
-
-    def _next(self, shown: int) -> float:
-        return float(np.sort(self.inclusion)[::-1][shown])
+        return float(max(self.r_hat.max(), self.r_hat_sigma))
 
 
 def _pair(interval: np.ndarray) -> str:

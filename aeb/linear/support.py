@@ -24,13 +24,15 @@ proportion to sigmoid(D_j). Averages weigh a state by its stay. A flip costs one
     P <- P - c w w',   q <- q - c a^2,   s <- s - c a s_j,   R <- R - c s_j^2
 
 **Latents.** rho_j = P(gamma_j = 1 | the other gammas, y) is sigmoid(D_j), or 1 minus it where
-gamma_j is 1. After each block of flips delta and v1 move by stochastic approximation towards
+gamma_j is 1. In the warm-up, after each block of flips, delta and v1 move by stochastic
+approximation towards
 
     delta~ = (sum_j rho_j + a - 1) / (a + b + p - 2)
     v1~    = (m v + sum_S E beta_j^2 / sigma^2) / (m + |S|)
 
-averaged over the block: Eq. 8 of the paper, and the same for the slab, where v is a guess that
-counts as m coefficients.
+averaged over the block and over the chains, which share them: Eq. 8 of the paper, and the same for
+the slab, where v is a guess that counts as m coefficients. Then they are held, so that what is kept
+comes from one law.
 
 **Draws** of the coefficients are exact: u ~ N(0, v1 sigma^2) on S, d ~ N(0, sigma^2 I), and
 u + v1 X_S' P (y - X u - d) is a draw of beta_S.
@@ -47,9 +49,23 @@ import jax
 import jax.numpy as jnp
 
 from aeb.stochastic_approximation import approximate
-from aeb.types import PRNGKey, Schedule
+from aeb.types import PRNGKey
 
-__all__ = ["Chain", "Hyper", "Problem", "Snapshot", "Totals", "block", "flip", "refresh", "start"]
+__all__ = [
+    "Chain",
+    "Hyper",
+    "Problem",
+    "Snapshot",
+    "Totals",
+    "adapt",
+    "block",
+    "flip",
+    "refresh",
+    "start",
+]
+
+LARGEST = 60.0
+"""What D is clipped to, so that even where every flip is hopeless a stay has an end."""
 
 
 class Problem(NamedTuple):
@@ -95,7 +111,7 @@ class Totals(NamedTuple):
 class Snapshot(NamedTuple):
     """A draw, its weight, and what each coefficient would be if its column were included."""
 
-    stay: jax.Array  # f64[]: the weight
+    time: jax.Array  # f64[]: the weight
     rho: jax.Array  # f32[p]
     beta: jax.Array  # f32[p]
     beta_if_included: jax.Array  # f32[p]
@@ -119,7 +135,7 @@ def start(problem: Problem, included: jax.Array, delta: Any, v1: Any) -> Chain:
 
 def refresh(problem: Problem, chain: Chain) -> Chain:
     """Work out P, q, s and R from S and v1, which also takes out the rounding of many flips."""
-    chosen = problem.x * chain.included
+    chosen = jnp.where(chain.included[None, :], problem.x, 0.0)
     gram = jnp.eye(len(problem.y)) + chain.v1 * jnp.matmul(chosen, chosen.T)
     factor = jax.scipy.linalg.cho_factor(gram, lower=True)
     inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(problem.y)))
@@ -141,7 +157,8 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     half = (0.5 * problem.degrees).astype(jnp.float32)
     prior = (jnp.log(chain.delta) - jnp.log1p(-chain.delta)).astype(jnp.float32)
     ratio = -0.5 * jnp.log(t.astype(jnp.float32)) - half * jnp.log1p(gain.astype(jnp.float32))
-    rate = jax.nn.sigmoid(ratio + sign.astype(jnp.float32) * prior)
+    ratio = jnp.clip(ratio + sign.astype(jnp.float32) * prior, -LARGEST, LARGEST)
+    rate = jax.nn.sigmoid(ratio)
     return _Odds(sign, t, rate, jnp.where(chain.included, 1.0 - rate, rate))
 
 
@@ -205,7 +222,9 @@ def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
     return row * width + pick(rows[row], inner_key)
 
 
-def _snapshot(problem: Problem, chain: Chain, key: PRNGKey, chi: jax.Array) -> Snapshot:
+def _snapshot(
+    problem: Problem, chain: Chain, time: jax.Array, key: PRNGKey, chi: jax.Array
+) -> Snapshot:
     """Draw sigma and the coefficients given S; `chi` is a draw of Gamma((N + nu) / 2)."""
     m, p = problem.x.shape
     odds = _odds(problem, chain)
@@ -224,7 +243,7 @@ def _snapshot(problem: Problem, chain: Chain, key: PRNGKey, chi: jax.Array) -> S
     misfit = chain.misfit - jnp.where(chain.included, 0.0, gained)
     spread = jnp.sqrt(variance * 0.5 * misfit / chi)
     return Snapshot(
-        stay=1.0 / jnp.sum(odds.rate, dtype=float),
+        time=time,
         rho=odds.rho,
         beta=beta.astype(jnp.float32),
         beta_if_included=(_mean_if_included(chain, odds) + spread * own).astype(jnp.float32),
@@ -233,57 +252,78 @@ def _snapshot(problem: Problem, chain: Chain, key: PRNGKey, chi: jax.Array) -> S
 
 
 def block(
-    problem: Problem,
-    hyper: Hyper,
-    chain: Chain,
-    key: PRNGKey,
-    number: jax.Array,
-    chi: jax.Array,
-    *,
-    gain: Schedule,
-    flips: int,
+    problem: Problem, chain: Chain, key: PRNGKey, chi: jax.Array, *, flips: int
 ) -> tuple[Chain, Totals, Snapshot]:
-    """Flip, draw after every `flips` flips, and at the end move delta and v1.
+    """Flip, and make a draw of every `flips` flips.
+
+    A draw is made at one of the states of its flips, chosen by their stays, and weighs as much as
+    they stayed in all. (The last of them would not do: after an even number of flips |S| is as even
+    or odd as before.)
 
     Args:
         problem: the data.
-        hyper: the hyper-priors.
         chain: where it stands.
-        key: of the chain; with `number` it fixes what is drawn.
-        number: i64[], blocks before this one.
+        key: consumed.
         chi: f64[draws], draws of Gamma((N + nu) / 2).
-        gain: of stochastic approximation, from the number of blocks.
-        flips: between two draws.
+        flips: for each draw.
 
     Returns:
         The chain, the integrals over the block, and the draws, whose leaves lead with `draws`.
     """
-    block_key = jax.random.fold_in(key, number)
     p = problem.x.shape[1]
     nothing = Totals(jnp.zeros(()), jnp.zeros(p), jnp.zeros(p), jnp.zeros(()), jnp.zeros(()))
 
     def draw(carry: tuple[Chain, Totals], own: Any) -> tuple[tuple[Chain, Totals], Snapshot]:
         d, chi = own
-        flip_key, draw_key = jax.random.split(jax.random.fold_in(block_key, d))
+        flip_key, draw_key = jax.random.split(jax.random.fold_in(key, d))
 
-        def step(i: jax.Array, carry: tuple[Chain, Totals]) -> tuple[Chain, Totals]:
-            chain, totals = carry
-            chain, stayed = flip(problem, chain, jax.random.fold_in(flip_key, i))
-            return chain, jax.tree.map(jnp.add, totals, stayed)
+        def step(i: jax.Array, carry: tuple[Chain, Totals, Chain]) -> tuple[Chain, Totals, Chain]:
+            chain, totals, chosen = carry
+            own_key, choice_key = jax.random.split(jax.random.fold_in(flip_key, i))
+            moved, stayed = flip(problem, chain, own_key)
+            totals = jax.tree.map(jnp.add, totals, stayed)
+            takes = jax.random.uniform(choice_key) * totals.time <= stayed.time
+            chosen = jax.tree.map(lambda new, old: jnp.where(takes, new, old), chain, chosen)
+            return moved, totals, chosen
 
-        carry = jax.lax.fori_loop(0, flips, step, carry)
-        return carry, _snapshot(problem, carry[0], draw_key, chi)
+        chain, before = carry
+        chain, totals, chosen = jax.lax.fori_loop(0, flips, step, (chain, nothing, chain))
+        snapshot = _snapshot(problem, chosen, totals.time, draw_key, chi)
+        return (chain, jax.tree.map(jnp.add, before, totals)), snapshot
 
     (chain, totals), snapshots = jax.lax.scan(draw, (chain, nothing), (jnp.arange(len(chi)), chi))
-    target = (
-        (jnp.sum(totals.rho) / totals.time + hyper.a - 1.0) / (hyper.a + hyper.b + p - 2.0),
-        _slab_target(hyper, totals),
+    return chain, totals, snapshots
+
+
+def adapt(problem: Problem, hyper: Hyper, chains: Chain, totals: Totals, omega: Any) -> Chain:
+    """Move delta and v1 of all chains a fraction of the way to their targets.
+
+    Args:
+        problem: the data.
+        hyper: the hyper-priors.
+        chains: lead with the chains.
+        totals: of their last block.
+        omega: the gain, in [0, 1].
+
+    Returns:
+        The chains, refreshed.
+    """
+    p = problem.x.shape[1]
+    own = jax.tree.map(
+        lambda part: jnp.mean(part, axis=0),
+        totals._replace(
+            rho=jnp.sum(totals.rho, axis=1) / totals.time,
+            size=totals.size / totals.time,
+            square=totals.square / totals.time,
+        ),
     )
-    delta, v1 = approximate((chain.delta, chain.v1), target, gain(number))
-    return refresh(problem, chain._replace(delta=delta, v1=v1)), totals, snapshots
-
-
-def _slab_target(hyper: Hyper, totals: Totals) -> jax.Array:
-    # Divided by the weight m, so that an infinite one holds v1 at its guess.
-    square, size = (part / (totals.time * hyper.v1_weight) for part in (totals.square, totals.size))
-    return (hyper.v1 + square) / (1.0 + size)
+    target = (
+        (own.rho + hyper.a - 1.0) / (hyper.a + hyper.b + p - 2.0),
+        # Divided by the weight m, so that an infinite one holds v1 at its guess.
+        (hyper.v1 + own.square / hyper.v1_weight) / (1.0 + own.size / hyper.v1_weight),
+    )
+    delta, v1 = approximate((chains.delta[0], chains.v1[0]), target, omega)
+    moved = chains._replace(
+        delta=jnp.broadcast_to(delta, chains.delta.shape), v1=jnp.broadcast_to(v1, chains.v1.shape)
+    )
+    return jax.vmap(lambda chain: refresh(problem, chain))(moved)

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`aeb.regression` from the outside: what it finds, its intervals, its units, its complaints.
+
+Mutations that fail here: an interval of another level, the scale of y or of a column forgotten, the
+intercept left at 0, rows dropped in compressing a tall table, draws not weighed, a column's name
+misplaced, precision switched for the caller too.
+"""
+
+import functools
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import aeb
+from aeb.linear.support import Problem, flip, start
+from aeb.linear.table import as_matrix, standardise
+
+# By its path, for the function has the same name in the package.
+regression_module = importlib.import_module("aeb.linear.regression")
+
+QUICK = {"num_draws": 100, "warmup": 50, "thinning": 20}
+
+
+def draw(seed, n=60, p=12, noise=1.0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, p))
+    beta = np.zeros(p)
+    beta[:3] = 1.5, -1.0, 0.7
+    return x, 2.0 + x @ beta + noise * rng.normal(size=n), beta
+
+
+@functools.cache
+def fitted():
+    x, y, _ = draw(0)
+    return aeb.regression(x, y, **QUICK)
+
+
+def test_it_finds_the_signals():
+    fit, (_, _, beta) = fitted(), draw(0)
+    assert sorted(fit.selected.tolist()) == [0, 1, 2]
+    assert fit.selected[0] == np.argmax(fit.inclusion)
+    assert np.all(np.abs(fit.coefficients - beta) < 0.5)
+    assert fit.intercept == pytest.approx(2.0, abs=0.5)
+    assert fit.sigma == pytest.approx(1.0, abs=0.3)
+    assert fit.largest_r_hat < 1.1
+    assert fit.draws.shape == (4, 100, 12)
+    np.testing.assert_allclose(fit.draws.mean(axis=(0, 1)), fit.coefficients, atol=0.05)
+    assert fit.intercept_draws.mean() == pytest.approx(fit.intercept, abs=0.1)
+
+
+def test_intervals_cover_on_an_easy_design():
+    """Of 240 intervals for signals and 720 for nulls, at 80 %: within five standard errors, were
+    they independent; the prior's pull and the rest of the model make up the slack of 2 %."""
+    covered = []
+    for seed in range(80):
+        x, y, beta = draw(100 + seed)
+        fit = aeb.regression(x, y, level=0.8, **QUICK)
+        low, high = fit.interval_if_included.T
+        covered.append((low <= beta) & (beta <= high))
+    signals, nulls = np.mean(np.array(covered)[:, :3]), np.mean(np.array(covered)[:, 3:])
+    assert abs(signals - 0.8) < 5 * (0.16 / 240) ** 0.5 + 0.02
+    assert abs(nulls - 0.8) < 5 * (0.16 / 720) ** 0.5 + 0.02
+
+
+def test_a_wider_level_is_a_wider_interval():
+    x, y, _ = draw(0)
+    wide = aeb.regression(x, y, level=0.99, **QUICK)
+    for name in ("interval_if_included", "interval_averaged"):
+        narrow_low, narrow_high = getattr(fitted(), name).T
+        low, high = getattr(wide, name).T
+        assert np.all(low <= narrow_low)
+        assert np.all(high >= narrow_high)
+        assert np.all(high[:3] - low[:3] > 1.2 * (narrow_high - narrow_low)[:3])
+    np.testing.assert_array_equal(wide.inclusion, fitted().inclusion)
+
+
+def test_units_carry_over():
+    x, y, _ = draw(0)
+    scale = np.geomspace(1e-3, 1e3, x.shape[1])
+    moved = aeb.regression(scale * x + 7 * scale, 100.0 * y - 50.0, **QUICK)
+    fit = fitted()
+    np.testing.assert_allclose(moved.inclusion, fit.inclusion, rtol=1e-6, atol=1e-9)
+    for name in ("coefficients", "coefficients_if_included"):
+        want = getattr(fit, name) * 100 / scale
+        np.testing.assert_allclose(getattr(moved, name), want, rtol=1e-6)
+    for name in ("interval_if_included", "interval_averaged"):
+        want = getattr(fit, name) * 100 / scale[:, None]
+        np.testing.assert_allclose(getattr(moved, name), want, rtol=1e-4, atol=1e-7)
+    assert moved.sigma == pytest.approx(100 * fit.sigma, rel=1e-6)
+    np.testing.assert_allclose(
+        moved.predict(scale * x + 7 * scale), 100 * fit.predict(x) - 50, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        moved.intercept_draws + 7 * moved.draws @ scale, 100 * fit.intercept_draws - 50, rtol=1e-3
+    )
+
+
+def test_predictions_are_of_the_mean():
+    fit, (x, y, _) = fitted(), draw(0)
+    np.testing.assert_allclose(fit.predict(x), fit.intercept + x @ fit.coefficients, rtol=1e-12)
+    assert np.mean((fit.predict(x) - y) ** 2) < 1.3
+    with pytest.raises(ValueError, match="11 columns, but 12"):
+        fit.predict(x[:, 1:])
+    with pytest.raises(ValueError, match="finite"):
+        fit.predict(np.full((1, 12), np.nan))
+
+
+def test_a_tall_table_is_compressed_without_loss(x64):
+    x, y, _ = draw(3, n=40, p=6)
+    data = standardise(as_matrix("X", x), y, "abcdef")
+    short = regression_module._compress(data, 1.0, 1e-4)
+    assert short.x.shape == (6, 6)
+    full = Problem(jnp.asarray(data.x), jnp.asarray(data.y), jnp.asarray(1e-4), jnp.asarray(40.0))
+    included = jnp.asarray([True, False, True, False, False, False])
+    for k in range(3):
+        moved = [
+            flip(own, start(own, included, 0.1, jnp.asarray(0.3)), jax.random.key(k))
+            for own in (short, full)
+        ]
+        for got, want in zip(moved[0][1], moved[1][1], strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5)
+        for name in ("included", "leverage", "score", "misfit"):
+            got, want = (getattr(chain, name) for chain, _ in moved)
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_more_columns_than_rows_and_the_same_answer_from_every_start():
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(50, 300))
+    y = 2 * x[:, 10] - 1.5 * x[:, 200] + rng.normal(size=50)
+    fits = [aeb.regression(x, y, key=jax.random.key(k), **QUICK) for k in (0, 1)]
+    assert all(sorted(fit.selected.tolist()) == [10, 200] for fit in fits)
+    assert np.abs(fits[0].inclusion - fits[1].inclusion).max() < 0.1
+    assert not np.array_equal(fits[0].draws, fits[1].draws)
+    np.testing.assert_allclose(fits[0].coefficients, fits[1].coefficients, atol=0.1)
+    again = aeb.regression(x, y, key=jax.random.key(1), **QUICK)
+    np.testing.assert_array_equal(again.draws, fits[1].draws)
+
+
+def test_memory_is_linear_in_columns():
+    def bytes_of(p):
+        with jax.enable_x64(True):
+            x = np.zeros((20, p))
+            data = standardise(x + np.arange(20)[:, None], np.arange(20.0), [""] * p)
+            problem = regression_module._compress(data, 1.0, 1e-4)
+            hyper = regression_module.Hyper(*(jnp.asarray(v) for v in (2.0, 2.0, 0.3, 10.0)))
+            run = regression_module._program(2, 1, 3)
+            given = (problem, hyper, np.zeros((2, p), bool), np.ones((2, 2, 5)), jax.random.key(0))
+            sizes = run.lower(*given).compile().memory_analysis()
+        return sizes.temp_size_in_bytes + sizes.output_size_in_bytes
+
+    small, large = bytes_of(1000), bytes_of(4000)
+    assert 2 < large / small < 4.4
+
+
+def test_odd_tables():
+    x, y, _ = draw(5, n=30, p=4)
+    # Without noise: what is left is the prior's, v1 having grown for as long as the warm-up lasts.
+    exact = aeb.regression(x, x @ np.array([2.0, 0, 0, -1]))
+    np.testing.assert_allclose(exact.coefficients, [2, 0, 0, -1], atol=1e-2)
+    assert exact.sigma < 0.05
+    one = aeb.regression(x[:, :1], 3 * x[:, 0] + 0.1 * y, **QUICK)
+    assert one.inclusion[0] > 0.99
+    assert one.summary().count("\n") == 2
+    twice = aeb.regression(np.c_[x, x[:, 0]], 3 * x[:, 0] + y, **QUICK)
+    assert twice.coefficients[0] + twice.coefficients[4] == pytest.approx(4.5, abs=1.0)
+    three = aeb.regression(x[:3], [1.0, 2.0, 4.0], **QUICK)
+    assert np.all(np.isfinite(three.coefficients))
+    whole = aeb.regression((10 * x).astype(int), y.astype(np.float32)[:, None], **QUICK)
+    assert whole.coefficients.dtype == np.float64
+
+
+def test_names_and_summary():
+    x, y, _ = draw(0)
+    names = [f"gene {j}" for j in range(12)]
+    fit = aeb.regression(x, y, names=names, **QUICK)
+    assert fit.names == tuple(names)
+    lines = fit.summary(4).splitlines()
+    assert len(lines) == 6
+    first = int(fit.selected[0])
+    assert lines[1].startswith(f"gene {first} ")
+    assert f"{fit.coefficients[first]:.4g}" in lines[1]
+    assert "90% interval" in lines[0]
+    assert lines[-1].startswith("3 of 12 columns with inclusion above 0.5")
+    assert "8 more columns" in lines[-1]
+
+    class Frame:
+        """What we need of a data frame."""
+
+        columns = names
+
+        def __array__(self, dtype=None, copy=None):
+            return x
+
+    assert aeb.regression(Frame(), y, **QUICK).names == tuple(names)
+
+
+def test_precision_is_the_callers_own():
+    assert not jax.config.jax_enable_x64
+    fitted()
+    assert not jax.config.jax_enable_x64
+    assert jnp.ones(1).dtype == jnp.float32
+
+
+X, Y, _ = draw(1, n=8, p=3)
+HOLES = np.where(np.eye(8, 3, dtype=bool), np.nan, X)
+FLAT = np.c_[X, np.full(8, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "settings", "error", "says"),
+    [
+        (HOLES, Y, {}, ValueError, "X: 3 of its numbers are not finite, the first in row 0"),
+        (X, np.where(Y.mean() < Y, np.inf, Y), {}, ValueError, "y: .* not finite"),
+        (FLAT, Y, {}, ValueError, r"X: 1 columns are constant \(x3\)"),
+        (X, np.ones(8), {}, ValueError, "y: it is constant"),
+        (X[:1], Y[:1], {}, ValueError, "X: got 1 rows, needs at least 3"),
+        (X[:0], Y[:0], {}, ValueError, "X: got 0 rows"),
+        (X, Y[:-1], {}, ValueError, "y: got 7 numbers for the 8 rows of X"),
+        (X, np.c_[Y, Y], {}, ValueError, r"y: got shape \(8, 2\)"),
+        (X[0], Y, {}, ValueError, r"X: got shape \(3,\)"),
+        (X[:, :0], Y, {}, ValueError, r"X: got shape \(8, 0\)"),
+        (X + 1j, Y, {}, TypeError, "X: expected real numbers, got complex128"),
+        (X, Y + 0j, {}, TypeError, "y: expected real numbers, got complex128"),
+        (X.astype(str), Y, {}, TypeError, "X: expected real numbers, got <U"),
+        (X.astype(object) + 0, [*Y[:-1], "red"], {}, TypeError, "y: expected real numbers"),
+        ([[1.0, "a"]] * 8, Y, {}, TypeError, "X: expected real numbers"),
+        ([[1.0], [1.0, 2.0]], Y, {}, ValueError, "X: its rows differ in length"),
+        (np.array([[None]] * 8), Y, {}, (TypeError, ValueError), "X: "),
+        (X, Y, {"names": ["a"]}, ValueError, "names: .* each of the 3 columns"),
+        (X, Y, {"names": "abc"}, ValueError, "names"),
+        (X, Y, {"level": 1.0}, ValueError, "level"),
+        (X, Y, {"num_chains": 0}, ValueError, "num_chains"),
+        (X, Y, {"num_draws": 5}, ValueError, "num_draws"),
+        (X, Y, {"num_draws": 12}, ValueError, "num_draws: got 12, needs to be a multiple of 5"),
+        (X, Y, {"warmup": 3}, ValueError, "warmup"),
+        (X, Y, {"thinning": 0}, ValueError, "thinning"),
+        (X, Y, {"a": 0.5}, ValueError, "a:"),
+        (X, Y, {"b": float("nan")}, ValueError, "b:"),
+        (X, Y, {"v1": 0.0}, ValueError, "v1"),
+        (X, Y, {"v1_weight": -1.0}, ValueError, "v1_weight"),
+        (X, Y, {"nu": 0.0}, ValueError, "nu"),
+        (X, Y, {"lam": float("inf")}, ValueError, "lam"),
+        (X, Y, {"key": 3}, TypeError, "key"),
+    ],
+)
+def test_bad_input_is_named(x, y, settings, error, says):
+    with pytest.raises(error, match=says):
+        aeb.regression(x, y, **settings)

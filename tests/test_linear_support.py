@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampler behind `aeb.regression` against numpy: the posterior of a small regression by adding
+up all its models.
+
+Statistical tests allow five standard errors. Mutations that fail here: the sign of the determinant
+or of the misfit in D, v1 missing in t, one degree of freedom more, stays not weighed, a draw at the
+last flip alone, an update of P, q, s or R left out, the slab's variance not scaled by sigma^2, the
+misfit of another model behind beta if included, the square of the mean alone in the slab's target.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aeb.linear.support import Hyper, Problem, Totals, adapt, block, flip, refresh, start
+from aeb.stochastic_approximation import approximate
+
+N, P, NU, LAM, V1, DELTA = 9, 5, 1.5, 0.3, 0.4, 0.3
+REST, DEGREES = NU * LAM, N - 1 + NU
+
+
+def numbers():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(N, P))
+    x[:, 1] += x[:, 0]
+    return x, x[:, 0] + rng.normal(size=N)
+
+
+@pytest.fixture
+def problem(x64):
+    x, y = numbers()
+    return Problem(*(jnp.asarray(part) for part in (x, y, REST, DEGREES)))
+
+
+def log_evidence(x, y, chosen, v1=V1, delta=DELTA):
+    """log p(y, gamma) up to a constant, by the density of a multivariate t."""
+    gram = np.eye(len(y)) + v1 * x[:, chosen] @ x[:, chosen].T
+    misfit = y @ np.linalg.solve(gram, y) + REST
+    prior = np.sum(np.where(chosen, np.log(delta), np.log1p(-delta)))
+    return prior - 0.5 * np.linalg.slogdet(gram)[1] - 0.5 * DEGREES * np.log(misfit)
+
+
+def moments(x, y, chosen, v1=V1):
+    """Mean of beta_S, its covariance over sigma^2, and the misfit."""
+    part = x[:, chosen]
+    covariance = np.linalg.inv(np.eye(part.shape[1]) / v1 + part.T @ part)
+    mean = covariance @ part.T @ y
+    return mean, covariance, y @ y - y @ part @ mean + REST
+
+
+def models():
+    return [np.array(bits) for bits in itertools.product([False, True], repeat=P)]
+
+
+def posterior(x, y, **settings):
+    """All models, and their probabilities."""
+    logs = np.array([log_evidence(x, y, chosen, **settings) for chosen in models()])
+    weights = np.exp(logs - logs.max())
+    return weights / weights.sum()
+
+
+def test_rates_are_those_of_the_full_conditionals(problem):
+    x, y = numbers()
+    for chosen in models():
+        chain = start(problem, jnp.asarray(chosen), DELTA, jnp.asarray(V1))
+        _, stayed = flip(problem, chain, jax.random.key(0))
+        rho = np.asarray(stayed.rho / stayed.time)
+        rates = np.zeros(P)
+        for j in range(P):
+            other = chosen ^ (np.arange(P) == j)
+            odds = log_evidence(x, y, other) - log_evidence(x, y, chosen)
+            rates[j] = 1 / (1 + np.exp(-odds))
+        np.testing.assert_allclose(rho, np.where(chosen, 1 - rates, rates), rtol=1e-4)
+        assert float(stayed.time) == pytest.approx(1 / rates.sum(), rel=1e-4)
+        mean, covariance, misfit = moments(x, y, chosen)
+        variance = misfit / DEGREES
+        square = np.sum(mean**2) / variance + np.trace(covariance)
+        assert float(stayed.square / stayed.time) == pytest.approx(square, rel=1e-5)
+        assert float(stayed.size / stayed.time) == pytest.approx(chosen.sum())
+        for j in range(P):
+            with_j = chosen | (np.arange(P) == j)
+            place = int(with_j[:j].sum())
+            want = rho[j] * moments(x, y, with_j)[0][place]
+            assert float(stayed.beta[j] / stayed.time) == pytest.approx(want, rel=1e-4)
+
+
+def test_many_flips_end_where_a_refresh_does(problem):
+    chain = start(problem, jnp.zeros(P, bool), DELTA, jnp.asarray(V1))
+    step = jax.jit(lambda chain, key: flip(problem, chain, key)[0])
+    sizes = set()
+    for key in jax.random.split(jax.random.key(1), 60):
+        chain = step(chain, key)
+        sizes.add(int(chain.included.sum()))
+    assert len(sizes) >= 4
+    for got, want in zip(chain, refresh(problem, chain), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture
+def run(problem):
+    """Blocks of 64 chains, ten flips a draw, as numpy; the chains start at their own models."""
+    chains, draws = 64, 400
+    rng = np.random.default_rng(0)
+    starts = jnp.asarray(rng.random((chains, P)) < 0.5)
+    chain = jax.vmap(lambda own: start(problem, own, DELTA, jnp.asarray(V1)))(starts)
+    chi = jnp.asarray(rng.gamma(DEGREES / 2, size=(chains, draws)))
+    keys = jax.random.split(jax.random.key(3), chains)
+    advance = jax.jit(jax.vmap(lambda *own: block(problem, *own, flips=10)))
+    return jax.device_get(advance(chain, keys, chi))
+
+
+def ratio(tops, bottoms):
+    """Ratio of means over chains, and its standard error."""
+    mean = tops.mean(axis=0) / bottoms.mean()
+    residual = tops - mean * bottoms.reshape(-1, *[1] * (tops.ndim - 1))
+    return mean, residual.std(axis=0, ddof=1) / len(tops) ** 0.5 / bottoms.mean()
+
+
+def test_averages_over_time_are_those_over_all_models(run):
+    x, y = numbers()
+    _, totals, snapshots = run
+    weights = posterior(x, y)
+    inclusion = np.sum([w * chosen for w, chosen in zip(weights, models(), strict=True)], axis=0)
+    means = np.zeros(P)
+    for w, chosen in zip(weights, models(), strict=True):
+        means[chosen] += w * moments(x, y, chosen)[0]
+    assert 0.1 < inclusion.min() < 0.5 < inclusion.max() < 0.99
+    for got, want in ((totals.rho, inclusion), (totals.beta, means)):
+        mean, error = ratio(got, totals.time)
+        assert np.all(np.abs(mean - want) < 5 * error)
+        assert np.all(error < 0.02)
+    # And so are those over the draws, by their weights.
+    time = snapshots.time
+    included = np.einsum("cd,cdp->cp", time, snapshots.beta != 0)
+    mean, error = ratio(included, time.sum(axis=1))
+    assert np.all(np.abs(mean - inclusion) < 5 * error)
+    mean, error = ratio(np.einsum("cd,cdp->cp", time, snapshots.beta), time.sum(axis=1))
+    assert np.all(np.abs(mean - means) < 5 * error)
+    assert np.all(error < 0.02)
+
+
+def test_draws_have_the_moments_of_their_model(problem):
+    """At one model, whose beta given sigma is normal and whose sigma^2 is inverse gamma."""
+    x, y = numbers()
+    chosen = np.array([True, False, True, False, False])
+    mean, covariance, misfit = moments(x, y, chosen)
+    # With one flip a draw, all are made before it.
+    chain = start(problem, jnp.asarray(chosen), DELTA, jnp.asarray(V1))
+    draws = 100_000
+    chi = np.random.default_rng(1).gamma(DEGREES / 2, size=draws)
+    keys = jax.random.split(jax.random.key(5), draws)
+    snapshots = jax.jit(
+        jax.vmap(lambda key, chi: block(problem, chain, key, chi[None], flips=1)[2])
+    )(keys, jnp.asarray(chi))
+    beta, sigma, given = (
+        np.asarray(part, np.float64)[:, 0]
+        for part in (snapshots.beta, snapshots.sigma, snapshots.beta_if_included)
+    )
+    assert not beta[:, ~chosen].any()
+    np.testing.assert_allclose(sigma**2, misfit / 2 / chi, rtol=1e-6)
+    scaled = (beta[:, chosen] - mean) / sigma[:, None]
+    root = np.linalg.cholesky(np.linalg.inv(covariance))
+    white = scaled @ root
+    assert np.all(np.abs(white.mean(axis=0)) < 5 / draws**0.5)
+    off = white.T @ white / draws - np.eye(2)
+    assert np.all(np.abs(off) < 5 * np.sqrt([[2, 1], [1, 2]]) / draws**0.5)
+    for j in range(P):
+        with_j = chosen | (np.arange(P) == j)
+        place = int(with_j[:j].sum())
+        mean_j, covariance_j, misfit_j = moments(x, y, with_j)
+        z = (given[:, j] - mean_j[place]) / np.sqrt(covariance_j[place, place] * misfit_j / 2 / chi)
+        assert abs(z.mean()) < 5 / draws**0.5
+        assert abs(z.var() - 1) < 5 * (2 / draws) ** 0.5
+
+
+def test_delta_and_v1_settle_where_their_equations_hold(problem):
+    """The fixed point of both targets, by adding up all models."""
+    x, y = numbers()
+    a, b, guess, weight = 2.0, 3.0, 0.6, 4.0
+    delta, v1 = 0.5, 0.6
+    for _ in range(400):
+        probabilities = posterior(x, y, v1=v1, delta=delta)
+        size = square = 0.0
+        for w, chosen in zip(probabilities, models(), strict=True):
+            mean, covariance, misfit = moments(x, y, chosen, v1)
+            size += w * chosen.sum()
+            square += w * (np.sum(mean**2) * DEGREES / misfit + np.trace(covariance))
+        target = ((size + a - 1) / (a + b + P - 2), (weight * guess + square) / (weight + size))
+        delta, v1 = delta + 0.5 * (target[0] - delta), v1 + 0.5 * (target[1] - v1)
+    hyper = Hyper(*(jnp.asarray(value) for value in (a, b, guess, weight)))
+    chains = 32
+    chain = jax.vmap(lambda own: start(problem, own, jnp.asarray(0.1), jnp.asarray(0.2)))(
+        jnp.zeros((chains, P), bool)
+    )
+
+    @jax.jit
+    def step(chain, k):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(6), k), chains)
+        chi = jnp.ones((chains, 2))
+        chain, totals, _ = jax.vmap(lambda *own: block(problem, *own, flips=20))(chain, keys, chi)
+        return adapt(problem, hyper, chain, totals, 1.0 / (1.0 + 0.5 * k))
+
+    path = []
+    for k in range(120):
+        chain = step(chain, k)
+        path.append((float(chain.delta[0]), float(chain.v1[0])))
+        assert np.ptp(chain.delta) == np.ptp(chain.v1) == 0
+    mean = np.mean(path[60:], axis=0)
+    np.testing.assert_allclose(mean, (delta, v1), rtol=0.02)
+
+
+def test_adapting_is_stochastic_approximation(problem):
+    hyper = Hyper(*(jnp.asarray(value) for value in (2.0, 3.0, 0.6, 4.0)))
+    chain = jax.vmap(lambda own: start(problem, own, DELTA, jnp.asarray(V1)))(
+        jnp.zeros((2, P), bool)
+    )
+    one, each = jnp.ones(2), jnp.ones((2, P))
+    totals = Totals(one, each, each, one, one)
+    ends = {omega: adapt(problem, hyper, chain, totals, omega) for omega in (0.0, 0.25, 1.0)}
+    want = approximate(ends[0.0].delta, ends[1.0].delta, 0.25)
+    np.testing.assert_allclose(ends[0.25].delta, want, rtol=1e-12)
+    assert float(ends[1.0].delta[0]) == pytest.approx((P + 1) / (5 + P - 2))
+    assert float(ends[1.0].v1[0]) == pytest.approx((4 * 0.6 + 1) / 5)
+    assert float(ends[0.0].v1[0]) == V1
+    for got, fresh in zip(ends[0.25], refresh_all(problem, ends[0.25]), strict=True):
+        np.testing.assert_allclose(got, fresh, rtol=1e-12)
+
+
+def refresh_all(problem, chains):
+    return jax.vmap(lambda chain: refresh(problem, chain))(chains)
