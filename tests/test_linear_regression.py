@@ -48,6 +48,11 @@ def test_it_finds_the_signals():
     assert fit.largest_r_hat < 1.1
     assert fit.draws.shape == (4, 100, 12)
     np.testing.assert_allclose(fit.draws.mean(axis=(0, 1)), fit.coefficients, atol=0.05)
+    tails = np.quantile(fit.draws.reshape(-1, 12), [0.05, 0.95], axis=0).T
+    np.testing.assert_allclose(fit.interval_averaged, tails, rtol=1e-6)
+    # A column that is always in has one interval, but for the noise of 400 draws.
+    assert fit.inclusion[0] > 0.999
+    np.testing.assert_allclose(fit.interval_if_included[0], tails[0], atol=0.1)
     assert fit.intercept_draws.mean() == pytest.approx(fit.intercept, abs=0.1)
 
 
