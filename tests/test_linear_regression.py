@@ -56,6 +56,16 @@ def test_it_finds_the_signals():
     assert fit.intercept_draws.mean() == pytest.approx(fit.intercept, abs=0.1)
 
 
+def test_draws_have_equal_weight():
+    """With a draw for each flip, a model that is left at once has as many draws as one that stays:
+    the null column would be in half of them."""
+    x, y, _ = draw(0, p=4)
+    fit = aeb.regression(x, y, b=100.0, num_draws=1000, warmup=100, thinning=1)
+    share = np.mean(fit.draws != 0, axis=(0, 1))
+    assert fit.inclusion[3] < 0.1
+    np.testing.assert_allclose(share, fit.inclusion, atol=0.03)
+
+
 def test_intervals_cover_on_an_easy_design():
     """Of 240 intervals for signals and 720 for nulls, at 80 %: within five standard errors, were
     they independent; the prior's pull and the rest of the model make up the slack of 2 %."""
