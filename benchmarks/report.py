@@ -16,6 +16,8 @@ import convergence
 import convergence_figure
 import convergence_table
 import frame
+import peers
+import peers_table
 import simulation
 import simulation_table
 from aeb.cli.usage import UsageError, complain, parse
@@ -24,6 +26,7 @@ __all__ = ["FIGURES", "SECTIONS", "main"]
 
 SECTIONS = {
     simulation.NAME: simulation_table.report,
+    peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
