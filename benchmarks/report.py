@@ -19,6 +19,7 @@ import frame
 import peers
 import peers_table
 import simulation
+import simulation_figure
 import simulation_table
 from aeb.cli.usage import UsageError, complain, parse
 
@@ -31,7 +32,10 @@ SECTIONS = {
 }
 """Script to the function `(preset, results) -> Markdown`."""
 
-FIGURES = {convergence.NAME: convergence_figure.figure}
+FIGURES = {
+    simulation.NAME: simulation_figure.figure,
+    convergence.NAME: convergence_figure.figure,
+}
 """Script to the function `(preset, results, folder) -> files`."""
 
 
