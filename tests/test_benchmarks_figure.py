@@ -71,6 +71,8 @@ def test_predictions_are_of_fresh_rows_on_shared_axes(panels, rows):
         np.testing.assert_array_equal(dots.get_xdata(), picture(place)["fresh_y"])
         np.testing.assert_array_equal(dots.get_ydata(), picture(place)["fresh_prediction"])
         assert axes.get_xlim() == axes.get_ylim() == panels[1, 0].get_xlim()
+        low, high = axes.get_xlim()
+        assert low < dots.get_xydata().min() < dots.get_xydata().max() < high
         assert simulation_figure.LABELS[arm] in axes.get_title()
         assert "MAE 1.25, MSE 2.50" in axes.get_title()
 

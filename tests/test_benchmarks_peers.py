@@ -2,8 +2,8 @@
 """The peers: their data, their fits, their scores, and what the table says of the targets.
 
 Mutations that fail here, each tried: data drawn from another key, in double precision or with fewer
-rows; an intercept left out of an error or put back without the means; penalties in rising order; a
-fold that is tested on what it was fitted to; slab or global scale of the horseshoe lost; an
+rows; an intercept left out of an error or put back without the means; a
+fold tested on what it was fitted to; slab or global scale of the horseshoe lost; an
 interval without its tails; verdicts the wrong way round; sets paired by place instead of seed.
 """
 
