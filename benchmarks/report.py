@@ -16,7 +16,10 @@ import convergence
 import convergence_figure
 import convergence_table
 import frame
+import peers
+import peers_table
 import simulation
+import simulation_figure
 import simulation_table
 from aeb.cli.usage import UsageError, complain, parse
 
@@ -24,11 +27,15 @@ __all__ = ["FIGURES", "SECTIONS", "main"]
 
 SECTIONS = {
     simulation.NAME: simulation_table.report,
+    peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
 
-FIGURES = {convergence.NAME: convergence_figure.figure}
+FIGURES = {
+    simulation.NAME: simulation_figure.figure,
+    convergence.NAME: convergence_figure.figure,
+}
 """Script to the function `(preset, results, folder) -> files`."""
 
 

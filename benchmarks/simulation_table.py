@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import frame
 from large_p import Cell
-from simulation import PRESETS, Simulation
+from simulation import PICTURED, PRESETS, Simulation
 
-__all__ = ["report"]
+__all__ = ["FIGURE", "LABELS", "SHOWN", "report"]
 
 Row = Mapping[str, Any]
 
@@ -37,6 +37,15 @@ THEIRS = {
 }
 
 NOT_RUN = "not run"
+
+FIGURE = "simulation.png"
+
+SHOWN = (Cell("sa", 0.1, 1.0), Cell("em", 0.1, 1.0), Cell("sgld", None, 1.0))
+"""What the figure shows: the setting of the authors' document."""
+
+CAPTION = """\
+Data set of seed {seed}, v0 = {v0:g}, sigma started at {sigma:g}. Above, posterior of the signals,
+all draws as they are; below, predictions of the fresh rows by the posterior mean."""
 
 NOTE = """\
 Mean over data sets ± its standard error. The floor of the population MSE is {floor:g}, the variance
@@ -78,9 +87,19 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         _table(ERRORS, table, settings),
         _table(POSTERIOR, table, settings),
         NOTE.format(floor=design.noise_variance, cells=len(settings.cells())),
+        _picture(table),
         _made(used),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _picture(table: Sequence[tuple[Cell, Sequence[Row]]]) -> str:
+    """Show the figure where there is a row for it."""
+    drawn = [row for cell, rows in table if cell in SHOWN for row in rows]
+    if all(row["seed"] != PICTURED for row in drawn):
+        return ""
+    caption = CAPTION.format(seed=PICTURED, v0=SHOWN[0].v0, sigma=SHOWN[0].sigma)
+    return f"![The signals' posterior, and predictions](figures/{FIGURE})\n\n{caption}"
 
 
 def _over(read: Callable[[Row], float | None], digits: int = 2) -> Callable[[Sequence[Row]], str]:
