@@ -7,10 +7,10 @@
     A-         the inverse temperature rises by 0.3 % with each minibatch
 
 The network, the splits and the hyper-parameters of the arms are those of the authors' code, whose
-energy has the noise of the likelihood fixed (`tabular.arms`). Three things differ from it: the
+energy has the noise of the likelihood fixed (`tabular.arms`). Two things differ from it: the
 densities in rho depend on sigma, as the paper writes and the library has it (their code leaves
-sigma out of them); sigma itself is averaged, not its square; and the penalties are read from the
-latents before the step, in the library's order. The sixth set, power, is ours.
+sigma out of them), and sigma itself is averaged, not its square. The sixth set, power, is ours; it
+has the hyper-parameters of concrete.
 
 The authors report the error of the last draw; here the average over the draws of the second half
 of the epochs stands beside it, and the density that it predicts. Their arms have no noise level
@@ -24,7 +24,7 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ import frame
 import tabular
 from aeb import guards
 from aeb.data import train_test_split
-from tabular import ARMS, SEEDS, SETS, Poster, Shape
+from tabular import ARMS, SEEDS, SETS, ArmName, Poster, Set, Shape
 
 __all__ = ["NAME", "PRESETS", "Uci", "main"]
 
@@ -42,18 +42,14 @@ NAME = "uci"
 
 DESCRIPTION = "UCI regressions by a small network: the six arms of the paper's poster."
 
-Set = Literal["boston", "yacht", "energy", "wine", "concrete", "power"]
-
-Arm = Literal["sghmc", "a_sghmc", "sghmc_em", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Uci(frame.Settings):
     """The settings of this script; `seed` is that of the chains, the splits have the authors'."""
 
-    sets: tuple[Set, ...] = SETS  # type: ignore[assignment]
+    sets: tuple[Set, ...] = SETS
     """Sets, read from AEB_DATA_DIR/uci."""
-    arms: tuple[Arm, ...] = tuple(ARMS)  # type: ignore[assignment]
+    arms: tuple[ArmName, ...] = tuple(ARMS)
     """Samplers to compare."""
     splits: int = 20
     """Splits of each set, of the authors' 20."""
@@ -70,12 +66,12 @@ class Uci(frame.Settings):
             if not getattr(self, name):
                 raise ValueError(f"{name}: name at least one")
 
-    def cells(self) -> list[tuple[Set, Arm]]:
+    def cells(self) -> list[tuple[Set, ArmName]]:
         """List the sets, each with its arms."""
         arms = dict.fromkeys(self.arms)
         return [(name, arm) for name in dict.fromkeys(self.sets) for arm in arms]
 
-    def config(self, name: str, arm: str) -> dict[str, Any]:
+    def config(self, name: Set, arm: ArmName) -> dict[str, Any]:
         """Tell all that fixes the row of a cell but the seed of its split."""
         inverse_temperature, v0 = tabular.temper(name)
         return {
@@ -107,7 +103,7 @@ class Uci(frame.Settings):
         ]
 
     def _run(
-        self, name: str, arm: str, folder: Path, report: Any
+        self, name: Set, arm: ArmName, folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
         """Run the chains of an arm on the splits of a set, and score them."""
         seeds = SEEDS[: self.splits]

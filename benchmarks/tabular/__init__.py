@@ -3,15 +3,17 @@
 
 from tabular.arms import cell_of, poster_model
 from tabular.chains import Shape, build, run
-from tabular.recipe import ARMS, Poster, temper
+from tabular.recipe import ARMS, ArmName, Poster, temper
 from tabular.scores import best_noise, score
-from tabular.splits import SEEDS, SETS, hold_out, load, split, stack
+from tabular.splits import SEEDS, SETS, Set, hold_out, load, split, stack
 
 __all__ = [
     "ARMS",
     "SEEDS",
     "SETS",
+    "ArmName",
     "Poster",
+    "Set",
     "Shape",
     "best_noise",
     "build",

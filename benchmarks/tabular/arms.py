@@ -27,7 +27,7 @@ import aeb
 from aeb.kernel import log_likelihood_grad, residual_sum_of_squares
 from aeb.models import make_loss
 from tabular.chains import Model, network
-from tabular.recipe import ARMS, Poster, temper
+from tabular.recipe import ARMS, ArmName, Poster, temper
 
 __all__ = ["Cell", "cell_of", "poster_model"]
 
@@ -44,7 +44,7 @@ class Cell(NamedTuple):
     sigma: Any  # at the start
 
 
-def cell_of(name: str, arm: str, recipe: Poster) -> Cell:
+def cell_of(name: str, arm: ArmName, recipe: Poster) -> Cell:
     """Gather what is particular to an arm on a set."""
     inverse_temperature, v0 = temper(name)
     chosen = ARMS[arm]

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aeb import guards
 
-__all__ = ["ARMS", "Arm", "Poster", "temper"]
+__all__ = ["ARMS", "Arm", "ArmName", "Poster", "temper"]
 
 
 class Arm(NamedTuple):
@@ -24,7 +24,9 @@ class Arm(NamedTuple):
         return self.gains != (0.0, 0.0)
 
 
-ARMS = {
+ArmName = Literal["sghmc", "a_sghmc", "sghmc_em", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa"]
+
+ARMS: dict[ArmName, Arm] = {
     "sghmc": Arm("SGHMC", (0.0, 0.0), anneal=False),
     "a_sghmc": Arm("A-SGHMC", (0.0, 0.0), anneal=True),
     "sghmc_em": Arm("SGHMC-EM", (1.0, 1.0), anneal=False),

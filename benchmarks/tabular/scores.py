@@ -75,8 +75,8 @@ def score(predictions: np.ndarray, noise: np.ndarray, y: np.ndarray) -> dict[str
     Returns:
         Metrics by name; nan where a chain left the finite numbers.
     """
-    mean = predictions.mean(axis=0)
     with np.errstate(invalid="ignore", over="ignore"):
+        mean = predictions.mean(axis=0)
         place = ndtr((y - predictions) / noise[:, None]).mean(axis=0)
         inside = np.abs(place - 0.5) <= LEVEL / 2
         finite = np.isfinite(place).all()

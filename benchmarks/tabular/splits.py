@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from aeb.cli.usage import UsageError
 from aeb.data import DataError, Table, load_uci, train_test_split
 
-__all__ = ["SEEDS", "SETS", "Split", "hold_out", "load", "split", "stack"]
+__all__ = ["SEEDS", "SETS", "Set", "Split", "hold_out", "load", "split", "stack"]
 
-SETS = ("boston", "yacht", "energy", "wine", "concrete", "power")
+Set = Literal["boston", "yacht", "energy", "wine", "concrete", "power"]
+
+SETS: tuple[Set, ...] = ("boston", "yacht", "energy", "wine", "concrete", "power")
 """The five sets of the authors, and one of ours."""
 
 SEEDS = tuple(int(digit * times) for digit in "56789" for times in range(1, 5))
