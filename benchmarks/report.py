@@ -18,6 +18,9 @@ import convergence_table
 import frame
 import simulation
 import simulation_table
+import uci
+import uci_figure
+import uci_table
 from aeb.cli.usage import UsageError, complain, parse
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
@@ -25,10 +28,11 @@ __all__ = ["FIGURES", "SECTIONS", "main"]
 SECTIONS = {
     simulation.NAME: simulation_table.report,
     convergence.NAME: convergence_table.report,
+    uci.NAME: uci_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
 
-FIGURES = {convergence.NAME: convergence_figure.figure}
+FIGURES = {convergence.NAME: convergence_figure.figure, uci.NAME: uci_figure.figure}
 """Script to the function `(preset, results, folder) -> files`."""
 
 
