@@ -21,6 +21,9 @@ import peers_table
 import simulation
 import simulation_figure
 import simulation_table
+import uci
+import uci_figure
+import uci_table
 from aeb.cli.usage import UsageError, complain, parse
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
@@ -29,12 +32,14 @@ SECTIONS = {
     simulation.NAME: simulation_table.report,
     peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
+    uci.NAME: uci_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
 
 FIGURES = {
     simulation.NAME: simulation_figure.figure,
     convergence.NAME: convergence_figure.figure,
+    uci.NAME: uci_figure.figure,
 }
 """Script to the function `(preset, results, folder) -> files`."""
 
