@@ -226,24 +226,25 @@ def test_targets_are_read_off_rows():
     mcp = [row(2, 3.5), row(1, 3.3)]
     again = [row(1, 3.4, inclusion=((0, 0.9), (7, 0.6))), row(0, 3.25)]
     wide = [row(0, first={"cpu": 9.0}), row(1)]
-    lines = list(targets_module.targets([ours, again], mcp, wide, size="n = 1").values())
+    lines = list(targets_module.targets([ours, again], mcp, again[1:], wide, size="n = 1").values())
     # Seeds 1 and 2 are in both: 3.35 against 3.4, apart by 0.1 and -0.2.
     assert lines[0].startswith(
         "met, 3.350 against 3.400 over 2 data sets; the difference is -0.050"
     )
     assert lines[0].endswith("below 0 in 1 of them")
-    assert lines[1] == "met by those averaged, 88.9% of 9"
-    assert lines[2] == "missed, 0.33 ± 0.33 over 3 data sets"
-    assert "at most 0.050 in population MSE (mean 0.0250)" in lines[3]
-    assert "at most 0.700 in the inclusion of a column (mean of the largest 0.650)" in lines[3]
-    assert lines[3].endswith("the same in 0 of them")
-    assert "2.0 ± 0.0 CPU seconds, 9.0 with compiling" in lines[4]
-    assert lines[4].endswith("memory 3 MiB (1)")
-    worse = targets_module.targets([mcp], ours, [], size="n = 1")
+    assert lines[1].startswith("3.200 against 3.250 over 1 data set; the difference is -0.050,")
+    assert lines[2] == "met by those averaged, 88.9% of 9"
+    assert lines[3] == "missed, 0.33 ± 0.33 over 3 data sets"
+    assert "at most 0.050 in population MSE (mean 0.0250)" in lines[4]
+    assert "at most 0.700 in the inclusion of a column (mean of the largest 0.650)" in lines[4]
+    assert lines[4].endswith("the same in 0 of them")
+    assert "2.0 ± 0.0 CPU seconds, 9.0 with compiling" in lines[5]
+    assert lines[5].endswith("memory 3 MiB (1)")
+    worse = targets_module.targets([mcp], ours, [], [], size="n = 1")
     assert next(iter(worse.values())).startswith("missed")
-    all_in = targets_module.targets([[row(0)]], [], [], size="n = 1")
+    all_in = targets_module.targets([[row(0)]], [], [], [], size="n = 1")
     assert "missed by those averaged, 100.0% of 3" in all_in.values()
-    assert set(targets_module.targets([], [], [], size="n = 1").values()) == {"not run"}
+    assert set(targets_module.targets([], [], [], [], size="n = 1").values()) == {"not run"}
 
 
 def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):
