@@ -10,7 +10,7 @@ from typing import Any
 import frame
 from large_p import Design
 from peers import PRESETS, Case, Peers
-from rivals.targets import NOT_RUN, in_words, memory, targets
+from rivals.targets import NOT_RUN, in_words, targets
 
 __all__ = ["report"]
 
@@ -34,11 +34,14 @@ The population MSE is that of the prediction, intercept included; beside it the 
 coefficients alone, as in the table of the simulation, whose samplers have no intercept. Its floor
 is {floor:g}. Found is a coefficient that is not 0 for lasso and MCP, a {level:.0%} interval without
 0 for the horseshoe, an inclusion probability above 0.5 for aeb. Lasso and MCP: {folds}-fold
-cross-validation, least mean error. The horseshoe is told the number of signals and has {chains}
-chains of {draws} draws after {warmup} steps of warm-up: {nuts}. Intervals of aeb: averaged, of the
-coefficient with 0 where its column is left out; if included, of the coefficient given that it is
-in. CPU seconds are of one fit, compiled before but for the horseshoe; those of the first call are
-with compiling. Memory is the most that was resident during a fit, in brackets what was before."""
+cross-validation, least mean error. Intervals of aeb: averaged, of the coefficient with 0 where its
+column is left out; if included, of the coefficient given that it is in. CPU seconds are of one fit,
+compiled before but for the horseshoe; those of the first call are with compiling. Memory is the
+most that was resident during a fit, in brackets what was before it."""
+
+NUTS = """\
+The horseshoe is told the number of signals and has {chains} chains of {draws} draws after {warmup}
+steps of warm-up: {fared}."""
 
 
 def report(preset: frame.Preset, results: frame.Results) -> str:
@@ -61,6 +64,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
     measured = targets(
         by_key=[own for case, own in ours if case.design == design],
         mcp=[row for case, own in table if case.method == "mcp" for row in own],
+        horseshoe=[row for case, own in table if case.method == "horseshoe" for row in own],
         wide=[row for case, own in ours if case.design == settings.wide for row in own],
         size=_size(settings.wide),
     )
@@ -91,10 +95,12 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
             floor=design.noise_variance,
             level=settings.level,
             folds=settings.folds,
+        ),
+        NUTS.format(
             chains=nuts.chains,
             warmup=nuts.warmup,
             draws=nuts.draws,
-            nuts=_nuts([row for case, own in table if case.method == "horseshoe" for row in own]),
+            fared=_nuts([row for case, own in table if case.method == "horseshoe" for row in own]),
         ),
         "Targets, and what was measured:",
         "\n".join(f"- {target}: {words}." for target, words in measured.items()),
@@ -172,7 +178,6 @@ ERRORS: dict[str, Column] = {
     "largest R-hat": _r_hat,
     "CPU seconds": _over(lambda m: m["cpu_seconds"]),
     "first call": _first,
-    "memory": memory,
 }
 
 
@@ -225,8 +230,8 @@ def _nuts(rows: Sequence[Row]) -> str:
     r_hats = [row["metrics"]["largest_r_hat"] for row in rows]
     return (
         f"over {len(rows)} data sets {divergences} draws diverged, {full} went to the full tree "
-        "depth, and R-hat was at most "
-        + ", ".join("infinite" if r_hat is None else f"{r_hat:.3f}" for r_hat in r_hats)
+        "depth; the largest R-hat of each is "
+        + ", ".join("infinite" if r_hat is None else f"{r_hat:.2f}" for r_hat in r_hats)
     )
 
 

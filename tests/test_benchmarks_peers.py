@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peers: their data, their fits, their scores, and what the table says of the targets.
 
-Mutations that fail here, each tried: data drawn from another key, in double precision or with fewer
-rows; an intercept left out of an error or put back without the means; a
-fold tested on what it was fitted to; slab or global scale of the horseshoe lost; an
-interval without its tails; verdicts the wrong way round; sets paired by place instead of seed.
+Mutations that fail here, each tried: data drawn from another key; an intercept left out of an error
+or put back without the scales; a fold tested on what it was fitted to; penalties of another scale;
+the horseshoe's coefficients in other units, its tau or its slab lost; one kind of interval for the
+other; verdicts the wrong way round; sets paired by place instead of seed; a column that only one
+key has told of passed over.
 """
 
 import dataclasses
@@ -99,6 +100,51 @@ def test_a_rival_finds_what_is_there(easy, fit):
         assert own.details["sigma"] == pytest.approx(0.1, rel=0.5)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("skglm") is None, reason="needs the extra `peers`")
+def test_mcp_is_the_firm_threshold_and_its_folds_are_held_out():
+    """In closed form for orthogonal columns; training error would take the last of the path."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 60)) + 1, rng.normal(size=30)
+    y += 2 * x[:, 5]
+    pair = np.linalg.qr(x[:, 5:7] - x[:, 5:7].mean(axis=0))[0]
+    z = np.abs(pair.T @ (y - y.mean())) / 30**0.5
+    penalties = z[0] * np.array([1.1, 0.8, 0.5, 0.2])
+    _, path, short = rivals.mcp._path(pair, y, penalties, rivals.MCP(gamma=3.0))
+    want = [0.0, (z[0] - penalties[1]) * 1.5, (z[0] - penalties[2]) * 1.5, z[0]]
+    np.testing.assert_allclose(np.abs(path[0]) / 30**0.5, want, atol=1e-5)
+    assert z[1] < penalties[-1]
+    assert not path[1].any()
+    assert short == 0
+    own = rivals.mcp.fit(x, y, settings=rivals.MCP(path=20), folds=5)
+    assert not own.details["last_of_path"]
+    assert own.found[5]
+    assert own.found.sum() < 10
+    # What is left out of the model is there in its mean.
+    assert own.intercept + x.mean(axis=0) @ own.coefficients == pytest.approx(y.mean())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numpyro") is None, reason="needs the extra `peers`")
+def test_the_horseshoe_is_that_of_its_formulas():
+    from numpyro import handlers
+
+    rng = np.random.default_rng(0)
+    z, local = rng.normal(size=4), rng.gamma(1.0, size=4)
+    settings = rivals.Horseshoe(slab_scale=3.0, slab_freedom=5.0)
+    values = {"sigma": 1.5, "tau_unit": 0.7, "lambda": local, "slab": 2.0, "z": z}
+    values = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
+    x, y = jnp.ones((3, 4), jnp.float32), jnp.zeros(3, jnp.float32)
+    model = handlers.substitute(rivals.horseshoe._model, values)
+    sites = lenient(lambda: handlers.trace(model).get_trace(x, y, 0.1, settings))()
+    tau = 0.1 * 1.5 * 0.7
+    want = z * tau * np.sqrt(2 * local**2 / (2 + tau**2 * local**2))
+    np.testing.assert_allclose(sites["beta"]["value"], want, rtol=1e-5)
+    np.testing.assert_allclose(sites["tau"]["value"], tau, rtol=1e-6)
+    np.testing.assert_allclose(sites["y"]["fn"].loc, [want.sum()] * 3, rtol=1e-4)
+    assert sites["y"]["fn"].scale == 1.5
+    slab = sites["slab"]["fn"]
+    assert (slab.concentration, slab.rate) == (2.5, 22.5)
+
+
 def test_ours_is_the_call_with_nothing_set(easy):
     x, y = easy
     own, call = rivals.ours.fit(x, y, key=0), aeb.regression(x, y)
@@ -175,28 +221,30 @@ def row(seed, error=3.5, *, false=0, inside=3, inclusion=((0, 0.9),), first=None
 
 
 def test_targets_are_read_off_rows():
-    ours = [row(0, 3.2, false=1, inside=2), row(1, 3.4), row(2, 3.3)]
+    told = (0, 0.9), (3, 0.7)
+    ours = [row(0, 3.2, false=1, inside=2, inclusion=told), row(1, 3.4), row(2, 3.3)]
     mcp = [row(2, 3.5), row(1, 3.3)]
     again = [row(1, 3.4, inclusion=((0, 0.9), (7, 0.6))), row(0, 3.25)]
     wide = [row(0, first={"cpu": 9.0}), row(1)]
-    lines = list(targets_module.targets([ours, again], mcp, wide, size="n = 1").values())
+    lines = list(targets_module.targets([ours, again], mcp, again[1:], wide, size="n = 1").values())
     # Seeds 1 and 2 are in both: 3.35 against 3.4, apart by 0.1 and -0.2.
     assert lines[0].startswith(
         "met, 3.350 against 3.400 over 2 data sets; the difference is -0.050"
     )
     assert lines[0].endswith("below 0 in 1 of them")
-    assert lines[1] == "met by those averaged, 88.9% of 9"
-    assert lines[2] == "missed, 0.33 ± 0.33 over 3 data sets"
-    assert "at most 0.050 in population MSE (mean 0.0250)" in lines[3]
-    assert "at most 0.600 in the inclusion" in lines[3]
-    assert lines[3].endswith("the same in 1 of them")
-    assert "2.0 ± 0.0 CPU seconds, 9.0 with compiling" in lines[4]
-    assert lines[4].endswith("memory 3 MiB (1)")
-    worse = targets_module.targets([mcp], ours, [], size="n = 1")
+    assert lines[1].startswith("3.200 against 3.250 over 1 data set; the difference is -0.050,")
+    assert lines[2] == "met by those averaged, 88.9% of 9"
+    assert lines[3] == "missed, 0.33 ± 0.33 over 3 data sets"
+    assert "at most 0.050 in population MSE (mean 0.0250)" in lines[4]
+    assert "at most 0.700 in the inclusion of a column (mean of the largest 0.650)" in lines[4]
+    assert lines[4].endswith("the same in 0 of them")
+    assert "2.0 ± 0.0 CPU seconds, 9.0 with compiling" in lines[5]
+    assert lines[5].endswith("memory 3 MiB (1)")
+    worse = targets_module.targets([mcp], ours, [], [], size="n = 1")
     assert next(iter(worse.values())).startswith("missed")
-    all_in = targets_module.targets([[row(0)]], [], [], size="n = 1")
+    all_in = targets_module.targets([[row(0)]], [], [], [], size="n = 1")
     assert "missed by those averaged, 100.0% of 3" in all_in.values()
-    assert set(targets_module.targets([], [], [], size="n = 1").values()) == {"not run"}
+    assert set(targets_module.targets([], [], [], [], size="n = 1").values()) == {"not run"}
 
 
 def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NOT_RUN", "in_words", "memory", "targets"]
+__all__ = ["NOT_RUN", "in_words", "targets"]
 
 Row = Mapping[str, Any]
 
@@ -21,13 +21,19 @@ FALSE_FINDS = 0.2
 
 
 def targets(
-    by_key: Sequence[Sequence[Row]], mcp: Sequence[Row], wide: Sequence[Row], *, size: str
+    by_key: Sequence[Sequence[Row]],
+    mcp: Sequence[Row],
+    horseshoe: Sequence[Row],
+    wide: Sequence[Row],
+    *,
+    size: str,
 ) -> dict[str, str]:
     """Set what was measured beside each target.
 
     Args:
         by_key: the rows of aeb for each key.
         mcp: those of MCP on the same data sets.
+        horseshoe: those of the horseshoe on some of them, for which no target was set.
         wide: those of aeb on wide data.
         size: of the wide data, in words.
 
@@ -36,7 +42,8 @@ def targets(
     """
     ours = by_key[0] if by_key else []
     return {
-        "Population MSE at or below that of MCP": _against(ours, mcp),
+        "Population MSE at or below that of MCP": _against(ours, mcp, judge=True),
+        "The same beside the horseshoe, which is no target": _against(ours, horseshoe),
         f"Intervals cover {COVERED[0]:.0%} to {COVERED[1]:.0%} of the signals": _covered(ours),
         f"At most {FALSE_FINDS:g} false finds a data set": _false_finds(ours),
         "The same answer from every start": _same(by_key),
@@ -52,7 +59,7 @@ def in_words(numbers: Sequence[float], digits: int = 2) -> str:
     return text
 
 
-def memory(rows: Sequence[Row]) -> str:
+def _memory(rows: Sequence[Row]) -> str:
     """Tell the largest peak of the rows, and in brackets what was resident before."""
     both = [
         (row["metrics"]["peak_resident_bytes"], row["metrics"]["resident_bytes_before"])
@@ -65,8 +72,8 @@ def memory(rows: Sequence[Row]) -> str:
     return f"{peak / 2**20:,.0f} MiB ({before / 2**20:,.0f})"
 
 
-def _against(ours: Sequence[Row], mcp: Sequence[Row]) -> str:
-    pairs = _pairs(ours, mcp)
+def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False) -> str:
+    pairs = _pairs(ours, others)
     if not pairs:
         return NOT_RUN
     mine, theirs = (
@@ -74,9 +81,10 @@ def _against(ours: Sequence[Row], mcp: Sequence[Row]) -> str:
     )
     gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
     means = statistics.fmean(mine), statistics.fmean(theirs)
+    verdict = f"{_verdict(means[0] <= means[1])}, " if judge else ""
     return (
-        f"{_verdict(means[0] <= means[1])}, {means[0]:.3f} against {means[1]:.3f} over "
-        f"{_sets(pairs)}; the difference is {in_words(gaps, 3)}, below 0 in "
+        f"{verdict}{means[0]:.3f} against {means[1]:.3f} over {_sets(pairs)}; "
+        f"the difference is {in_words(gaps, 3)}, below 0 in "
         f"{sum(gap < 0 for gap in gaps)} of them"
     )
 
@@ -137,7 +145,7 @@ def _wide(rows: Sequence[Row]) -> str:
     return (
         f"{_sets(rows)}, {in_words(seconds, 1)} CPU seconds{compiling}; population MSE "
         f"{in_words(errors, 3)}, {in_words(true)} true and {in_words(false)} false finds; "
-        f"memory {memory(rows)}"
+        f"memory {_memory(rows)}"
     )
 
 
