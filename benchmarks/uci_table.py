@@ -22,7 +22,7 @@ NOT_RUN = "not run"
 
 FIGURES = ("uci.png",)
 
-LABELS: dict[str, str] = {name: arm.label for name, arm in ARMS.items()}
+LABELS: dict[str, str] = {**{name: arm.label for name, arm in ARMS.items()}, "aeb": "aeb"}
 
 TARGET = "a_sghmc_sa"
 """The arm of the poster to beat."""

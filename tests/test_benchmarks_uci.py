@@ -24,6 +24,7 @@ from frame import rows as frame_rows
 from tabular import ARMS, SEEDS, Poster, Shape
 from tabular.arms import Cell, cell_of, poster_model
 from tabular.chains import Model, Rows, build, uniform_start
+from tabular.recommended import Recommended, recommended_model, setting_of
 from tabular.scores import best_noise, log_likelihood, score
 
 HIDDEN, FEATURES, BATCH, NUM_DATA = 3, 2, 5, 40
@@ -140,6 +141,49 @@ def test_noise_and_annealing(key):
     assert annealed.std() / noise.std() == pytest.approx(1.003**-250, rel=1e-3)
 
 
+def test_the_recommended_step_is_momentum_sgd_on_the_mean_square(key):
+    """At T = 0: h times the gradient of half the mean square, and sigma^2 / N of the prior's."""
+    recipe = Recommended(hidden=HIDDEN, temperature=0.0, v0=0.5, v1=4.0)
+    model, cell = recommended_model(recipe), setting_of(recipe)
+    params, _ = start_of(key)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(BATCH, FEATURES)), jnp.float32)
+    y = jnp.asarray(10 * rng.normal(size=BATCH), jnp.float32)
+    state = model.init(cell, params)
+    assert float(state.latent.sigma) == 10.0
+    new = model.step(cell, state, {"features": x, "target": y}, jax.random.key(1), NUM_DATA)
+
+    def predicted(params):
+        h = jax.nn.relu(x @ params["fc1"]["kernel"] + params["fc1"]["bias"][None])
+        return (h @ params["head"]["kernel"] + params["head"]["bias"][None])[:, 0]
+
+    def energy(params):
+        # rho starts at 1/2: kappa0 = 0.5 / v0 = 1, kappa1 = 0.5 / v1 = 1/8.
+        weights = jnp.concatenate([params[layer]["kernel"].ravel() for layer in params])
+        prior = jnp.sum(jnp.abs(weights)) / 10 + jnp.sum(weights**2) / 8 / 2 / 100
+        return jnp.mean((predicted(params) - y) ** 2) / 2 + 100 / NUM_DATA * prior
+
+    expected = jax.tree.map(lambda p, g: p - 0.01 * g, params, jax.grad(energy)(params))
+    for found, leaf in zip(jax.tree.leaves(new.position), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(found, leaf, rtol=1e-5, atol=1e-6)
+    # Towards the root of the paper: p = 9 weights, the squares scaled to all rows.
+    rss = NUM_DATA * np.mean((np.asarray(predicted(params)) - np.asarray(y)) ** 2)
+    weights = np.concatenate([np.ravel(new.position[layer]["kernel"]) for layer in ("fc1", "head")])
+    rho = np.concatenate([np.ravel(new.latent.rho[f"{layer}/kernel"]) for layer in ("fc1", "head")])
+    omega = 100**-0.7
+    kappa0, kappa1 = (1 - omega) + omega * (1 - rho) / 0.5, (1 - omega) / 8 + omega * rho / 4
+    linear, leading = np.sum(kappa0 * np.abs(weights)), NUM_DATA + 9 + 1
+    constant = rss + np.sum(kappa1 * weights**2) + 1
+    root = (linear + np.sqrt(linear**2 + 4 * leading * constant)) / (2 * leading)
+    assert float(new.latent.sigma) == pytest.approx((1 - omega) * 10 + omega * root, rel=1e-5)
+
+
+def test_the_recommended_chains_have_alike_many_steps():
+    recipe = Recommended(batch_size=100, draws=60, thinning=48, burn_in=0.5)
+    for rows, every in ((40, 48), (277, 24), (455, 12), (1439, 3), (8611, 1)):
+        assert recipe.shape(rows)[2:] == (recipe.chains, every, 60, 30)
+
+
 def test_what_tells_the_arms_apart():
     cells = {arm: cell_of("wine", arm, Poster()) for arm in ARMS}
     assert {arm: (float(c.lowest_gain), float(c.highest_gain)) for arm, c in cells.items()} == {
@@ -174,15 +218,16 @@ def data(tmp_path, monkeypatch):
 
 def test_standardised_by_the_rows_to_fit_alone(data):
     train, new = train_test_split(tabular.load("yacht"), seed=5)
-    split = tabular.split(train, new, standardise_target=True)
+    split = tabular.split(train, new, target_scale=10.0)
     np.testing.assert_allclose(split.x[:, :2].mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(split.x[:, :2].std(axis=0), 1, rtol=1e-5)
     assert np.all(split.x[:, 2] == 0)
     back = split.x_new[:, :2] * train.features[:, :2].std(axis=0) + train.features[:, :2].mean(0)
     np.testing.assert_allclose(back, new.features[:, :2], rtol=1e-5)
     np.testing.assert_allclose(split.y * split.scale + split.centre, train.target, rtol=1e-6)
-    assert split.y.mean() == pytest.approx(0, abs=1e-6)
-    raw = tabular.split(train, new, standardise_target=False)
+    assert split.y.mean() == pytest.approx(0, abs=1e-5)
+    assert split.y.std() == pytest.approx(10, rel=1e-5)
+    raw = tabular.split(train, new, target_scale=None)
     np.testing.assert_allclose(raw.y, train.target, rtol=1e-6)
     assert np.array_equal(raw.y_new, new.target)
 
@@ -291,7 +336,7 @@ def test_the_noise_is_found_and_covers():
 @pytest.fixture
 def run(tmp_path, data):
     """Run the script in a folder of its own; returns the exit code."""
-    small = ["--preset", "smoke", "--sets", "yacht", "--arms", "sghmc", "a_sghmc_sa"]
+    small = ["--preset", "smoke", "--sets", "yacht", "--arms", "sghmc", "a_sghmc_sa", "aeb"]
     small += ["--poster.batch-size", "10", "--poster.hidden", "4", "--no-progress"]
 
     def go(*words):
@@ -307,15 +352,21 @@ def rows_of(file):
     return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
 
 
+def target_spread(seed):
+    return train_test_split(tabular.load("yacht"), seed=seed)[0].target.std()
+
+
 def test_stopped_it_ends_in_the_same_rows(run, monkeypatch):
     assert run() == 0
     straight = rows_of(run.file)
     assert [(row["config"]["arm"], row["seed"]) for row in straight] == [
-        ("sghmc", 5), ("sghmc", 55), ("a_sghmc_sa", 5), ("a_sghmc_sa", 55)
+        ("sghmc", 5), ("sghmc", 55), ("a_sghmc_sa", 5), ("a_sghmc_sa", 55), ("aeb", 5), ("aeb", 55)
     ]  # fmt: skip
     assert all(row["metrics"]["rmse_average"] > 0 for row in straight)
     assert "sigma" not in straight[0]["metrics"]
     assert 0 <= straight[3]["metrics"]["share_out"] <= 1
+    noise, sigma = (straight[4]["metrics"][name] for name in ("noise", "sigma"))
+    assert noise == pytest.approx(sigma * target_spread(5) / 10, rel=0.2)
     run.file.unlink()
     real, saves = frame.Checkpoints.save_if_due, []
 
@@ -347,6 +398,9 @@ def test_stopped_it_ends_in_the_same_rows(run, monkeypatch):
         (["--poster.burn-in", "1"], "burn_in"),
         (["--poster.hold-out", "1"], "hold_out"),
         (["--poster.gain-exponent", "0.4"], "gain_exponent"),
+        (["--recommended.chains", "0"], "chains"),
+        (["--recommended.v0", "0"], "v0"),
+        (["--recommended.target-scale", "0"], "target_scale"),
         (["--sets", "energy"], "AEB_DATA_DIR"),
     ],
 )
@@ -366,6 +420,10 @@ def test_every_setting_that_matters_is_in_the_key():
     for field in dataclasses.fields(Poster):
         poster = dataclasses.replace(settings.poster, **{field.name: 77})
         others.append(dataclasses.replace(settings, poster=poster).config("yacht", "sghmc"))
+    others.append(settings.config("yacht", "aeb"))
+    for field in dataclasses.fields(Recommended):
+        recommended = dataclasses.replace(settings.recommended, **{field.name: 77})
+        others.append(dataclasses.replace(settings, recommended=recommended).config("yacht", "aeb"))
     assert len({frame.row_key(other, 5) for other in others} | {key}) == len(others) + 1
 
 
@@ -377,6 +435,8 @@ def test_presets_differ_in_size_alone():
     for settings in (smoke, cpu, paper):
         settings.check()
         assert dataclasses.replace(settings.poster, epochs=1) == Poster(epochs=1)
+        size = {"chains": 1, "draws": 2}
+        assert dataclasses.replace(settings.recommended, **size) == Recommended(**size)
         assert len(settings.units()) == len(settings.sets) * len(settings.arms)
 
 
@@ -416,7 +476,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     )
     assert line in section
     assert (tmp_path / "figures" / "uci.png").stat().st_size > 10_000
-    assert set(uci_table.POSTER) == set(ARMS)
+    assert set(uci_table.POSTER) == set(ARMS) == set(settings.arms) - {"aeb"}
 
 
 def test_a_cell_has_a_number_for_each_field():

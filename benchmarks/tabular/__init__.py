@@ -4,6 +4,7 @@
 from tabular.arms import cell_of, poster_model
 from tabular.chains import Shape, build, run
 from tabular.recipe import ARMS, ArmName, Poster, temper
+from tabular.recommended import Recommended, recommended_model, setting_of
 from tabular.scores import best_noise, score
 from tabular.splits import SEEDS, SETS, Set, hold_out, load, split, stack
 
@@ -13,6 +14,7 @@ __all__ = [
     "SETS",
     "ArmName",
     "Poster",
+    "Recommended",
     "Set",
     "Shape",
     "best_noise",
@@ -21,8 +23,10 @@ __all__ = [
     "hold_out",
     "load",
     "poster_model",
+    "recommended_model",
     "run",
     "score",
+    "setting_of",
     "split",
     "stack",
     "temper",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the samplers of the UCI regressions are set: the authors' six arms, and one of ours."""
+"""How the authors' six arms of the UCI regressions are set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Arm(NamedTuple):
         return self.gains != (0.0, 0.0)
 
 
-ArmName = Literal["sghmc", "a_sghmc", "sghmc_em", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa"]
+ArmName = Literal["sghmc", "a_sghmc", "sghmc_em", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa", "aeb"]
 
 ARMS: dict[ArmName, Arm] = {
     "sghmc": Arm("SGHMC", (0.0, 0.0), anneal=False),

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recommended setting: a Gaussian likelihood whose noise is learned, several chains averaged.
 
-Features and target are standardised, and the energy is the paper's,
+Features are standardised, the target is centred and brought to a standard deviation of 10, and the
+energy is the paper's,
 
     U = sum (y - f(x))^2 / (2 sigma^2) + kappa0 |w|_1 / sigma + kappa1 |w|^2 / (2 sigma^2)
 
-with flat biases. Its curvature grows as N / sigma^2, and sigma is of the order of 1 at the start
-and may end at 0.03; so the step size of SGHMC is eps_k = h_k sigma_k^2 / N, which makes h the
+with flat biases. Its curvature grows as N / sigma^2, and sigma is 10 at the start and may end at
+0.3; so the step size of SGHMC is eps_k = h_k sigma_k^2 / N, which makes h the
 learning rate of momentum SGD on the mean squared error, whatever the set.
 """
 
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import aeb
 from aeb import guards
 from aeb.models import make_loss
-from tabular.chains import Model, network
+from tabular.chains import Model, Shape, network
 
 __all__ = ["Recommended", "Setting", "recommended_model", "setting_of"]
 
@@ -33,11 +34,11 @@ class Recommended:
 
     hidden: int = 50
     """Hidden units."""
-    chains: int = 4
+    chains: int = 8
     """Chains of each split, whose draws are pooled."""
     batch_size: int = 100
     """Rows of a minibatch; all rows where there are no more."""
-    draws: int = 100
+    draws: int = 60
     """Draws of each chain."""
     thinning: int = 50
     """Steps from draw to draw, about: whole epochs, one at least."""
@@ -49,9 +50,12 @@ class Recommended:
     """alpha of SGHMC, in (0, 1]."""
     temperature: float = 1.0
     """Temperature, >= 0; 1 samples the posterior."""
-    v0: float = 0.1
+    target_scale: float = 10.0
+    """Standard deviation that the target is brought to, > 0. The larger, the smaller is the start
+    beside what the network has to grow to."""
+    v0: float = 1.0
     """Scale of the spike in units of sigma."""
-    v1: float = 10.0
+    v1: float = 100.0
     """Variance of the slab in units of sigma^2."""
     a: float = 2.0
     """First parameter of the Beta prior of delta."""
@@ -69,7 +73,7 @@ class Recommended:
         for name in ("hidden", "chains", "batch_size", "draws", "thinning"):
             guards.whole(name, getattr(self, name), 1)
         guards.within("burn_in", self.burn_in, "[0, 1)")
-        for name in ("learning_rate", "v0", "v1", "gain_coefficient"):
+        for name in ("learning_rate", "target_scale", "v0", "v1", "gain_coefficient"):
             guards.positive(name, getattr(self, name))
         guards.within("friction", self.friction, "(0, 1]")
         guards.at_least("temperature", self.temperature, 0.0)
@@ -77,6 +81,13 @@ class Recommended:
         guards.at_least("b", self.b, 1.0)
         guards.at_least("gain_offset", self.gain_offset, 0.0)
         guards.within("gain_exponent", self.gain_exponent, "(0.5, 1]")
+
+    def shape(self, num_data: int) -> Shape:
+        """Tell how long the chains are with so many rows to fit."""
+        batches = num_data // min(self.batch_size, num_data)
+        every = max(1, round(self.thinning / batches))
+        burn_in = min(round(self.burn_in * self.draws), self.draws - 1)
+        return Shape(self.hidden, self.batch_size, self.chains, every, self.draws, burn_in)
 
 
 class Setting(NamedTuple):
@@ -86,6 +97,7 @@ class Setting(NamedTuple):
     v1: Any
     learning_rate: Any
     temperature: Any
+    target_scale: Any
 
 
 def setting_of(recipe: Recommended) -> Setting:
@@ -109,7 +121,7 @@ def recommended_model(recipe: Recommended) -> Model:
     def algorithm(cell: Setting) -> aeb.Algorithm:
         return aeb.empirical_bayes(
             aeb.sghmc(1.0, recipe.friction, cell.temperature),  # the step size is given below
-            aeb.spike_slab(cell.v0, cell.v1, a=recipe.a, b=recipe.b),
+            aeb.spike_slab(cell.v0, cell.v1, a=recipe.a, b=recipe.b, sigma=cell.target_scale),
             gain=gain,
             likelihood="gaussian",
         )

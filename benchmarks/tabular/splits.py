@@ -52,21 +52,22 @@ def load(name: str) -> Table:
         raise UsageError(str(error)) from error
 
 
-def split(train: Table, new: Table, *, standardise_target: bool) -> Split:
+def split(train: Table, new: Table, *, target_scale: float | None) -> Split:
     """Standardise by the rows to fit; a column that is constant among them becomes 0.
 
     Args:
         train: the rows to fit.
         new: the rows to predict.
-        standardise_target: whether y too gets mean 0 and variance 1; else it stays as it is.
+        target_scale: standard deviation that y is brought to, with mean 0; None leaves it as it is.
 
     Returns:
         A `Split`.
     """
     mean, spread = train.features.mean(axis=0), train.features.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    centre = train.target.mean() if standardise_target else np.zeros(())
-    scale = train.target.std() if standardise_target else np.ones(())
+    centre, scale = np.zeros(()), np.ones(())
+    if target_scale is not None:
+        centre, scale = train.target.mean(), train.target.std() / target_scale
     return Split(
         x=((train.features - mean) / spread).astype(np.float32),
         y=((train.target - centre) / scale).astype(np.float32),
