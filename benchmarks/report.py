@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn rows into Markdown: `python benchmarks/report.py --preset paper --out docs/results.md`.
+"""Turn rows into Markdown.
+
+    python benchmarks/report.py --out docs/results.md --figures docs/figures --readme README.md
 
 A section a script, made of its rows in `benchmarks/results/` and of nothing else. A script joins by
 an entry in `SECTIONS`, and with figures by one in `FIGURES`.
@@ -21,6 +23,7 @@ import peers_table
 import simulation
 import simulation_figure
 import simulation_table
+import summary
 import uci
 import uci_figure
 import uci_table
@@ -56,6 +59,8 @@ class Report:
     """File to write; by default the tables are printed."""
     figures: Path | None = None
     """Folder to draw the figures into; by default none are drawn."""
+    readme: Path | None = None
+    """File to put the few figures of the paper presets into, between its marks."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -70,6 +75,9 @@ def main(args: Sequence[str] | None = None) -> int:
         if settings.figures is not None:
             for script, draw in FIGURES.items():
                 draw(settings.preset, rows[script], settings.figures)
+        if settings.readme is not None:
+            block = summary.summary(settings.results)
+            settings.readme.write_text(summary.put_into(settings.readme.read_text(), block))
         if settings.out is None:
             print(text, end="")
         else:

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few figures that the README shows, from the rows of the paper presets."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import convergence
+import frame
+import peers
+import simulation
+import uci
+import uci_table
+from convergence_table import found as slopes_found
+from frame.markdown import NOT_RUN, mean, table
+from large_p import Cell
+
+__all__ = ["BEGIN", "END", "put_into", "summary"]
+
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
+"""The lines of the README between which the summary goes."""
+
+Row = Mapping[str, Any]
+
+REGRESSION = """\
+Large p, small n (n = {n}, p = {p:,}, three signals, noise of variance {floor:g}), means over {sets}
+data sets ± standard errors. The population MSE has its floor at {floor:g}; intervals are at 90 %:"""
+
+CONVERGENCE = """\
+The error of the learned latents falls with the gain as the theorem says, a slope of 1 on log scales:
+{slopes}."""
+
+UCI = """\
+UCI regressions, network d-50-1, mean test RMSE over 20 splits ± standard error: the paper's poster,
+our run of its arm (last draw, as there), and one setting for all sets, averaged over draws:"""
+
+
+def put_into(text: str, block: str) -> str:
+    """Put a block between the two marks of a text.
+
+    Raises:
+        ValueError: the marks are not there, once each and in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or END in before + after or BEGIN in after:
+        raise ValueError(f"readme: it needs the lines {BEGIN.strip()} and {END.strip()}, once each")
+    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def summary(results: Path) -> str:
+    """Make the block.
+
+    Args:
+        results: folder of the rows.
+
+    Returns:
+        Markdown, "not run" where rows lack.
+
+    Raises:
+        UsageError: the rows are damaged.
+    """
+    design = simulation.PRESETS["paper"].design
+    heads = ["", "population MSE", "signals found", "false finds", "signals covered", "seconds"]
+    slopes, _ = slopes_found(convergence.PRESETS["paper"], _rows(results, convergence.NAME))
+    said = [
+        f"{row['metrics']['rate']['slope']['estimate']:.3f} at alpha = {gain.exponent:g}"
+        for gain, _, row in slopes
+        if row is not None and row["metrics"]["rate"]["factor_in_the_limit"] is not None
+    ]
+    parts = [
+        REGRESSION.format(
+            n=design.num_rows,
+            p=design.num_columns,
+            floor=design.noise_variance,
+            sets=simulation.PRESETS["paper"].data_sets,
+        ),
+        table(heads, [*_samplers(results), *_peers(results)]),
+        CONVERGENCE.format(slopes=", ".join(said) if said else NOT_RUN),
+        UCI,
+        _uci(results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(results: Path, script: str) -> frame.Results:
+    return frame.Results(results / f"{script}.jsonl")
+
+
+def _samplers(results: Path) -> list[list[str]]:
+    """The paper's samplers at the setting of the authors' document."""
+    settings = simulation.PRESETS["paper"]
+    rows = _rows(results, simulation.NAME).read()
+    lines = []
+    for label, cell in (
+        ("SGLD-SA, as in the paper", Cell("sa", 0.1, 1.0)),
+        ("SGLD-EM", Cell("em", 0.1, 1.0)),
+    ):
+        keys = [frame.row_key(settings.config(cell), seed) for seed in range(settings.data_sets)]
+        own = [rows[key] for key in keys if key in rows]
+        covered = [row["metrics"]["intervals"]["signals"]["coverage"] for row in own]
+        lines.append(_line(label, own, covered, [row["seconds"] for row in own]))
+    return lines
+
+
+def _peers(results: Path) -> list[list[str]]:
+    """Cross-validated penalties, and `aeb.regression` with its default key."""
+    settings = peers.PRESETS["paper"]
+    rows = _rows(results, peers.NAME).read()
+    labels = {"lasso": "lasso, 10-fold CV", "mcp": "MCP, 10-fold CV", "aeb": "`aeb.regression`"}
+    lines = []
+    for case in settings.cases():
+        if case.method not in labels or case.design != settings.design or case.key:
+            continue
+        seeds = range(settings.seed, settings.seed + case.data_sets)
+        keys = [frame.row_key(settings.config(case), seed) for seed in seeds]
+        own = [rows[key] for key in keys if key in rows]
+        kinds = [row["metrics"]["intervals"].get("if included") for row in own]
+        covered = [kind["signals"]["coverage"] for kind in kinds if kind]
+        seconds = [row["metrics"]["cpu_seconds"] for row in own]
+        lines.append(_line(labels[case.method], own, covered, seconds))
+    return lines
+
+
+def _line(
+    label: str, rows: Sequence[Row], covered: Sequence[float], seconds: Sequence[float]
+) -> list[str]:
+    if not rows:
+        return [label, *[NOT_RUN] * 5]
+    metrics = [row["metrics"] for row in rows]
+    return [
+        label,
+        *(
+            mean([own[name] for own in metrics])
+            for name in ("population_mse", "true_discoveries", "false_discoveries")
+        ),
+        f"{statistics.fmean(covered):.0%}" if covered else "-",
+        f"{statistics.fmean(seconds):.1f}",
+    ]
+
+
+def _uci(results: Path) -> str:
+    settings = uci.PRESETS["paper"]
+    found = uci_table.found(settings, _rows(results, uci.NAME))
+    heads = ["", "poster's A-SGHMC-SA", "the same, ours", "recommended", "log-likelihood"]
+    lines = []
+    for name in settings.sets:
+        theirs = uci_table.POSTER[uci_table.TARGET].get(name)
+        line = [name, "-" if theirs is None else f"{theirs[0]:.3f} ± {theirs[1]:.3f}"]
+        for arm, metric in (
+            (uci_table.TARGET, "rmse_last"),
+            ("aeb", "rmse_average"),
+            ("aeb", "log_likelihood"),
+        ):
+            own = [
+                row["metrics"][metric]
+                for (of, by), rows in found.items()
+                for row in rows
+                if (of, by) == (name, arm)
+            ]
+            line.append(mean(own, 3, lost="diverged") if own else NOT_RUN)
+        lines.append(line)
+    return table(heads, lines)
