@@ -10,7 +10,7 @@ import numpy as np
 
 import frame
 from uci import PRESETS
-from uci_table import FIGURES, LABELS, POSTER, TARGET, found
+from uci_table import FIGURES, LABELS, POSTER, TARGET, Found, found
 
 __all__ = ["figure"]
 
@@ -21,7 +21,7 @@ DPI = 150
 
 MARKERS = "osD^vP*"
 
-LONGEST = 1.5
+LONGEST = 1.55
 """Ratio at which the axis ends at most."""
 
 
@@ -73,9 +73,11 @@ def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[P
                     )
                 theirs = POSTER.get(arm, {}).get(name)
                 if theirs is not None:
-                    axes.plot(at + shift, theirs[0] / target, marker="_", **style)
+                    axes.plot(
+                        at + shift, theirs[0] / target, marker="_", markeredgewidth=2.5, **style
+                    )
         axes.axhline(1.0, color="0.5", linewidth=1, zorder=0)
-        axes.set_xticks(range(len(sets)), sets)
+        axes.set_xticks(range(len(sets)), [_named(name, rows) for name in sets])
         axes.set_ylabel(f"test RMSE / poster's {LABELS[TARGET]}")
         axes.set_ylim(top=min(LONGEST, axes.get_ylim()[1]))
         for shown, what in (("w", "last draw"), ("k", "average"), ("", "poster")):
@@ -84,6 +86,7 @@ def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[P
                 color="k",
                 marker="o" if shown else "_",
                 markersize=8,
+                markeredgewidth=1.0 if shown else 2.5,
                 markerfacecolor=shown or "k",
                 linestyle="none",
                 label=what,
@@ -92,3 +95,13 @@ def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[P
         picture.savefig(folder / FIGURES[0], dpi=DPI, metadata={"Software": None})
         plt.close(picture)
     return [folder / FIGURES[0]]
+
+
+def _named(name: str, rows: Found) -> str:
+    """Name a set, and say below how many splits an arm is without at most."""
+    lost = max(
+        sum(row["metrics"]["rmse_average"] is None for row in own)
+        for (at, _), own in rows.items()
+        if at == name
+    )
+    return f"{name}\n(up to {lost} diverged)" if lost else name

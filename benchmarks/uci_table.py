@@ -11,7 +11,7 @@ import frame
 from tabular import ARMS, SEEDS
 from uci import PRESETS, Uci
 
-__all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "found", "report"]
+__all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "found", "report"]
 
 Row = Mapping[str, Any]
 
@@ -46,7 +46,13 @@ POSTER: dict[str, dict[str, tuple[float, float]]] = {
 
 LAST = """\
 Test RMSE of the last draw, mean ± standard error over {splits} splits; in brackets the poster's,
-which does not say whether its ± is a standard error or a deviation."""
+which does not say whether its ± is a standard error or a deviation. Diverged: splits whose chain
+left the finite numbers; the mean is over the others, and so over other splits than the mean of an
+arm that lost none."""
+
+AGAINST = """\
+The recommended setting, one for all sets, against the poster's best arm: RMSE of the average over
+all chains, of that over one chain alone, and whether the first is at most the poster's."""
 
 AVERAGE = """\
 Test RMSE of the average over the draws that count; in brackets again the poster's of
@@ -92,6 +98,8 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
             settings, rows, lambda own, arm, name: _with_poster(own, "rmse_average", arm, name)
         ),
         AVERAGE,
+        _against(rows),
+        AGAINST if any(arm == "aeb" for _, arm in rows) else "",
         f"![Test RMSE of the arms against the poster](figures/{FIGURES[0]})" if used else "",
         _matrix(settings, rows, _density),
         DENSITY,
@@ -130,6 +138,29 @@ def _with_poster(rows: Sequence[Row], metric: str, arm: str, name: str) -> str:
     text = over(rows, lambda metrics: metrics[metric]) if rows else NOT_RUN
     theirs = POSTER.get(arm, {}).get(name)
     return text if theirs is None else f"{text} ({theirs[0]:.3f} ± {theirs[1]:.3f})"
+
+
+def _against(rows: Found) -> str:
+    """Set the recommended arm against the poster's best, where there are rows."""
+    heads = ["set", f"poster's {LABELS[TARGET]}", "aeb", "one chain", "reached"]
+    lines = []
+    for (name, arm), own in rows.items():
+        if arm != "aeb" or name not in POSTER[TARGET]:
+            continue
+        theirs, spread = POSTER[TARGET][name]
+        line = [name, f"{theirs:.3f} ± {spread:.3f}"]
+        if own:
+            errors = [row["metrics"]["rmse_average"] for row in own]
+            whole = None not in errors
+            line += [
+                over(own, lambda metrics: metrics["rmse_average"]),
+                over(own, lambda metrics: metrics["rmse_one_chain"]),
+                "yes" if whole and statistics.fmean(errors) <= theirs else "no",
+            ]
+        else:
+            line += [NOT_RUN] * 3
+        lines.append(line)
+    return _table(heads, lines) if lines else ""
 
 
 def _density(rows: Sequence[Row], arm: str, name: str) -> str:

@@ -445,22 +445,23 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     assert report.main(words) == 0
     section = capsys.readouterr().out.split("## UCI")[1]
     cells = len(uci.PRESETS["paper"].cells())
-    assert section.count("not run") == 3 * cells + 6 * cells
+    assert section.count("not run") == 3 * cells + 6 * cells + 3 * 5
     assert "| A-SGHMC-SA | not run (2.692 ± 0.120) | not run (0.782 ± 0.052) |" in section
     assert not list(tmp_path.iterdir())
 
     settings = uci.PRESETS["paper"]
     made = {"cpu": "A", "cores": 1, "accelerator": None}
     rows = []
-    for arm, last in (("sghmc", (2.0, 4.0)), ("a_sghmc_sa", (3.0, None))):
+    for arm, last in (("sghmc", (2.0, 4.0)), ("a_sghmc_sa", (3.0, None)), ("aeb", (2.0, 2.0))):
         for seed, value in zip(SEEDS, last, strict=False):
             metrics = {
                 "rmse_last": value, "rmse_average": 2.5, "log_likelihood": value and -value,
                 "coverage": value and 0.875, "noise": 1.5,
             }  # fmt: skip
-            if arm == "a_sghmc_sa":
+            if arm != "sghmc":
                 delta = {"fc1/kernel": 0.25, "head/kernel": 0.75}
                 metrics |= {"sigma": 0.5, "delta": delta, "share_out": 0.4}
+                metrics["rmse_one_chain"] = 2.75
             values = ("uci", "paper", settings.config("boston", arm), seed, "c", made, {"jax": "0"})
             rows.append(
                 dict(zip(frame_rows.FIELDS, (*values, 7.0, metrics, "2026-01-01"), strict=True))
@@ -470,6 +471,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     section = capsys.readouterr().out.split("## UCI")[1]
     assert "| SGHMC | 3.000 ± 1.000 (2.783 ± 0.109) | not run" in section
     assert "| A-SGHMC-SA | 3.000 (1 diverged) (2.692 ± 0.120) |" in section
+    assert "| boston | 2.692 ± 0.120 | 2.500 ± 0.000 | 2.750 ± 0.000 | yes |" in section
     assert "| SGHMC | -3.000 ± 1.000 (88%) |" in section
     line = (
         "| boston | A-SGHMC-SA | 2 of 20 | 1.500 ± 0.000 | 0.500 ± 0.000 | 0.25, 0.75 | 40% | 14 |"
