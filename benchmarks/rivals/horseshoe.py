@@ -33,7 +33,7 @@ __all__ = ["Horseshoe", "fit"]
 class Horseshoe:
     """Settings of the prior and of the sampler."""
 
-    data_sets: int = 4
+    data_sets: int = 10
     """Data sets, the first of those that the others see."""
     chains: int = 2
     """Chains, one after the other."""
