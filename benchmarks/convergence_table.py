@@ -11,6 +11,7 @@ import numpy as np
 import frame
 from convergence import PRESETS, Convergence
 from fixed_point import FUNCTIONS, Gain, Slope, bias_slope
+from frame import markdown
 
 __all__ = ["FIGURES", "found", "ladder", "report"]
 
@@ -18,8 +19,6 @@ Row = Mapping[str, Any]
 
 Found = list[tuple[Gain, float, Row | None]]
 """Cells, and the row of each where there is one."""
-
-NOT_RUN = "not run"
 
 FIGURES = ("convergence_latents.png", "convergence_coefficients.png")
 
@@ -83,7 +82,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         f"![Bias of the test functions against the step size](figures/{FIGURES[1]})"
         if used
         else "",
-        _made(list(used.values())),
+        markdown.made(list(used.values())),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -116,7 +115,7 @@ def _rates(rates: Found) -> str:
     for gain, _, row in rates:
         line = [f"{gain.exponent:g}", f"{gain.coefficient:g}"]
         if row is None:
-            line += [NOT_RUN] * 7
+            line += [markdown.NOT_RUN] * 7
         else:
             rate = row["metrics"]["rate"]
             limit = rate["factor_in_the_limit"]  # null where it is infinite
@@ -130,7 +129,7 @@ def _rates(rates: Found) -> str:
                 f"{row['seconds']:.0f}",
             ]
         lines.append(line)
-    return _table(heads, lines)
+    return markdown.table(heads, lines)
 
 
 def _biases(weak: Found) -> str:
@@ -139,7 +138,7 @@ def _biases(weak: Found) -> str:
         for _, step_size, row in weak:
             line = [name, f"{step_size:g}"]
             if row is None:
-                line += [NOT_RUN] * len(FUNCTIONS)
+                line += [markdown.NOT_RUN] * len(FUNCTIONS)
             else:
                 read = [
                     np.array(row["metrics"]["weak"][each][which]) * 1e3
@@ -147,7 +146,7 @@ def _biases(weak: Found) -> str:
                 ]
                 line += [f"{b:.2f} ± {se:.2f} ({q:.2f})" for b, se, q in zip(*read, strict=True)]
             lines.append(line)
-    return _table(["coefficient", "eps", *_escaped(FUNCTIONS)], lines)
+    return markdown.table(["coefficient", "eps", *_escaped(FUNCTIONS)], lines)
 
 
 def _orders(weak: Found) -> str:
@@ -174,7 +173,7 @@ def _orders(weak: Found) -> str:
         worst=np.abs(distance).max(),
         typical=np.sqrt(np.mean(np.square(distance))),
     )
-    return _table(["coefficient", "eps over", *_escaped(FUNCTIONS)], lines) + "\n\n" + note
+    return markdown.table(["coefficient", "eps over", *_escaped(FUNCTIONS)], lines) + "\n\n" + note
 
 
 def _escaped(names: Sequence[str]) -> list[str]:
@@ -184,19 +183,3 @@ def _escaped(names: Sequence[str]) -> list[str]:
 
 def _interval(slope: Slope, digits: int) -> str:
     return f"{slope.estimate:.{digits}f} [{slope.low:.{digits}f}, {slope.high:.{digits}f}]"
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [list(heads), ["---"] * len(heads), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _made(rows: Sequence[Row]) -> str:
-    """Say how the rows were made."""
-    made = {
-        f"{row['hardware']['accelerator'] or row['hardware']['cpu']}, "
-        f"{row['hardware']['cores']} cores, jax {row['versions']['jax']}, "
-        f"commit {row['commit']}, {row['date']}"
-        for row in rows
-    }
-    return "Made on: " + "; ".join(sorted(made)) + "." if made else ""

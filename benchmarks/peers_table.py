@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import frame
+from frame import markdown
 from large_p import Design
 from peers import PRESETS, Case, Peers
-from rivals.targets import NOT_RUN, in_words, targets
+from rivals.targets import targets
 
 __all__ = ["report"]
 
@@ -72,14 +73,14 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         "## aeb.regression and its peers",
         f"`python benchmarks/peers.py --preset {preset}`: {_size(design)}; wide data have "
         f"{_size(settings.wide)}.",
-        _table(
+        markdown.table(
             ["method", "data sets", *ERRORS],
             [
                 [_label(settings, case), *_line(case, own, list(ERRORS.values()))]
                 for case, own in table
             ],
         ),
-        _table(
+        markdown.table(
             ["method", "intervals", "data sets", *INTERVALS],
             [
                 [
@@ -104,7 +105,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         ),
         "Targets, and what was measured:",
         "\n".join(f"- {target}: {words}." for target, words in measured.items()),
-        _made([row for _, own in table for row in own]),
+        markdown.made([row for _, own in table for row in own]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -133,13 +134,13 @@ def _label(settings: Peers, case: Case) -> str:
 
 def _line(case: Case, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     if not rows:
-        return [NOT_RUN] * (1 + len(columns))
+        return [markdown.NOT_RUN] * (1 + len(columns))
     return [f"{len(rows)} of {case.data_sets}", *(column(rows) for column in columns)]
 
 
 def _over(read: Callable[[Any], float], digits: int = 2) -> Column:
     """Make a column of a mean."""
-    return lambda rows: in_words([read(row["metrics"]) for row in rows], digits)
+    return lambda rows: markdown.mean([read(row["metrics"]) for row in rows], digits)
 
 
 def _signals(name: str) -> Column:
@@ -222,7 +223,7 @@ INTERVALS: dict[str, Callable[[str], Column]] = {
 def _nuts(rows: Sequence[Row]) -> str:
     """Say how NUTS fared."""
     if not rows:
-        return NOT_RUN
+        return markdown.NOT_RUN
     divergences, full = (
         sum(row["metrics"]["details"][name] for row in rows)
         for name in ("divergences", "draws_at_full_depth")
@@ -233,20 +234,3 @@ def _nuts(rows: Sequence[Row]) -> str:
         "depth; the largest R-hat of each is "
         + ", ".join("infinite" if r_hat is None else f"{r_hat:.2f}" for r_hat in r_hats)
     )
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [list(heads), ["---"] * len(heads), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _made(rows: Sequence[Row]) -> str:
-    """Say how the rows were made."""
-    made = {
-        f"{row['hardware']['accelerator'] or row['hardware']['cpu']}, "
-        f"{row['hardware']['cores']} cores, jax {row['versions']['jax']}, "
-        + "".join(f"{name} {of}, " for name, of in row["metrics"]["packages"].items())
-        + f"commit {row['commit']}, {row['date']}"
-        for row in rows
-    }
-    return "Made on: " + "; ".join(sorted(made)) + "." if made else ""

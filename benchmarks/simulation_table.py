@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import frame
+from frame import markdown
 from large_p import Cell
 from simulation import PICTURED, PRESETS, Simulation
 
@@ -35,8 +36,6 @@ THEIRS = {
     "em": Theirs("2.20", "7.21", "1.65, 1.63, 0.33"),
     "sgld": Theirs("12.14", "219.15", "0.6, 0.3, 0.4"),
 }
-
-NOT_RUN = "not run"
 
 FIGURE = "simulation.png"
 
@@ -88,7 +87,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         _table(POSTERIOR, table, settings),
         NOTE.format(floor=design.noise_variance, cells=len(settings.cells())),
         _picture(table),
-        _made(used),
+        markdown.made(used),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -104,21 +103,7 @@ def _picture(table: Sequence[tuple[Cell, Sequence[Row]]]) -> str:
 
 def _over(read: Callable[[Row], float | None], digits: int = 2) -> Callable[[Sequence[Row]], str]:
     """Make a column: the mean over rows and its standard error."""
-
-    def column(rows: Sequence[Row]) -> str:
-        values = [read(row["metrics"]) for row in rows]
-        numbers = [value for value in values if value is not None]
-        if not numbers:
-            return "-"
-        text = f"{statistics.fmean(numbers):.{digits}f}"
-        if len(numbers) > 1:
-            error = statistics.stdev(numbers) / len(numbers) ** 0.5
-            text += f" ± {error:.{digits}f}"
-        # What is not finite has no number in its row.
-        lost = len(values) - len(numbers)
-        return text + (f" ({lost} without)" if lost else "")
-
-    return column
+    return lambda rows: markdown.mean([read(row["metrics"]) for row in rows], digits)
 
 
 def _signals(read: str) -> Callable[[Sequence[Row]], str]:
@@ -180,28 +165,17 @@ POSTERIOR: Columns = {
 def _table(
     columns: Columns, table: Sequence[tuple[Cell, Sequence[Row]]], settings: Simulation
 ) -> str:
-    heads = ["arm", "v0", "sigma", "data sets", *(name.strip() for name in columns)]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    heads = ["arm", "v0", "sigma", "data sets", *columns]
+    lines = []
     for cell, rows in table:
         v0 = "any" if cell.v0 is None else f"{cell.v0:g}"
         theirs = THEIRS[cell.arm] if cell.v0 in (None, 0.1) and cell.sigma == 1 else None
-        done = f"{len(rows)} of {settings.data_sets}" if rows else NOT_RUN
+        done = f"{len(rows)} of {settings.data_sets}" if rows else markdown.NOT_RUN
         line = [LABELS[cell.arm], v0, f"{cell.sigma:g}", done]
         for column in columns.values():
             if isinstance(column, str):
                 line.append("" if theirs is None else getattr(theirs, column))
             else:
-                line.append(column(rows) if rows else NOT_RUN)
-        lines.append("| " + " | ".join(line) + " |")
-    return "\n".join(lines)
-
-
-def _made(rows: Sequence[Row]) -> str:
-    """Say how the rows were made."""
-    made = {
-        f"{row['hardware']['accelerator'] or row['hardware']['cpu']}, "
-        f"{row['hardware']['cores']} cores, jax {row['versions']['jax']}, "
-        f"commit {row['commit']}, {row['date']}"
-        for row in rows
-    }
-    return "Made on: " + "; ".join(sorted(made)) + "." if made else ""
+                line.append(column(rows) if rows else markdown.NOT_RUN)
+        lines.append(line)
+    return markdown.table(heads, lines)

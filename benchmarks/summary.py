@@ -26,12 +26,13 @@ BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 Row = Mapping[str, Any]
 
 REGRESSION = """\
-Large p, small n (n = {n}, p = {p:,}, three signals, noise of variance {floor:g}), means over {sets}
-data sets ± standard errors. The population MSE has its floor at {floor:g}; intervals are at 90 %:"""
+Large p, small n (n = {n}, p = {p:,}, three signals, noise of variance {floor:g}), means over
+{sets} data sets ± standard errors. The population MSE has its floor at {floor:g}; intervals are at
+90 %; seconds are of one core:"""
 
 CONVERGENCE = """\
-The error of the learned latents falls with the gain as the theorem says, a slope of 1 on log scales:
-{slopes}."""
+The error of the learned latents falls with the gain as the theorem says, with a slope of 1 on log
+scales: {slopes}."""
 
 UCI = """\
 UCI regressions, network d-50-1, mean test RMSE over 20 splits ± standard error: the paper's poster,

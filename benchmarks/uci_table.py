@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import frame
+from frame import markdown
 from tabular import ARMS, SEEDS
 from uci import PRESETS, Uci
 
@@ -17,8 +18,6 @@ Row = Mapping[str, Any]
 
 Found = dict[tuple[str, str], list[Row]]
 """Set and arm to the rows there are, one a split."""
-
-NOT_RUN = "not run"
 
 FIGURES = ("uci.png",)
 
@@ -105,7 +104,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         DENSITY,
         _details(settings, rows),
         DETAILS,
-        _made(used),
+        markdown.made(used),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -124,18 +123,13 @@ def found(settings: Uci, results: frame.Results) -> Found:
 def over(rows: Sequence[Row], read: Callable[[Row], Any], digits: int = 3) -> str:
     """Write the mean over rows and its standard error, and how many have no number."""
     values = [read(row["metrics"]) for row in rows]
-    numbers = [value for value in values if value is not None]
-    if not numbers:
+    if all(value is None for value in values):
         return "diverged"
-    text = f"{statistics.fmean(numbers):.{digits}f}"
-    if len(numbers) > 1:
-        text += f" ± {statistics.stdev(numbers) / len(numbers) ** 0.5:.{digits}f}"
-    lost = len(values) - len(numbers)
-    return text + (f" ({lost} diverged)" if lost else "")
+    return markdown.mean(values, digits, lost="diverged")
 
 
 def _with_poster(rows: Sequence[Row], metric: str, arm: str, name: str) -> str:
-    text = over(rows, lambda metrics: metrics[metric]) if rows else NOT_RUN
+    text = over(rows, lambda metrics: metrics[metric]) if rows else markdown.NOT_RUN
     theirs = POSTER.get(arm, {}).get(name)
     return text if theirs is None else f"{text} ({theirs[0]:.3f} ± {theirs[1]:.3f})"
 
@@ -158,15 +152,15 @@ def _against(rows: Found) -> str:
                 "yes" if whole and statistics.fmean(errors) <= theirs else "no",
             ]
         else:
-            line += [NOT_RUN] * 3
+            line += [markdown.NOT_RUN] * 3
         lines.append(line)
-    return _table(heads, lines) if lines else ""
+    return markdown.table(heads, lines) if lines else ""
 
 
 def _density(rows: Sequence[Row], arm: str, name: str) -> str:
     del arm, name
     if not rows:
-        return NOT_RUN
+        return markdown.NOT_RUN
     text = over(rows, lambda metrics: metrics["log_likelihood"])
     inside = [row["metrics"]["coverage"] for row in rows]
     known = [share for share in inside if share is not None]
@@ -178,7 +172,7 @@ def _matrix(settings: Uci, rows: Found, cell: Callable[[Sequence[Row], str, str]
     sets = list(dict.fromkeys(name for name, _ in settings.cells()))
     arms = list(dict.fromkeys(arm for _, arm in settings.cells()))
     lines = [[LABELS[arm], *(cell(rows[name, arm], arm, name) for name in sets)] for arm in arms]
-    return _table(["arm", *sets], lines)
+    return markdown.table(["arm", *sets], lines)
 
 
 def _details(settings: Uci, rows: Found) -> str:
@@ -187,7 +181,7 @@ def _details(settings: Uci, rows: Found) -> str:
     for (name, arm), own in rows.items():
         line = [name, LABELS[arm], f"{len(own)} of {settings.splits}"]
         if not own:
-            lines.append([*line[:2], *[NOT_RUN] * 6])
+            lines.append([*line[:2], *[markdown.NOT_RUN] * 6])
             continue
         line.append(over(own, lambda metrics: metrics["noise"]))
         if "sigma" in own[0]["metrics"]:
@@ -197,24 +191,8 @@ def _details(settings: Uci, rows: Found) -> str:
         else:
             line += ["-"] * 3
         lines.append([*line, f"{sum(row['seconds'] for row in own):.0f}"])
-    return _table(heads, lines)
+    return markdown.table(heads, lines)
 
 
 def _delta(rows: Sequence[Row], path: str) -> str:
     return over(rows, lambda metrics: metrics["delta"][path], digits=2).partition(" ")[0]
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [list(heads), ["---"] * len(heads), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _made(rows: Sequence[Row]) -> str:
-    """Say how the rows were made."""
-    made = {
-        f"{row['hardware']['accelerator'] or row['hardware']['cpu']}, "
-        f"{row['hardware']['cores']} cores, jax {row['versions']['jax']}, "
-        f"commit {row['commit']}, {row['date']}"
-        for row in rows
-    }
-    return "Made on: " + "; ".join(sorted(made)) + "." if made else ""

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 import report
 import summary
 from frame import markdown

@@ -27,7 +27,7 @@ def mean(values: Sequence[float | None], digits: int = 2, *, lost: str = "withou
         lost: what to call the rows without a number; they are counted.
 
     Returns:
-        Such as "3.28 ± 0.03", "-" where there is no number.
+        Such as "3.28 ± 0.03"; "-" where there is no number.
     """
     numbers = [value for value in values if value is not None]
     if not numbers:

@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NOT_RUN", "in_words", "targets"]
+from frame import markdown
+
+__all__ = ["targets"]
 
 Row = Mapping[str, Any]
-
-NOT_RUN = "not run"
 
 COVERED = (0.85, 0.95)
 """Where the coverage of the signals is to be."""
@@ -51,14 +51,6 @@ def targets(
     }
 
 
-def in_words(numbers: Sequence[float], digits: int = 2) -> str:
-    """Write a mean and its standard error."""
-    text = f"{statistics.fmean(numbers):.{digits}f}"
-    if len(numbers) > 1:
-        text += f" ± {statistics.stdev(numbers) / len(numbers) ** 0.5:.{digits}f}"
-    return text
-
-
 def _memory(rows: Sequence[Row]) -> str:
     """Tell the largest peak of the rows, and in brackets what was resident before."""
     both = [
@@ -75,7 +67,7 @@ def _memory(rows: Sequence[Row]) -> str:
 def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False) -> str:
     pairs = _pairs(ours, others)
     if not pairs:
-        return NOT_RUN
+        return markdown.NOT_RUN
     mine, theirs = (
         [row["metrics"]["population_mse"] for row in own] for own in zip(*pairs, strict=True)
     )
@@ -84,14 +76,14 @@ def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False)
     verdict = f"{_verdict(means[0] <= means[1])}, " if judge else ""
     return (
         f"{verdict}{means[0]:.3f} against {means[1]:.3f} over {_sets(pairs)}; "
-        f"the difference is {in_words(gaps, 3)}, below 0 in "
+        f"the difference is {markdown.mean(gaps, 3)}, below 0 in "
         f"{sum(gap < 0 for gap in gaps)} of them"
     )
 
 
 def _covered(rows: Sequence[Row]) -> str:
     if not rows:
-        return NOT_RUN
+        return markdown.NOT_RUN
     parts = []
     for kind in rows[0]["metrics"]["intervals"]:
         signals = [own for row in rows for own in row["metrics"]["beta"]]
@@ -106,17 +98,16 @@ def _covered(rows: Sequence[Row]) -> str:
 
 def _false_finds(rows: Sequence[Row]) -> str:
     if not rows:
-        return NOT_RUN
+        return markdown.NOT_RUN
     finds = [row["metrics"]["false_discoveries"] for row in rows]
-    return (
-        f"{_verdict(statistics.fmean(finds) <= FALSE_FINDS)}, {in_words(finds)} over {_sets(finds)}"
-    )
+    verdict = _verdict(statistics.fmean(finds) <= FALSE_FINDS)
+    return f"{verdict}, {markdown.mean(finds)} over {_sets(finds)}"
 
 
 def _same(by_key: Sequence[Sequence[Row]]) -> str:
     pairs = [pair for own in by_key[1:] for pair in _pairs(by_key[0], own)]
     if not pairs:
-        return NOT_RUN
+        return markdown.NOT_RUN
     errors, gaps, alike = [], [], 0
     for pair in pairs:
         one, other = (row["metrics"]["population_mse"] for row in pair)
@@ -135,7 +126,7 @@ def _same(by_key: Sequence[Sequence[Row]]) -> str:
 
 def _wide(rows: Sequence[Row]) -> str:
     if not rows:
-        return NOT_RUN
+        return markdown.NOT_RUN
     seconds, errors, true, false = (
         [row["metrics"][name] for row in rows]
         for name in ("cpu_seconds", "population_mse", "true_discoveries", "false_discoveries")
@@ -143,8 +134,9 @@ def _wide(rows: Sequence[Row]) -> str:
     firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
     compiling = f", {firsts[0]['cpu']:.1f} with compiling" if firsts else ""
     return (
-        f"{_sets(rows)}, {in_words(seconds, 1)} CPU seconds{compiling}; population MSE "
-        f"{in_words(errors, 3)}, {in_words(true)} true and {in_words(false)} false finds; "
+        f"{_sets(rows)}, {markdown.mean(seconds, 1)} CPU seconds{compiling}; population MSE "
+        f"{markdown.mean(errors, 3)}, {markdown.mean(true)} true and "
+        f"{markdown.mean(false)} false finds; "
         f"memory {_memory(rows)}"
     )
 
