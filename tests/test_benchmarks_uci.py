@@ -98,7 +98,7 @@ def test_each_arm_is_the_recipe_written_out(arm, key):
         (rng.normal(size=(BATCH, FEATURES)).astype("f"), 3 + rng.normal(size=BATCH).astype("f"))
         for _ in range(4)
     ]
-    state = model.init(cell, params)
+    state = jax.jit(model.init)(cell, params)
     step = jax.jit(model.step, static_argnums=4)
     for number, (x, y) in enumerate(batches):
         batch = {"features": jnp.asarray(x), "target": jnp.asarray(y)}
@@ -128,7 +128,7 @@ def test_noise_and_annealing(key):
     batch = {"features": jnp.zeros((1, 13)), "target": jnp.zeros(1)}
 
     def moved(cell, count):
-        state = model.init(cell, params)._replace(step=jnp.asarray(count, jnp.int32))
+        state = jax.jit(model.init)(cell, params)._replace(step=jnp.asarray(count, jnp.int32))
         new = step(cell, state, batch, jax.random.key(3), 40)
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(new.momentum)])
 
@@ -149,9 +149,10 @@ def test_the_recommended_step_is_momentum_sgd_on_the_mean_square(key):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(BATCH, FEATURES)), jnp.float32)
     y = jnp.asarray(10 * rng.normal(size=BATCH), jnp.float32)
-    state = model.init(cell, params)
+    state = jax.jit(model.init)(cell, params)
     assert float(state.latent.sigma) == 10.0
-    new = model.step(cell, state, {"features": x, "target": y}, jax.random.key(1), NUM_DATA)
+    step = jax.jit(model.step, static_argnums=4)
+    new = step(cell, state, {"features": x, "target": y}, jax.random.key(1), NUM_DATA)
 
     def predicted(params):
         h = jax.nn.relu(x @ params["fc1"]["kernel"] + params["fc1"]["bias"][None])
@@ -163,11 +164,11 @@ def test_the_recommended_step_is_momentum_sgd_on_the_mean_square(key):
         prior = jnp.sum(jnp.abs(weights)) / 10 + jnp.sum(weights**2) / 8 / 2 / 100
         return jnp.mean((predicted(params) - y) ** 2) / 2 + 100 / NUM_DATA * prior
 
-    expected = jax.tree.map(lambda p, g: p - 0.01 * g, params, jax.grad(energy)(params))
+    expected = jax.tree.map(lambda p, g: p - 0.01 * g, params, jax.jit(jax.grad(energy))(params))
     for found, leaf in zip(jax.tree.leaves(new.position), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(found, leaf, rtol=1e-5, atol=1e-6)
     # Towards the root of the paper: p = 9 weights, the squares scaled to all rows.
-    rss = NUM_DATA * np.mean((np.asarray(predicted(params)) - np.asarray(y)) ** 2)
+    rss = NUM_DATA * np.mean((np.asarray(jax.jit(predicted)(params)) - np.asarray(y)) ** 2)
     weights = np.concatenate([np.ravel(new.position[layer]["kernel"]) for layer in ("fc1", "head")])
     rho = np.concatenate([np.ravel(new.latent.rho[f"{layer}/kernel"]) for layer in ("fc1", "head")])
     omega = 100**-0.7
@@ -357,6 +358,9 @@ def target_spread(seed):
 
 
 def test_stopped_it_ends_in_the_same_rows(run, monkeypatch):
+    # Of the shapes of the test splits, which saves a third of the compiling.
+    alike = lambda name, seed, share: train_test_split(tabular.load(name), seed=seed)  # noqa: E731
+    monkeypatch.setattr(tabular, "hold_out", alike)
     assert run() == 0
     straight = rows_of(run.file)
     assert [(row["config"]["arm"], row["seed"]) for row in straight] == [
