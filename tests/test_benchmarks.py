@@ -307,7 +307,8 @@ def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
     assert report.main(["--results", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert text.count("not run") > 100
-    assert re.search(r"\d±|± \d", text) is None
+    # The poster's figures of the UCI sets have a ±; its own section is tested apart.
+    assert re.search(r"\d±|± \d", text.partition("## UCI")[0]) is None
     # What their document printed stands there; what is only remembered of the paper does not.
     for figure in ("1.71", "4.08", "2.20", "7.21", "12.14", "219.15", "2.8, 2.25, 1.2"):
         assert figure in text
