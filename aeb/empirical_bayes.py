@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from aeb import guards
 from aeb.precision import working_dtype
-from aeb.schedules import as_schedule, robbins_monro
+from aeb.schedules import as_schedule, is_zero, robbins_monro
 from aeb.types import ArrayTree, Dynamics, Prior, PRNGKey, ScalarOrSchedule, Sparsifier
 
 __all__ = ["Algorithm", "State", "empirical_bayes"]
@@ -143,11 +143,13 @@ def empirical_bayes(
             step_size=step_size,
             temperature=temperature,
         )
-        residual = rss(position) if callable(rss) else rss
         omega = gain_at(state.step)
-        latent = prior.update(
-            state.latent, _working(position), omega, num_data, residual if regression else None
-        )
+        latent = state.latent
+        if not is_zero(omega):
+            residual = rss(position) if callable(rss) else rss
+            latent = prior.update(
+                latent, _working(position), omega, num_data, residual if regression else None
+            )
         mask = state.mask
         if sparsify is not None:
             position, momentum, mask = sparsify.apply(

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.types import ScalarOrSchedule, Schedule
 
-__all__ = ["annealing", "as_schedule", "cyclical", "robbins_monro", "sparsity_ramp"]
+__all__ = ["annealing", "as_schedule", "cyclical", "is_zero", "robbins_monro", "sparsity_ramp"]
 
 
 def as_schedule(value: ScalarOrSchedule) -> Schedule:
@@ -49,6 +49,18 @@ def as_schedule(value: ScalarOrSchedule) -> Schedule:
             return value(count)
 
     return scheduled
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a value is the plain number 0, so that what it scales need not be computed.
+
+    A traced value is not: what it will be is not known.
+
+    Example:
+        >>> is_zero(0.0), is_zero(jnp.zeros(()))
+        (True, False)
+    """
+    return isinstance(value, int | float) and value == 0
 
 
 def robbins_monro(

@@ -4,14 +4,32 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from aeb.precision import working_dtype
+from aeb.schedules import is_zero
 from aeb.types import ArrayTree, PRNGKey
 
-__all__ = ["standard_normal_like"]
+__all__ = ["noise_like", "standard_normal_like"]
+
+
+def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
+    """Draw the normals of a step; none, but zeros, where the temperature is the plain number 0.
+
+    Args:
+        key: consumed.
+        tree: a tree of floating-point arrays.
+        temperature: that of the step.
+
+    Returns:
+        A tree like `tree`, each leaf in its working type.
+    """
+    if is_zero(temperature):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, working_dtype(leaf)), tree)
+    return standard_normal_like(key, tree)
 
 
 def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import standard_normal_like
+from aeb.dynamics.noise import noise_like
 from aeb.precision import working_dtype
 from aeb.schedules import as_schedule
 from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
@@ -92,7 +92,7 @@ def sghmc(
         def drift(beta: jax.Array, r: jax.Array) -> jax.Array:
             return (beta.astype(working_dtype(beta)) + r).astype(beta.dtype)
 
-        noise = standard_normal_like(key, position)
+        noise = noise_like(key, position, heat)
         velocity = jax.tree.map(kick, momentum, grad, noise)
         moved = jax.tree.map(drift, position, velocity)
         return moved, jax.tree.map(lambda r, old: r.astype(old.dtype), velocity, momentum)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import standard_normal_like
+from aeb.dynamics.noise import noise_like
 from aeb.precision import working_dtype
 from aeb.schedules import as_schedule
 from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
@@ -74,7 +74,7 @@ def sgld(step_size: ScalarOrSchedule, temperature: ScalarOrSchedule = 1.0) -> Dy
             new = beta.astype(dtype) + drift + noise_scale.astype(dtype) * xi
             return new.astype(beta.dtype)
 
-        noise = standard_normal_like(key, position)
+        noise = noise_like(key, position, heat)
         return jax.tree.map(step, position, grad, noise), momentum
 
     return Dynamics(init, update)

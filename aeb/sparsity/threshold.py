@@ -2,13 +2,16 @@
 """Choose the k smallest of many numbers, exactly and without sorting them.
 
 A non-negative float and its bit pattern read as an unsigned integer have the same order, so the
-k-th smallest is found bit by bit: from the top, a bit is set where fewer than k numbers lie below
-the value that it would give. Each bit costs one pass that compares and counts. Numbers equal to the
-k-th are told apart by the next criterion, and in the end by their index.
+k-th smallest is found digit by digit, four bits at a time from the top: of the sixteen values that
+a digit can have, the largest is taken that fewer than k numbers lie below. Each digit costs one
+pass, which counts for all of them at once. Numbers equal to the k-th are told apart by the next
+criterion, and in the end by their index.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -19,6 +22,13 @@ from aeb.precision import working_dtype
 __all__ = ["order_bits", "smallest"]
 
 Keys = list[jax.Array]
+
+DIGIT = 4
+"""Bits found in one pass. The pass is bound by memory up to about this many; more would compute."""
+
+JOINED = 2**22
+"""Up to this size in all, leaves are copied into one array: a program for each would be slow to
+compile, and slow to start on a GPU. Larger ones stay as they are, and where they are if sharded."""
 
 
 def order_bits(values: Sequence[jax.Array]) -> Keys:
@@ -54,51 +64,69 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
         [Array([False,  True, False,  True], dtype=bool)]
     """
     shapes = [keys.shape for keys in criteria[0]]
+    if len(shapes) > 1 and sum(map(math.prod, shapes)) <= JOINED:
+        joined = [[jnp.concatenate([key.ravel() for key in keys])] for keys in criteria]
+        ends = list(itertools.accumulate(map(math.prod, shapes)))
+        parts = jnp.split(smallest(joined, count)[0], ends[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
     chosen = [jnp.zeros(shape, bool) for shape in shapes]
     tied = [jnp.ones(shape, bool) for shape in shapes]
     missing = jnp.asarray(count, jnp.int32)
     for keys in criteria:
-        level = _kth_smallest(keys, tied, missing)
-        below = [t & (key < level) for key, t in zip(keys, tied, strict=True)]
+        level, below = _kth_smallest(keys, tied, missing)
+        chosen = [c | (t & (key < level)) for c, key, t in zip(chosen, keys, tied, strict=True)]
         tied = [t & (key == level) for key, t in zip(keys, tied, strict=True)]
-        chosen = [c | b for c, b in zip(chosen, below, strict=True)]
-        missing = missing - _total(below)
+        missing = missing - below
 
     def take_first() -> Keys:
         indices = _indices(shapes)
-        last = _kth_smallest(indices, tied, missing)
+        last, _ = _kth_smallest(indices, tied, missing)
         return [t & (index <= last) & (missing > 0) for index, t in zip(indices, tied, strict=True)]
 
     # As a rule the ties fit exactly, and the search by index is skipped.
-    rest = jax.lax.cond(_total(tied) == missing, lambda: tied, take_first)
+    rest = jax.lax.cond(_counts([tied])[0] == missing, lambda: tied, take_first)
     return [c | r for c, r in zip(chosen, rest, strict=True)]
 
 
-def _kth_smallest(keys: Keys, eligible: Keys, k: jax.Array) -> jax.Array:
-    """The largest value that fewer than k eligible keys lie below; 0 where k = 0."""
+def _kth_smallest(keys: Keys, eligible: Keys, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest value that fewer than k eligible keys lie below, 0 where k = 0; and how many."""
     dtype = keys[0].dtype
     bits = 8 * dtype.itemsize
 
-    def set_bit(i: jax.Array, level: jax.Array) -> jax.Array:
-        trial = level | (jnp.ones((), dtype) << (bits - 1 - i).astype(dtype))
-        below = _total([e & (key < trial) for key, e in zip(keys, eligible, strict=True)])
-        return jnp.where(below < k, trial, level)
+    def set_digit(i: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        level, below = found
+        shift = (bits - DIGIT * (i + 1)).astype(dtype)
+        trials = [level | (jnp.asarray(d, dtype) << shift) for d in range(1, 2**DIGIT)]
+        counts = _counts(
+            [[e & (key < trial) for key, e in zip(keys, eligible, strict=True)] for trial in trials]
+        )
+        digit = jnp.sum(counts < k)
+        below = jnp.concatenate([below[None], counts])[digit]
+        return level | (digit.astype(dtype) << shift), below
 
-    return jax.lax.fori_loop(0, bits, set_bit, jnp.zeros((), dtype))
+    start = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
+    return jax.lax.fori_loop(0, bits // DIGIT, set_digit, start)
 
 
 def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
     """Running indices over all leaves, each in the shape of its leaf."""
     indices, start = [], 0
     for shape in shapes:
-        size = 1
-        for length in shape:
-            size *= length
+        size = math.prod(shape)
         indices.append((start + jnp.arange(size, dtype=jnp.uint32)).reshape(shape))
         start += size
     return indices
 
 
-def _total(masks: Keys) -> jax.Array:
-    """How many are True, over all leaves."""
-    return sum((jnp.sum(mask, dtype=jnp.int32) for mask in masks), jnp.zeros((), jnp.int32))
+def _counts(masks: Sequence[Keys]) -> jax.Array:
+    """How many are True in each of several lists of masks, i32[lists]; one pass for all of them."""
+    zeros = (jnp.zeros((), jnp.int32),) * len(masks)
+
+    def add(left: tuple[jax.Array, ...], right: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        return tuple(a + b for a, b in zip(left, right, strict=True))
+
+    totals = zeros
+    for leaf in zip(*masks, strict=True):
+        ones = tuple(mask.astype(jnp.int32) for mask in leaf)
+        totals = add(totals, jax.lax.reduce(ones, zeros, add, tuple(range(ones[0].ndim))))
+    return jnp.stack(totals)
