@@ -65,8 +65,8 @@ its variance at 1/2."""
 
 DETAILS = """\
 Noise is that level, in the unit of the target. Sigma, delta of both layers and the share of weights
-with rho < 0.5 are those of the last draw. Seconds are of sampling, both runs of all splits
-together, without compiling."""
+with rho < 0.5 are those of the last draw. Seconds are of sampling, all splits together (and both
+runs of the authors' arms), without compiling."""
 
 
 def report(preset: frame.Preset, results: frame.Results) -> str:
@@ -187,7 +187,10 @@ def _details(settings: Uci, rows: Found) -> str:
         if "sigma" in own[0]["metrics"]:
             line.append(over(own, lambda metrics: metrics["sigma"]))
             line.append(", ".join(_delta(own, path) for path in ("fc1/kernel", "head/kernel")))
-            line.append(f"{statistics.fmean(row['metrics']['share_out'] for row in own):.0%}")
+            shares = [
+                m["share_out"] for m in (row["metrics"] for row in own) if m["sigma"] is not None
+            ]
+            line.append(f"{statistics.fmean(shares):.0%}" if shares else "diverged")
         else:
             line += ["-"] * 3
         lines.append([*line, f"{sum(row['seconds'] for row in own):.0f}"])
