@@ -7,8 +7,8 @@ energy is the paper's,
     U = sum (y - f(x))^2 / (2 sigma^2) + kappa0 |w|_1 / sigma + kappa1 |w|^2 / (2 sigma^2)
 
 with flat biases. Its curvature grows as N / sigma^2, and sigma is 10 at the start and may end at
-0.3; so the step size of SGHMC is eps_k = h_k sigma_k^2 / N, which makes h the
-learning rate of momentum SGD on the mean squared error, whatever the set.
+0.3; so the step size of SGHMC is eps_k = h sigma_k^2 / N, which makes h the learning rate of
+momentum SGD on half the mean squared error, whatever the set.
 """
 
 from __future__ import annotations
