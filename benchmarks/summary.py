@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import uci_table
 from convergence_table import found as slopes_found
 from frame.markdown import NOT_RUN, mean, table
 from large_p import Cell
+from tabular import ArmName
 
 __all__ = ["BEGIN", "END", "put_into", "summary"]
 
@@ -151,17 +153,13 @@ def _uci(results: Path) -> str:
     for name in settings.sets:
         theirs = uci_table.POSTER[uci_table.TARGET].get(name)
         line = [name, "-" if theirs is None else f"{theirs[0]:.3f} ± {theirs[1]:.3f}"]
-        for arm, metric in (
+        wanted: tuple[tuple[ArmName, str], ...] = (
             (uci_table.TARGET, "rmse_last"),
             ("aeb", "rmse_average"),
             ("aeb", "log_likelihood"),
-        ):
-            own = [
-                row["metrics"][metric]
-                for (of, by), rows in found.items()
-                for row in rows
-                if (of, by) == (name, arm)
-            ]
-            line.append(mean(own, 3, lost="diverged") if own else NOT_RUN)
+        )
+        for arm, metric in wanted:
+            own = found[name, arm]
+            line.append(uci_table.over(own, operator.itemgetter(metric)) if own else NOT_RUN)
         lines.append(line)
     return table(heads, lines)

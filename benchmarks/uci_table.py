@@ -9,7 +9,7 @@ from typing import Any
 
 import frame
 from frame import markdown
-from tabular import ARMS, SEEDS
+from tabular import ARMS, SEEDS, ArmName
 from uci import PRESETS, Uci
 
 __all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "found", "report"]
@@ -23,7 +23,7 @@ FIGURES = ("uci.png",)
 
 LABELS: dict[str, str] = {**{name: arm.label for name, arm in ARMS.items()}, "aeb": "aeb"}
 
-TARGET = "a_sghmc_sa"
+TARGET: ArmName = "a_sghmc_sa"
 """The arm of the poster to beat."""
 
 POSTER: dict[str, dict[str, tuple[float, float]]] = {
