@@ -11,6 +11,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import convergence
 import convergence_figure
@@ -18,6 +19,9 @@ import convergence_table
 import frame
 import simulation
 import simulation_table
+import speed
+import speed_figure
+import speed_table
 from aeb.cli.usage import UsageError, complain, parse
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
@@ -25,10 +29,14 @@ __all__ = ["FIGURES", "SECTIONS", "main"]
 SECTIONS = {
     simulation.NAME: simulation_table.report,
     convergence.NAME: convergence_table.report,
+    speed.NAME: speed_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
 
-FIGURES = {convergence.NAME: convergence_figure.figure}
+FIGURES = {
+    convergence.NAME: convergence_figure.figure,
+    speed.NAME: speed_figure.figure,
+}
 """Script to the function `(preset, results, folder) -> files`."""
 
 
@@ -36,7 +44,7 @@ FIGURES = {convergence.NAME: convergence_figure.figure}
 class Report:
     """Make the tables from the rows."""
 
-    preset: frame.Preset = "paper"
+    preset: Literal["smoke", "cpu", "paper"] = "paper"
     """Which configurations to show; "not run" stands where one has no row."""
     results: Path = Path(__file__).resolve().parent / "results"
     """Folder of the rows."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a step costs, against plain SGD, against other libraries, and against the least there is.
 
-Each section is a race of contenders in one process: they are timed in turn, A B C, A B C, each warm,
-and a row holds the times of all of them. Only ratios within a row mean something on a machine that
-others use too; seconds are worth printing on a GPU alone. Sections whose package is not installed
-(numpyro, PyTorch) are left out, and say so.
+Each section is a race of contenders in one process: they are timed in turn, A B C, A B C, each
+warm, and a row holds the times of all of them. Only ratios within a row mean something on a machine
+that others use too; seconds are worth printing on a GPU alone. Sections whose package is not
+installed (numpyro, PyTorch) are left out, and a line says so.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ class Speed(frame.Settings):
     def cases(self) -> list[cost.Case]:
         """List what there is to measure, whether or not its package is installed."""
         return [
-            case for section in dict.fromkeys(self.sections) for case in getattr(self, section).cases()
+            case
+            for section in dict.fromkeys(self.sections)
+            for case in getattr(self, section).cases()
         ]
 
     def config(self, case: cost.Case) -> dict[str, Any]:
@@ -157,23 +159,21 @@ PRESETS = {
     "smoke": Speed(
         preset="smoke",
         sections=(*SECTIONS, "epoch"),
-        clock=cost.Clock(repeats=2, least=0.005, limit=1.0),
-        step=cost.Step(nets=("small_cnn",), batch_size=10),
-        sampler=cost.Sampler(sizes=(2000,)),
+        clock=cost.Clock(repeats=2, least=1e-3, limit=1.0),
+        step=cost.Step(nets=("tiny",), batch_size=10, parts=False),
+        sampler=cost.Sampler(sizes=(2000,), parts=False),
         threshold=cost.Threshold(sizes=(2000,)),
         blackjax=cost.BlackJax(models=("logistic",), num_rows=100, num_columns=5, batch_size=10),
-        nuts=cost.Nuts(
-            num_rows=50, num_columns=3, warmup=20, draws=20, batch_size=10, thinning=2
-        ),
+        nuts=cost.Nuts(num_rows=50, num_columns=3, warmup=20, draws=20, batch_size=10, thinning=2),
         torch=cost.Torch(nets=("small_cnn",), batch_size=10),
         simulation=cost.Regressions(
             data_sets=(1, 3), chains=(1,), design=cost.Design(num_rows=10, num_columns=12)
         ),
-        chains=cost.Chains(counts=(1, 2), batch_size=10),
-        loop=cost.Loop(nets=("small_mlp",), steps=(4,), batch_size=10),
-        data=cost.Data(net="small_resnet", num_images=40, batch_size=10),
-        compile=cost.Compiling(nets=("small_mlp",), batch_size=10),
-        epoch=cost.Epoch(net="small_resnet", num_images=20, batch_sizes=(10,)),
+        chains=cost.Chains(counts=(1, 2), net="tiny", batch_size=10),
+        loop=cost.Loop(nets=("tiny",), steps=(4,), batch_size=10),
+        data=cost.Data(net="tiny", num_images=40, batch_size=10),
+        compile=cost.Compiling(nets=("tiny",), batch_size=10),
+        epoch=cost.Epoch(net="tiny", num_images=20, batch_sizes=(10,)),
     ),
     "cpu": Speed(preset="cpu"),
     "gpu": Speed(

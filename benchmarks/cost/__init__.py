@@ -10,11 +10,11 @@ from cost.epoch import Epoch
 from cost.loop import Loop
 from cost.nuts import Nuts
 from cost.regressions import Regressions
-from large_p import Design
 from cost.sampler import Sampler
 from cost.step import Step
 from cost.threshold import Threshold
 from cost.torch_peer import Torch
+from large_p import Design
 
 __all__ = [
     "BlackJax",

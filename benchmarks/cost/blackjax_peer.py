@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BlackJAX's sgld and sghmc per gradient against ours, on one posterior and minibatches of one size.
+"""BlackJAX's sgld and sghmc per gradient against ours: one posterior, one size of minibatch.
 
 Each contender is a compiled loop that takes its minibatch from the data by a slice. BlackJAX's
 `sghmc` takes ten gradients a call, on one minibatch; its time is a tenth of a call. `_vmapped` uses
 BlackJAX's own estimator, which maps over the rows of the minibatch one by one; the others the very
 gradient that ours take. `aeb_sgld` and `aeb_sghmc` have the same fixed prior; `aeb_full` is SGHMC
-with a spike-and-slab prior adapted and 90 % pruned at each step, so another posterior and more work.
+with a spike-and-slab prior adapted and 90 % pruned at each step: another posterior, more work.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class BlackJax:
 
     def cases(self) -> list[Case]:
         """List the rows."""
-        sizes = {name: value for name, value in dataclasses.asdict(self).items() if name != "models"}
+        sizes = {
+            name: value for name, value in dataclasses.asdict(self).items() if name != "models"
+        }
         return [
             Case(
                 f"BlackJAX, {model}",

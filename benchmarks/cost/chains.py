@@ -49,9 +49,7 @@ class Chains:
         del folder
         problem = make_problem(self.net, self.batch_size)
         own = algorithm()
-        kernel = aeb.build_kernel(
-            own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux
-        )
+        kernel = aeb.build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
         many = aeb.chains(kernel)
 
         def racing(count: int) -> Contender:

@@ -75,10 +75,10 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
         "sgd": (sgd_step(problem), sgd_state(problem)),
     }
     weights = state_bytes(problem.params)
-    programs, metrics = {}, {}
+    contenders, metrics = {}, {}
     for name, (step, state) in starts.items():
         arguments = (state, problem.batch, key)
-        programs[name] = functools.partial(_compile, step, arguments)
+        contenders[name] = _compiling(step, arguments)
         memory = memory_of(_compile(step, arguments))
         metrics[name] = {
             "traces": _traces(step, arguments),
@@ -86,7 +86,6 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
             "peak_over_parameters": memory["peak"] / weights,
             "state_over_parameters": state_bytes(state) / weights,
         }
-    contenders = {name: _compiling(program) for name, program in programs.items()}
     return {"parameter_bytes": weights, "steps": metrics, "seconds": clock.race(contenders)}
 
 
@@ -99,10 +98,10 @@ def _compile(step: Callable[..., Any], arguments: Any) -> Any:
     return jax.jit(anew, donate_argnums=0).lower(*arguments).compile()
 
 
-def _compiling(program: Callable[[], Any]) -> Contender:
+def _compiling(step: Callable[..., Any], arguments: Any) -> Contender:
     def run(count: int) -> None:
         for _ in range(count):
-            program()
+            _compile(step, arguments)
 
     return run
 

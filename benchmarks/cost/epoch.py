@@ -2,9 +2,9 @@
 """Seconds an epoch with everything on the device: pixels as bytes, shuffled, augmented, in bf16.
 
 One dispatch runs whole epochs: each shuffles the rows, takes minibatches of bytes, standardises,
-crops and mirrors them, and steps; the network computes in bfloat16, parameters, momentum and latents
-are float32. `ours` has noise, adaptation and pruning at each step, `sgd` is plain, in the same loop;
-`sample` is ours by `aeb.sample`. Pixels are random; nothing here depends on them.
+crops and mirrors them, and steps; the network computes in bfloat16; parameters, momentum and
+latents are float32. `ours` has noise, adaptation and pruning at each step, `sgd` is plain, in the
+same loop; `sample` is ours by `aeb.sample`. Pixels are random; nothing here depends on them.
 """
 
 from __future__ import annotations

@@ -65,16 +65,12 @@ class Loop:
         size, batches = self.batch_size, self.num_batches
         problem = make_problem(net, size * batches)
         data, key, own = problem.batch, jax.random.key(1), algorithm()
-        kernel = aeb.build_kernel(
-            own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux
-        )
+        kernel = aeb.build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
         step = kernel_step(problem, own)
 
         def advance(state: aeb.State, data: Any, key: jax.Array) -> aeb.State:
             start = jnp.remainder(state.step, batches) * size
-            batch = jax.tree.map(
-                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data
-            )
+            batch = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data)
             return step(state, batch, key)
 
         def scanned(state: aeb.State, data: Any, key: jax.Array) -> aeb.State:

@@ -18,8 +18,8 @@ from aeb.models import CNN, MLP, ResNet, make_loss
 __all__ = [
     "NETS",
     "NUM_DATA",
+    "PARTS",
     "RATE",
-    "VARIANTS",
     "Problem",
     "SgdState",
     "algorithm",
@@ -27,6 +27,7 @@ __all__ = [
     "make_problem",
     "sgd_state",
     "sgd_step",
+    "variants",
 ]
 
 NUM_DATA = 50_000.0
@@ -41,21 +42,15 @@ NETS: dict[str, tuple[Any, tuple[int, int, int]]] = {
     "mlp10m": (MLP(hidden=(2800, 2800), features=10), (28, 28, 1)),
     "mlp": (MLP(hidden=(200,), features=10), (28, 28, 1)),
     "small_mlp": (MLP(hidden=(64,), features=10), (8, 8, 1)),
+    "tiny": (MLP(hidden=(), features=10), (8, 8, 3)),
     "small_cnn": (CNN(channels=(4, 8), kernel_size=3, hidden=16), (8, 8, 1)),
     "small_resnet": (ResNet(depth=8, widths=(4, 8, 8)), (8, 8, 3)),
 }
-"""Module and shape of an image, by name; the small ones are for trying the code."""
+"""Module and shape of an image, by name; `tiny` and what follows is for trying the code."""
 
 PARTS = ("noise", "latents", "pruning")
 
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "ours": (),
-    "no_noise": ("noise",),
-    "no_latents": ("latents",),
-    "no_pruning": ("pruning",),
-    "bare": PARTS,
-}
-"""What is left out of our step, by the name of the contender."""
+"""What can be left out of our step."""
 
 
 class Problem(NamedTuple):
@@ -104,6 +99,17 @@ def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:
         gain=0.0 if "latents" in without else None,
         sparsify=None if "pruning" in without else aeb.magnitude(0.9, scope="global"),
     )
+
+
+def variants(parts: bool) -> dict[str, tuple[str, ...]]:
+    """Tell what is left out of our step, by the name of the contender.
+
+    Args:
+        parts: whether to leave out anything at all.
+    """
+    if not parts:
+        return {"ours": ()}
+    return {"ours": (), "bare": PARTS} | {f"no_{part}": (part,) for part in PARTS}
 
 
 def kernel_step(problem: Problem, own: aeb.Algorithm) -> Callable[..., aeb.State]:

@@ -2,10 +2,10 @@
 """numpyro's NUTS per effective sample against SGHMC and SGLD, on one logistic regression.
 
 One chain each, warm-up (NUTS) and burn-in (ours) in the seconds, compiling not. Effective samples
-are the bulk ESS of `aeb.mixing`, least and median over the coefficients. A sampler by minibatches is
-biased, so a row says how far: `mean_error` is the root mean square over coefficients of the distance
-of the means in posterior standard deviations, `sd_ratio` the mean ratio of those deviations, both
-to NUTS.
+are the bulk ESS of `aeb.mixing`, least and median over the coefficients. A sampler by minibatches
+is biased, so a row says how far: `mean_error` is the root mean square over coefficients of the
+distance of the means in posterior standard deviations, `sd_ratio` the mean ratio of those
+deviations, both to NUTS.
 """
 
 from __future__ import annotations
@@ -143,4 +143,3 @@ def _repeat(
     for number in range(count):
         draws = sample(number)
         drawn.setdefault(name, draws)
-

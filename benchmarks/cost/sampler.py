@@ -20,7 +20,7 @@ import aeb
 from aeb import guards
 from aeb.dynamics.noise import standard_normal_like
 from cost.clock import Case, Clock, copied, stepping
-from cost.nets import NUM_DATA, VARIANTS, algorithm
+from cost.nets import NUM_DATA, algorithm, variants
 
 __all__ = ["Sampler", "floor", "make_tree", "state_bytes"]
 
@@ -34,6 +34,8 @@ class Sampler:
 
     sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     """Weights, a row each."""
+    parts: bool = True
+    """Whether to leave out each part of ours in turn."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
@@ -45,8 +47,8 @@ class Sampler:
         return [
             Case(
                 f"sampler at {size:,} weights",
-                {"section": "sampler", "size": size},
-                functools.partial(_run, size),
+                {"section": "sampler", "size": size, "parts": self.parts},
+                functools.partial(_run, size, self.parts),
             )
             for size in self.sizes
         ]
@@ -93,7 +95,7 @@ def state_bytes(state: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def _run(size: int, clock: Clock, folder: Path) -> dict[str, Any]:
+def _run(size: int, parts: bool, clock: Clock, folder: Path) -> dict[str, Any]:
     del folder
     params = make_tree(size)
     grad = jax.tree.map(jnp.sin, params)
@@ -108,7 +110,7 @@ def _run(size: int, clock: Clock, folder: Path) -> dict[str, Any]:
         "pass": (functools.partial(floor, noise=False), start),
         "floor": (functools.partial(floor, noise=True), start),
     }
-    for name, without in VARIANTS.items():
+    for name, without in variants(parts).items():
         own = algorithm(without)
         steps[name] = (functools.partial(transition, own), own.init(params))
     contenders = {

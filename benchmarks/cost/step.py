@@ -20,12 +20,12 @@ from aeb import guards
 from cost.clock import Case, Clock, Contender, copied, stepping
 from cost.nets import (
     NETS,
-    VARIANTS,
     algorithm,
     kernel_step,
     make_problem,
     sgd_state,
     sgd_step,
+    variants,
 )
 
 __all__ = ["Step"]
@@ -39,6 +39,8 @@ class Step:
     """Networks, a row each."""
     batch_size: int = 100
     """Images a step."""
+    parts: bool = True
+    """Whether to leave out each part of ours in turn."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
@@ -48,17 +50,18 @@ class Step:
 
     def cases(self) -> list[Case]:
         """List the rows."""
+        shared = {"batch_size": self.batch_size, "parts": self.parts}
         return [
             Case(
                 f"step of {net}",
-                {"section": "step", "net": net, "batch_size": self.batch_size},
-                functools.partial(_run, net, self.batch_size),
+                {"section": "step", "net": net} | shared,
+                functools.partial(_run, net, self.batch_size, self.parts),
             )
             for net in self.nets
         ]
 
 
-def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any]:
+def _run(net: str, batch_size: int, parts: bool, clock: Clock, folder: Path) -> dict[str, Any]:
     del folder
     problem = make_problem(net, batch_size)
     key = jax.random.key(1)
@@ -70,7 +73,7 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
         "sgd": racing(sgd_step(problem), sgd_state(problem)),
         "floor": racing(sgd_step(problem, noise=True), sgd_state(problem)),
     }
-    for name, without in VARIANTS.items():
+    for name, without in variants(parts).items():
         own = algorithm(without)
         start = own.init(problem.params, problem.model_state)
         contenders[name] = racing(kernel_step(problem, own), start)

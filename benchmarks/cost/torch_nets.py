@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CNN and the ResNet of `aeb.models` in PyTorch, and training steps on them.
 
-`sgd` is PyTorch's own SGD with momentum. `sampler` is Algorithm 1 of the paper written in PyTorch as
-one would: SGHMC, the latents of each weight tensor by elementwise formulas, and 90 % of the weights
-pruned by one threshold over all of them, at every step.
+`sgd` is PyTorch's own SGD with momentum. `sampler` is Algorithm 1 of the paper written in PyTorch
+as one would: SGHMC, the latents of each weight tensor by elementwise formulas, and 90 % of the
+weights pruned by one threshold over all of them, at every step.
 """
 
 from __future__ import annotations
