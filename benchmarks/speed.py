@@ -159,15 +159,17 @@ PRESETS = {
     "smoke": Speed(
         preset="smoke",
         sections=(*SECTIONS, "epoch"),
-        clock=cost.Clock(repeats=2, least=1e-3, limit=1.0),
+        clock=cost.Clock(repeats=1, least=1e-3, limit=1.0),
         step=cost.Step(nets=("tiny",), batch_size=10, parts=False),
         sampler=cost.Sampler(sizes=(2000,), parts=False),
         threshold=cost.Threshold(sizes=(2000,)),
-        blackjax=cost.BlackJax(models=("logistic",), num_rows=100, num_columns=5, batch_size=10),
+        blackjax=cost.BlackJax(
+            models=("logistic",), num_rows=100, num_columns=5, batch_size=10, by_row=False
+        ),
         nuts=cost.Nuts(num_rows=50, num_columns=3, warmup=20, draws=20, batch_size=10, thinning=2),
         torch=cost.Torch(nets=("small_cnn",), batch_size=10),
         simulation=cost.Regressions(
-            data_sets=(1, 3), chains=(1,), design=cost.Design(num_rows=10, num_columns=12)
+            data_sets=(2,), chains=(1,), design=cost.Design(num_rows=10, num_columns=12)
         ),
         chains=cost.Chains(counts=(1, 2), net="tiny", batch_size=10),
         loop=cost.Loop(nets=("tiny",), steps=(4,), batch_size=10),

@@ -275,8 +275,8 @@ TABLES: dict[str, tuple[str, list[str], Cells]] = {
             ("blackjax_sgld", "aeb_sgld"),
             ("blackjax_sghmc", "aeb_sghmc"),
             ("blackjax_sghmc", "aeb_full"),
-            ("blackjax_sgld_vmapped", "aeb_sgld"),
-            ("blackjax_sghmc_vmapped", "aeb_sghmc"),
+            ("blackjax_sgld_by_row", "aeb_sgld"),
+            ("blackjax_sghmc_by_row", "aeb_sghmc"),
         ),
     ),
     "nuts": (

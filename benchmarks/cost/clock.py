@@ -70,21 +70,26 @@ class Clock:
         guards.positive("least", self.least)
         guards.positive("limit", self.limit)
 
-    def race(self, contenders: Mapping[str, Contender], *, per: int = 1) -> dict[str, Any]:
-        """Time the contenders in turn, each compiled and warm.
+    def race(
+        self, contenders: Mapping[str, Contender], *, per: int = 1, warm: bool = True
+    ) -> dict[str, Any]:
+        """Time the contenders in turn.
 
         Args:
             contenders: by name, in the order to run them.
             per: how many units one piece of work is, such as steps a call.
+            warm: whether to run each once before, and as often in one timing as the least time
+                takes; False where each run is as cold as the first.
 
         Returns:
             For each name the median and the quartiles in seconds a unit, and the times of all
             rounds.
         """
-        lengths = {}
-        for name, run in contenders.items():
-            run(1)
-            lengths[name] = self._length(run)
+        lengths = dict.fromkeys(contenders, 1)
+        if warm:
+            for name, run in contenders.items():
+                run(1)
+                lengths[name] = self._length(run)
         rounds: dict[str, list[float]] = {name: [] for name in contenders}
         began = time.monotonic()
         for number in range(self.repeats):

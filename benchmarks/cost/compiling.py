@@ -21,7 +21,7 @@ from cost.clock import Case, Clock, Contender, copied
 from cost.nets import NETS, algorithm, kernel_step, make_problem, sgd_state, sgd_step
 from cost.sampler import state_bytes
 
-__all__ = ["Compiling", "memory_of"]
+__all__ = ["Compiling", "examine", "memory_of"]
 
 CALLS = 5
 
@@ -78,47 +78,41 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
     contenders, metrics = {}, {}
     for name, (step, state) in starts.items():
         arguments = (state, problem.batch, key)
+        memory, traces = examine(step, arguments)
         contenders[name] = _compiling(step, arguments)
-        memory = memory_of(_compile(step, arguments))
         metrics[name] = {
-            "traces": _traces(step, arguments),
+            "traces": traces,
             "memory": memory,
             "peak_over_parameters": memory["peak"] / weights,
             "state_over_parameters": state_bytes(state) / weights,
         }
-    return {"parameter_bytes": weights, "steps": metrics, "seconds": clock.race(contenders)}
+    times = clock.race(contenders, warm=False)
+    return {"parameter_bytes": weights, "steps": metrics, "seconds": times}
 
 
-def _compile(step: Callable[..., Any], arguments: Any) -> Any:
-    """Compile as if for the first time: JAX knows a function by its identity."""
+def examine(step: Callable[..., Any], arguments: Any) -> tuple[dict[str, int], int]:
+    """Compile a step once; read its memory, and count how often a few calls trace it."""
+    traced = 0
 
-    def anew(state: Any, batch: Any, key: jax.Array) -> Any:
-        return step(state, batch, key)
+    def counted(state: Any, *rest: Any) -> Any:
+        nonlocal traced
+        traced += 1
+        return step(state, *rest)
 
-    return jax.jit(anew, donate_argnums=0).lower(*arguments).compile()
+    program = jax.jit(counted, donate_argnums=0)
+    memory = memory_of(program.lower(*arguments).compile())
+    state, *rest = arguments
+    state = copied(state)
+    for _ in range(CALLS):
+        state = program(state, *rest)
+    jax.block_until_ready(state)
+    return memory, traced
 
 
 def _compiling(step: Callable[..., Any], arguments: Any) -> Contender:
     def run(count: int) -> None:
         for _ in range(count):
-            _compile(step, arguments)
+            # JAX knows a function by its identity, and compiles one that it has not seen.
+            jax.jit(functools.partial(step), donate_argnums=0).lower(*arguments).compile()
 
     return run
-
-
-def _traces(step: Callable[..., Any], arguments: Any) -> int:
-    """Count how often Python runs the step over a few calls."""
-    traced = 0
-
-    def counted(state: Any, batch: Any, key: jax.Array) -> Any:
-        nonlocal traced
-        traced += 1
-        return step(state, batch, key)
-
-    compiled = jax.jit(counted, donate_argnums=0)
-    state, batch, key = arguments
-    state = copied(state)
-    for _ in range(CALLS):
-        state = compiled(state, batch, key)
-    jax.block_until_ready(state)
-    return traced
