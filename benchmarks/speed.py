@@ -171,7 +171,7 @@ PRESETS = {
         simulation=cost.Regressions(
             data_sets=(2,), chains=(1,), design=cost.Design(num_rows=10, num_columns=12)
         ),
-        chains=cost.Chains(counts=(1, 2), net="tiny", batch_size=10),
+        chains=cost.Chains(counts=(2,), net="tiny", batch_size=10),
         loop=cost.Loop(nets=("tiny",), steps=(4,), batch_size=10),
         data=cost.Data(net="tiny", num_images=40, batch_size=10),
         compile=cost.Compiling(nets=("tiny",), batch_size=10),
