@@ -15,8 +15,8 @@ A pass that is added reads at least one array: 1 unit. Tried on jax 0.10.2 and 0
     the normals drawn a second time                         bytes +55        operations +415,
                                                             temporaries +5
 
-The first of them is compiled by `test_the_guard_sees_one_more_pass`. An operation merged into a pass
-that is there (a product more a weight) adds 1 operation and no bytes: it is no pass, and goes
+The first of them is compiled by `test_the_guard_sees_one_more_pass`. An operation merged into a
+pass that is there (a product more a weight) adds 1 operation and no bytes: it is no pass, and goes
 through within the room for what differs between versions of XLA.
 
 To update: a change that is meant to cost more puts what the failing assertion printed into `MOST`,
