@@ -13,6 +13,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import convergence
 import convergence_figure
@@ -23,6 +24,9 @@ import peers_table
 import simulation
 import simulation_figure
 import simulation_table
+import speed
+import speed_figure
+import speed_table
 import summary
 import uci
 import uci_figure
@@ -36,6 +40,7 @@ SECTIONS = {
     peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
     uci.NAME: uci_table.report,
+    speed.NAME: speed_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
 
@@ -43,6 +48,7 @@ FIGURES = {
     simulation.NAME: simulation_figure.figure,
     convergence.NAME: convergence_figure.figure,
     uci.NAME: uci_figure.figure,
+    speed.NAME: speed_figure.figure,
 }
 """Script to the function `(preset, results, folder) -> files`."""
 
@@ -51,7 +57,7 @@ FIGURES = {
 class Report:
     """Make the tables from the rows."""
 
-    preset: frame.Preset = "paper"
+    preset: Literal["smoke", "cpu", "paper"] = "paper"
     """Which configurations to show; "not run" stands where one has no row."""
     results: Path = Path(__file__).resolve().parent / "results"
     """Folder of the rows."""

@@ -19,7 +19,7 @@ import pytest
 import frame
 import report
 import simulation
-import step_cost
+import speed
 from aeb.cli.usage import UsageError
 from frame import checkpoints as checkpoints_module
 from frame import rows as rows_module
@@ -227,6 +227,7 @@ def test_what_is_not_finite_becomes_null():
     ("words", "says"),
     [
         (["--preset", "huge"], "--preset"),
+        (["--preset", "gpu"], "preset"),
         (["--preset"], "--preset"),
         (["--preset=huge"], "--preset"),
         (["--colour", "red"], "--colour"),
@@ -274,14 +275,14 @@ def test_two_runs_do_not_share_a_work_folder(run, capsys):
     assert run() == 0
 
 
-@pytest.mark.parametrize("script", [simulation, step_cost, report])
+@pytest.mark.parametrize("script", [simulation, speed, report])
 def test_every_option_has_help(script, capsys):
     with pytest.raises(SystemExit) as stop:
         script.main(["--help"])
     assert stop.value.code == 0
     text = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     options = [i for i, line in enumerate(text) if re.match(r"--[a-z]", line)]
-    assert len(options) >= {simulation: 30, step_cost: 16, report: 3}[script]
+    assert len(options) >= {simulation: 30, speed: 40, report: 3}[script]
     for i in options:
         words_of_help = re.findall(r"[a-z]{3,}", re.sub(r"^--\S+( \S+)?", "", text[i]))
         assert words_of_help or re.match(r"[A-Za-z]", text[i + 1]), text[i]
@@ -345,29 +346,3 @@ def test_the_report_averages_over_data_sets(tmp_path, capsys):
     assert "| 3.25, 3.25, 3.25 |" in second
     assert "| 2.00 ± 0.00 | - |" in second
     assert capsys.readouterr().out == ""
-
-
-def test_the_cost_of_a_step_is_timed(tmp_path, capsys):
-    words = [
-        *(
-            "--data-sets",
-            "2",
-            "--chains",
-            "3",
-            "--repeats",
-            "1",
-            "--seconds",
-            "1e-3",
-            "--no-progress",
-        ),
-        *("--design.num-rows", "10", "--design.num-columns", "12"),
-        *("--results", str(tmp_path), "--work", str(tmp_path / "work")),
-    ]
-    assert step_cost.main(words) == 0
-    (row,) = (json.loads(line) for line in lines(tmp_path / "step_cost.jsonl"))
-    metrics = row["metrics"]
-    # No order between the two: on a busy machine a single timing of a small loop may go either way.
-    assert metrics["step_us"] > 0
-    assert metrics["products_us"] > 0
-    assert metrics["ratio"] == metrics["step_us"] / metrics["products_us"]
-    assert step_cost.main([*words, "--data-sets", "0"]) == 2

@@ -30,7 +30,8 @@ from frame.stamp import stamp
 
 __all__ = ["Preset", "Settings", "Unit", "choose", "main"]
 
-Preset = Literal["smoke", "cpu", "paper"]
+Preset = Literal["smoke", "cpu", "gpu", "paper"]
+"""The names that a preset may have; no script has them all."""
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -44,7 +45,7 @@ class Settings:
 
     preset: Preset = "smoke"
     """Where the other settings start: smoke is under a minute, cpu is the honest reduced size for
-    two cores, paper is the full size."""
+    two cores, gpu is for one accelerator, paper is the full size; a script has some of them."""
     seed: int = 0
     """Seed of the first repetition; the others count on from it."""
     results: Path = HERE / "results"
@@ -120,6 +121,8 @@ def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, descrip
     # A name that is no preset is left to the parser, which says what is.
     default = presets.get(named, next(iter(presets.values())))
     settings: S = parse(type(default), words, prog=prog, description=description, default=default)
+    if settings.preset not in presets:
+        raise ValueError(f"preset: got {settings.preset!r}, {prog} has {', '.join(presets)}")
     settings.check()
     return settings
 

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks that are timed, our step on them with parts of it left out, and plain SGD."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import aeb
+from aeb.dynamics.noise import standard_normal_like
+from aeb.kernel import build_kernel
+from aeb.models import CNN, MLP, ResNet, make_loss
+
+__all__ = [
+    "NETS",
+    "NUM_DATA",
+    "PARTS",
+    "RATE",
+    "Problem",
+    "SgdState",
+    "algorithm",
+    "kernel_step",
+    "make_problem",
+    "sgd_state",
+    "sgd_step",
+    "variants",
+]
+
+NUM_DATA = 50_000.0
+"""N; of the steps measured none gets slower or faster by it."""
+
+RATE = 1e-3
+"""Learning rate of plain SGD; ours is the same over N."""
+
+NETS: dict[str, tuple[Any, tuple[int, int, int]]] = {
+    "mnist_cnn": (CNN(), (28, 28, 1)),
+    "resnet20": (ResNet(depth=20), (32, 32, 3)),
+    "mlp10m": (MLP(hidden=(2800, 2800), features=10), (28, 28, 1)),
+    "mlp": (MLP(hidden=(200,), features=10), (28, 28, 1)),
+    "small_mlp": (MLP(hidden=(64,), features=10), (8, 8, 1)),
+    "tiny": (MLP(hidden=(), features=10), (8, 8, 3)),
+    "small_cnn": (CNN(channels=(4, 8), kernel_size=3, hidden=16), (8, 8, 1)),
+    "small_resnet": (ResNet(depth=8, widths=(4, 8, 8)), (8, 8, 3)),
+}
+"""Module and shape of an image, by name; `tiny` and what follows is for trying the code."""
+
+PARTS = ("noise", "latents", "pruning")
+
+"""What can be left out of our step."""
+
+
+class Problem(NamedTuple):
+    """A network with a batch; pixels and labels are random."""
+
+    params: Any  # f32
+    model_state: Any  # batch statistics, or ()
+    batch: dict[str, jax.Array]  # image f32[B, H, W, C], label i32[B]
+    loss_fn: Callable[..., Any]
+    has_aux: bool
+
+    @property
+    def size(self) -> int:
+        """Count the parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
+
+class SgdState(NamedTuple):
+    """What plain SGD carries."""
+
+    step: jax.Array  # i32[]
+    params: Any
+    model_state: Any
+    optimizer: Any
+
+
+def make_problem(net: str, batch_size: int) -> Problem:
+    """Draw parameters and a batch for one of `NETS`."""
+    module, shape = NETS[net]
+    init_key, image_key, label_key = jax.random.split(jax.random.key(0), 3)
+    image = jax.random.normal(image_key, (batch_size, *shape), jnp.float32)
+    label = jax.random.randint(label_key, (batch_size,), 0, 10, jnp.int32)
+    variables = dict(jax.jit(module.init)(init_key, image[:1]))
+    params = variables.pop("params")
+    has_aux = bool(variables)
+    loss_fn = make_loss(module, has_aux=has_aux)
+    batch = {"image": image, "label": label}
+    return Problem(params, variables if has_aux else (), batch, loss_fn, has_aux)
+
+
+def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:
+    """Put our step together: noise, latents and pruning at each step, less what is named."""
+    return aeb.empirical_bayes(
+        aeb.sghmc(RATE / NUM_DATA, temperature=0.0 if "noise" in without else 1e-2),
+        aeb.spike_slab(v0=0.01, v1=1.0),
+        gain=0.0 if "latents" in without else None,
+        sparsify=None if "pruning" in without else aeb.magnitude(0.9, scope="global"),
+    )
+
+
+def variants(parts: bool) -> dict[str, tuple[str, ...]]:
+    """Tell what is left out of our step, by the name of the contender.
+
+    Args:
+        parts: whether to leave out anything at all.
+    """
+    if not parts:
+        return {"ours": ()}
+    return {"ours": (), "bare": PARTS} | {f"no_{part}": (part,) for part in PARTS}
+
+
+def kernel_step(problem: Problem, own: aeb.Algorithm) -> Callable[..., aeb.State]:
+    """Make `(state, batch, key) -> state` of an algorithm, with a key of its own for each step."""
+    kernel = build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
+
+    def step(state: aeb.State, batch: Any, key: jax.Array) -> aeb.State:
+        new: aeb.State = kernel(state, batch, jax.random.fold_in(key, state.step))
+        return new
+
+    return step
+
+
+def sgd_state(problem: Problem) -> SgdState:
+    """Make the state that plain SGD starts from."""
+    optimizer = _sgd().init(problem.params)
+    return SgdState(jnp.zeros((), jnp.int32), problem.params, problem.model_state, optimizer)
+
+
+def sgd_step(problem: Problem, *, noise: bool = False) -> Callable[..., SgdState]:
+    """Make `(state, batch, key) -> state` of SGD with momentum.
+
+    With noise a normal is drawn for each weight and added to it: the least that a sampler by
+    gradients has to do.
+    """
+
+    def mean_loss(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+        if problem.has_aux:
+            return problem.loss_fn(params, batch, model_state, key)
+        return problem.loss_fn(params, batch), model_state
+
+    def step(state: SgdState, batch: Any, key: jax.Array) -> SgdState:
+        noise_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
+        (_, model_state), grad = jax.value_and_grad(mean_loss, has_aux=True)(
+            state.params, state.model_state, batch, loss_key
+        )
+        updates, optimizer = _sgd().update(grad, state.optimizer, state.params)
+        if noise:
+            normals = standard_normal_like(noise_key, state.params)
+            updates = jax.tree.map(lambda u, xi: u + 1e-6 * xi, updates, normals)
+        params = optax.apply_updates(state.params, updates)
+        return SgdState(state.step + 1, params, model_state, optimizer)
+
+    return step
+
+
+def _sgd() -> Any:
+    return optax.sgd(RATE, momentum=0.9)

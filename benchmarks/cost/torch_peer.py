@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our training step over PyTorch's, on the same network, batch and cores.
+
+`torch_sgd` and `torch_sampler` are those of `cost.torch_nets`, eager; `sgd` and `ours` those of
+`cost.nets`, compiled. PyTorch gets as many threads as this process has cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aeb import guards
+from cost.clock import Case, Clock, Contender, copied, stepping
+from cost.nets import (
+    NUM_DATA,
+    RATE,
+    algorithm,
+    kernel_step,
+    make_problem,
+    sgd_state,
+    sgd_step,
+)
+
+__all__ = ["Torch"]
+
+KNOWN = ("mnist_cnn", "resnet20", "small_cnn", "small_resnet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Torch:
+    """PyTorch's step."""
+
+    nets: tuple[str, ...] = ("mnist_cnn", "resnet20")
+    """Networks, a row each."""
+    batch_size: int = 100
+    """Images a step."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        guards.whole("batch_size", self.batch_size, 1)
+        for net in self.nets:
+            guards.one_of("nets", net, KNOWN)
+
+    def cases(self) -> list[Case]:
+        """List the rows."""
+        return [
+            Case(
+                f"PyTorch on {net}",
+                {"section": "torch", "net": net, "batch_size": self.batch_size},
+                functools.partial(_run, net, self.batch_size),
+                needs="torch",
+            )
+            for net in self.nets
+        ]
+
+
+def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any]:
+    del folder
+    import torch
+
+    from cost import torch_nets
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    problem, key = make_problem(net, batch_size), jax.random.key(1)
+    image = np.asarray(problem.batch["image"]).transpose(0, 3, 1, 2)
+    batch = (torch.tensor(image), torch.tensor(np.asarray(problem.batch["label"])).long())
+    nets = [torch_nets.make_net(net) for _ in range(2)]
+    sizes = {sum(p.numel() for p in own.parameters()) for own in nets}
+    if sizes != {problem.size}:
+        raise ValueError(f"nets: PyTorch's {net} has {sizes} parameters, ours {problem.size}")
+    own = algorithm()
+
+    def racing(step: Any, state: Any) -> Contender:
+        return stepping(jax.jit(step, donate_argnums=0), copied(state), problem.batch, key)
+
+    start = own.init(problem.params, problem.model_state)
+    contenders = {
+        "torch_sgd": _repeated(torch_nets.sgd(nets[0], batch, RATE)),
+        "torch_sampler": _repeated(torch_nets.sampler(nets[1], batch, RATE, NUM_DATA)),
+        "sgd": racing(sgd_step(problem), sgd_state(problem)),
+        "ours": racing(kernel_step(problem, own), start),
+    }
+    return {
+        "weights": problem.size,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "seconds": clock.race(contenders),
+    }
+
+
+def _repeated(step: Callable[[], None]) -> Contender:
+    def run(count: int) -> None:
+        for _ in range(count):
+            step()
+
+    return run

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guard on what a step costs, by counts that the compiler makes: no clock.
+
+Counted for the sampler alone (noise, adaptation, pruning at each step) on 100,000 weights in four
+leaves: how often it is traced and, of the compiled program, the bytes read or written, the
+temporaries, and the floating-point operations. Bytes are in units of the weights' own, so that
+reading an array of their size is 1 unit; what the unit is worth is checked in the same run on a
+program whose counts are known, one pass over the state. Loops (the search for the threshold) count
+once, however often they run.
+
+A pass that is added reads at least one array: 1 unit. Tried on jax 0.10.2 and 0.12.0:
+
+    sum of cos(rho) over the weights, put into the loss     bytes +1 to +3   operations +1
+    old weights kept, to go back to on some steps           bytes +1         operations +1
+    the normals drawn a second time                         bytes +55        operations +415,
+                                                            temporaries +5
+
+The first of them is compiled by `test_the_guard_sees_one_more_pass`. An operation merged into a
+pass that is there (a product more a weight) adds 1 operation and no bytes: it is no pass, and goes
+through within the room for what differs between versions of XLA.
+
+To update: a change that is meant to cost more puts what the failing assertion printed into `MOST`,
+and says in its commit what was added and why. One that saves something lowers `MOST`, or the saving
+can be lost unseen.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cost import nets, sampler
+from cost.compiling import memory_of
+
+SIZE = 100_000
+
+
+class Counts(NamedTuple):
+    """What a compiled program does, for each weight."""
+
+    bytes: float  # read or written, in units of the weights' bytes
+    temporaries: float  # in the same units
+    operations: float  # floating-point, a weight
+
+
+MOST = Counts(bytes=77.5, temporaries=4.0, operations=310.0)
+"""Counted on jax 0.10.2 (308 operations) and 0.12.0."""
+
+ROOM = Counts(bytes=0.5, temporaries=0.5, operations=5.0)
+"""Half a pass; scalars and the latents of each leaf are in it."""
+
+
+@pytest.fixture(scope="module")
+def problem():
+    params = sampler.make_tree(SIZE)
+    return nets.algorithm().init(params), jax.tree.map(jnp.sin, params), jax.random.key(0)
+
+
+def transition(state, grad, key):
+    own_key = jax.random.fold_in(key, state.step)
+    return nets.algorithm().transition(state, grad, own_key, num_data=nets.NUM_DATA)
+
+
+def one_more_pass(state, grad, key):
+    new = transition(state, grad, key)
+    total = sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(new.latent.rho))
+    return new._replace(loss=new.loss + total)
+
+
+def count(compiled):
+    analysis = compiled.cost_analysis()
+    unit = SIZE * 4
+    temporaries = memory_of(compiled)["temporaries"] / unit
+    return Counts(analysis["bytes accessed"] / unit, temporaries, analysis["flops"] / SIZE)
+
+
+def test_what_is_counted_is_what_we_think(problem):
+    state, grad, _ = problem
+    once = functools.partial(sampler.floor, noise=False)
+    compiled = jax.jit(once, donate_argnums=0).lower(*problem).compile()
+    counted = count(compiled)
+    arrays = sampler.state_bytes(state) / (SIZE * 4)
+    # Read and write the state, read the gradient; a few scalars besides.
+    assert counted.bytes == pytest.approx(2 * arrays + 1, abs=0.01)
+    assert counted.temporaries < 0.01
+    assert sampler.state_bytes(grad) == SIZE * 4
+
+
+def test_a_step_takes_no_more_passes_than_it_did(problem):
+    traced = []
+
+    def step(state, grad, key):
+        traced.append(1)
+        return transition(state, grad, key)
+
+    program = jax.jit(step)
+    counted = count(program.lower(*problem).compile())
+    assert all(n <= most + room for n, most, room in zip(counted, MOST, ROOM, strict=True)), counted
+    state, grad, key = problem
+    for _ in range(5):
+        state = program(state, grad, key)
+    assert int(state.step) == 5
+    assert len(traced) == 1
+
+
+def test_the_guard_sees_one_more_pass(problem):
+    counted = count(jax.jit(one_more_pass).lower(*problem).compile())
+    assert counted.bytes > MOST.bytes + ROOM.bytes, counted
+
+
+def test_the_state_is_at_most_five_times_the_parameters(problem):
+    """Weights, momentum, rho and both penalties; the scalars of a leaf are a few bytes."""
+    state, grad, _ = problem
+    assert sampler.state_bytes(state) <= 5 * sampler.state_bytes(grad) + 100
