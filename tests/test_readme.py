@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's example runs as it stands. Mutation: any renamed argument or public name."""
+"""The README's examples run as they stand. Mutation: any renamed argument or public name."""
 
 import re
 from pathlib import Path
 
 import jax
+import numpy as np
 
 import aeb
 
 README = Path(__file__).parent.parent / "README.md"
 
 
+def examples():
+    """The two blocks: of a network, and of a regression."""
+    network, regression = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    return network, regression
+
+
 def test_the_example_runs_and_prunes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
-    exec(example, names)
+    exec(examples()[0], names)
     digits, net, normalize = names["digits"], names["net"], names["normalize"]
     last = jax.tree.map(lambda x: x[-5:], names["draws"])
 
@@ -28,3 +34,12 @@ def test_the_example_runs_and_prunes(tmp_path, monkeypatch):
     report = aeb.sparsity_report(names["state"].position, None)
     assert abs(report.sparsity - 0.9) < 0.001
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_the_regression_runs(capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 80))
+    names = {"aeb": aeb, "X": x, "y": 2 * x[:, 7] + rng.normal(size=50), "X_new": x[:3]}
+    exec(examples()[1], names)
+    assert capsys.readouterr().out.splitlines()[1].startswith("x7 ")
+    assert names["fit"].predict(x[:3]).shape == (3,)
