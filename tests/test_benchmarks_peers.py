@@ -231,7 +231,7 @@ def test_targets_are_read_off_rows():
     assert lines[0].startswith(
         "met, 3.350 against 3.400 over 2 data sets; the difference is -0.050"
     )
-    assert lines[0].endswith("below 0 in 1 of them")
+    assert lines[0].endswith("lower on 1 of them")
     assert lines[1].startswith("3.200 against 3.250 over 1 data set; the difference is -0.050,")
     assert lines[2] == "met by those averaged, 88.9% of 9"
     assert lines[3] == "missed, 0.33 ± 0.33 over 3 data sets"

@@ -447,7 +447,7 @@ def test_presets_differ_in_size_alone():
 def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
     assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## UCI")[1]
+    section = capsys.readouterr().out.split("## UCI")[1].split("\n## ")[0]
     cells = len(uci.PRESETS["paper"].cells())
     assert section.count("not run") == 3 * cells + 6 * cells + 3 * 5
     assert "| A-SGHMC-SA | not run (2.692 ± 0.120) | not run (0.782 ± 0.052) |" in section
@@ -472,7 +472,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
             )
     frame.Results(tmp_path / "uci.jsonl").append(rows)
     assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## UCI")[1]
+    section = capsys.readouterr().out.split("## UCI")[1].split("\n## ")[0]
     assert "| SGHMC | 3.000 ± 1.000 (2.783 ± 0.109) | not run" in section
     assert "| A-SGHMC-SA | 3.000 (1 diverged) (2.692 ± 0.120) |" in section
     assert "| boston | 2.692 ± 0.120 | 2.500 ± 0.000 | 2.750 ± 0.000 | yes |" in section

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 import aeb
 from aeb.linear.support import Problem, flip, start
@@ -36,6 +37,16 @@ def draw(seed, n=60, p=12, noise=1.0):
 def fitted():
     x, y, _ = draw(0)
     return aeb.regression(x, y, **QUICK)
+
+
+class Frame:
+    """What we need of a data frame."""
+
+    def __init__(self, values, columns):
+        self.values, self.columns = values, columns
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
 
 
 def test_it_finds_the_signals():
@@ -68,7 +79,7 @@ def test_draws_have_equal_weight():
 
 def test_intervals_cover_on_an_easy_design():
     """Of 240 intervals for signals and 720 for nulls, at 80 %: within five standard errors, were
-    they independent; the prior's pull and the rest of the model make up the slack of 2 %."""
+    they independent. At level 0.9 the nulls fail."""
     covered = []
     for seed in range(80):
         x, y, beta = draw(100 + seed)
@@ -76,8 +87,8 @@ def test_intervals_cover_on_an_easy_design():
         low, high = fit.interval_if_included.T
         covered.append((low <= beta) & (beta <= high))
     signals, nulls = np.mean(np.array(covered)[:, :3]), np.mean(np.array(covered)[:, 3:])
-    assert abs(signals - 0.8) < 5 * (0.16 / 240) ** 0.5 + 0.02
-    assert abs(nulls - 0.8) < 5 * (0.16 / 720) ** 0.5 + 0.02
+    assert abs(signals - 0.8) < 5 * (0.16 / 240) ** 0.5
+    assert abs(nulls - 0.8) < 5 * (0.16 / 720) ** 0.5
 
 
 def test_a_wider_level_is_a_wider_interval():
@@ -113,6 +124,36 @@ def test_units_carry_over():
     )
 
 
+@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e200, 1e200), (1e-25, 1.0), (1.0, 1e-25)])
+def test_units_far_from_one(x_unit, y_unit):
+    x, y, _ = draw(0)
+    fit, want = aeb.regression(x_unit * x, y_unit * y, **QUICK), fitted()
+    np.testing.assert_allclose(fit.inclusion, want.inclusion, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(fit.coefficients, want.coefficients * (y_unit / x_unit), rtol=1e-6)
+    assert fit.largest_r_hat == pytest.approx(want.largest_r_hat, rel=1e-4)
+
+
+def test_the_answer_does_not_hang_on_the_start(monkeypatch):
+    """Chains that start at as many wrong columns as there may be, against those that start at none:
+    the latents learned, and what is found, are the same. Mutation: no warm-up."""
+    x, y, beta = draw(2, n=60, p=120)
+    wrong = np.flatnonzero(beta == 0)[:15]
+
+    def fit(included):
+        def starts(rng, chains, n, p):
+            return np.tile(np.isin(np.arange(p), included), (chains, 1))
+
+        monkeypatch.setattr(regression_module, "_starts", starts)
+        return aeb.regression(x, y)
+
+    near, far = fit([]), fit(wrong)
+    np.testing.assert_allclose(far.inclusion, near.inclusion, atol=0.05)
+    np.testing.assert_allclose(far.coefficients, near.coefficients, atol=0.05)
+    assert far.delta == pytest.approx(near.delta, rel=0.2)
+    assert far.v1 == pytest.approx(near.v1, rel=0.2)
+    assert near.inclusion[:2].min() > 0.9
+
+
 def test_predictions_are_of_the_mean():
     fit, (x, y, _) = fitted(), draw(0)
     np.testing.assert_allclose(fit.predict(x), fit.intercept + x @ fit.coefficients, rtol=1e-12)
@@ -121,6 +162,10 @@ def test_predictions_are_of_the_mean():
         fit.predict(x[:, 1:])
     with pytest.raises(ValueError, match="finite"):
         fit.predict(np.full((1, 12), np.nan))
+    with pytest.raises(ValueError, match="put them in that order"):
+        fit.predict(Frame(x, fit.names[::-1]))
+    np.testing.assert_array_equal(fit.predict(Frame(x, fit.names)), fit.predict(x))
+    np.testing.assert_array_equal(fit.predict(Frame(x, list("abcdefghijkl"))), fit.predict(x))
 
 
 def test_a_tall_table_is_compressed_without_loss(x64):
@@ -199,18 +244,14 @@ def test_names_and_summary():
     assert lines[1].startswith(f"gene {first} ")
     assert f"{fit.coefficients[first]:.4g}" in lines[1]
     assert "90% interval" in lines[0]
+    assert "97.5% interval" in fit._replace(level=0.975).summary()
+    assert "1 more column," in fit.summary(11)
+    with pytest.raises(ValueError, match="rows"):
+        fit.summary(0)
     assert lines[-1].startswith("3 of 12 columns with inclusion above 0.5")
     assert "8 more columns" in lines[-1]
 
-    class Frame:
-        """What we need of a data frame."""
-
-        columns = names
-
-        def __array__(self, dtype=None, copy=None):
-            return x
-
-    assert aeb.regression(Frame(), y, **QUICK).names == tuple(names)
+    assert aeb.regression(Frame(x, names), y, **QUICK).names == tuple(names)
 
 
 def test_precision_is_the_callers_own():
@@ -223,6 +264,7 @@ def test_precision_is_the_callers_own():
 X, Y, _ = draw(1, n=8, p=3)
 HOLES = np.where(np.eye(8, 3, dtype=bool), np.nan, X)
 FLAT = np.c_[X, np.full(8, 0.1)]
+LONG = np.c_[np.arange(20_000.0) % 7, np.full(20_000, 0.1), np.full(20_000, 1e6 + 0.1)]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +272,16 @@ FLAT = np.c_[X, np.full(8, 0.1)]
     [
         (HOLES, Y, {}, ValueError, "X: 3 of its numbers are not finite, the first in row 0"),
         (X, np.where(Y.mean() < Y, np.inf, Y), {}, ValueError, "y: .* not finite"),
-        (FLAT, Y, {}, ValueError, r"X: 1 columns are constant \(x3\)"),
+        (FLAT, Y, {}, ValueError, r"X: 1 column is constant \(x3\)"),
+        (LONG, LONG[:, 0], {}, ValueError, r"X: 2 columns are constant \(x1, x2\)"),
+        (LONG[:, :1], LONG[:, 2], {}, ValueError, "y: it is constant"),
+        (1e-40 * X, Y, {}, ValueError, "X: y is up to .* and x0 up to .*; measure them"),
+        (X, 1e40 * Y, {}, ValueError, "X: y is up to"),
+        (X.astype(str).astype(object), Y, {}, TypeError, "X: got entries that are not numbers"),
+        (X, Y.astype(str).astype(object), {}, TypeError, "y: got entries that are not numbers"),
+        (np.ma.masked_less(X, 0), Y, {}, ValueError, "X: some of its entries are masked"),
+        (X, Y.astype("timedelta64[s]"), {}, TypeError, "y: expected real numbers"),
+        (scipy.sparse.csr_array(X), Y, {}, TypeError, r"pass X.toarray\(\)"),
         (X, np.ones(8), {}, ValueError, "y: it is constant"),
         (X[:1], Y[:1], {}, ValueError, "X: got 1 rows, needs at least 3"),
         (X[:0], Y[:0], {}, ValueError, "X: got 0 rows"),

@@ -61,16 +61,18 @@ def regression(
         level: of the intervals, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain, a multiple of 5, at least 10.
-        warmup: draws left out before them, a multiple of 5.
+        warmup: draws left out before them, a multiple of 5; delta and v1 are learned in them.
         thinning: changes of the model for each draw; by default 20, or 100 where they cost
             little, with fewer than 100,000 numbers in X.
         a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
             in the model. At 1 delta can sink to 0 for good.
-        b: second parameter of it, at least 1.
+        b: second parameter of it, at least 1; at 1 delta can rise to 1 for good.
         v1: guess of the slab's variance, in units of sigma^2 for standardised columns.
         v1_weight: columns that the guess counts for, > 0; `math.inf` holds v1 at it.
         nu: observations that the prior of sigma^2 counts for, > 0.
-        lam: guess of sigma^2 over the variance of y, > 0.
+        lam: guess of sigma^2 over the variance of y, > 0. Where the noise is a thousandth of y or
+            less (R^2 above .999999), lower it and lengthen the warm-up, or sigma comes out too
+            large.
         key: typed; by default `jax.random.key(0)`, so that the same call gives the same answer.
 
     Returns:
@@ -202,7 +204,7 @@ def _collect(
     coefficients = np.mean(totals.beta / share, axis=0)
     picks = np.stack([_resample(own) for own in time])
     draws = np.take_along_axis(beta, picks[..., None], axis=1) * unit.astype(np.float32)
-    sigma = np.take_along_axis(sigmas, picks, axis=1) * data.y_scale
+    sigma = np.take_along_axis(sigmas, picks, axis=1)
     weights = (time / time.sum(axis=1, keepdims=True))[..., None] * rho
     p = len(unit)
     given = _weighted_quantile(beta_if_included.reshape(-1, p), weights.reshape(-1, p), tails)
@@ -217,12 +219,12 @@ def _collect(
         interval_if_included=given.T * unit[:, None],
         interval_averaged=np.quantile(chosen, tails, axis=0).T.astype(np.float64),
         level=level,
-        sigma=float(sigma.mean()),
+        sigma=float(sigma.mean()) * data.y_scale,
         r_hat=_r_hat(np.take_along_axis(rho, picks[..., None], axis=1)),
         r_hat_sigma=float(_r_hat(sigma)),
         draws=draws,
         intercept_draws=intercepts,
-        sigma_draws=sigma,
+        sigma_draws=sigma * data.y_scale,
         delta=float(chain.delta[0]),
         v1=float(chain.v1[0]),
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aeb import guards
 from aeb.linear.table import as_matrix
 
 __all__ = ["Regression"]
@@ -64,16 +65,24 @@ class Regression(NamedTuple):
         """Predict by the posterior mean.
 
         Args:
-            x: [rows, p], in the units of the columns that were fitted.
+            x: [rows, p], in the order and the units of the columns that were fitted.
 
         Returns:
             f64[rows].
 
         Raises:
-            ValueError: the shape is wrong or a number is not finite.
+            ValueError: the shape is wrong, a number is not finite, or the columns of a data frame
+                have other names than those fitted, or another order.
             TypeError: the numbers are not real.
         """
         matrix = as_matrix("x", x)
+        own = tuple(str(name) for name in getattr(x, "columns", ()))
+        # Names that were given at the fit need not be those of a frame.
+        if own != self.names and set(own) & set(self.names):
+            raise ValueError(
+                f"x: its columns are {', '.join(own[:5])}, ..., but those fitted are "
+                f"{', '.join(self.names[:5])}, ...; put them in that order"
+            )
         if matrix.shape[1] != len(self.coefficients):
             raise ValueError(
                 f"x: got {matrix.shape[1]} columns, but {len(self.coefficients)} were fitted"
@@ -84,14 +93,18 @@ class Regression(NamedTuple):
         """Make a table of the columns, the most likely first.
 
         Args:
-            rows: how many columns to show.
+            rows: how many columns to show, at least 1.
 
         Returns:
             Text, a line a column.
+
+        Raises:
+            ValueError: `rows` is below 1.
         """
+        guards.whole("rows", rows, 1)
         order = np.argsort(-self.inclusion, kind="stable")[:rows]
         width = max([len("column"), *(len(self.names[j]) for j in order)])
-        interval = f"{self.level:.0%} interval"
+        interval = f"{100 * self.level:g}% interval"
         heads = f"{'column':<{width}} {'inclusion':>9} {'mean':>10} {interval:>21}"
         lines = [f"{heads}  {'if included':>10} {interval:>21} {'R-hat':>6}"]
         for j in order:
@@ -104,7 +117,8 @@ class Regression(NamedTuple):
         more = ""
         if p > len(order):
             rest = np.delete(self.inclusion, order).max()
-            more = f"; {p - len(order):,} more columns, inclusion {rest:.3f} or less"
+            left = p - len(order)
+            more = f"; {left:,} more column{'s' * (left > 1)}, inclusion {rest:.3f} or less"
         lines.append(
             f"{len(self.selected)} of {p:,} columns with inclusion above 0.5; "
             f"sigma {self.sigma:.4g}, intercept {self.intercept:.4g}; "

@@ -11,6 +11,10 @@ import numpy as np
 __all__ = ["Standardised", "as_matrix", "as_target", "column_names", "standardise"]
 
 
+EXTREME = 1e30
+"""How far apart the units of y and of a column may be; a float32 ends at 3e38."""
+
+
 class Standardised(NamedTuple):
     """Columns of mean 0 and mean square 1, and how they were made so."""
 
@@ -70,36 +74,76 @@ def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardi
     """Give every column and y mean 0 and mean square 1.
 
     Raises:
-        ValueError: there are fewer than three rows, or a column or y is constant.
+        ValueError: there are fewer than three rows, a column or y is constant, or a coefficient
+            would be too large or too small for a float32.
     """
     if len(y) < 3:
         raise ValueError(f"X: got {len(y)} rows, needs at least 3")
+    constant = np.flatnonzero(_is_constant(x))
+    if len(constant):
+        some = ", ".join(names[j] for j in constant[:5])
+        are = "column is" if len(constant) == 1 else "columns are"
+        raise ValueError(f"X: {len(constant)} {are} constant ({some}); drop what is constant")
+    if _is_constant(y[:, None])[0]:
+        raise ValueError("y: it is constant, so there is nothing to explain")
+    x_size, y_size = np.abs(x).max(axis=0), float(np.abs(y).max())
+    with np.errstate(over="ignore", under="ignore"):
+        unit = y_size / x_size
+    extreme = np.flatnonzero(~((unit > 1 / EXTREME) & (unit < EXTREME)))
+    if len(extreme):
+        j = extreme[0]
+        raise ValueError(
+            f"X: y is up to {y_size:.3g} and {names[j]} up to {x_size[j]:.3g}, too far apart; "
+            "measure them in other units"
+        )
+    # The square of a large number is no number. By powers of 2, which leave no rounding.
+    x_size, y_size = _power_of_2(x_size), float(_power_of_2(y_size))
+    x, y = x / x_size, y / y_size
     x_mean, y_mean = x.mean(axis=0), float(y.mean())
     x, y = x - x_mean, y - y_mean
     x_scale, y_scale = np.sqrt(np.mean(x**2, axis=0)), float(np.sqrt(np.mean(y**2)))
-    # What rounding leaves of a constant is not a scale.
+    return Standardised(
+        x / x_scale,
+        y / y_scale,
+        x_mean * x_size,
+        x_scale * x_size,
+        y_mean * y_size,
+        y_scale * y_size,
+    )
+
+
+def _power_of_2(size: Any) -> Any:
+    """The largest power of 2 that is not larger."""
+    return np.ldexp(1.0, np.frexp(size)[1] - 1)
+
+
+def _is_constant(x: np.ndarray) -> np.ndarray:
+    """Tell which columns vary by no more than rounding."""
     rounding = 8 * np.finfo(np.float64).eps
-    constant = np.flatnonzero(x_scale <= rounding * np.abs(x_mean))
-    if len(constant):
-        some = ", ".join(names[j] for j in constant[:5])
-        raise ValueError(f"X: {len(constant)} columns are constant ({some}); drop them")
-    if y_scale <= rounding * abs(y_mean):
-        raise ValueError("y: it is constant, so there is nothing to explain")
-    return Standardised(x / x_scale, y / y_scale, x_mean, x_scale, y_mean, y_scale)
+    low, high = x.min(axis=0), x.max(axis=0)
+    # Halved, for the whole range of large numbers may be no number.
+    return high / 2 - low / 2 <= rounding * np.maximum(np.abs(low), np.abs(high))
 
 
 def _real(name: str, value: Any) -> np.ndarray:
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name}: got a sparse matrix; pass {name}.toarray()")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name}: some of its entries are masked; drop or fill them")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: its rows differ in length") from error
     if array.dtype == object:
         try:
+            # Text that reads as a number is text all the same.
+            if any(isinstance(entry, str | bytes) for entry in array.flat):
+                raise TypeError
             array = array.astype(np.float64)
         except (TypeError, ValueError):
             raise TypeError(
                 f"{name}: got entries that are not numbers; encode text and categories as numbers"
             ) from None
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
+    if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
     return array.astype(np.float64)

@@ -44,7 +44,8 @@ def made(rows: Sequence[Mapping[str, Any]]) -> str:
     ways: dict[str, set[str]] = {}
     for row in rows:
         hardware, packages = row["hardware"], row["metrics"].get("packages", {})
-        by = f"{hardware['accelerator'] or hardware['cpu']}, {hardware['cores']} cores, "
+        cores = "1 core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
+        by = f"{hardware['accelerator'] or hardware['cpu']}, {cores}, "
         names = {"jax": row["versions"]["jax"], **packages}
         by += ", ".join(f"{name} {version}" for name, version in names.items())
         ways.setdefault(by, set()).add(f"{row['commit']} ({row['date']})")

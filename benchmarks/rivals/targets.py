@@ -76,7 +76,7 @@ def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False)
     verdict = f"{_verdict(means[0] <= means[1])}, " if judge else ""
     return (
         f"{verdict}{means[0]:.3f} against {means[1]:.3f} over {_sets(pairs)}; "
-        f"the difference is {markdown.mean(gaps, 3)}, below 0 in "
+        f"the difference is {markdown.mean(gaps, 3)}, lower on "
         f"{sum(gap < 0 for gap in gaps)} of them"
     )
 
