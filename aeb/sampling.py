@@ -252,4 +252,12 @@ def _collapses_in_a_loop(programs: _Programs, carry: Carry, data: Batch, keys: _
     """Whether the step holds convolutions that XLA runs slowly in a loop on this backend."""
     if jax.default_backend() != "cpu":
         return False
-    return "conv_general_dilated" in str(programs.advance.trace(carry, data, keys).jaxpr)
+    leaves, structure = jax.tree.flatten((carry, data, keys))
+    return _convolves(programs.advance, structure, tuple(jax.typeof(leaf) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=32)
+def _convolves(advance: Any, structure: Any, types: tuple[Any, ...]) -> bool:
+    """Look for convolutions in a step, once for its types: a large program takes long to read."""
+    arguments = jax.tree.unflatten(structure, types)
+    return "conv_general_dilated" in str(advance.trace(*arguments).jaxpr)
