@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pruning rules against a sort in numpy: exact counts, ties by index, scopes, frozen zeros.
 
-Mutations that fail here: `<` for `<=` in the bit search, ties not by index, the fraction of "all"
-taken of the selected leaves, a momentum left under a frozen mask, rho < threshold made <=.
+Mutations that fail here: `<` for `<=` in the search, a digit beyond the type let in, ties not by
+index, the fraction of "all" taken of the selected leaves, a momentum left under a frozen mask,
+rho < threshold made <=.
 """
 
 import jax

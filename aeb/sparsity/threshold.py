@@ -2,9 +2,9 @@
 """Choose the k smallest of many numbers, exactly and without sorting them.
 
 A non-negative float and its bit pattern read as an unsigned integer have the same order, so the
-k-th smallest is found digit by digit, four bits at a time from the top: of the sixteen values that
-a digit can have, the largest is taken that fewer than k numbers lie below. Each digit costs one
-pass, which counts for all of them at once. Numbers equal to the k-th are told apart by the next
+k-th smallest is found digit by digit, three bits at a time from the top: of the eight values that a
+digit can have, the largest is taken that fewer than k numbers lie below. Each digit costs one pass,
+which counts for all of them at once. Numbers equal to the k-th are told apart by the next
 criterion, and in the end by their index.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,11 @@ __all__ = ["order_bits", "smallest"]
 
 Keys = list[jax.Array]
 
-DIGIT = 4
-"""Bits found in one pass. The pass is bound by memory up to about this many; more would compute."""
+DIGIT = 3
+"""Bits found in one pass, which memory bounds up to about this many; counting more costs more."""
+
+LANES = 8
+"""Parts of an array that are counted apart, which is what XLA spreads over the cores of a CPU."""
 
 JOINED = 2**22
 """Up to this size in all, leaves are copied into one array: a program for each would be slow to
@@ -71,41 +75,65 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
     chosen = [jnp.zeros(shape, bool) for shape in shapes]
     tied = [jnp.ones(shape, bool) for shape in shapes]
+    ties: Any = sum(map(math.prod, shapes))
     missing = jnp.asarray(count, jnp.int32)
     for keys in criteria:
-        level, below = _kth_smallest(keys, tied, missing)
+        bits = 8 * keys[0].dtype.itemsize
+        level, below, upto = _kth_smallest(keys, tied, missing, total=ties, bits=bits)
         chosen = [c | (t & (key < level)) for c, key, t in zip(chosen, keys, tied, strict=True)]
         tied = [t & (key == level) for key, t in zip(keys, tied, strict=True)]
-        missing = missing - below
+        missing, ties = missing - below, upto - below
+
+    def take_all() -> Keys:
+        return [t & (missing > 0) for t in tied]
 
     def take_first() -> Keys:
         indices = _indices(shapes)
-        last, _ = _kth_smallest(indices, tied, missing)
-        return [t & (index <= last) & (missing > 0) for index, t in zip(indices, tied, strict=True)]
+        bits = sum(map(math.prod, shapes)).bit_length()
+        last, _, _ = _kth_smallest(indices, tied, missing, total=ties, bits=bits)
+        return [t & (index <= last) for index, t in zip(indices, tied, strict=True)]
 
     # As a rule the ties fit exactly, and the search by index is skipped.
-    rest = jax.lax.cond(_counts([tied])[0] == missing, lambda: tied, take_first)
+    fits = (missing == ties) | (missing == 0)
+    rest = jax.lax.cond(fits, take_all, take_first)
     return [c | r for c, r in zip(chosen, rest, strict=True)]
 
 
-def _kth_smallest(keys: Keys, eligible: Keys, k: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest value that fewer than k eligible keys lie below, 0 where k = 0; and how many."""
-    dtype = keys[0].dtype
-    bits = 8 * dtype.itemsize
+def _kth_smallest(
+    keys: Keys, eligible: Keys, k: jax.Array, *, total: Any, bits: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Find the largest level that fewer than k eligible keys lie below, 0 where k = 0.
 
-    def set_digit(i: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        level, below = found
-        shift = (bits - DIGIT * (i + 1)).astype(dtype)
-        trials = [level | (jnp.asarray(d, dtype) << shift) for d in range(1, 2**DIGIT)]
+    Args:
+        keys: unsigned, with no more than so many bits.
+        eligible: bool, which of them count.
+        k: i32[], at most the number of eligible keys.
+        total: that number.
+        bits: of the largest key.
+
+    Returns:
+        The level, how many lie below it, and how many do not lie above it.
+    """
+    dtype = keys[0].dtype
+    passes = -(-bits // DIGIT)
+    digits = jnp.arange(1, 2**DIGIT, dtype=dtype)
+
+    def find(i: jax.Array, found: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        level, below, upto = found
+        shift = (DIGIT * (passes - 1 - i)).astype(dtype)
+        trials = level | (digits << shift)
         counts = _counts(
             [[e & (key < trial) for key, e in zip(keys, eligible, strict=True)] for trial in trials]
         )
-        digit = jnp.sum(counts < k)
-        below = jnp.concatenate([below[None], counts])[digit]
-        return level | (digit.astype(dtype) << shift), below
+        # Of the topmost digits some are beyond the type; all keys lie below them.
+        beyond = (digits << shift) >> shift != digits
+        ladder = jnp.concatenate([below[None], jnp.where(beyond, total, counts), upto[None]])
+        digit = jnp.sum(ladder[1:-1] < k)
+        return level | (digit.astype(dtype) << shift), ladder[digit], ladder[digit + 1]
 
-    start = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
-    return jax.lax.fori_loop(0, bits // DIGIT, set_digit, start)
+    start = jnp.zeros((), dtype), jnp.zeros((), jnp.int32), jnp.asarray(total, jnp.int32)
+    level, below, upto = jax.lax.fori_loop(0, passes, find, start)
+    return level, below, upto
 
 
 def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
@@ -127,6 +155,8 @@ def _counts(masks: Sequence[Keys]) -> jax.Array:
 
     totals = zeros
     for leaf in zip(*masks, strict=True):
-        ones = tuple(mask.astype(jnp.int32) for mask in leaf)
-        totals = add(totals, jax.lax.reduce(ones, zeros, add, tuple(range(ones[0].ndim))))
+        lanes = math.gcd(leaf[0].size, LANES)
+        ones = tuple(mask.reshape(lanes, -1).astype(jnp.int32) for mask in leaf)
+        parts = jax.lax.reduce(ones, zeros, add, (1,))
+        totals = add(totals, tuple(jnp.sum(part, dtype=jnp.int32) for part in parts))
     return jnp.stack(totals)
