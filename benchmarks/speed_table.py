@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cost
 import frame
 from cost.targets import TARGETS, Target, part_costs, seconds
+from frame import markdown
 from speed import PRESETS
 
 __all__ = ["SHOWN", "found", "picture_name", "report"]
@@ -21,7 +22,6 @@ Found = list[tuple[dict[str, Any], Row | None]]
 Cells = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 """`(config, metrics) -> cells` of a line."""
 
-NOT_RUN = "not run"
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "smoke": ("smoke",),
@@ -58,7 +58,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
         parts.append(_targets([pair for own in shown.values() for pair in own]))
     for name, rows in shown.items():
         there = [row for _, row in rows if row is not None]
-        parts += [f"### `python benchmarks/speed.py --preset {name}`", _made(there)]
+        parts += [f"### `python benchmarks/speed.py --preset {name}`", markdown.made(there)]
         if there:
             parts.append(f"![What a step costs, preset {name}](figures/{picture_name(name)})")
         parts += [_section(section, rows) for section in TABLES]
@@ -79,14 +79,14 @@ def picture_name(preset: str) -> str:
 
 def _targets(rows: Found) -> str:
     heads = ["target", "at most", "measured", "", "what costs it"]
-    return _table(heads, [_target(target, rows) for target in TARGETS])
+    return markdown.table(heads, [_target(target, rows) for target in TARGETS])
 
 
 def _target(target: Target, rows: Found) -> list[str]:
     line = [target.text, f"{target.limit:g} {target.unit}"]
     fitting = [row for config, row in rows if row is not None and target.fits(config)]
     if not fitting:
-        return [*line, NOT_RUN, "", ""]
+        return [*line, markdown.NOT_RUN, "", ""]
     metrics = fitting[0]["metrics"]
     measured = target.measured(metrics)
     line.append(f"{_brief(measured)} {target.unit}")
@@ -106,10 +106,10 @@ def _section(name: str, rows: Found) -> str:
     for config, row in own:
         lead = _lead(name, config)
         if row is None:
-            lines.append([lead, *[NOT_RUN] * len(heads)])
+            lines.append([lead, *[markdown.NOT_RUN] * len(heads)])
         else:
             lines.append([lead, *cells(config, row["metrics"])])
-    return f"{title}\n\n" + _table(["", *heads], lines)
+    return f"{title}\n\n" + markdown.table(["", *heads], lines)
 
 
 def _lead(section: str, config: Mapping[str, Any]) -> str:
@@ -324,19 +324,3 @@ TABLES: dict[str, tuple[str, list[str], Cells]] = {
 
 def _brief(value: cost.Spread) -> str:
     return f"{value.median:.3g} [{value.low:.3g}, {value.high:.3g}]"
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [list(heads), ["---"] * len(heads), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _made(rows: Sequence[Row]) -> str:
-    """Say how the rows were made."""
-    made = {
-        f"{row['hardware']['accelerator'] or row['hardware']['cpu']}, "
-        f"{row['hardware']['cores']} cores, jax {row['versions']['jax']}, "
-        f"commit {row['commit']}, {row['date']}"
-        for row in rows
-    }
-    return "Made on: " + "; ".join(sorted(made)) + "." if made else ""

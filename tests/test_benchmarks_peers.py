@@ -58,11 +58,14 @@ def lenient(fit):
     return jax.debug_key_reuse(False)(promote(rank(fit)))
 
 
+def needs(package):
+    """Skip without a rival, which is no dependency of ours; `.ci/run` installs all at its end."""
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason="needs the extra `peers`")
+
+
 def methods():
-    both = importlib.util.find_spec("skglm"), importlib.util.find_spec("numpyro")
-    skglm, numpyro = (
-        pytest.mark.skipif(found is None, reason="needs the extra `peers`") for found in both
-    )
+    skglm, numpyro = needs("skglm"), needs("numpyro")
     horseshoe = rivals.Horseshoe(chains=2, warmup=80, draws=40, tree_depth=6)
     return [
         pytest.param(lambda x, y: rivals.lasso.fit(x, y, folds=5), id="lasso"),
@@ -100,7 +103,7 @@ def test_a_rival_finds_what_is_there(easy, fit):
         assert own.details["sigma"] == pytest.approx(0.1, rel=0.5)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("skglm") is None, reason="needs the extra `peers`")
+@needs("skglm")
 def test_mcp_is_the_firm_threshold_and_its_folds_are_held_out():
     """In closed form for orthogonal columns; training error would take the last of the path."""
     rng = np.random.default_rng(0)
@@ -123,7 +126,7 @@ def test_mcp_is_the_firm_threshold_and_its_folds_are_held_out():
     assert own.intercept + x.mean(axis=0) @ own.coefficients == pytest.approx(y.mean())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("numpyro") is None, reason="needs the extra `peers`")
+@needs("numpyro")
 def test_the_horseshoe_is_that_of_its_formulas():
     from numpyro import handlers
 
