@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from aeb.dynamics.threefry import LARGEST_DRAW, is_threefry, normal_at, split_words
 from aeb.precision import working_dtype
 from aeb.schedules import is_zero
 from aeb.types import ArrayTree, PRNGKey
 
 __all__ = ["noise_like", "standard_normal_like"]
+
+LARGE = 2**14
+"""Size of a leaf that is drawn by itself."""
 
 
 def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
@@ -35,8 +41,9 @@ def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
 def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
     """Draw independent standard normals in the shapes of a tree.
 
-    All leaves are cut from one flat draw: a draw for each leaf runs no faster and takes XLA several
-    times as long to compile.
+    The leaves of a dtype, in their order, are cut from one `jax.random.normal`. Of a threefry draw
+    each large leaf is made by itself, with the same numbers: so it needs no memory of its own, and
+    a sharded leaf no communication. Small leaves share a draw, which compiles faster.
 
     Args:
         key: consumed.
@@ -47,13 +54,36 @@ def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
     """
     leaves, structure = jax.tree.flatten(tree)
     draws: list[jax.Array] = [jnp.empty(0)] * len(leaves)
-    single_key, double_key = jax.random.split(key)
-    for dtype, own_key in ((jnp.float32, single_key), (jnp.float64, double_key)):
+    keys = jax.random.split(key)
+    for index, dtype in enumerate((jnp.float32, jnp.float64)):
         places = [i for i, leaf in enumerate(leaves) if working_dtype(leaf) == dtype]
-        if not places:
-            continue
-        ends = list(itertools.accumulate(leaves[i].size for i in places))
-        flat = jax.random.normal(own_key, (ends[-1],), dtype)
-        for i, part in zip(places, jnp.split(flat, ends[:-1]), strict=True):
-            draws[i] = part.reshape(leaves[i].shape)
+        shapes = [leaves[i].shape for i in places]
+        total = sum(map(math.prod, shapes))
+        parts: Iterable[jax.Array]
+        if dtype == jnp.float32 and total < LARGEST_DRAW and is_threefry(key):
+            # The words of keys[0] once more: what the compiler can fuse costs nothing.
+            parts = _in_place(split_words(key, index), shapes)
+        else:
+            parts = _cut(jax.random.normal(keys[index], (total,), dtype), shapes) if total else []
+        for i, part in zip(places, parts, strict=True):
+            draws[i] = part
     return jax.tree.unflatten(structure, draws)
+
+
+def _in_place(words: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:
+    """Draw the parts of one draw, each large one by itself and runs of small ones together."""
+    start = 0
+    for large, run in itertools.groupby(shapes, lambda shape: math.prod(shape) >= LARGE):
+        together = list(run)
+        for group in [[shape] for shape in together] if large else [together]:
+            size = sum(map(math.prod, group))
+            draw = normal_at(words, start, group[0] if large else (size,))
+            yield from [draw] if large else _cut(draw, group)
+            start += size
+
+
+def _cut(flat: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:
+    """Cut a flat array into arrays of the given shapes, which it fills."""
+    ends = list(itertools.accumulate(map(math.prod, shapes)))
+    for part, shape in zip(jnp.split(flat, ends[:-1]), shapes, strict=True):
+        yield part.reshape(shape)

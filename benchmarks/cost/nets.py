@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
 import aeb
-from aeb.dynamics.noise import standard_normal_like
 from aeb.kernel import build_kernel
 from aeb.models import CNN, MLP, ResNet, make_loss
 
@@ -25,6 +25,7 @@ __all__ = [
     "algorithm",
     "kernel_step",
     "make_problem",
+    "normals_like",
     "sgd_state",
     "sgd_step",
     "variants",
@@ -148,12 +149,18 @@ def sgd_step(problem: Problem, *, noise: bool = False) -> Callable[..., SgdState
         )
         updates, optimizer = _sgd().update(grad, state.optimizer, state.params)
         if noise:
-            normals = standard_normal_like(noise_key, state.params)
+            normals = normals_like(noise_key, state.params)
             updates = jax.tree.map(lambda u, xi: u + 1e-6 * xi, updates, normals)
         params = optax.apply_updates(state.params, updates)
         return SgdState(state.step + 1, params, model_state, optimizer)
 
     return step
+
+
+def normals_like(key: jax.Array, tree: Any) -> Any:
+    """Draw a normal for each weight as one would by hand: `jax.random.normal`, cut into leaves."""
+    flat, unflatten = jax.flatten_util.ravel_pytree(tree)
+    return unflatten(jax.random.normal(key, flat.shape, flat.dtype))
 
 
 def _sgd() -> Any:

@@ -3,7 +3,7 @@
 
 `ours` is `algorithm.transition` with all parts. `pass` reads and writes each array of the state
 once and reads the gradient once, in one program: the bytes that no sampler with this state can
-spare. `floor` draws as many normals besides. The others leave a part of ours out, as in `step`.
+spare. `floor` draws as many by `jax.random.normal` besides. The others leave a part of ours out, as in `step`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import jax.numpy as jnp
 
 import aeb
 from aeb import guards
-from aeb.dynamics.noise import standard_normal_like
 from cost.clock import Case, Clock, copied, stepping
-from cost.nets import NUM_DATA, algorithm, variants
+from cost.nets import NUM_DATA, algorithm, normals_like, variants
 
 __all__ = ["Sampler", "floor", "make_tree", "state_bytes"]
 
@@ -83,7 +82,7 @@ def floor(state: Any, grad: Any, key: jax.Array, *, noise: bool) -> Any:
 
     kick = grad
     if noise:
-        normals = standard_normal_like(jax.random.fold_in(key, state.step), grad)
+        normals = normals_like(jax.random.fold_in(key, state.step), grad)
         kick = jax.tree.map(jnp.add, grad, normals)
     new = jax.tree.map(touched, state._replace(momentum=()))
     momentum = jax.tree.map(lambda r, g: 0.9 * r + 1e-6 * g, state.momentum, kick)

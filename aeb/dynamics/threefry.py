@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The normals of JAX's default generator, in a form that a compiler can fuse.
+
+`jax.random.normal` under a threefry key hashes the place of each number (Salmon, Moraes, Dror and
+Shaw, SC 2011) and sends the bits through the inverse of the normal distribution. On a CPU, XLA runs
+the hash as a loop of whole passes over memory, which takes longer than the rest of a sampler. Here
+the same rounds are written out, and the numbers are the same to the bit. As each depends on its
+place alone, any part of a draw can be made without the rest, on the device that needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb.types import PRNGKey
+
+__all__ = ["LARGEST_DRAW", "is_threefry", "normal_at", "split_words"]
+
+LARGEST_DRAW = 2**32
+"""Numbers of one draw; beyond, their places take two words."""
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
+_ONE = np.float32(1).view(np.uint32)
+_LEAST = np.nextafter(np.float32(-1), np.float32(0))
+
+
+def is_threefry(key: PRNGKey) -> bool:
+    """Say whether draws under a key are those that `normal_at` knows."""
+    partitionable = bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
+    return partitionable and str(jax.random.key_impl(key)) == "threefry2x32"
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def split_words(key: PRNGKey, index: int) -> jax.Array:
+    """Tell the two words of the key `jax.random.split(key, n)[index]`; u32[2]."""
+    count = jnp.full((), index, jnp.uint32)
+    return jnp.stack(_hash(jax.random.key_data(key), count))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def normal_at(words: jax.Array, start: int, shape: tuple[int, ...]) -> jax.Array:
+    """Draw a part of `jax.random.normal(key, (n,), jnp.float32)`.
+
+    Args:
+        words: u32[2], the data of a threefry key.
+        start: the place of the first number in the whole draw, in [0, `LARGEST_DRAW`).
+        shape: of the part, which is filled row by row.
+
+    Returns:
+        f32[shape], places start to start + size of the whole.
+
+    Example:
+        >>> key = jax.random.key(0)
+        >>> part = normal_at(jax.random.key_data(key), 2, (2, 2))
+        >>> bool((part.ravel() == jax.random.normal(key, (6,))[2:]).all())
+        True
+    """
+    word, other = _hash(words, _places(start, shape))
+    # 23 random bits as the fraction of a number in [1, 2), stretched to (-1, 1).
+    fraction = jax.lax.bitcast_convert_type(((word ^ other) >> np.uint32(9)) | _ONE, jnp.float32)
+    uniform = (fraction - np.float32(1)) * (np.float32(1) - _LEAST) + _LEAST
+    return np.float32(math.sqrt(2)) * jax.lax.erf_inv(jnp.maximum(_LEAST, uniform))
+
+
+def _places(start: int, shape: tuple[int, ...]) -> jax.Array:
+    """Number the places of a part, in row-major order; u32[shape]."""
+    places = jnp.full(shape, start, jnp.uint32)
+    for axis in range(len(shape)):
+        stride = np.uint32(math.prod(shape[axis + 1 :]))
+        places = places + stride * jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    return places
+
+
+def _hash(key: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Threefry-2x32 in 20 rounds, of the counter (0, count)."""
+    words = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    x, y = jnp.broadcast_to(words[0], count.shape), count + words[1]
+    for group in range(5):
+        for distance in _ROTATIONS[group % 2]:
+            x = x + y
+            y = x ^ ((y << np.uint32(distance)) | (y >> np.uint32(32 - distance)))
+        x = x + words[(group + 1) % 3]
+        y = y + words[(group + 2) % 3] + np.uint32(group + 1)
+    return x, y
