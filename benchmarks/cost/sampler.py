@@ -3,7 +3,8 @@
 
 `ours` is `algorithm.transition` with all parts. `pass` reads and writes each array of the state
 once and reads the gradient once, in one program: the bytes that no sampler with this state can
-spare. `floor` draws as many by `jax.random.normal` besides. The others leave a part of ours out, as in `step`.
+spare. `floor` draws as many normals besides, by `jax.random.normal`. The others leave a part of
+ours out, as in `step`.
 """
 
 from __future__ import annotations
