@@ -3,7 +3,8 @@
 
 Contenders: `sgd`, optax's with momentum 0.9; `floor`, the same and a `jax.random.normal` for each
 weight; `ours`, SGHMC with noise, the latents adapted and 90 % of the weights pruned by magnitude at
-every step; `no_noise`, `no_latents`, `no_pruning`, ours without that part; `bare`, without all three.
+every step; `no_noise`, `no_latents`, `no_pruning`, ours without that part; `bare`, without all of
+them.
 The state is used up by each step, as in a training loop.
 """
 
