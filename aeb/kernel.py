@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
+from aeb.dynamics.threefry import split
 from aeb.empirical_bayes import Algorithm, State
 from aeb.precision import working_dtype
 from aeb.types import ArrayTree, Batch, Kernel, LossFn, PRNGKey
@@ -50,7 +51,7 @@ def residual_sum_of_squares(loss: Any, num_data: Any) -> Any:
 
 def step_keys(key: PRNGKey) -> jax.Array:
     """Split the key of one step into those of the noise, the loss, and the residual pass."""
-    return jax.random.split(key, 3)
+    return split(key, 3)
 
 
 def build_kernel(

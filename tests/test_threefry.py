@@ -12,7 +12,7 @@ import pytest
 
 from aeb.dynamics import noise
 from aeb.dynamics.noise import standard_normal_like
-from aeb.dynamics.threefry import is_threefry, normal_at, split_words
+from aeb.dynamics.threefry import is_threefry, normal_at, split
 
 SHAPES = ((3,), (2, 5), (), (170, 100), (0, 4), (7,), (16384,), (30, 30, 20))
 """Small leaves before, between and after those that are drawn by themselves."""
@@ -46,11 +46,15 @@ def test_any_part_is_a_part_of_the_whole_draw(seed):
         np.testing.assert_array_equal(part.ravel(), whole[start : start + size])
 
 
-def test_the_words_of_a_split_key():
-    key = jax.random.key(5)
-    expected = jax.random.key_data(jax.random.split(jax.random.clone(key), 4))
-    for index in range(4):
-        np.testing.assert_array_equal(split_words(key, index), expected[index])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_key_splits_as_ever(impl, compiled):
+    key = jax.random.key(5, impl=impl)
+    ours = jax.jit(split, static_argnums=1) if compiled else split
+    expected = jax.random.split(jax.random.clone(key), 4)
+    keys = ours(key, 4)
+    assert keys.dtype == expected.dtype
+    np.testing.assert_array_equal(jax.random.key_data(keys), jax.random.key_data(expected))
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])

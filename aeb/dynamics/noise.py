@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aeb.dynamics.threefry import LARGEST_DRAW, is_threefry, normal_at, split_words
+from aeb.dynamics.threefry import LARGEST_DRAW, is_threefry, normal_at, split
 from aeb.precision import working_dtype
 from aeb.schedules import is_zero
 from aeb.types import ArrayTree, PRNGKey
@@ -54,15 +54,14 @@ def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
     """
     leaves, structure = jax.tree.flatten(tree)
     draws: list[jax.Array] = [jnp.empty(0)] * len(leaves)
-    keys = jax.random.split(key)
+    keys = split(key, 2)
     for index, dtype in enumerate((jnp.float32, jnp.float64)):
         places = [i for i, leaf in enumerate(leaves) if working_dtype(leaf) == dtype]
         shapes = [leaves[i].shape for i in places]
         total = sum(map(math.prod, shapes))
         parts: Iterable[jax.Array]
         if dtype == jnp.float32 and total < LARGEST_DRAW and is_threefry(key):
-            # The words of keys[0] once more: what the compiler can fuse costs nothing.
-            parts = _in_place(split_words(key, index), shapes)
+            parts = _in_place(jax.random.key_data(keys[index]), shapes)
         else:
             parts = _cut(jax.random.normal(keys[index], (total,), dtype), shapes) if total else []
         for i, part in zip(places, parts, strict=True):

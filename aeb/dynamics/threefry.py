@@ -19,7 +19,7 @@ import numpy as np
 
 from aeb.types import PRNGKey
 
-__all__ = ["LARGEST_DRAW", "is_threefry", "normal_at", "split_words"]
+__all__ = ["LARGEST_DRAW", "is_threefry", "normal_at", "split"]
 
 LARGEST_DRAW = 2**32
 """Numbers of one draw; beyond, their places take two words."""
@@ -36,11 +36,27 @@ def is_threefry(key: PRNGKey) -> bool:
     return partitionable and str(jax.random.key_impl(key)) == "threefry2x32"
 
 
-@functools.partial(jax.jit, static_argnums=1, inline=True)
-def split_words(key: PRNGKey, index: int) -> jax.Array:
-    """Tell the two words of the key `jax.random.split(key, n)[index]`; u32[2]."""
-    count = jnp.full((), index, jnp.uint32)
-    return jnp.stack(_hash(jax.random.key_data(key), count))
+def split(key: PRNGKey, num: int) -> jax.Array:
+    """Split a key of any generator as `jax.random.split` does, one of threefry in place.
+
+    Args:
+        key: consumed.
+        num: how many keys to make.
+
+    Returns:
+        key[num].
+
+    Example:
+        >>> key = jax.random.key(0)
+        >>> bool((split(key, 3) == jax.random.split(key, 3)).all())
+        True
+    """
+    keys = jax.random.split(key, num)
+    if not is_threefry(key):
+        return keys
+    # The compiler drops what was made above. JAX's check for keys used twice still sees it.
+    words = _hash(jax.random.key_data(key), jax.lax.iota(jnp.uint32, num))
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=jax.random.key_impl(key))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
