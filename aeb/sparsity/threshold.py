@@ -4,8 +4,9 @@
 A non-negative float and its bit pattern read as an unsigned integer have the same order, so the
 k-th smallest is found digit by digit, three bits at a time from the top: of the eight values that a
 digit can have, the largest is taken that fewer than k numbers lie below. Each digit costs one pass,
-which counts for all of them at once. Numbers equal to the k-th are told apart by the next
-criterion, and in the end by their index.
+which counts for all of them at once; as soon as some level has exactly k numbers below it, they are
+the ones. Numbers equal to the k-th are told apart by the next criterion, and in the end by their
+index.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from aeb.precision import working_dtype
 __all__ = ["order_bits", "smallest"]
 
 Keys = list[jax.Array]
+
+Found = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+"""Digits found, the level they make, how many lie below it, and below the next of as many."""
 
 DIGIT = 3
 """Bits found in one pass, which memory bounds up to about this many; counting more costs more."""
@@ -90,8 +94,8 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
     def take_first() -> Keys:
         indices = _indices(shapes)
         bits = sum(map(math.prod, shapes)).bit_length()
-        last, _, _ = _kth_smallest(indices, tied, missing, total=ties, bits=bits)
-        return [t & (index <= last) for index, t in zip(indices, tied, strict=True)]
+        level, _, _ = _kth_smallest(indices, tied, missing, total=ties, bits=bits)
+        return [t & (index < level) for index, t in zip(indices, tied, strict=True)]
 
     # As a rule the ties fit exactly, and the search by index is skipped.
     fits = (missing == ties) | (missing == 0)
@@ -102,25 +106,33 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
 def _kth_smallest(
     keys: Keys, eligible: Keys, k: jax.Array, *, total: Any, bits: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Find the largest level that fewer than k eligible keys lie below, 0 where k = 0.
+    """Find a level that exactly k eligible keys lie below, or else the k-th smallest of them.
 
     Args:
-        keys: unsigned, with no more than so many bits.
+        keys: unsigned, with no more than so many bits, and none of all ones.
         eligible: bool, which of them count.
         k: i32[], at most the number of eligible keys.
         total: that number.
         bits: of the largest key.
 
     Returns:
-        The level, how many lie below it, and how many do not lie above it.
+        The level, how many lie below it, and how many do not lie above it; 0, 0 and anything where
+        k = 0. Where exactly k lie below the level, those at the level are not ties.
     """
     dtype = keys[0].dtype
     passes = -(-bits // DIGIT)
     digits = jnp.arange(1, 2**DIGIT, dtype=dtype)
 
-    def find(i: jax.Array, found: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        level, below, upto = found
-        shift = (DIGIT * (passes - 1 - i)).astype(dtype)
+    def shift_after(count: jax.Array) -> jax.Array:
+        return (DIGIT * (passes - count)).astype(dtype)
+
+    def unsettled(found: Found) -> jax.Array:
+        count, _, _, upto = found
+        return (count < passes) & (upto > k) & (k > 0)
+
+    def find(found: Found) -> Found:
+        count, level, below, upto = found
+        shift = shift_after(count + 1)
         trials = level | (digits << shift)
         counts = _counts(
             [[e & (key < trial) for key, e in zip(keys, eligible, strict=True)] for trial in trials]
@@ -129,11 +141,16 @@ def _kth_smallest(
         beyond = (digits << shift) >> shift != digits
         ladder = jnp.concatenate([below[None], jnp.where(beyond, total, counts), upto[None]])
         digit = jnp.sum(ladder[1:-1] < k)
-        return level | (digit.astype(dtype) << shift), ladder[digit], ladder[digit + 1]
+        level = level | (digit.astype(dtype) << shift)
+        return count + 1, level, ladder[digit], ladder[digit + 1]
 
-    start = jnp.zeros((), dtype), jnp.zeros((), jnp.int32), jnp.asarray(total, jnp.int32)
-    level, below, upto = jax.lax.fori_loop(0, passes, find, start)
-    return level, below, upto
+    zero = jnp.zeros((), jnp.int32)
+    start = zero, jnp.zeros((), dtype), zero, jnp.asarray(total, jnp.int32)
+    count, level, below, upto = jax.lax.while_loop(unsettled, find, start)
+    # The first level above those that share the digits found; before any is, above all keys.
+    above = jnp.where(count == 0, ~jnp.zeros((), dtype), level + (digits[0] << shift_after(count)))
+    exact = (upto == k) & (k > 0)
+    return jnp.where(exact, above, level), jnp.where(exact, k, below), upto
 
 
 def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
