@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A state that is split over eight devices gives the chain of one, and the sampler sends scalars.
+
+Mutations that fail here, each tried: latents left on every device; a rule that is not asked; noise
+cut from one flat draw whatever the size; the counter of a large leaf that starts at zero; lanes of
+the threshold that flatten a sharded leaf; all leaves joined before they are ranked.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import aeb
+from aeb.dynamics import noise
+from devices.collectives import collectives, summed
+
+ROWS, NUM_DATA, STEPS = 32, 320, 5
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    assert jax.device_count() >= 8
+    return jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def params():
+    first, second = jax.random.split(jax.random.key(11))
+    return {
+        "in": {"kernel": 0.2 * jax.random.normal(first, (48, 128)), "bias": jnp.zeros(128)},
+        "out": {"kernel": 0.2 * jax.random.normal(second, (128, 10)), "bias": jnp.zeros(10)},
+    }
+
+
+def batch():
+    x_key, label_key = jax.random.split(jax.random.key(7))
+    return {
+        "x": jax.random.normal(x_key, (ROWS, 48)),
+        "label": jax.random.randint(label_key, (ROWS,), 0, 10),
+    }
+
+
+def loss_fn(params, batch, model_state, key):
+    """With BatchNorm between the layers, so that all rows meet."""
+    hidden = batch["x"] @ params["in"]["kernel"] + params["in"]["bias"][None]
+    mean, var = jnp.mean(hidden, axis=0), jnp.var(hidden, axis=0)
+    hidden = jnp.tanh((hidden - mean[None]) / jnp.sqrt(var + 1e-5)[None])
+    logits = jax.nn.log_softmax(hidden @ params["out"]["kernel"] + params["out"]["bias"][None])
+    loss = -jnp.mean(jnp.take_along_axis(logits, batch["label"][:, None], axis=-1))
+    return loss, {"mean": 0.9 * model_state["mean"] + 0.1 * mean}
+
+
+def build(regrow=True):
+    algorithm = aeb.empirical_bayes(
+        aeb.sghmc(1e-4, temperature=0.1),
+        aeb.spike_slab(0.1, 1.0),
+        sparsify=aeb.magnitude(0.5, scope="global", regrow=regrow),
+    )
+    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=NUM_DATA, has_aux=True)
+
+    def init(params):
+        return algorithm.init(params, {"mean": jnp.zeros(128)})
+
+    return kernel, init
+
+
+def run(step, state):
+    for k in range(STEPS):
+        state = step(state, batch(), jax.random.key(k))
+    return state
+
+
+def device_bytes(tree):
+    return sum(
+        leaf.dtype.itemsize * int(np.prod(leaf.sharding.shard_shape(leaf.shape)))
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def assert_close(alone, together):
+    assert jax.tree.structure(alone) == jax.tree.structure(together)
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+        # Sums in another order: float32 rounding, a few steps of a smooth net.
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-4, atol=2e-5)
+
+
+def test_a_sharded_state_gives_the_chain_of_one_device(mesh):
+    kernel, init = build(regrow=False)
+    alone = run(jax.jit(kernel), init(params()))
+    where = aeb.state_sharding(jax.eval_shape(init, params()), mesh)
+    state = jax.jit(init, out_shardings=where)(params())
+    together = run(aeb.sharded(kernel, where), state)
+    assert_close(alone, together)
+    for leaf, spot in zip(jax.tree.leaves(together), jax.tree.leaves(where), strict=True):
+        assert leaf.sharding.is_equivalent_to(spot, leaf.ndim)
+    weights = (48 * 128 + 128 * 10) * 4
+    small = (128 + 10) * 4
+    # Weights, momentum, three latents and the mask, an eighth of each; biases and the rest whole.
+    whole = 2 * small + 128 * 4 + 2 * 4 + 4 + 4 + 4
+    assert device_bytes(together) == weights * 5 // 8 + weights // 4 // 8 + whole
+
+
+def test_sample_keeps_a_state_where_it_lies(mesh):
+    kernel, init = build()
+    where = aeb.state_sharding(jax.eval_shape(init, params()), mesh)
+    options = {"num_steps": 4, "batch_size": 16, "progress": False}
+    alone, _ = aeb.sample(kernel, init(params()), batch(), jax.random.key(1), **options)
+    state = jax.jit(init, out_shardings=where)(params())
+    step = aeb.sharded(kernel, where)
+    together, _ = aeb.sample(step, state, batch(), jax.random.key(1), **options)
+    assert_close(alone, together)
+    assert device_bytes(together) == device_bytes(state)
+
+
+def test_what_belongs_to_a_weight_lies_as_it_does():
+    """Under a rule of the user's, on two axes, through the names of a linen variable dict."""
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    kernel, init = build(regrow=False)
+    seen = []
+
+    def rule(path, leaf):
+        seen.append(path)
+        if path == "in/kernel":
+            return PartitionSpec("data", "model")
+        return PartitionSpec()
+
+    shapes = jax.eval_shape(init, {"params": params()})
+    where = aeb.state_sharding(shapes, mesh, rule=rule)
+    assert sorted(seen) == ["in/bias", "in/kernel", "out/bias", "out/kernel"]
+    split = NamedSharding(mesh, PartitionSpec("data", "model"))
+    latent = where.latent
+    own = [where.position["params"], where.momentum["params"]]
+    for spot in (
+        *(tree["in"]["kernel"] for tree in own),
+        *(tree["in/kernel"] for tree in (latent.rho, latent.kappa0, latent.kappa1, where.mask)),
+    ):
+        assert spot == split
+    whole = (latent.delta["in/kernel"], latent.rho["out/kernel"], where.step, latent.sigma)
+    assert all(spot.is_fully_replicated for spot in whole)
+
+
+def test_the_default_rule_takes_the_longest_axis_that_divides(mesh):
+    algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.gaussian())
+    shapes = {
+        "long": (64, 128),
+        "tie": (64, 64),
+        "odd": (2001, 16),
+        "none": (101, 103),
+        "small": (8, 8),
+    }
+    tree = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    where = aeb.state_sharding(jax.eval_shape(algorithm.init, tree), mesh)
+    specs = {name: tuple(spot.spec) for name, spot in where.position.items()}
+    assert specs == {
+        "long": (None, "data"),
+        "tie": ("data",),
+        "odd": (None, "data"),
+        "none": (),
+        "small": (),
+    }
+
+
+def test_a_rule_or_an_axis_that_does_not_fit_is_named(mesh):
+    kernel, init = build()
+    shapes = jax.eval_shape(init, params())
+    with pytest.raises(ValueError, match=r"rule: .* does not fit the leaf 'in/bias'"):
+        aeb.state_sharding(shapes, mesh, rule=lambda path, leaf: PartitionSpec(("data",) * 2))
+    with pytest.raises(ValueError, match=r"rule: .* does not fit the leaf 'out/bias'"):
+        aeb.state_sharding(shapes, mesh, rule=lambda path, leaf: PartitionSpec("data"))
+    with pytest.raises(ValueError, match="axis: got 'model', the mesh has data"):
+        aeb.state_sharding(shapes, mesh, axis="model")
+    where = aeb.state_sharding(shapes, mesh)
+    with pytest.raises(ValueError, match="axis: got 'model', the mesh has data"):
+        aeb.sharded(kernel, where, axis="model")
+
+
+def sampler_alone(mesh, split, scope, regrow):
+    """Compile a transition at six million weights, its gradient given; none of it is run."""
+    algorithm = aeb.empirical_bayes(
+        aeb.sghmc(1e-4, temperature=0.1),
+        aeb.spike_slab(0.1, 1.0),
+        sparsify=aeb.magnitude(0.5, scope=scope, regrow=regrow),
+    )
+    tree = {
+        "a": {"kernel": jax.ShapeDtypeStruct((2048, 1024), jnp.float32)},
+        "b": {"kernel": jax.ShapeDtypeStruct((1024, 4096), jnp.float32)},
+    }
+    shapes = jax.eval_shape(algorithm.init, tree)
+    where = aeb.state_sharding(shapes, mesh, rule=lambda path, leaf: split)
+
+    def transition(state, grad, key):
+        return algorithm.transition(state, grad, key, num_data=NUM_DATA)
+
+    program = jax.jit(
+        transition,
+        in_shardings=(where, where.position, NamedSharding(mesh, PartitionSpec())),
+        out_shardings=where,
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return collectives(program.lower(shapes, tree, key).compile().as_text())
+
+
+@pytest.mark.parametrize(
+    ("split", "scope", "regrow"),
+    [
+        (PartitionSpec("data"), "leaf", True),
+        (PartitionSpec(None, "data"), "global", False),
+    ],
+)
+def test_the_sampler_alone_sends_scalars_only(mesh, split, scope, regrow):
+    found = sampler_alone(mesh, split, scope, regrow)
+    assert {own.kind for own in found} == {"all-reduce"}
+    # A reduce for the scalars of the prior; and for each digit of the threshold and each leaf the
+    # counts below seven levels, 4 bytes each: 11 digits of a key, 8 of an index, 1 of the mask.
+    assert max(own.bytes for own in found) <= 2 * 7 * 4
+    assert summed(found, 8)["all-reduce"]["bytes"] < 2000
+
+
+def test_a_large_leaf_takes_the_numbers_of_the_flat_draw(monkeypatch):
+    """Bit for bit, so that neither size nor sharding changes a chain; half precision as well."""
+    shapes = {"a": (30, 20), "b": (7,), "c": (5, 4, 6), "d": (), "f": (100, 3), "g": (3,)}
+    tree = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    tree["e"] = jnp.zeros(111, jnp.bfloat16)
+    flat = noise.standard_normal_like(jax.random.key(3), tree)
+    monkeypatch.setattr(noise, "LARGE", 100)
+    own = noise.standard_normal_like(jax.random.key(3), tree)
+    for name in tree:
+        np.testing.assert_array_equal(flat[name], own[name])
+    assert own["e"].dtype == jnp.float32
+
+
+def test_large_leaves_in_double_precision_and_by_vmap(x64, monkeypatch):
+    tree = {"a": jnp.zeros((30, 20)), "b": jnp.zeros(7), "c": jnp.zeros(120, jnp.float32)}
+    flat = noise.standard_normal_like(jax.random.key(3), tree)
+    monkeypatch.setattr(noise, "LARGE", 100)
+    own = noise.standard_normal_like(jax.random.key(3), tree)
+    keys = jax.random.split(jax.random.key(4), 2)
+    many = jax.vmap(lambda key: noise.standard_normal_like(key, tree))(keys)
+    alone = noise.standard_normal_like(jax.random.split(jax.random.key(4), 2)[1], tree)
+    for name in tree:
+        np.testing.assert_array_equal(flat[name], own[name])
+        np.testing.assert_array_equal(many[name][1], alone[name])
+    assert own["a"].dtype == jnp.float64
+
+
+def test_a_place_beyond_32_bits_carries():
+    base = jax.random.key_data(jax.random.key(5))
+    start = 2**32 - 2
+    across = jax.random.bits(noise._key_at(base, start), (4,))
+    after = jax.random.bits(noise._key_at(base, 2**32), (2,))
+    np.testing.assert_array_equal(across[2:], after)
+    first = jax.random.bits(noise._key_at(base, 0), (2,))
+    assert not np.array_equal(after, first)
+
+
+def test_another_kind_of_key_is_drawn_from_at_once(monkeypatch):
+    """Its numbers are no function of a counter that we know; the flat draw stays."""
+    tree = {"a": jnp.zeros(30), "b": jnp.zeros(7)}
+    flat = noise.standard_normal_like(jax.random.key(3, impl="rbg"), tree)
+    monkeypatch.setattr(noise, "LARGE", 10)
+    own = noise.standard_normal_like(jax.random.key(3, impl="rbg"), tree)
+    for name in tree:
+        np.testing.assert_array_equal(flat[name], own[name])
+
+
+PROGRAM = """\
+HloModule jit_f
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %s = f32[] add(%a, %b)
+}
+
+%inner (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %r = (f32[4]{0}, /*index=1*/pred[3]{0}) all-reduce(%x, %y), channel_id=1, to_apply=%add
+}
+
+%outer (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %w = (s32[], f32[4]) while(%t), condition=%c, body=%inner, backend_config={"known_trip_count":{"n":"5"}}
+}
+
+%taken (p: f32[2]) -> bf16[16] {
+  ROOT %g = bf16[16]{0} all-gather(%p), dimensions={0}
+}
+
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %w = (s32[], f32[4]) while(%t), condition=%c, body=%outer, backend_config={"known_trip_count":{"n":"3"}}
+  %i = bf16[16]{0} conditional(%b, %p, %p), branch_computations={%taken, %c}
+  ROOT %p2 = f32[4]{0} collective-permute(%p), source_target_pairs={{0,1}}
+}
+"""
+
+
+def test_collectives_count_as_often_as_their_loops_turn():
+    totals = summed(collectives(PROGRAM), 4)
+    assert totals["all-reduce"] == {"calls": 15, "bytes": 15 * 19, "sent": 1.5 * 15 * 19}
+    assert totals["all-gather"] == {"calls": 1, "bytes": 32, "sent": 24.0}
+    assert totals["collective-permute"] == {"calls": 1, "bytes": 16, "sent": 16.0}
+    without = PROGRAM.replace('backend_config={"known_trip_count":{"n":"5"}}', "x")
+    with pytest.raises(ValueError, match="no trip count"):
+        collectives(without)
+    with pytest.raises(ValueError, match="no entry"):
+        collectives("HloModule f")
