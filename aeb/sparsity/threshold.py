@@ -30,6 +30,9 @@ DIGIT = 3
 LANES = 8
 """Parts of an array that are counted apart, which is what XLA spreads over the cores of a CPU."""
 
+LARGE = 2**20
+"""Leaves of so many entries are counted without a change of shape."""
+
 JOINED = 2**22
 """Up to this size in all, leaves are copied into one array: a program for each would be slow to
 compile, and slow to start on a GPU. Larger ones stay as they are, and where they are if sharded."""
@@ -169,7 +172,7 @@ def _in_lanes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     Of a large leaf, which may be sharded along any axis, the others stay as they are, so that it
     is counted where it lies; a small one is counted faster when it is flat.
     """
-    if math.prod(shape) < JOINED:
+    if math.prod(shape) < LARGE:
         shape = (math.prod(shape),)
     axis = max(range(len(shape)), key=lambda i: (math.gcd(shape[i], LANES), -i))
     lanes = math.gcd(shape[axis], LANES)
