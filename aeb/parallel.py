@@ -103,9 +103,24 @@ def chains(
 
     if mesh is None:
         return jax.jit(mapped)
-    split = NamedSharding(mesh, PartitionSpec(_axis(mesh, axis)))
-    batch = NamedSharding(mesh, PartitionSpec()) if same_batch else split
-    return _sharded(mapped, (split, batch, split), split)
+    everywhere, split = PartitionSpec(), PartitionSpec(_axis(mesh, axis))
+    batch = everywhere if same_batch else split
+
+    def spread(state: Any, batch_: Any, key: Any, **overrides: Any) -> Any:
+        guards.check_key("key", key, many=True)
+        # Each device its own chains: left to itself XLA gathers the inputs of a convolution whose
+        # weights differ by chain. Nothing is summed over devices, so there is nothing to check.
+        own = jax.shard_map(
+            lambda *arguments: mapped(*arguments[:3], **arguments[3]),
+            mesh=mesh,
+            in_specs=(split, batch, split, everywhere),
+            out_specs=split,
+            check_vma=False,
+        )
+        return own(state, batch_, key, overrides)
+
+    arguments = (NamedSharding(mesh, spec) for spec in (split, batch, split))
+    return _sharded(spread, tuple(arguments), NamedSharding(mesh, split))
 
 
 def state_sharding(
