@@ -3,9 +3,10 @@
 
 from devices.collectives import Collective, collectives, summed
 from devices.launch import DIED, Layout, WorkerError, free_port, start, worker
-from devices.roads import ROADS, Road
+from devices.roads import CHAINS, ROADS, Road
 
 __all__ = [
+    "CHAINS",
     "DIED",
     "ROADS",
     "Collective",

@@ -37,7 +37,7 @@ def main(spec: dict[str, Any], index: int, port: int) -> None:
         counts = {road: count(way, problem, layout.devices) for road, way in ways.items()}
         out.write_text(json.dumps(counts))
         return
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for road, way in ways.items():
         for order in range(spec["orders"]):
             final = run(way, problem, spec["steps"], order)
@@ -96,7 +96,7 @@ def count(way: Way, problem: Problem, devices: int) -> dict[str, Any]:
     program = jax.jit(lambda *arguments: way.step(*arguments))
     compiled = program.lower(_placed(shapes, way.state), _placed(problem.batch, way.batch), key)
     own = compiled.compile()
-    analysis = own.cost_analysis()
+    analysis: Any = own.cost_analysis()
     held = _placed(shapes, way.state)
     return {
         "weights": sum(leaf.size for leaf in jax.tree.leaves(problem.params)),
@@ -106,7 +106,7 @@ def count(way: Way, problem: Problem, devices: int) -> dict[str, Any]:
             for leaf in jax.tree.leaves(held)
         ),
         "bytes_accessed": analysis["bytes accessed"],
-        "collectives": summed(collectives(own.as_text()), devices),
+        "collectives": summed(collectives(own.as_text() or ""), devices),
     }
 
 
