@@ -29,7 +29,8 @@ import devices
 import frame
 from aeb import guards
 from cost.nets import NETS
-from devices import Layout, Road
+from devices import Layout
+from devices.roads import CHAINS, Road
 
 __all__ = ["ALONE", "NAME", "PRESETS", "Scaling", "differences", "main"]
 
@@ -115,11 +116,11 @@ class Scaling(frame.Settings):
         for layout in (*self.chain.layouts, Layout(self.communication.devices)):
             guards.whole("devices", layout.devices, 1)
             guards.whole("processes", layout.processes, 1)
-            sizes = (self.chain.batch_size, self.communication.batch_size, devices.CHAINS)
+            sizes = (self.chain.batch_size, self.communication.batch_size, CHAINS)
             if layout.devices % layout.processes or any(n % layout.devices for n in sizes):
                 raise ValueError(
                     f"devices: {layout.name}: the processes have to share them evenly, and they "
-                    f"the rows of each batch and the {devices.CHAINS} chains"
+                    f"the rows of each batch and the {CHAINS} chains"
                 )
 
     def units(self) -> list[frame.Unit]:

@@ -2,19 +2,16 @@
 """One chain over several devices and processes: run it, compare it, count what it sends."""
 
 from devices.collectives import Collective, collectives, summed
-from devices.launch import DIED, Layout, WorkerError, free_port, start, worker
-from devices.roads import CHAINS, ROADS, Road
+from devices.launch import DIED, Layout, WorkerError, free_port, make_mesh, start, worker
 
 __all__ = [
-    "CHAINS",
     "DIED",
-    "ROADS",
     "Collective",
     "Layout",
-    "Road",
     "WorkerError",
     "collectives",
     "free_port",
+    "make_mesh",
     "start",
     "summed",
     "worker",

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import AxisType, Mesh
 
-__all__ = ["DIED", "Layout", "WorkerError", "free_port", "start", "worker"]
+__all__ = ["DIED", "Layout", "WorkerError", "free_port", "make_mesh", "start", "worker"]
 
 HEARTBEAT = 20
 """Seconds without a sign of life after which a process is given up; JAX's default is 100."""
@@ -48,13 +49,15 @@ class Layout(NamedTuple):
         return f"{self.processes} processes x {self.devices // self.processes} devices"
 
 
-def start(layout: Layout, index: int = 0, port: int = 0) -> None:
+def start(layout: Layout, index: int = 0, port: int = 0, *, heartbeat: int = HEARTBEAT) -> None:
     """Set JAX up in this process; to be called before anything touches a device.
 
     Args:
         layout: of the whole run.
         index: which of the processes this is.
         port: where process 0 listens, on this machine.
+        heartbeat: seconds without a sign of life after which a process is given up, and that one
+            which ends waits for the others.
     """
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", layout.devices // layout.processes)
@@ -64,9 +67,14 @@ def start(layout: Layout, index: int = 0, port: int = 0) -> None:
             f"127.0.0.1:{port}",
             layout.processes,
             index,
-            heartbeat_timeout_seconds=HEARTBEAT,
-            shutdown_timeout_seconds=HEARTBEAT,
+            heartbeat_timeout_seconds=heartbeat,
+            shutdown_timeout_seconds=heartbeat,
         )
+
+
+def make_mesh(devices: int) -> Mesh:
+    """Lay all devices along one axis."""
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 
 
 def free_port() -> int:

@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import aeb
 from aeb.kernel import build_kernel
 from cost.nets import Problem
 
-__all__ = ["CHAINS", "ROADS", "Road", "Way", "algorithm", "make_mesh", "make_way"]
+__all__ = ["CHAINS", "ROADS", "Road", "Way", "algorithm", "make_way"]
 
 Road = Literal["data parallel", "sharded state", "chains", "shard_map"]
 
@@ -44,11 +44,6 @@ def algorithm() -> aeb.Algorithm:
         aeb.spike_slab(v0=0.1, v1=1.0),
         sparsify=aeb.magnitude(0.5, scope="global"),
     )
-
-
-def make_mesh(devices: int) -> Mesh:
-    """Lay all devices along one axis."""
-    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 
 
 def make_way(road: Road, problem: Problem, mesh: Mesh) -> Way:

@@ -26,8 +26,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import aeb
 from aeb.cli.usage import parse
 from aeb.models import MLP, make_loss
-from devices.launch import Layout, start
-from devices.roads import make_mesh
+from devices.launch import HEARTBEAT, Layout, make_mesh, start
 
 __all__ = ["Train", "main", "train"]
 
@@ -52,13 +51,16 @@ class Train:
     """Steps between two checkpoints."""
     batch_size: int = 32
     """Rows of a global batch."""
+    heartbeat: int = HEARTBEAT
+    """Seconds without a sign of life after which a process is given up."""
     pause: float = 0.0
     """Seconds to wait after each step, for trying what a kill does."""
 
 
 def train(settings: Train) -> aeb.State:
     """Run to the end, from the last checkpoint if there is one."""
-    start(Layout(settings.devices, settings.processes), settings.index, settings.port)
+    layout = Layout(settings.devices, settings.processes)
+    start(layout, settings.index, settings.port, heartbeat=settings.heartbeat)
     digits, normalize = aeb.data.load("digits"), aeb.data.normalizer("digits")
     images, labels = digits.train["image"], digits.train["label"]
     rows = [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]

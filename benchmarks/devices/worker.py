@@ -19,8 +19,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from cost.nets import Problem, make_problem
 from cost.sampler import state_bytes
 from devices.collectives import collectives, summed
-from devices.launch import Layout, start
-from devices.roads import Way, make_mesh, make_way
+from devices.launch import Layout, make_mesh, start
+from devices.roads import Way, make_way
 
 __all__ = ["count", "fields", "main", "run"]
 
@@ -37,7 +37,7 @@ def main(spec: dict[str, Any], index: int, port: int) -> None:
         counts = {road: count(way, problem, layout.devices) for road, way in ways.items()}
         out.write_text(json.dumps(counts))
         return
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for road, way in ways.items():
         for order in range(spec["orders"]):
             final = run(way, problem, spec["steps"], order)
