@@ -224,6 +224,20 @@ def test_the_sampler_alone_sends_scalars_only(mesh, split, scope, regrow):
     assert sum(own.bytes * own.times for own in found) <= 30 * 2 * 7 * 8 * 8 * 4 + 100
 
 
+def test_data_parallel_sends_the_gradient_once(mesh):
+    """And the moments of BatchNorm; neither noise nor latents nor the threshold."""
+    kernel, init = build()
+    step = aeb.data_parallel(kernel, mesh)
+    shapes = jax.eval_shape(init, params())
+    program = jax.jit(lambda *arguments: step(*arguments)).lower(shapes, batch(), jax.random.key(0))
+    found = collectives(program.compile().as_text())
+    assert {own.kind for own in found} == {"all-reduce"}
+    weights = sum(leaf.size for leaf in jax.tree.leaves(params()))
+    # With the loss in one reduce; two moments of 128 units and what goes back through them besides.
+    assert max(own.bytes for own in found) == 4 * (weights + 1)
+    assert sum(own.bytes * own.times for own in found) <= 4 * (weights + 1) + 6 * 4 * 128
+
+
 def test_a_large_leaf_takes_the_numbers_of_the_flat_draw(monkeypatch):
     """Bit for bit, so that neither size nor sharding changes a chain; half precision as well."""
     shapes = {"a": (30, 20), "b": (7,), "c": (5, 4, 6), "d": (), "f": (100, 3), "g": (3,)}
