@@ -11,7 +11,7 @@ from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
-from aeb.parallel import chains, data_parallel
+from aeb.parallel import chains, data_parallel, sharded, state_sharding
 from aeb.predict import Prediction, predict
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
 from aeb.report import SparsityReport, sparsity_report
@@ -61,9 +61,11 @@ __all__ = [
     "save_sparse",
     "sghmc",
     "sgld",
+    "sharded",
     "sparsity_ramp",
     "sparsity_report",
     "spike_slab",
+    "state_sharding",
     "types",
     "units",
 ]

@@ -2,11 +2,15 @@
 """One chain over many devices, or many chains: both are JAX's own sharding around a pure kernel.
 
     data_parallel    the state everywhere, the batch split along its first axis; one chain
+    sharded          the state split too, for models that do not fit one device; one chain
     chains           a leading axis of chains on the state and the keys; independent chains
 
-All replicas of one chain draw the same noise, so the chain is that of a single device up to the
-order in which floats are added. For `jax.pmap` and `jax.shard_map` build the kernel with
-`axis_name`. Several hosts need `jax.distributed` and nothing of ours.
+The noise of a weight depends on the key and on its place in the tree, not on the device, so one
+chain over many devices is that of a single device up to the order in which floats are added. That
+holds for BatchNorm too, whose moments are here those of the whole batch. For `jax.pmap` and
+`jax.shard_map` build the kernel with `axis_name`; there each device normalises by the moments of
+its own rows, which is another model, and the running statistics are averaged. Several hosts need
+`jax.distributed` and nothing of ours: see `docs/scaling.md`.
 """
 
 from __future__ import annotations
@@ -19,9 +23,17 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aeb import guards
+from aeb.empirical_bayes import State
+from aeb.tree import named_leaves
 from aeb.types import Kernel
 
-__all__ = ["chains", "data_parallel"]
+__all__ = ["chains", "data_parallel", "sharded", "state_sharding"]
+
+SMALL = 1024
+"""Leaves with fewer entries are kept whole on each device unless a rule says otherwise."""
+
+Rule = Callable[[str, Any], PartitionSpec]
+"""`(path, leaf) -> PartitionSpec` of a weight."""
 
 
 def data_parallel(kernel: Kernel, mesh: Mesh, *, axis: str | None = None) -> Kernel:
@@ -91,20 +103,145 @@ def chains(
 
     if mesh is None:
         return jax.jit(mapped)
+    everywhere, split = PartitionSpec(), PartitionSpec(_axis(mesh, axis))
+    batch = everywhere if same_batch else split
+
+    def spread(state: Any, batch_: Any, key: Any, **overrides: Any) -> Any:
+        guards.check_key("key", key, many=True)
+        # Each device its own chains: left to itself XLA gathers the inputs of a convolution whose
+        # weights differ by chain. Nothing is summed over devices, so there is nothing to check.
+        own = jax.shard_map(
+            lambda *arguments: mapped(*arguments[:3], **arguments[3]),
+            mesh=mesh,
+            in_specs=(split, batch, split, everywhere),
+            out_specs=split,
+            check_vma=False,
+        )
+        return own(state, batch_, key, overrides)
+
+    arguments = (NamedSharding(mesh, spec) for spec in (split, batch, split))
+    return _sharded(spread, tuple(arguments), NamedSharding(mesh, split))
+
+
+def state_sharding(
+    state: State, mesh: Mesh, *, axis: str | None = None, rule: Rule | None = None
+) -> State:
+    """Say where each array of a state goes, weights, momentum and latents of a layer alike.
+
+    Args:
+        state: a state, or its shapes from `jax.eval_shape(algorithm.init, params)`.
+        mesh: a mesh of devices, its axes of the type `jax.sharding.AxisType.Auto`.
+        axis: the mesh axis that the default rule splits over; None for the first.
+        rule: `(path, leaf) -> PartitionSpec` for each weight, with the path as in `where`. By
+            default a weight is split along its longest axis that the mesh axis divides; one that
+            has none, or fewer than 1024 entries, is on every device.
+
+    Returns:
+        A tree like the state, of `NamedSharding`. What has the path and the shape of a weight lies
+        as the weight does; all else is on every device.
+
+    Raises:
+        ValueError: the mesh has no such axis, or an axis of a weight does not divide by what the
+            rule wants it split into.
+
+    Example:
+        >>> import aeb, jax.numpy as jnp
+        >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+        >>> algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> params = {"kernel": jnp.zeros((64, 128)), "bias": jnp.zeros(128)}
+        >>> where = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
+        >>> tuple(where.latent.rho["kernel"].spec), tuple(where.position["bias"].spec)
+        ((None, 'data'), ())
+        >>> state = jax.jit(algorithm.init, out_shardings=where)(params)
+    """
+    rule = _longest_axis(mesh, _axis(mesh, axis)) if rule is None else rule
+    weights = named_leaves(state.position)
+    spots = {path: NamedSharding(mesh, rule(path, leaf)) for path, leaf in weights.items()}
+    for path, spot in spots.items():
+        try:
+            spot.shard_shape(weights[path].shape)
+        except ValueError as error:
+            raise ValueError(f"rule: {spot.spec} does not fit the leaf {path!r}: {error}") from None
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    # In the user's tree a library may have put names around those that the latents go by.
+    raw = jax.tree_util.tree_flatten_with_path(state.position)[0]
+    own = dict(zip((_name(keys) for keys, _ in raw), spots, strict=True)) | {p: p for p in spots}
+
+    def place(keys: Any, leaf: Any) -> NamedSharding:
+        words = _name(keys).split("/")
+        for start in range(len(words) + 1):
+            path = own.get("/".join(words[start:]))
+            if path is not None and weights[path].shape == leaf.shape:
+                return spots[path]
+        return everywhere
+
+    placed: State = jax.tree_util.tree_map_with_path(place, state)
+    return placed
+
+
+def sharded(kernel: Kernel, state: State, *, axis: str | None = None) -> Kernel:
+    """Split the state as well as the batch, for a model that does not fit one device.
+
+    XLA gathers the weights of a layer where its forward and backward pass need them, or moves the
+    activations instead. Noise, momentum, latents and pruning are computed where the weights lie:
+    of the sampler itself only scalars are sent.
+
+    Args:
+        kernel: made by `aeb.build_kernel` without `axis_name`.
+        state: where each array goes, from `state_sharding`.
+        axis: the mesh axis to split the batch over; None for the first.
+
+    Returns:
+        A compiled `(state, batch, key) -> state`; the length of the batch has to be a multiple of
+        the axis.
+
+    Raises:
+        ValueError: the mesh has no such axis.
+
+    Example:
+        >>> import aeb, jax.numpy as jnp
+        >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x @ w) ** 2), num_data=4)
+        >>> params = jnp.zeros((1024, 2))
+        >>> where = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
+        >>> state = jax.jit(algorithm.init, out_shardings=where)(params)
+        >>> state = sharded(kernel, where)(state, jnp.ones((4, 1024)), jax.random.key(0))
+        >>> tuple(state.position.sharding.spec)
+        ('data',)
+    """
+    mesh = jax.tree.leaves(state)[0].mesh
     split = NamedSharding(mesh, PartitionSpec(_axis(mesh, axis)))
-    batch = NamedSharding(mesh, PartitionSpec()) if same_batch else split
-    return _sharded(mapped, (split, batch, split), split)
+    return _sharded(kernel, (state, split, NamedSharding(mesh, PartitionSpec())), state)
 
 
-def _sharded(
-    kernel: Callable[..., Any], arguments: tuple[Any, ...], result: NamedSharding
-) -> Kernel:
+def _longest_axis(mesh: Mesh, axis: str) -> Rule:
+    """Split along the longest axis that divides, the first of them."""
+    parts = mesh.shape[axis]
+
+    def rule(path: str, leaf: Any) -> PartitionSpec:
+        del path
+        fitting = [i for i, length in enumerate(leaf.shape) if length % parts == 0]
+        if leaf.size < SMALL or not fitting:
+            return PartitionSpec()
+        longest = max(fitting, key=lambda i: leaf.shape[i])
+        return PartitionSpec(*[None] * longest, axis)
+
+    return rule
+
+
+def _name(keys: Any) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
+def _sharded(kernel: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> Kernel:
     """Compile a kernel for given shardings, which jit takes for positional arguments only."""
 
     def positional(state: Any, batch: Any, key: Any, overrides: dict[str, Any]) -> Any:
         return kernel(state, batch, key, **overrides)
 
-    shardings = (*arguments, NamedSharding(result.mesh, PartitionSpec()))
+    everywhere = NamedSharding(jax.tree.leaves(result)[0].mesh, PartitionSpec())
+    shardings = (*arguments, everywhere)
     compiled = jax.jit(positional, in_shardings=shardings, out_shardings=result)
 
     def step(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:

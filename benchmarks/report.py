@@ -21,6 +21,8 @@ import convergence_table
 import frame
 import peers
 import peers_table
+import scaling
+import scaling_table
 import simulation
 import simulation_figure
 import simulation_table
@@ -41,6 +43,7 @@ SECTIONS = {
     convergence.NAME: convergence_table.report,
     uci.NAME: uci_table.report,
     speed.NAME: speed_table.report,
+    scaling.NAME: scaling_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
 

@@ -11,6 +11,7 @@ from aeb.data.augment import (
 from aeb.data.files import DataError, cache_folder
 from aeb.data.images import Dataset, load
 from aeb.data.normalize import normalizer
+from aeb.data.stream import stream
 from aeb.data.uci import Table, load_uci, train_test_split
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "random_erasing",
     "random_flip",
     "random_rotation",
+    "stream",
     "train_test_split",
 ]

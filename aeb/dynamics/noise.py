@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the samplers share: the normal draws."""
+"""What the samplers share: a standard normal for each weight and step.
+
+Weight i of the tree, counted over its leaves in order, takes number i of one draw, so the noise of
+a chain does not depend on how its state lies on devices.
+"""
 
 from __future__ import annotations
 

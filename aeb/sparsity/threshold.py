@@ -34,6 +34,9 @@ DIGIT = 3
 LANES = 8
 """Parts of an array that are counted apart, which is what XLA spreads over the cores of a CPU."""
 
+LARGE = 2**20
+"""Leaves of so many entries are counted without a change of shape."""
+
 JOINED = 2**22
 """Up to this size in all, leaves are copied into one array: a program for each would be slow to
 compile, and slow to start on a GPU. Larger ones stay as they are, and where they are if sharded."""
@@ -172,8 +175,22 @@ def _counts(masks: Sequence[Keys]) -> jax.Array:
 
     totals = zeros
     for leaf in zip(*masks, strict=True):
-        lanes = math.gcd(leaf[0].size, LANES)
-        ones = tuple(mask.reshape(lanes, -1).astype(jnp.int32) for mask in leaf)
-        parts = jax.lax.reduce(ones, zeros, add, (1,))
+        shape, lane = _in_lanes(leaf[0].shape)
+        ones = tuple(mask.reshape(shape).astype(jnp.int32) for mask in leaf)
+        others = tuple(axis for axis in range(len(shape)) if axis != lane)
+        parts = jax.lax.reduce(ones, zeros, add, others)
         totals = add(totals, tuple(jnp.sum(part, dtype=jnp.int32) for part in parts))
     return jnp.stack(totals)
+
+
+def _in_lanes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """Part one axis into lanes, and say which axis of the new shape they are.
+
+    Of a large leaf, which may be sharded along any axis, the others stay as they are, so that it
+    is counted where it lies; a small one is counted faster when it is flat.
+    """
+    if math.prod(shape) < LARGE:
+        shape = (math.prod(shape),)
+    axis = max(range(len(shape)), key=lambda i: (math.gcd(shape[i], LANES), -i))
+    lanes = math.gcd(shape[axis], LANES)
+    return (*shape[:axis], lanes, shape[axis] // lanes, *shape[axis + 1 :]), axis

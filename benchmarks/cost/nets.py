@@ -46,6 +46,7 @@ NETS: dict[str, tuple[Any, tuple[int, int, int]]] = {
     "tiny": (MLP(hidden=(), features=10), (8, 8, 3)),
     "small_cnn": (CNN(channels=(4, 8), kernel_size=3, hidden=16), (8, 8, 1)),
     "small_resnet": (ResNet(depth=8, widths=(4, 8, 8)), (8, 8, 3)),
+    "slim_resnet": (ResNet(depth=8, widths=(4, 8, 16)), (8, 8, 3)),
 }
 """Module and shape of an image, by name; `tiny` and what follows is for trying the code."""
 
