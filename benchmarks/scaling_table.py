@@ -59,8 +59,8 @@ state sends depends on what XLA moves, weights or activations, and with the latt
 PLAN = """\
 On paper, from the bytes above and not measured: what a device sends in a step on n devices, and the
 milliseconds that it takes at a rate of B GB/s, sent / (10^6 B), if it overlaps with nothing and
-latency is nought; what sends nothing is left out. The global batch stays as it was; what an all-to-all or a permute delivers would
-be less on more devices, and is left as it was counted."""
+latency is nought; what sends nothing is left out. The global batch stays as it was; what an
+all-to-all or a permute delivers would be less on more devices, and is left as it was counted."""
 
 
 def report(preset: frame.Preset, results: frame.Results) -> str:
