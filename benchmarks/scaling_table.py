@@ -42,7 +42,10 @@ adaptation and pruning, against the same chain on one device: the largest differ
 over the largest entry of its array. The devices are virtual ones of a CPU; processes talk over
 loopback by gloo. Sums taken in another order differ by float32 rounding, and how much that is for
 a network is shown by the line "another order": one device, the rows of each batch permuted (the
-largest of {orders}). The last column is the largest difference of a line in units of that one.
+largest of {orders}). The last column is the largest difference of a line in units of that one; up
+to about 10 it is what rounding does. Beyond it lies what rounding sets off: where the input of a
+ReLU is within rounding of zero, its gradient passes on one layout and not on another, and the chain
+differs by that unit from there on. `docs/lab-notes.md` follows one such case.
 `shard_map` with `axis_name` is exact for a network without BatchNorm alone: there each device
 normalises by the moments of its own rows, which is another model."""
 
@@ -56,8 +59,8 @@ state sends depends on what XLA moves, weights or activations, and with the latt
 PLAN = """\
 On paper, from the bytes above and not measured: what a device sends in a step on n devices, and the
 milliseconds that it takes at a rate of B GB/s, sent / (10^6 B), if it overlaps with nothing and
-latency is nought. The global batch stays as it was; what an all-to-all or a permute delivers would
-be less on more devices, and is left as it was counted."""
+latency is nought; what sends nothing is left out. The global batch stays as it was; what an
+all-to-all or a permute delivers would be less on more devices, and is left as it was counted."""
 
 
 def report(preset: frame.Preset, results: frame.Results) -> str:
@@ -81,6 +84,8 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
 
     pairs = [look(dict(config)) for unit in settings.units() for config in unit.configs]
     chains = [pair for pair in pairs if pair[0]["section"] == "chain"]
+    order = list(dict.fromkeys((config["net"], config["road"]) for config, _ in chains))
+    chains.sort(key=lambda pair: order.index((pair[0]["net"], pair[0]["road"])))
     counts = [pair for pair in pairs if pair[0]["section"] == "communication"]
     sizes = {"steps": settings.chain.steps, "orders": settings.chain.orders}
     sent = settings.communication
@@ -153,6 +158,8 @@ def _plan(pairs: Found) -> str:
     heads = ["network", "road", "n", "sent", *(f"ms at B = {rate}" for rate in RATES)]
     lines = []
     for config, row in pairs:
+        if row is not None and not row["metrics"]["collectives"]:
+            continue
         for devices in PLANNED:
             lead = [config["net"], config["road"], f"{devices}"]
             if row is None:
