@@ -75,16 +75,16 @@ PLANS: dict[str, tuple[Plan, ...]] = {
     "smoke": (
         Plan(("dense",), (), ("own",), 1),
         Plan(("aeb_taught", "a_sghmc_sa"), (0.7,), ("own",), 1),
-        Plan(("aeb_learned",), (), ("own",), 1),
     ),
     "cpu": (
         Plan(("dense",), (), ("own",), 3),
-        Plan(("control", "aeb"), (0.5, 0.8, 0.9, 0.95), ("own",), 3),
-        Plan((*AUTHORS, "control_leaf"), (0.9,), ("own",), 3),
-        Plan(("aeb_noise", "aeb_rho"), (0.9,), ("own",), 3),
+        Plan((*AUTHORS, "control", "aeb"), (0.9,), ("own",), 3),
         Plan(("aeb_learned",), (), ("own",), 3),
+        Plan(("aeb_noise", "aeb_rho"), (0.9,), ("own",), 3),
         Plan(("control_cycles", "aeb_cycles"), (0.9,), ("own",), 3),
         Plan(("control_taught", "aeb_taught"), (0.9,), ("own",), 3),
+        Plan(("control", "aeb"), (0.95, 0.8), ("own",), 3),
+        Plan(("control_leaf",), (0.9,), ("own",), 3),
     ),
     "paper": (
         Plan(("dense",), (), ("own",), 5),
@@ -130,6 +130,13 @@ class Compression(frame.Settings):
         self.rewound.check()
         if any(ARMS[cell.arm].cycles for cell, _ in self.cells()):
             self.rewound.cycle_epochs(self.size.epochs)
+        full = Size()
+        fits = all(
+            getattr(self.size, name) == getattr(full, name)
+            for name in ("data", "pool", "depth", "widths")
+        )
+        if not fits and any(cell.start == "authors" for cell, _ in self.cells()):
+            raise ValueError("starts: that of the authors is a ResNet20 of full width for CIFAR-10")
         if not self.cells():
             raise ValueError(f"arms: the preset {self.preset} has nothing of what is named")
 
@@ -188,7 +195,7 @@ class Compression(frame.Settings):
             _, dense, _ = self._dense(seed, folder.parent, lambda epochs: None)
             params, model_state = dense.state.position, dense.state.model_state
         else:
-            params, model_state = compressing.authors_network(self.size)
+            params, model_state = compressing.authors_network()
         stage = _stage(self.size, self.released, self.rewound, cell.arm, cell.sparsity)
         checkpoints = frame.Checkpoints(folder, self.checkpoint_every)
         teacher = {"params": params, **model_state}
@@ -213,7 +220,7 @@ class Compression(frame.Settings):
         folder = work / f"dense_{frame.place_of([config, seed], frame.stamp())}"
         stage = _stage(self.size, self.released, self.rewound, "dense", None)
         init_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), DENSE))
-        params, model_state = problem.task.init(init_key)
+        params, model_state = jax.jit(problem.task.init)(init_key)
         checkpoints = frame.Checkpoints(folder, self.checkpoint_every)
         carry = compressing.train(
             problem,
@@ -251,9 +258,9 @@ PRESETS = {
             widths=(4, 4, 8),
             padding=1,
             batch_size=25,
-            dense_epochs=4,
+            dense_epochs=2,
             epochs=4,
-            evaluate_every=2,
+            evaluate_every=4,
         ),
         rewound=Rewound(cycles=2, cycle_share=0.5, refresh=4),
         checkpoint_every=2.0,
@@ -270,10 +277,12 @@ PRESETS = {
             padding=2,
             erasing=False,
             batch_size=100,
-            dense_epochs=24,
-            epochs=8,
-            evaluate_every=4,
+            dense_epochs=16,
+            epochs=6,
+            evaluate_every=3,
         ),
+        # A cycle is an epoch.
+        rewound=Rewound(cycle_share=0.5, cycles=3),
         checkpoint_every=20.0,
     ),
     "paper": Compression(preset="paper", checkpoint_every=120.0),

@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import compress
+import compression_figure
+import compression_table
 import convergence
 import convergence_figure
 import convergence_table
@@ -40,6 +43,7 @@ SECTIONS = {
     peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
     uci.NAME: uci_table.report,
+    compress.NAME: compression_table.report,
     speed.NAME: speed_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
@@ -48,6 +52,7 @@ FIGURES = {
     simulation.NAME: simulation_figure.figure,
     convergence.NAME: convergence_figure.figure,
     uci.NAME: uci_figure.figure,
+    compress.NAME: compression_figure.figure,
     speed.NAME: speed_figure.figure,
 }
 """Script to the function `(preset, results, folder) -> files`."""

@@ -98,14 +98,12 @@ def make_problem(size: Size) -> Problem:
     )
 
 
-def authors_network(size: Size) -> tuple[ArrayTree, Any]:
-    """Read the authors' dense network as parameters and model state.
+def authors_network() -> tuple[ArrayTree, Any]:
+    """Read the authors' dense ResNet20 as parameters and model state.
 
     Raises:
-        UsageError: it is not there, or the size is of another network.
+        UsageError: it is not there.
     """
-    if size.data != "cifar10" or size.depth != 20 or size.widths != (16, 32, 64) or size.pool > 1:
-        raise UsageError("starts: the authors' network is a ResNet20 of full width for CIFAR-10")
     try:
         params, batch_stats = load_authors_resnet20()
     except DataError as error:

@@ -54,10 +54,12 @@ def leaf_sparsity(sparsity: float, params: ArrayTree) -> float:
 def released_step_size(recipe: Released, steps: int) -> Schedule:
     """The step size: constant, and a tenth after each of two shares of the run."""
     first = recipe.step_size * FULL_STEPS / steps
-    marks = jnp.asarray([share * steps for share in recipe.falls])
 
     def step_size(count: Any) -> Any:
-        return first * 0.1 ** jnp.sum(jnp.asarray(count, float) >= marks)
+        value = first
+        for share in recipe.falls:
+            value = value * jnp.where(jnp.asarray(count, float) >= share * steps, 0.1, 1.0)
+        return value
 
     return step_size
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import jax
 import numpy as np
 
 import aeb
@@ -15,7 +17,7 @@ from aeb.tree import select
 from aeb.types import ArrayTree, every_weight
 from compressing.arms import Stage
 
-__all__ = ["COLUMNS", "best", "kept", "look", "of_latent", "of_probs", "one_shot"]
+__all__ = ["COLUMNS", "best", "kept", "kick", "look", "of_latent", "of_probs", "one_shot"]
 
 COLUMNS = (
     "epoch",
@@ -45,7 +47,7 @@ def look(task: Task, stage: Stage, state: aeb.State, momentum: ArrayTree, epoch:
         f64[len(COLUMNS)].
     """
     metrics, _ = evaluate(task, state.position, batch_stats(state))
-    noise, step = _kick(stage, state, momentum)
+    noise, step = kick(stage, state, momentum)
     weights = np.abs(np.concatenate([np.ravel(w) for w in _weights(state.position).values()]))
     row = (
         epoch,
@@ -118,8 +120,15 @@ def of_latent(latent: Any) -> dict[str, Any] | None:
 
 def one_shot(task: Task, state: aeb.State) -> dict[str, float]:
     """Cut one network once by rho and, to as many zeros, by magnitude; score both untrained."""
-    by_rho, _, _ = aeb.learned().apply(state.position, (), state.latent, (), 0, every_weight)
-    by_magnitude = aeb.prune(state.position, aeb.sparsity_report(by_rho, None).sparsity)
+    rule = aeb.learned()
+
+    @jax.jit
+    def cut(params: ArrayTree, latent: Any) -> ArrayTree:
+        return rule.apply(params, (), latent, (), 0, every_weight)[0]
+
+    by_rho = cut(state.position, state.latent)
+    share = aeb.sparsity_report(by_rho, None).sparsity
+    by_magnitude = jax.jit(functools.partial(aeb.prune, sparsity=share))(state.position)
     scores = {
         name: evaluate(task, params, batch_stats(state))[0].accuracy
         for name, params in (
@@ -136,7 +145,7 @@ def _weights(params: ArrayTree) -> dict[str, np.ndarray]:
     return {path: np.asarray(w) for path, w in select(params).items()}
 
 
-def _kick(stage: Stage, state: aeb.State, momentum: ArrayTree) -> tuple[float, float]:
+def kick(stage: Stage, state: aeb.State, momentum: ArrayTree) -> tuple[float, float]:
     """Split the last kick, r' - (1 - alpha) r, into the sd of its noise and the gradient's part."""
     count = int(state.step) - 1
     eps = float(stage.step_size(count))

@@ -187,8 +187,8 @@ def _do(
     began = time.monotonic()
     total = sum(unit.size for unit, _ in todo)
     with tqdm(total=total, disable=not settings.progress, unit_scale=True) as bar:
-        for unit, keys in todo:
-            if limit.is_over():
+        for number, (unit, keys) in enumerate(todo):
+            if number and limit.is_over():
                 raise limit.OutOfTimeError
             bar.set_postfix_str(unit.name)
             folder = work / place_of([unit.configs, unit.seeds], made)
