@@ -285,7 +285,13 @@ PRESETS = {
         rewound=Rewound(cycle_share=0.5, cycles=3),
         checkpoint_every=20.0,
     ),
-    "paper": Compression(preset="paper", checkpoint_every=120.0),
+    "paper": Compression(
+        preset="paper",
+        # Not validated, for nothing of this size was run: the rate by the rule of .1 at a batch of
+        # 250, v1 so that the slab pulls as the weight decay of the control does, 1 / (v1 N).
+        rewound=Rewound(learning_rate=0.4, rewind=0.4, v1=0.04),
+        checkpoint_every=120.0,
+    ),
 }
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import frame
 from compress import PRESETS, Cell
 from compressing import ARMS
-from compression_table import FIGURES, POSTER, found, percent
+from compression_parts import percent
+from compression_table import FIGURES, POSTER, found
 
 __all__ = ["figure"]
 
@@ -27,7 +28,7 @@ SPREAD = 0.18
 
 
 def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[Path]:
-    """Draw what there are rows for.
+    """Draw what there are rows for; for the paper preset those of the reduced size too.
 
     Args:
         preset: which configurations to look for.
@@ -40,10 +41,18 @@ def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[P
     Raises:
         UsageError: the rows are damaged.
     """
+    presets: tuple[frame.Preset, ...] = ("paper", "cpu") if preset == "paper" else (preset,)
+    files = [_draw(name, results, folder) for name in presets]
+    return [file for file in files if file is not None]
+
+
+def _draw(preset: frame.Preset, results: frame.Results, folder: Path) -> Path | None:
+    """Draw the rows of one preset."""
     rows = {cell: own for cell, own in found(PRESETS[preset], results).items() if own}
     if not rows:
-        return []
+        return None
     folder.mkdir(parents=True, exist_ok=True)
+    file = folder / FIGURES[preset]
     series = [pair for pair in dict.fromkeys((c.arm, c.start) for c in rows) if pair[0] != "dense"]
     sparsities = sorted({cell.sparsity for cell in rows if cell.sparsity is not None})
     with plt.rc_context({"font.size": 13, "legend.fontsize": 10.5}):
@@ -103,9 +112,9 @@ def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[P
         axes.set_xlabel("zeros over all parameters, % (log scale of what is kept)")
         axes.set_ylabel("test accuracy at the last epoch, %")
         picture.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        picture.savefig(folder / FIGURES[0], dpi=DPI, metadata={"Software": None})
+        picture.savefig(file, dpi=DPI, metadata={"Software": None})
         plt.close(picture)
-    return [folder / FIGURES[0]]
+    return file
 
 
 def _place(sparsity: float) -> float:

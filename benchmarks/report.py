@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn rows into Markdown.
 
-    python benchmarks/report.py --out docs/results.md --figures docs/figures --readme README.md
+    python benchmarks/report.py --out docs/results.md --figures docs/figures --readme README.md \
+        --page docs/what-it-does.md
 
 A section a script, made of its rows in `benchmarks/results/` and of nothing else. A script joins by
 an entry in `SECTIONS`, and with figures by one in `FIGURES`.
@@ -17,6 +18,7 @@ from typing import Literal
 
 import compress
 import compression_figure
+import compression_page
 import compression_table
 import convergence
 import convergence_figure
@@ -72,6 +74,8 @@ class Report:
     """Folder to draw the figures into; by default none are drawn."""
     readme: Path | None = None
     """File to put the few figures of the paper presets into, between its marks."""
+    page: Path | None = None
+    """File to put the tables of `compression_page` into, between their marks."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -89,6 +93,11 @@ def main(args: Sequence[str] | None = None) -> int:
         if settings.readme is not None:
             block = summary.summary(settings.results)
             settings.readme.write_text(summary.put_into(settings.readme.read_text(), block))
+        if settings.page is not None:
+            page = settings.page.read_text()
+            for name, block in compression_page.blocks(rows[compress.NAME]).items():
+                page = summary.put_into(page, block, name)
+            settings.page.write_text(page)
         if settings.out is None:
             print(text, end="")
         else:

@@ -48,17 +48,18 @@ our run of its arm (last draw, as there), and one setting for all sets, averaged
 one of its {chains} chains and of all:"""
 
 
-def put_into(text: str, block: str) -> str:
-    """Put a block between the two marks of a text.
+def put_into(text: str, block: str, name: str = "measured") -> str:
+    """Put a block between the two marks of a text that have its name.
 
     Raises:
         ValueError: the marks are not there, once each and in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or END in before + after or BEGIN in after:
-        raise ValueError(f"readme: it needs the lines {BEGIN.strip()} and {END.strip()}, once each")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+    begin, end = (mark.replace("measured", name) for mark in (BEGIN, END))
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed) or end in before + after or begin in after:
+        raise ValueError(f"marks: the text needs the lines {begin.strip()} and {end.strip()}, once")
+    return f"{before}{begin}\n{block}\n{end}{after}"
 
 
 def summary(results: Path) -> str:

@@ -343,17 +343,19 @@ def test_slices_end_in_the_rows_of_a_straight_run(run, capsys):
 def test_the_network_learns_and_the_learned_arm_cuts(run):
     """Fails if labels and images part, or the arm starts elsewhere than at the dense network."""
     size = ("--size.compute", "float32", "--size.num-images", "400", "--size.no-erasing")
-    words = (*size, "--size.dense-epochs", "8", "--rewound.v0", "0.03")
+    words = (*size, "--size.dense-epochs", "20", "--rewound.v0", "0.03", "--size.padding", "0")
     assert run("--preset", "cpu", *_as_cpu(), *words, "--arms", "aeb_learned") == 0
     (row,) = rows_of(run.file)
-    history = row["metrics"]["history"]
+    metrics = row["metrics"]
+    history = metrics["history"]
     assert [look["epoch"] for look in history] == [2, 4]
-    assert row["metrics"]["accuracy"] > 0.5
-    assert row["metrics"]["zeros"] > 0
-    assert history[0]["sparsity"] == 0
-    assert row["metrics"]["cut"]["before"] == history[0]["accuracy"]
-    assert row["metrics"]["latent"]["rho_share"] == pytest.approx(
-        1 - row["metrics"]["zeros"] / _weights(row), abs=0.02
+    # Chance is 10 %; four epochs alone, without the dense network, give less than half.
+    assert metrics["accuracy"] > 0.6
+    assert history[0]["sparsity"] < 0.01
+    assert metrics["cut"]["before"] == history[0]["accuracy"]
+    assert metrics["cut"]["by_rho"] > 0.2
+    assert metrics["latent"]["rho_share"] == pytest.approx(
+        1 - metrics["zeros"] / _weights(row), abs=0.02
     )
 
 
@@ -361,7 +363,7 @@ def _as_cpu():
     """The size of the smoke preset, for a cell that it does not have."""
     size = PRESETS["smoke"].size
     words = ["--max-seeds", "1", "--size.data", "digits", "--size.pool", "1"]
-    for name in ("num_test", "depth", "padding", "batch_size", "epochs", "evaluate_every"):
+    for name in ("num_test", "depth", "batch_size", "epochs", "evaluate_every"):
         words += [f"--size.{name.replace('_', '-')}", str(getattr(size, name))]
     return [*words, "--size.widths", *map(str, size.widths), "--rewound.cycles", "1"]
 

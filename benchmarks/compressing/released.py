@@ -56,7 +56,7 @@ def released_step_size(recipe: Released, steps: int) -> Schedule:
     first = recipe.step_size * FULL_STEPS / steps
 
     def step_size(count: Any) -> Any:
-        value = first
+        value: Any = first
         for share in recipe.falls:
             value = value * jnp.where(jnp.asarray(count, float) >= share * steps, 0.1, 1.0)
         return value
