@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,18 @@ from compress import Cell
 from compressing import ARMS, ArmName
 from frame import markdown
 
-__all__ = ["Found", "Row", "against", "averaged", "cut", "label", "over", "percent", "prior"]
+__all__ = [
+    "Found",
+    "Row",
+    "against",
+    "averaged",
+    "cut",
+    "gains",
+    "label",
+    "over",
+    "percent",
+    "prior",
+]
 
 Row = Mapping[str, Any]
 
@@ -31,8 +43,9 @@ PRIOR = """\
 What the prior has learned at the end, means over seeds: the share of weights with rho > 0.5; the
 share not decided, rho between 0.1 and 0.9; delta from the least to the largest of the layers; the
 standard deviation of the noise injected in a step, over the root mean square of what the gradient
-moves in it and over the median magnitude of the weights, both medians over the looks; the best test
-epoch, which chooses by the test set; and zeros, counted over all parameters."""
+moves in it and over the median magnitude of the weights, medians over seeds, where a look found the
+noise largest (with cycles the looks are at their ends, where the gradient's step is next to
+nothing); the best test epoch, which chooses by the test set; zeros, counted over all parameters."""
 
 CUT = """\
 No target: the prior has half of the epochs to form rho; then the weights with rho below 0.5 are
@@ -61,18 +74,23 @@ def label(arm: ArmName, start: str) -> str:
 def against(rows: Found) -> str:
     """Set each arm against the control, seed by seed."""
     lines = []
-    for cell, own in rows.items():
+    for cell in rows:
         if cell.arm == "control" or cell.sparsity is None:
             continue
-        control = {row["seed"]: row for row in rows.get(Cell("control", *cell[1:]), [])}
-        gains = [
-            percent(row["metrics"]) - percent(control[row["seed"]]["metrics"])
-            for row in own
-            if row["seed"] in control
-        ]
-        text = f"{markdown.mean(gains)} ({len(gains)})" if gains else markdown.NOT_RUN
+        text = gains(rows, cell)
         lines.append([label(cell.arm, cell.start), f"{100 * cell.sparsity:g} %", text])
     return _said(["arm", "zeros", "less the control"], lines, AGAINST)
+
+
+def gains(rows: Found, cell: Cell) -> str:
+    """Write the mean gain of a cell over the control, seed by seed."""
+    control = {row["seed"]: row for row in rows.get(Cell("control", *cell[1:]), [])}
+    values = [
+        percent(row["metrics"]) - percent(control[row["seed"]]["metrics"])
+        for row in rows[cell]
+        if row["seed"] in control
+    ]
+    return f"{markdown.mean(values)} ({len(values)})" if values else markdown.NOT_RUN
 
 
 def averaged(rows: Found) -> str:
@@ -140,16 +158,19 @@ def cut(rows: Found) -> str:
 
 
 def felt(metrics: Sequence[Any], beside: str) -> float:
-    """Median over seeds and looks of the injected noise over the `step` or the `weight`."""
-    ratios = [
-        look["noise"] / look[beside] for m in metrics for look in m["history"] if look[beside]
-    ]
-    return statistics.median(ratios) if ratios else 0.0
+    """Injected noise over the `step` or the `weight`, at the look where it is largest.
+
+    The median over seeds; infinite where the gradient's part is lost in the noise.
+    """
+    looks = [max(m["history"], key=lambda look: look["noise"]) for m in metrics]
+    return statistics.median(
+        look["noise"] / look[beside] if look[beside] else math.inf for look in looks
+    )
 
 
 def _felt(metrics: Sequence[Any], beside: str) -> str:
     ratio = felt(metrics, beside)
-    return "0" if ratio == 0 else f"{ratio:.2g}"
+    return "0" if ratio == 0 else "over 10" if ratio > 10 else f"{ratio:.2g}"
 
 
 def _said(heads: Sequence[str], lines: Sequence[Sequence[str]], text: str) -> str:

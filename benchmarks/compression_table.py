@@ -12,7 +12,7 @@ from compressing import ARMS, DEPARTURES
 from compression_parts import Found, against, averaged, cut, label, over, percent, prior
 from frame import markdown
 
-__all__ = ["FIGURES", "LOGS", "POSTER", "TARGETS", "command", "final", "found", "report"]
+__all__ = ["FIGURES", "LOGS", "POSTER", "TARGETS", "command", "final", "found", "report", "size_of"]
 
 FIGURES = {"paper": "compression.png", "cpu": "compression_reduced.png", "smoke": "compression.png"}
 """Preset to file."""
@@ -109,7 +109,7 @@ def found(settings: Compression, results: frame.Results) -> Found:
 
 
 def command(preset: frame.Preset) -> str:
-    return f"`python benchmarks/compress.py --preset {preset}`: {_size(PRESETS[preset])}"
+    return f"`python benchmarks/compress.py --preset {preset}`: {size_of(PRESETS[preset])}."
 
 
 def _details(preset: frame.Preset, rows: Found) -> list[str]:
@@ -127,7 +127,8 @@ def _details(preset: frame.Preset, rows: Found) -> list[str]:
     ]
 
 
-def _size(settings: Compression) -> str:
+def size_of(settings: Compression) -> str:
+    """Describe a size."""
     size = settings.size
     pooled = f", pooled to {32 // size.pool}x{32 // size.pool}" if size.pool > 1 else ""
     if size.data != "cifar10":
@@ -135,7 +136,7 @@ def _size(settings: Compression) -> str:
     return (
         f"ResNet{size.depth} of widths {', '.join(map(str, size.widths))}, {size.num_images:,} "
         f"training images{pooled}, batch {size.batch_size:,}, {size.dense_epochs:,} dense and "
-        f"{size.epochs:,} sparse epochs, {size.compute}."
+        f"{size.epochs:,} sparse epochs, {size.compute}"
     )
 
 
