@@ -53,10 +53,11 @@ one of its {chains} chains and of all:"""
 
 
 COMPRESSION = """\
-Compression at a reduced size ({size}), {zeros:g} % zeros: test accuracy in per cent at the last
-epoch, mean ± standard deviation over 3 seeds, and how much that is above plain magnitude pruning
-with the learning rate rewound, seed by seed, ± standard error. The full size needs a GPU and was
-not run:"""
+Compression at a reduced size, {zeros:g} % zeros: test accuracy in per cent at the last epoch, mean ±
+standard deviation over seeds (their number in brackets), and how much that is above plain magnitude
+pruning with the learning rate rewound, seed by seed, ± standard error. The full size needs a GPU
+and was not run. The size:
+{size}."""
 
 REDUCED = 0.9
 """The sparsity that is shown."""

@@ -190,7 +190,7 @@ def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Sc
     def step_size(count: Any) -> Any:
         step = jnp.asarray(count, float)
         up = (step + 1.0) / rise
-        # One step more than is taken: a step size of exactly 0 would waste the last.
+        # Over one step more than is taken, as in aeb.cli.training.
         value = peak * jnp.minimum(up, 1.0) * _cosine(jnp.minimum(step / (main + 1), 1.0))
         if cycle:
             phase = jnp.remainder(step - main, cycle) / (cycle + 1)
