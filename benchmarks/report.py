@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn rows into Markdown.
 
-    python benchmarks/report.py --out docs/results.md --figures docs/figures --readme README.md
+    python benchmarks/report.py --out docs/results.md --figures docs/figures --readme README.md \
+        --page docs/what-it-does.md
 
 A section a script, made of its rows in `benchmarks/results/` and of nothing else. A script joins by
 an entry in `SECTIONS`, and with figures by one in `FIGURES`.
@@ -15,6 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import compress
+import compression_figure
+import compression_page
+import compression_table
 import convergence
 import convergence_figure
 import convergence_table
@@ -42,6 +47,7 @@ SECTIONS = {
     peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
     uci.NAME: uci_table.report,
+    compress.NAME: compression_table.report,
     speed.NAME: speed_table.report,
     scaling.NAME: scaling_table.report,
 }
@@ -51,6 +57,7 @@ FIGURES = {
     simulation.NAME: simulation_figure.figure,
     convergence.NAME: convergence_figure.figure,
     uci.NAME: uci_figure.figure,
+    compress.NAME: compression_figure.figure,
     speed.NAME: speed_figure.figure,
 }
 """Script to the function `(preset, results, folder) -> files`."""
@@ -70,6 +77,8 @@ class Report:
     """Folder to draw the figures into; by default none are drawn."""
     readme: Path | None = None
     """File to put the few figures of the paper presets into, between its marks."""
+    page: Path | None = None
+    """File to put the tables of `compression_page` into, between their marks."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -87,6 +96,11 @@ def main(args: Sequence[str] | None = None) -> int:
         if settings.readme is not None:
             block = summary.summary(settings.results)
             settings.readme.write_text(summary.put_into(settings.readme.read_text(), block))
+        if settings.page is not None:
+            page = settings.page.read_text()
+            for name, block in compression_page.blocks(rows[compress.NAME]).items():
+                page = summary.put_into(page, block, name)
+            settings.page.write_text(page)
         if settings.out is None:
             print(text, end="")
         else:

@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import compress
+import compressing
+import compression_table
 import convergence
 import frame
 import peers
 import simulation
 import uci
 import uci_table
+from compression_parts import gains, over, percent
 from convergence_table import found as slopes_found
 from fixed_point import Gain, Slope
 from frame.markdown import NOT_RUN, mean, table
@@ -48,17 +52,40 @@ our run of its arm (last draw, as there), and one setting for all sets, averaged
 one of its {chains} chains and of all:"""
 
 
-def put_into(text: str, block: str) -> str:
-    """Put a block between the two marks of a text.
+COMPRESSION = """\
+Compression at a reduced size, {zeros:g} % zeros: test accuracy in per cent at the last epoch, mean ±
+standard deviation over seeds (their number in brackets), and how much that is above plain magnitude
+pruning with the learning rate rewound, seed by seed, ± standard error. The full size needs a GPU
+and was not run. The size:
+{size}."""
+
+REDUCED = 0.9
+"""The sparsity that is shown."""
+
+COMPRESSED: tuple[compressing.ArmName, ...] = (
+    "a_sghmc",
+    "a_sghmc_em",
+    "sghmc_sa",
+    "a_sghmc_sa",
+    "control",
+    "aeb",
+    "aeb_noise",
+    "aeb_rho",
+)
+
+
+def put_into(text: str, block: str, name: str = "measured") -> str:
+    """Put a block between the two marks of a text that have its name.
 
     Raises:
         ValueError: the marks are not there, once each and in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or END in before + after or BEGIN in after:
-        raise ValueError(f"readme: it needs the lines {BEGIN.strip()} and {END.strip()}, once each")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+    begin, end = (mark.replace("measured", name) for mark in (BEGIN, END))
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed) or end in before + after or begin in after:
+        raise ValueError(f"marks: the text needs the lines {begin.strip()} and {end.strip()}, once")
+    return f"{before}{begin}\n{block}\n{end}{after}"
 
 
 def summary(results: Path) -> str:
@@ -88,6 +115,10 @@ def summary(results: Path) -> str:
         CONVERGENCE.format(slopes="\n".join(f"- {own}" for own in said) or NOT_RUN),
         UCI.format(chains=uci.PRESETS["paper"].recommended.chains),
         _uci(results),
+        COMPRESSION.format(
+            size=compression_table.size_of(compress.PRESETS["cpu"]), zeros=100 * REDUCED
+        ),
+        _compression(results),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -194,3 +225,13 @@ def _uci(results: Path) -> str:
             line.append(uci_table.over(own, operator.itemgetter(metric)) if own else NOT_RUN)
         lines.append(line)
     return table(heads, lines)
+
+
+def _compression(results: Path) -> str:
+    rows = compression_table.found(compress.PRESETS["cpu"], _rows(results, compress.NAME))
+    lines = [["dense", over(rows[compress.Cell("dense", None, "own")], percent), "-"]]
+    for arm in COMPRESSED:
+        cell = compress.Cell(arm, REDUCED, "own")
+        gain = "-" if arm == "control" else gains(rows, cell)
+        lines.append([compressing.ARMS[arm].label, over(rows[cell], percent), gain])
+    return table(["", "accuracy", "less the control"], lines)

@@ -27,7 +27,7 @@ def test_the_readme_and_the_docs_are_made_of_the_rows(tmp_path):
 
 def test_without_rows_it_says_not_run(tmp_path):
     block = summary.summary(tmp_path)
-    assert block.count("not run") == 5 * 5 + 1 + 4 * 6
+    assert block.count("not run") == 5 * 5 + 1 + 4 * 6 + 1 + 8 + 7
     assert "poster" in block
 
 
@@ -36,8 +36,10 @@ def test_a_block_goes_between_its_marks():
     put = summary.put_into(text, "new")
     assert put == f"above\n{summary.BEGIN}\nnew\n{summary.END}below\n"
     assert summary.put_into(put, "new") == put
+    own = "<!-- x -->\nold\n<!-- /x -->\n"
+    assert summary.put_into(own + text, "new", "x") == "<!-- x -->\n\nnew\n<!-- /x -->\n" + text
     for bad in ("above\n", text + text, f"{summary.END}{summary.BEGIN}"):
-        with pytest.raises(ValueError, match="readme: it needs the lines"):
+        with pytest.raises(ValueError, match="marks: the text needs the lines"):
             summary.put_into(bad, "new")
 
 
@@ -45,7 +47,7 @@ def test_a_readme_without_marks_is_told(tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text("# no marks\n")
     assert report.main(["--readme", str(readme), "--out", str(tmp_path / "r.md")]) == 2
-    assert "readme: it needs the lines" in capsys.readouterr().err
+    assert "marks: the text needs the lines" in capsys.readouterr().err
     assert readme.read_text() == "# no marks\n"
 
 

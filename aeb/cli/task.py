@@ -17,7 +17,7 @@ from aeb.models import CNN, ResNet, make_loss
 from aeb.report import sparsity_report
 from aeb.types import ArrayTree, LossFn, PRNGKey
 
-__all__ = ["Metrics", "Task", "evaluate", "make_task"]
+__all__ = ["Metrics", "Task", "evaluate", "make_task", "task_of"]
 
 TEST_BATCH = 500
 
@@ -66,6 +66,27 @@ def make_task(data: str, model: str) -> Task:
     else:
         module = CNN()
     augment = compose(random_crop(padding=4), random_flip()) if data == "cifar10" else None
+    return task_of(dataset, module, preprocess=preprocess, augment=augment)
+
+
+def task_of(
+    dataset: Dataset,
+    module: nn.Module,
+    *,
+    preprocess: Callable[[Any], jax.Array],
+    augment: Callable[[PRNGKey, jax.Array], jax.Array] | None,
+) -> Task:
+    """Pair data with a network.
+
+    Args:
+        dataset: images and labels.
+        module: from images to logits.
+        preprocess: from raw pixels to what the module takes.
+        augment: `(key, images) -> images` in training, or None.
+
+    Returns:
+        A `Task`.
+    """
     example = preprocess(jnp.asarray(dataset.train["image"][:1]))
 
     def init(key: PRNGKey) -> tuple[ArrayTree, Any]:

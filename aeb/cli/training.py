@@ -25,9 +25,19 @@ import optax
 import aeb
 from aeb import checkpoint, guards
 from aeb.cli.task import Task, evaluate
-from aeb.types import ArrayTree, Kernel, PRNGKey
+from aeb.types import ArrayTree, Kernel, PRNGKey, ScalarOrSchedule, Schedule, Sparsifier
 
-__all__ = ["ARMS", "Fit", "Recipe", "Stage", "arm_stage", "dense_stage", "fit"]
+__all__ = [
+    "ARMS",
+    "Fit",
+    "Recipe",
+    "Stage",
+    "arm_stage",
+    "cubic_ramp",
+    "dense_stage",
+    "fit",
+    "momentum_sgd",
+]
 
 ARMS = ("magnitude", "em", "sa", "learned")
 
@@ -111,8 +121,7 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
     """
     guards.one_of("arms", arm, ARMS)
     steps = recipe.epochs * (task.num_data // recipe.batch_size)
-    ramp = optax.schedules.polynomial_schedule(0.0, recipe.sparsity, 3, max(steps // 2, 1))
-    pruning = aeb.magnitude(ramp, scope="global", of="all")
+    pruning = aeb.magnitude(cubic_ramp(recipe.sparsity, steps // 2), scope="global", of="all")
     if arm == "magnitude":
         algorithm = _plain(task, recipe, recipe.epochs, pruning)
     else:
@@ -180,6 +189,38 @@ def fit(
     return Fit(state, np.asarray(history))
 
 
+def momentum_sgd(
+    step_size: ScalarOrSchedule,
+    *,
+    num_data: float,
+    weight_decay: float,
+    sparsify: Sparsifier | None,
+) -> aeb.Algorithm:
+    """Momentum SGD with weight decay: no noise, and a Gaussian prior that stays as it is.
+
+    Args:
+        step_size: the learning rate for the mean loss, over the number of examples.
+        num_data: N, examples in the data set.
+        weight_decay: L2 penalty per example on all weights but biases and scales.
+        sparsify: sets weights to zero; None never prunes.
+
+    Returns:
+        An `Algorithm`.
+    """
+    return aeb.empirical_bayes(
+        aeb.sghmc(step_size, FRICTION, temperature=0.0),
+        aeb.gaussian(precision=weight_decay * num_data),
+        gain=0.0,
+        sparsify=sparsify,
+    )
+
+
+def cubic_ramp(sparsity: float, steps: int) -> Schedule:
+    """Fraction of zeros that rises from 0 to its target in so many steps, fast at first."""
+    ramp: Schedule = optax.schedules.polynomial_schedule(0.0, sparsity, 3, max(steps, 1))
+    return ramp
+
+
 def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
     """Bind an algorithm to the task's loss."""
     kernel = aeb.build_kernel(algorithm, task.loss_fn, num_data=task.num_data, has_aux=True)
@@ -187,12 +228,10 @@ def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
 
 
 def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorithm:
-    """Momentum SGD with weight decay: no noise, and a Gaussian prior that stays as it is."""
-    return aeb.empirical_bayes(
-        aeb.sghmc(_cosine(task, recipe, epochs), FRICTION, temperature=0.0),
-        aeb.gaussian(precision=recipe.weight_decay * task.num_data),
-        gain=0.0,
-        sparsify=pruning,
+    """Momentum SGD over a rewound cosine."""
+    step_size = _cosine(task, recipe, epochs)
+    return momentum_sgd(
+        step_size, num_data=task.num_data, weight_decay=recipe.weight_decay, sparsify=pruning
     )
 
 

@@ -7,6 +7,17 @@ A script says what its settings are and which units of work they ask for; `main`
 
 from frame.checkpoints import Checkpoints
 from frame.rows import Results, row_key
-from frame.runner import Preset, Settings, Unit, main
+from frame.runner import Preset, Settings, Unit, main, place_of
+from frame.stamp import stamp
 
-__all__ = ["Checkpoints", "Preset", "Results", "Settings", "Unit", "main", "row_key"]
+__all__ = [
+    "Checkpoints",
+    "Preset",
+    "Results",
+    "Settings",
+    "Unit",
+    "main",
+    "place_of",
+    "row_key",
+    "stamp",
+]

@@ -12,6 +12,7 @@ import numpy as np
 from aeb import checkpoint
 from aeb.archive import DamagedFileError
 from aeb.cli.usage import UsageError
+from frame import limit
 
 __all__ = ["Checkpoints"]
 
@@ -55,8 +56,19 @@ class Checkpoints:
         self._before = float(before)
         return tree
 
+    def save(self, step: int, tree: object) -> None:
+        """Save."""
+        checkpoint.save(self.folder, step, (tree, np.asarray(self.seconds)))
+        self._saved = time.monotonic()
+
     def save_if_due(self, step: int, tree: object) -> None:
-        """Save where the last time is long enough ago."""
-        if time.monotonic() - self._saved >= self.every:
-            checkpoint.save(self.folder, step, (tree, np.asarray(self.seconds)))
-            self._saved = time.monotonic()
+        """Save where the last time is long enough ago, or the seconds of the call are over.
+
+        Raises:
+            OutOfTimeError: they are over; the tree is saved.
+        """
+        over = limit.is_over()
+        if over or time.monotonic() - self._saved >= self.every:
+            self.save(step, tree)
+        if over:
+            raise limit.OutOfTimeError

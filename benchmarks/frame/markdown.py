@@ -18,13 +18,20 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def mean(values: Sequence[float | None], digits: int = 2, *, lost: str = "without") -> str:
+def mean(
+    values: Sequence[float | None],
+    digits: int = 2,
+    *,
+    lost: str = "without",
+    deviation: bool = False,
+) -> str:
     """Write a mean and its standard error.
 
     Args:
         values: one a row; None where it was not finite.
         digits: after the point.
         lost: what to call the rows without a number; they are counted.
+        deviation: write the standard deviation in the place of the error.
 
     Returns:
         Such as "3.28 ± 0.03"; "-" where there is no number.
@@ -34,7 +41,8 @@ def mean(values: Sequence[float | None], digits: int = 2, *, lost: str = "withou
         return "-"
     text = f"{statistics.fmean(numbers):.{digits}f}"
     if len(numbers) > 1:
-        text += f" ± {statistics.stdev(numbers) / len(numbers) ** 0.5:.{digits}f}"
+        spread = statistics.stdev(numbers) / (1.0 if deviation else len(numbers) ** 0.5)
+        text += f" ± {spread:.{digits}f}"
     missing = len(values) - len(numbers)
     return text + (f" ({missing} {lost})" if missing else "")
 

@@ -25,10 +25,11 @@ from tqdm.auto import tqdm
 from aeb import guards
 from aeb.archive import DamagedFileError
 from aeb.cli.usage import UsageError, complain, parse
+from frame import limit
 from frame.rows import Results, canonical, finite, row_key
 from frame.stamp import stamp
 
-__all__ = ["Preset", "Settings", "Unit", "choose", "main"]
+__all__ = ["Preset", "Settings", "Unit", "choose", "main", "place_of"]
 
 Preset = Literal["smoke", "cpu", "gpu", "paper"]
 """The names that a preset may have; no script has them all."""
@@ -37,6 +38,9 @@ HERE = Path(__file__).resolve().parents[1]
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped from the keyboard."""
+
+UNFINISHED = 75
+"""Exit code of a run that its own limit on seconds stopped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Settings:
     """Folder of the checkpoints of units that are not finished."""
     checkpoint_every: float = 30.0
     """Seconds between two checkpoints, >= 0."""
+    limit_seconds: float | None = None
+    """Seconds after which to stop at the next checkpoint, > 0, with exit code 75; the same command
+    continues. None works to the end."""
     progress: bool = True
     """Whether to show a progress bar."""
 
@@ -61,6 +68,8 @@ class Settings:
         """Raise a ValueError that names the first setting out of its range."""
         guards.whole("seed", self.seed, 0)
         guards.at_least("checkpoint_every", self.checkpoint_every, 0.0)
+        if self.limit_seconds is not None:
+            guards.positive("limit_seconds", self.limit_seconds)
 
     def units(self) -> list[Unit]:
         """List the work, in the order to do it."""
@@ -140,7 +149,7 @@ def main(
 
     Returns:
         The exit code: 0; 2 where the input was at fault, after one line that says what to change;
-        130 where it was stopped.
+        75 where its limit on seconds stopped it; 130 where it was stopped.
     """
     words = list(sys.argv[1:] if args is None else args)
     try:
@@ -150,11 +159,14 @@ def main(
         return complain(script, str(error))
     results = Results(settings.results / f"{script}.jsonl")
     try:
-        with _alone(settings.work / script) as work:
+        with limit.within(settings.limit_seconds), _alone(settings.work / script) as work:
             results.mend()
             _do(script, settings, units, results, work)
     except (UsageError, DamagedFileError, OSError) as error:
         return complain(script, str(error))
+    except limit.OutOfTimeError:
+        print(f"{script}: {settings.limit_seconds:g} s are over; call the same command again")
+        return UNFINISHED
     except KeyboardInterrupt:
         print(f"{script}: stopped; the same command continues", file=sys.stderr)
         return INTERRUPTED
@@ -175,10 +187,11 @@ def _do(
     began = time.monotonic()
     total = sum(unit.size for unit, _ in todo)
     with tqdm(total=total, disable=not settings.progress, unit_scale=True) as bar:
-        for unit, keys in todo:
+        for number, (unit, keys) in enumerate(todo):
+            if number and limit.is_over():
+                raise limit.OutOfTimeError
             bar.set_postfix_str(unit.name)
-            place = canonical([unit.configs, unit.seeds, made["commit"], made["versions"]])
-            folder = work / hashlib.sha256(place.encode()).hexdigest()[:16]
+            folder = work / place_of([unit.configs, unit.seeds], made)
             seconds, metrics = unit.run(folder, bar.update)
             results.append(
                 [
@@ -200,6 +213,12 @@ def _do(
             )
             shutil.rmtree(folder, ignore_errors=True)
     print(f"{lacking} rows added to {results.path} in {time.monotonic() - began:.0f} s")
+
+
+def place_of(work: Any, made: Mapping[str, Any]) -> str:
+    """Name the folder of some work by what fixes it and by the commit and versions in `stamp`."""
+    place = canonical([work, made["commit"], made["versions"]])
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
