@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of `compress.py` as one figure: test accuracy against sparsity."""
+"""The rows of `compression.py` as one figure: test accuracy against sparsity."""
 
 from __future__ import annotations
 

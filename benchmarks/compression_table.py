@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of `compress.py` as Markdown, the paper's figures and our targets beside them."""
+"""The rows of `compression.py` as Markdown, the paper's figures and our targets beside them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def found(settings: Compression, results: frame.Results) -> Found:
 
 
 def command(preset: frame.Preset) -> str:
-    return f"`python benchmarks/compress.py --preset {preset}`: {size_of(PRESETS[preset])}."
+    return f"`python benchmarks/compression.py --preset {preset}`: {size_of(PRESETS[preset])}."
 
 
 def _details(preset: frame.Preset, rows: Found) -> list[str]:
