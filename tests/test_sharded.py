@@ -2,8 +2,9 @@
 """A state that is split over eight devices gives the chain of one, and the sampler sends scalars.
 
 Mutations that fail here, each tried: latents left on every device; a rule that is not asked; noise
-cut from one flat draw whatever the size; the counter of a large leaf that starts at zero; lanes of
-the threshold that flatten a sharded leaf; all leaves joined before they are ranked.
+cut from one flat draw whatever the size; a large leaf counted from zero, or without a carry; keys of
+another kind taken for threefry; lanes of the threshold that flatten a large leaf; all leaves joined
+before they are ranked.
 """
 
 import jax
