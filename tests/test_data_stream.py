@@ -2,7 +2,8 @@
 """Each process reads its rows of the same global batches, and the position is the step.
 
 Mutations that fail here, each tried: one order for all epochs; the order of a process from its own
-shuffle; `start` counted in rows; batches that end with an epoch; the seed left out.
+shuffle; `start` counted in rows; batches that end with an epoch; the seed left
+out.
 """
 
 import json

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One chain over several devices and processes, and a process that dies.
 
-Mutations that fail here, each tried: the checkpoint not read on the second start; a stream that
-begins anew; JAX's own heartbeat; differences over the field instead of the array; the yardstick of
-another road; a scatter planned as if its shards did not shrink.
+Mutations that fail here, each tried: a stream that begins anew on the second start; differences that
+are not relative; the yardstick in the order that it is compared with; a scatter planned as if its
+shards did not shrink; chains left to XLA's own partitioning. JAX's own heartbeat of 100 s was seen to
+take 97.
 """
 
 import itertools
@@ -140,7 +141,7 @@ def test_differences_are_relative_to_an_array():
         "b|0|position|0": np.array([9.0]),
     }
     final = {
-        "c|2|position|0": np.array([1.0, -3.0]),
+        "c|2|position|0": np.array([1.0, -3.5]),
         "c|2|position|1": np.array([0.02]),
         "c|2|step|0": np.array(5),
     }

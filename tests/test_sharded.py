@@ -2,7 +2,7 @@
 """A state that is split over eight devices gives the chain of one, and the sampler sends scalars.
 
 Mutations that fail here, each tried: latents left on every device; a rule that is not asked; noise
-cut from one flat draw whatever the size; lanes of the threshold that flatten a sharded leaf; all
+cut from one flat draw whatever the size; lanes of the threshold that flatten a large leaf; all
 leaves joined before they are ranked.
 """
 
