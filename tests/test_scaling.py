@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One chain over several devices and processes, and a process that dies.
 
-Mutations that fail here, each tried: a stream that begins anew on the second start; differences that
-are not relative; the yardstick in the order that it is compared with; a scatter planned as if its
-shards did not shrink; chains left to XLA's own partitioning. JAX's own heartbeat of 100 s was seen to
-take 97.
+Mutations that fail here, each tried: a stream that begins anew on the second start; differences
+that are not relative; the yardstick in the order that it is compared with; a scatter planned as if
+its shards did not shrink; chains left to XLA's own partitioning. JAX's own heartbeat of 100 s was
+seen to take 97.
 """
 
 import itertools

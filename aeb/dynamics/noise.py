@@ -4,8 +4,8 @@
 Weight i of the tree, counted over its leaves in order, takes the i-th number of one flat draw. With
 JAX's default keys (threefry, partitionable) that number is a function of the key and of i alone, so
 a large leaf is drawn in its own shape, from counters that begin at its place: each device of a
-sharded leaf makes its own part and nothing is sent. The numbers are those of the flat draw to the
-bit, whatever the sharding.
+sharded leaf makes its own part and nothing is sent. The bits drawn are those of the flat draw,
+whatever the sharding.
 """
 
 from __future__ import annotations
