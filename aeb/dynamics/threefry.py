@@ -4,8 +4,9 @@
 `jax.random.normal` under a threefry key hashes the place of each number (Salmon, Moraes, Dror and
 Shaw, SC 2011) and sends the bits through the inverse of the normal distribution. On a CPU, XLA runs
 the hash as a loop of whole passes over memory, which takes longer than the rest of a sampler. Here
-the same rounds are written out, and the numbers are the same to the bit. As each depends on its
-place alone, any part of a draw can be made without the rest, on the device that needs it.
+the same rounds are written out, and the bits are the same; so are the normals, but for how XLA
+rounds the last place of what it fuses. As each depends on its place alone, any part of a draw can
+be made without the rest, on the device that needs it.
 """
 
 from __future__ import annotations
