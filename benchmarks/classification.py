@@ -70,8 +70,8 @@ class Classification(frame.Settings):
         """List the sets, each without and with augmentation, each with its arms."""
         return [
             Cell(name, augment, arm)
-            for augment in dict.fromkeys(self.augment)
             for name in dict.fromkeys(self.sets)
+            for augment in dict.fromkeys(self.augment)
             for arm in dict.fromkeys(self.arms)
         ]
 
@@ -148,7 +148,8 @@ PRESETS = {
     "smoke": Classification(
         preset="smoke",
         sets=("digits",),
-        arms=("dropout", "sghmc_sa"),
+        augment=(False,),
+        arms=("vanilla", "sghmc_sa"),
         seeds=1,
         num_scored=200,
         recipe=dataclasses.replace(

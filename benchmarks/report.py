@@ -15,6 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import adversarial
+import adversarial_figure
+import adversarial_table
+import classification
+import classification_table
 import convergence
 import convergence_figure
 import convergence_table
@@ -40,6 +45,8 @@ SECTIONS = {
     peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
     uci.NAME: uci_table.report,
+    classification.NAME: classification_table.report,
+    adversarial.NAME: adversarial_table.report,
     speed.NAME: speed_table.report,
 }
 """Script to the function `(preset, results) -> Markdown`."""
@@ -48,6 +55,7 @@ FIGURES = {
     simulation.NAME: simulation_figure.figure,
     convergence.NAME: convergence_figure.figure,
     uci.NAME: uci_figure.figure,
+    adversarial.NAME: adversarial_figure.figure,
     speed.NAME: speed_figure.figure,
 }
 """Script to the function `(preset, results, folder) -> files`."""

@@ -157,7 +157,8 @@ def _adam(step_size: float, loss_fn: Any) -> tuple[Callable[..., aeb.State], Ker
         (loss, model_state), grad = jax.value_and_grad(loss_fn, has_aux=True)(
             state.position, batch, state.model_state, key
         )
-        change, momentum = rule.update(grad, state.momentum, state.position)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes its count with floats
+            change, momentum = rule.update(grad, state.momentum, state.position)
         return state._replace(
             step=state.step + 1,
             position=optax.apply_updates(state.position, change),

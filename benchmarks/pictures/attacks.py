@@ -32,7 +32,7 @@ from jax.scipy.special import logsumexp
 from pictures.networks import logits_of
 from pictures.scores import Draws, mixture
 
-__all__ = ["Attacked", "ascent", "fgsm", "pgd"]
+__all__ = ["Attacked", "ascent", "fgsm", "negative_log_prob", "pgd"]
 
 STEPS = 10
 """Steps of PGD."""
