@@ -53,7 +53,7 @@ class Adversarial(Classification):
     """Perturbations of FGSM, in (0, 1]."""
     pgd_levels: tuple[float, ...] = LEVELS
     """Perturbations of PGD."""
-    rows: int = 500
+    rows: int = 1000
     """Images at a time."""
 
     def check(self) -> None:

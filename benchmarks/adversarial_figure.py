@@ -69,14 +69,15 @@ def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
                 color = f"C{list(ARMS).index(cell.arm)}"
                 for way, (marker, _) in WAYS.items():
                     levels = settings.pgd_levels if way == "pgd" else settings.levels
-                    means = [statistics.fmean(percent(own, way, at)) for at in range(len(levels))]
+                    means = [statistics.fmean(percent(own, "clean"))]
+                    means += [statistics.fmean(percent(own, way, at)) for at in range(len(levels))]
                     filled = color if way == "authors" else "white"
                     style: dict[str, Any] = {"color": color, "markerfacecolor": filled}
                     line = "-" if way == "authors" else ":" if way == "pgd" else "-."
-                    axes.plot(levels, means, line, marker=marker, markersize=6, **style)
+                    axes.plot((0, *levels), means, line, marker=marker, markersize=6, **style)
             axes.set_title(TITLES[name])
             axes.set_xlabel("perturbation of a pixel in [0, 1]")
-            axes.set_xlim(0, 0.51)
+            axes.set_xlim(-0.01, 0.51)
             axes.set_ylim(0, 100)
             axes.grid(alpha=0.3)
         panels[0][0].set_ylabel("test accuracy, %")

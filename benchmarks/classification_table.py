@@ -12,7 +12,7 @@ from classification import NAME, PRESETS, Classification
 from frame import markdown
 from pictures import ARMS, ArmName, Cell
 
-__all__ = ["PAPER", "TARGETS", "TITLES", "column", "found", "mean_accuracy", "report"]
+__all__ = ["PAPER", "TARGETS", "TITLES", "accuracies", "column", "found", "report"]
 
 Row = Mapping[str, Any]
 
@@ -105,7 +105,7 @@ def column(cell: Cell) -> str:
     return f"{'DA-' if cell.augment else ''}{TITLES[cell.set]}"
 
 
-def mean_accuracy(rows: Sequence[Row], of: str) -> float | None:
+def _mean_accuracy(rows: Sequence[Row], of: str) -> float | None:
     """Mean accuracy in %, None where there is no row."""
     return statistics.fmean(100 * row["metrics"][of]["accuracy"] for row in rows) if rows else None
 
@@ -113,7 +113,7 @@ def mean_accuracy(rows: Sequence[Row], of: str) -> float | None:
 def _preset(preset: str, settings: Classification, rows: Found) -> list[str]:
     recipe = settings.recipe
     command = f"`python benchmarks/{NAME}.py --preset {preset}`"
-    said = [f"{command}:", _accuracies(rows), ACCURACY.format(seeds=settings.seeds)]
+    said = [f"{command}:", accuracies(rows), ACCURACY.format(seeds=settings.seeds)]
     if preset == "paper":
         said += [_targets(rows)]
     else:
@@ -123,7 +123,7 @@ def _preset(preset: str, settings: Classification, rows: Found) -> list[str]:
     return [*said, _both(rows), BOTH, _sparse(rows), SPARSE] if any(rows.values()) else said
 
 
-def _accuracies(rows: Found) -> str:
+def accuracies(rows: Found) -> str:
     """An arm a line, a set a column, the poster's in brackets."""
     heads = list(dict.fromkeys(column(cell) for cell in rows))
     lines = []
@@ -151,7 +151,7 @@ def _targets(rows: Found) -> str:
         target = TARGETS.get((cell.set, cell.augment))
         if cell.arm != "sghmc_sa" or target is None:
             continue
-        ours = mean_accuracy(own, "average")
+        ours = _mean_accuracy(own, "average")
         verdict = markdown.NOT_RUN if ours is None else "yes" if ours >= target else "no"
         found = markdown.NOT_RUN if ours is None else f"{ours:.2f}"
         lines.append([column(cell), f"{target:.2f}", found, verdict])

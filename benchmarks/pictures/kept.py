@@ -73,5 +73,7 @@ def trained(
     seconds, network = train(recipe, cell, seed, images, folder, checkpoint_every, report)
     checkpoint.save(place, recipe.steps(cell), (network, np.asarray(seconds)))
     # Last, so that a network without its note is not whole.
-    note.write_text(json.dumps({"commit": made["commit"], "config": config, "seed": seed}))
+    draft = note.with_suffix(".tmp")
+    draft.write_text(json.dumps({"commit": made["commit"], "config": config, "seed": seed}))
+    draft.replace(note)
     return Found(seconds, network, made["commit"])
