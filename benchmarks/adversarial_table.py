@@ -106,30 +106,37 @@ def percent(rows: Sequence[Row], way: str, place: int | None = None) -> list[flo
 
 
 def verdict(settings: Adversarial, rows: Found) -> str:
-    """Say in a sentence what the rows show of robustness, at the level where PGD was run last.
+    """Say in a sentence a set what the rows show of robustness.
 
-    The words follow from the figures: how much of the lead of SGHMC-SA over Vanilla as the authors
-    measure it is left where the attack is fair, and what ten steps leave of any arm.
+    How much of the lead of SGHMC-SA over Vanilla as the authors measure it is left where the attack
+    is fair, at the level of PGD where that lead is largest, and what ten steps leave of any arm
+    there and at the largest level.
     """
     said = []
     for name in dict.fromkeys(cell.set for cell in rows):
         own = {cell.arm: rows[cell] for cell in rows if cell.set == name and not cell.augment}
         if not (own.get("vanilla") and own.get("sghmc_sa")):
             continue
-        zeta = max(level for level in settings.pgd_levels if level in settings.levels)
-        place, pgd_place = settings.levels.index(zeta), settings.pgd_levels.index(zeta)
 
-        def at(arm: str, way: str, own: Any = own, where: int = place) -> float:
-            return statistics.fmean(percent(own[arm], way, where))
+        def at(arm: str, way: str, zeta: float, own: Any = own) -> float:
+            levels = settings.pgd_levels if way == "pgd" else settings.levels
+            return statistics.fmean(percent(own[arm], way, levels.index(zeta)))
 
-        leads = [at("sghmc_sa", way) - at("vanilla", way) for way in ("authors", "fair")]
-        favour = at("vanilla", "favoured") - at("vanilla", "authors")
-        best = max(statistics.fmean(percent(r, "pgd", pgd_place)) for r in own.values() if r)
+        def lead(way: str, zeta: float, at: Any = at) -> float:
+            return float(at("sghmc_sa", way, zeta) - at("vanilla", way, zeta))
+
+        def best(zeta: float, at: Any = at, own: Any = own) -> float:
+            return max(at(arm, "pgd", zeta) for arm, found in own.items() if found)
+
+        shared = [level for level in settings.pgd_levels if level in settings.levels]
+        zeta = max(shared, key=lambda level, lead=lead: lead("authors", level))
+        favour = at("vanilla", "favoured", zeta) - at("vanilla", "authors", zeta)
         said.append(
             f"{column(Cell(name, False, 'vanilla'))} at {zeta:g}: SGHMC-SA leads Vanilla by "
-            f"{leads[0]:.1f} points as the authors measure and by {leads[1]:.1f} where the attack "
-            f"is fair; the authors' favour alone is worth {favour:.1f} points to Vanilla; PGD "
-            f"leaves the best arm {best:.1f} %."
+            f"{lead('authors', zeta):.1f} points of FGSM as the authors measure, by "
+            f"{lead('fair', zeta):.1f} where the attack is fair, and by {lead('pgd', zeta):.1f} "
+            f"under PGD; the authors' favour alone gives Vanilla {favour:.1f}. PGD leaves the best "
+            f"arm {best(zeta):.1f} % there and {best(max(shared)):.1f} % at {max(shared):g}."
         )
     return "\n".join(f"- {line}" for line in said)
 

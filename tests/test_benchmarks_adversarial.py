@@ -295,9 +295,9 @@ def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
     assert "| FGSM, the same favour to all | SGHMC" not in section
     assert "| PGD, fair | SGHMC | 95.0 | 12.5 | 12.5 | - | 12.5 | - | 12.5 | - |" in section
     assert (
-        "MNIST at 0.3: SGHMC-SA leads Vanilla by 25.0 points as the authors measure and by 12.5 "
-        "where the attack is fair; the authors' favour alone is worth 12.5 points to Vanilla; PGD "
-        "leaves the best arm 12.5 %."
+        "MNIST at 0.05: SGHMC-SA leads Vanilla by 25.0 points of FGSM as the authors measure, by "
+        "12.5 where the attack is fair, and by 6.2 under PGD; the authors' favour alone gives "
+        "Vanilla 12.5. PGD leaves the best arm 12.5 % there and 12.5 % at 0.3."
     ) in section
     files = adversarial_figure.figure("paper", results, tmp_path / "figures")
     assert [file.name for file in files] == list(adversarial_table.FIGURES)
