@@ -16,6 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import adversarial
+import adversarial_figure
+import adversarial_table
+import classification
+import classification_table
 import compress
 import compression_figure
 import compression_page
@@ -47,6 +52,8 @@ SECTIONS = {
     peers.NAME: peers_table.report,
     convergence.NAME: convergence_table.report,
     uci.NAME: uci_table.report,
+    classification.NAME: classification_table.report,
+    adversarial.NAME: adversarial_table.report,
     compress.NAME: compression_table.report,
     speed.NAME: speed_table.report,
     scaling.NAME: scaling_table.report,
@@ -58,6 +65,7 @@ FIGURES = {
     convergence.NAME: convergence_figure.figure,
     uci.NAME: uci_figure.figure,
     compress.NAME: compression_figure.figure,
+    adversarial.NAME: adversarial_figure.figure,
     speed.NAME: speed_figure.figure,
 }
 """Script to the function `(preset, results, folder) -> files`."""

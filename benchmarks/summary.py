@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import adversarial
+import adversarial_table
+import classification
+import classification_table
 import compress
 import compressing
 import compression_table
@@ -50,6 +54,11 @@ UCI = """\
 UCI regressions, network d-50-1, mean test RMSE over 20 splits ± standard error: the paper's poster,
 our run of its arm (last draw, as there), and one setting for all sets, averaged over the draws of
 one of its {chains} chains and of all:"""
+
+PICTURES = """\
+MNIST and Fashion-MNIST {size}, test accuracy in %, mean over {seeds} seeds ± standard error; in
+brackets the poster's at its size. The arms by Adam predict by the last network, the others by the
+average over their draws:"""
 
 
 COMPRESSION = """\
@@ -115,6 +124,7 @@ def summary(results: Path) -> str:
         CONVERGENCE.format(slopes="\n".join(f"- {own}" for own in said) or NOT_RUN),
         UCI.format(chains=uci.PRESETS["paper"].recommended.chains),
         _uci(results),
+        *_pictures(results),
         COMPRESSION.format(
             size=compression_table.size_of(compress.PRESETS["cpu"]), zeros=100 * REDUCED
         ),
@@ -235,3 +245,22 @@ def _compression(results: Path) -> str:
         gain = "-" if arm == "control" else gains(rows, cell)
         lines.append([compressing.ARMS[arm].label, over(rows[cell], percent), gain])
     return table(["", "accuracy", "less the control"], lines)
+
+
+def _pictures(results: Path) -> list[str]:
+    """The full size where there is a row of it, else the reduced one."""
+    rows, attacks = (_rows(results, own.NAME) for own in (classification, adversarial))
+    preset: frame.Preset = "paper"
+    if not any(classification_table.found(classification.PRESETS[preset], rows).values()):
+        preset = "cpu"
+    settings = classification.PRESETS[preset]
+    size = f"at a reduced size ({settings.recipe.num_train:,} training images, narrow networks)"
+    size = "at the paper's size" if preset == "paper" else size
+    attacked = adversarial.PRESETS[preset]
+    verdict = adversarial_table.verdict(attacked, adversarial_table.found(attacked, attacks))
+    return [
+        PICTURES.format(size=size, seeds=settings.seeds),
+        classification_table.accuracies(classification_table.found(settings, rows)),
+        f"The same networks under attack, accuracy on {attacked.num_scored:,} test images:",
+        verdict or NOT_RUN,
+    ]

@@ -79,6 +79,8 @@ class CNNBN(nn.Module):
 
     Attributes:
         num_classes: the width of the output.
+        channels: the channels of the two convolutions.
+        hidden: the widths of `fc1`, the layer that the paper makes sparse, and `fc2`.
         dropout: the rates of dropout after the two convolutions.
         dtype: the dtype computed in; None takes that of inputs and parameters.
         conv_general_dilated: the convolution itself, in place of `jax.lax.conv_general_dilated`.
@@ -92,6 +94,8 @@ class CNNBN(nn.Module):
     """
 
     num_classes: int = 10
+    channels: tuple[int, int] = (64, 64)
+    hidden: tuple[int, int] = (256, 64)
     dropout: tuple[float, float] = (0.1, 0.3)
     dtype: Any = None
     conv_general_dilated: Callable[..., jax.Array] | None = None
@@ -103,9 +107,10 @@ class CNNBN(nn.Module):
         `train` switches dropout on and makes BatchNorm use, and keep, the moments of the batch.
         """
         x = batch_norm(images, train=train, dtype=self.dtype, name="bn_image")
-        for number, (padding, rate) in enumerate(zip((2, 0), self.dropout, strict=True), 1):
+        blocks = zip(self.channels, (2, 0), self.dropout, strict=True)
+        for number, (channels, padding, rate) in enumerate(blocks, 1):
             x = nn.Conv(
-                64,
+                channels,
                 (4, 4),
                 padding=padding,
                 dtype=self.dtype,
@@ -115,7 +120,7 @@ class CNNBN(nn.Module):
             x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))
             x = nn.Dropout(rate, deterministic=not train)(x)
         x = x.reshape(x.shape[0], -1)
-        for number, width in enumerate((256, 64), 1):
+        for number, width in enumerate(self.hidden, 1):
             x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"fc{number}")(x))
         x = batch_norm(x, train=train, dtype=self.dtype, name="bn")
         return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
