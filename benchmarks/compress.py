@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 import compressing
 import frame
-from aeb import guards
+from aeb import checkpoint, guards
 from compressing import ARMS, ArmName, Carry, Released, Rewound, Size, Stage, Start
 
 __all__ = ["NAME", "PLANS", "PRESETS", "Cell", "Compression", "main"]
@@ -220,7 +221,11 @@ class Compression(frame.Settings):
         folder = work / f"dense_{frame.place_of([config, seed], frame.stamp())}"
         stage = _stage(self.size, self.released, self.rewound, "dense", None)
         init_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), DENSE))
-        params, model_state = jax.jit(problem.task.init)(init_key)
+        if checkpoint.latest_step(folder) is None:
+            params, model_state = jax.jit(problem.task.init)(init_key)
+        else:  # their values are in it, and drawing them takes a while to compile
+            shapes = jax.eval_shape(problem.task.init, init_key)
+            params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
         checkpoints = frame.Checkpoints(folder, self.checkpoint_every)
         carry = compressing.train(
             problem,
