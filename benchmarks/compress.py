@@ -75,7 +75,7 @@ AUTHORS: tuple[ArmName, ...] = ("a_sghmc", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa
 PLANS: dict[str, tuple[Plan, ...]] = {
     "smoke": (
         Plan(("dense",), (), ("own",), 1),
-        Plan(("aeb_taught", "a_sghmc_sa"), (0.7,), ("own",), 1),
+        Plan(("aeb_taught",), (0.7,), ("own",), 1),
     ),
     "cpu": (
         Plan(("dense",), (), ("own",), 3),

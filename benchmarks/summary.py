@@ -65,7 +65,7 @@ COMPRESSION = """\
 Compression at a reduced size, {zeros:g} % zeros: test accuracy in per cent at the last epoch, mean
 ± standard deviation over seeds (their number in brackets), and how much that is above plain
 magnitude pruning with the learning rate rewound, seed by seed, ± standard error. The full size
-needs a GPU and was not run. The size:
+needs a GPU and has no rows yet. This size:
 {size}."""
 
 REDUCED = 0.9

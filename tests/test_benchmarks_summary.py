@@ -16,10 +16,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def test_the_readme_and_the_docs_are_made_of_the_rows(tmp_path):
-    readme = tmp_path / "README.md"
+    readme, page = tmp_path / "README.md", tmp_path / "what-it-does.md"
     shutil.copy(ROOT / "README.md", readme)
-    words = ["--readme", str(readme), "--out", str(tmp_path / "results.md")]
+    shutil.copy(ROOT / "docs" / "what-it-does.md", page)
+    words = ["--readme", str(readme), "--out", str(tmp_path / "results.md"), "--page", str(page)]
     assert report.main(words) == 0
+    assert page.read_text() == (ROOT / "docs" / "what-it-does.md").read_text()
     assert readme.read_text() == (ROOT / "README.md").read_text()
     assert (tmp_path / "results.md").read_text() == (ROOT / "docs" / "results.md").read_text()
     assert summary.summary(RESULTS).count(markdown.NOT_RUN) == 0
