@@ -57,7 +57,7 @@ network before and after these weights are cut, sigma, delta, and the median siz
 
 SMALL = """\
 The sizes are reduced: {train:,} training images, networks of {channels} channels, {steps:,} steps.
-So the accuracies are not to be set against the poster's; the order of the arms is what can be."""
+So the accuracies are not to be set against the poster's; they can tell how far the arms differ."""
 
 
 def report(preset: frame.Preset, results: frame.Results) -> str:

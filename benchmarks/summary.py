@@ -56,9 +56,10 @@ our run of its arm (last draw, as there), and one setting for all sets, averaged
 one of its {chains} chains and of all:"""
 
 PICTURES = """\
-MNIST and Fashion-MNIST {size}, test accuracy in %, mean over {seeds} seeds ± standard error; in
-brackets the poster's at its size. The arms by Adam predict by the last network, the others by the
-average over their draws:"""
+MNIST and Fashion-MNIST
+{size}:
+test accuracy in %, mean over {seeds} seeds ± standard error, in brackets the poster's at its size. The
+arms by Adam predict by their last network, the others by the average over their draws:"""
 
 
 COMPRESSION = """\
