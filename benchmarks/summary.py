@@ -54,8 +54,8 @@ one of its {chains} chains and of all:"""
 PICTURES = """\
 MNIST and Fashion-MNIST
 {size}:
-test accuracy in %, mean over {seeds} seeds ± standard error, in brackets the poster's at its size. The
-arms by Adam predict by their last network, the others by the average over their draws:"""
+test accuracy in %, mean over {seeds} seeds ± standard error, in brackets the poster's at its size.
+The arms by Adam predict by their last network, the others by the average over their draws:"""
 
 
 def put_into(text: str, block: str) -> str:
