@@ -34,9 +34,14 @@ from pictures.scores import area_under_roc, draws_of, mixture, score
 TINY = {"channels": (2, 2), "hidden": 6, "channels_augmented": (2, 2), "hidden_augmented": (6, 5)}
 
 STILL = dataclasses.replace(
-    PRESETS["smoke"].recipe, **TINY, dtype="float32", friction=1.0, inverse_temperature=(1e30, 1e30)
+    PRESETS["smoke"].recipe,
+    **TINY,
+    dtype="float32",
+    friction=1.0,
+    inverse_temperature=(1e30, 1e30),
+    counted=0.01,
 )
-"""Without momentum and noise, so that a step shows the gradient."""
+"""Without momentum and noise, so that a step shows the gradient; the data weigh as three images."""
 
 PLAIN = Cell("digits", False, "sghmc")
 
