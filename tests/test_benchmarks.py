@@ -23,6 +23,7 @@ import speed
 from aeb.cli.usage import UsageError
 from frame import checkpoints as checkpoints_module
 from frame import rows as rows_module
+from frame.runner import choose
 
 SMALL = [
     *("--preset", "smoke", "--design.num-rows", "10", "--design.num-columns", "12"),
@@ -346,3 +347,8 @@ def test_the_report_averages_over_data_sets(tmp_path, capsys):
     assert "| 3.25, 3.25, 3.25 |" in second
     assert "| 2.00 ± 0.00 | - |" in second
     assert capsys.readouterr().out == ""
+
+
+def test_a_script_without_words_takes_its_first_preset():
+    settings = choose(simulation.PRESETS, [], prog="simulation", description="")
+    assert settings == next(iter(simulation.PRESETS.values()))

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import itertools
 import shutil
 import sys
 import time
@@ -122,7 +123,7 @@ def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, descrip
         ValueError: the words make no sense or a setting is out of its range.
     """
     named = next(iter(presets))
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         if word == "--preset":
             named = following
         elif word.startswith("--preset="):
