@@ -124,6 +124,7 @@ _PEERS = [
         {"section": "blackjax", "model": model, "backend": "cpu"},
         _ratio(ours, theirs),
         1.0,
+        blame=functools.partial(_beside, "without them", "aeb_sghmc", theirs),
     )
     for model in ("logistic", "network")
     for words, ours, theirs in (
@@ -178,6 +179,7 @@ TARGETS: tuple[Target, ...] = (
             {"section": "loop", "net": net, "backend": backend},
             _ratio("sample", "dispatched"),
             1.0,
+            blame=functools.partial(_beside, "a plain scan", "scan", "dispatched"),
         )
         for backend in ("cpu", "gpu")
         for net in ("mlp", "mnist_cnn")
