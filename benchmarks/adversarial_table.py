@@ -162,6 +162,7 @@ def _table(settings: Adversarial, rows: Found, name: str) -> str:
                 theirs = _poster(cell, level) if way == "authors" else None
                 line.append(text if theirs is None else f"{text} ({theirs:.0f})")
             lines.append(line)
+    # A name out of a table is any text to mypy.
     title = column(Cell(name, False, "vanilla"))  # type: ignore[arg-type]
     return markdown.table([title, "arm", "clean", *(f"{level:g}" for level in levels)], lines)
 

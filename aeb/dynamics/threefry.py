@@ -33,6 +33,7 @@ _LEAST = np.nextafter(np.float32(-1), np.float32(0))
 
 def is_threefry(key: PRNGKey) -> bool:
     """Say whether draws under a key are those that `normal_at` knows."""
+    # JAX sets the attributes of its configuration when it runs, so mypy knows none of them.
     partitionable = bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
     return partitionable and str(jax.random.key_impl(key)) == "threefry2x32"
 
