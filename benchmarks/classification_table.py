@@ -87,12 +87,8 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
 
 def found(settings: Classification, results: frame.Results) -> Found:
     """Look up the rows of each cell."""
-    rows = results.read()
-    looked: Found = {}
-    for cell in settings.cells():
-        keys = [frame.row_key(settings.config(cell), seed) for seed in settings.all_seeds()]
-        looked[cell] = [rows[key] for key in keys if key in rows]
-    return looked
+    seeds = settings.all_seeds()
+    return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
 
 
 def way(arm: ArmName) -> str:

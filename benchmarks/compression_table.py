@@ -99,13 +99,10 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
 
 def found(settings: Compression, results: frame.Results) -> Found:
     """Look up the rows of each cell."""
-    rows = results.read()
-    looked: Found = {}
-    for cell, seeds in settings.cells():
-        config = settings.config(cell)
-        keys = [frame.row_key(config, settings.seed + number) for number in range(seeds)]
-        looked[cell] = [rows[key] for key in keys if key in rows]
-    return looked
+    return results.look_up(
+        (cell, settings.config(cell), range(settings.seed, settings.seed + seeds))
+        for cell, seeds in settings.cells()
+    )
 
 
 def command(preset: frame.Preset) -> str:

@@ -115,13 +115,8 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
 
 def found(settings: Uci, results: frame.Results) -> Found:
     """Look up the rows of each set and arm."""
-    rows = results.read()
     seeds = SEEDS[: settings.splits]
-    looked: Found = {}
-    for name, arm in settings.cells():
-        keys = [frame.row_key(settings.config(name, arm), seed) for seed in seeds]
-        looked[name, arm] = [rows[key] for key in keys if key in rows]
-    return looked
+    return results.look_up((cell, settings.config(*cell), seeds) for cell in settings.cells())
 
 
 def over(rows: Sequence[Row], read: Callable[[Row], Any], digits: int = 3) -> str:

@@ -17,9 +17,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aeb.cli.usage import UsageError
 
@@ -45,6 +45,9 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+K = TypeVar("K")
+
+
 def row_key(config: Mapping[str, Any], seed: int) -> str:
     """Tell what a row is the result of, as text."""
     return canonical([config, seed])
@@ -59,6 +62,24 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def look_up(
+        self, wanted: Iterable[tuple[K, Mapping[str, Any], Iterable[int]]]
+    ) -> dict[K, list[Mapping[str, Any]]]:
+        """Read the rows that there are of each cell, in the order of its seeds.
+
+        Args:
+            wanted: a name for each cell, its configuration and its seeds.
+
+        Raises:
+            UsageError: the rows are damaged.
+        """
+        rows = self.read()
+        looked: dict[K, list[Mapping[str, Any]]] = {}
+        for name, config, seeds in wanted:
+            keys = [row_key(config, seed) for seed in seeds]
+            looked[name] = [rows[key] for key in keys if key in rows]
+        return looked
 
     def read(self) -> dict[str, dict[str, Any]]:
         """Read all whole rows by `row_key`; of two with one key, the later counts.
