@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import compress
+import compression_parts
 import report
 import summary
 from frame import markdown
@@ -69,3 +71,14 @@ def test_means_and_how_rows_were_made():
     want = "Made on: c, 2 cores, jax 1, peer 3, commit abc (today), abd (today)."
     assert markdown.made([row, other, row]) == want
     assert markdown.made([]) == ""
+
+
+def test_a_gain_over_the_control_is_taken_seed_by_seed():
+    """Taken in the order of the rows instead, the seed that the control lacks would shift them."""
+
+    def rows(accuracies):
+        return [{"seed": s, "metrics": {"accuracy": a}} for s, a in accuracies.items()]
+
+    aeb, control = (compress.Cell(arm, 0.9, "own") for arm in ("aeb", "control"))
+    found = {aeb: rows({0: 0.6, 1: 0.1, 2: 0.9}), control: rows({0: 0.5, 2: 0.7})}
+    assert compression_parts.gains(found, aeb) == "15.00 ± 5.00 (2)"
