@@ -7,6 +7,7 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 
 from aeb import checkpoint, data, diagnostics, mixing, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
+from aeb.compilation import compiler_options
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.kernel import build_kernel
@@ -41,6 +42,7 @@ __all__ = [
     "build_kernel",
     "chains",
     "checkpoint",
+    "compiler_options",
     "cyclical",
     "data",
     "data_parallel",

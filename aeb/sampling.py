@@ -7,9 +7,9 @@ Step k (counted by `state.step`) of a run with a given key takes rows
 called again with the state it left, it goes on as if it had never stopped. The N mod B rows that an
 epoch leaves out are others in the next one.
 
-The loop is compiled, shuffling included, and called in chunks of about a second. On a CPU, XLA's
-convolution gradients are an order slower inside a compiled loop than outside, so there a kernel
-with convolutions is dispatched step by step.
+The loop is compiled, shuffling included, and called in chunks of about a second. On a CPU, the
+gradients of JAX's own convolution are an order slower inside a compiled loop than outside, so there
+a kernel with such ones is dispatched step by step; `aeb.models.conv_general_dilated` has others.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from tqdm.auto import tqdm
 
 from aeb import guards
+from aeb.compilation import collapses_in_a_loop, compiler_options
 from aeb.empirical_bayes import State
 from aeb.types import Batch, Kernel, PRNGKey
 
@@ -100,7 +101,8 @@ def sample(
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     start = int(jax.device_get(_steps_taken(state)))
     carry = (state, programs.order_at(start, keys))
-    runner = _dispatched if _collapses_in_a_loop(programs, carry, data, keys) else _looped
+    slow = collapses_in_a_loop(programs.advance, carry, data, keys)
+    runner = _dispatched if slow else _looped
 
     stop = start + num_steps
     due = range(0) if collect is None else range((start // every + 1) * every, stop + 1, every)
@@ -163,7 +165,8 @@ def _compile(kernel: Any, collect: Any, num_rows: int, batch_size: int | None) -
             key = jax.random.split(key, state.step.shape[0])
         return kernel(state, batch, key), order
 
-    advance = jax.jit(advance, donate_argnums=0)
+    advance = jax.jit(advance)
+    compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
 
     def burst(carry: Carry, data: Batch, keys: _Keys, steps: Any) -> Carry:
         return jax.lax.fori_loop(0, steps, lambda _, carry: advance(carry, data, keys), carry)
@@ -189,9 +192,9 @@ def _compile(kernel: Any, collect: Any, num_rows: int, batch_size: int | None) -
 
     return _Programs(
         jax.jit(order_at),
-        advance,
-        jax.jit(burst, donate_argnums=0),
-        jax.jit(series, donate_argnums=0, static_argnames="room"),
+        compiled(advance),
+        compiled(burst),
+        compiled(series, static_argnames="room"),
         jax.jit(watch),
     )
 
@@ -246,18 +249,3 @@ def _paced(total: int, most: int) -> Iterator[int]:
         left -= length
         if time.monotonic() - began < PATIENCE / 2:
             pace *= 2
-
-
-def _collapses_in_a_loop(programs: _Programs, carry: Carry, data: Batch, keys: _Keys) -> bool:
-    """Whether the step holds convolutions that XLA runs slowly in a loop on this backend."""
-    if jax.default_backend() != "cpu":
-        return False
-    leaves, structure = jax.tree.flatten((carry, data, keys))
-    return _convolves(programs.advance, structure, tuple(jax.typeof(leaf) for leaf in leaves))
-
-
-@functools.lru_cache(maxsize=32)
-def _convolves(advance: Any, structure: Any, types: tuple[Any, ...]) -> bool:
-    """Look for convolutions in a step, once for its types: a large program takes long to read."""
-    arguments = jax.tree.unflatten(structure, types)
-    return "conv_general_dilated" in str(advance.trace(*arguments).jaxpr)

@@ -3,8 +3,18 @@
 
 from aeb.models.authors import load_authors_resnet20
 from aeb.models.cnn import CNN, CNNBN
+from aeb.models.convolution import conv_general_dilated, max_pool
 from aeb.models.losses import make_loss
 from aeb.models.mlp import MLP
 from aeb.models.resnet import ResNet
 
-__all__ = ["CNN", "CNNBN", "MLP", "ResNet", "load_authors_resnet20", "make_loss"]
+__all__ = [
+    "CNN",
+    "CNNBN",
+    "MLP",
+    "ResNet",
+    "conv_general_dilated",
+    "load_authors_resnet20",
+    "make_loss",
+    "max_pool",
+]

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 
 from aeb.models.batch_norm import batch_norm
+from aeb.models.convolution import conv_general_dilated, max_pool
 
 __all__ = ["CNN", "CNNBN"]
 
@@ -31,7 +32,7 @@ class CNN(nn.Module):
         hidden: the width of `fc1`, the layer that the paper makes sparse.
         dropout: the rate of dropout before `fc1`.
         dtype: the dtype computed in; None takes that of inputs and parameters.
-        conv_general_dilated: the convolution itself, in place of `jax.lax.conv_general_dilated`.
+        conv_general_dilated: the convolution itself, with the signature of `jax.lax`'s.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,7 +48,7 @@ class CNN(nn.Module):
     hidden: int = 200
     dropout: float = 0.0
     dtype: Any = None
-    conv_general_dilated: Callable[..., jax.Array] | None = None
+    conv_general_dilated: Callable[..., jax.Array] = conv_general_dilated
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -64,7 +65,7 @@ class CNN(nn.Module):
                 conv_general_dilated=self.conv_general_dilated,
                 name=f"conv{number}",
             )(x)
-            x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))
+            x = nn.relu(max_pool(x, 2))
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
@@ -83,7 +84,7 @@ class CNNBN(nn.Module):
         hidden: the widths of `fc1`, the layer that the paper makes sparse, and `fc2`.
         dropout: the rates of dropout after the two convolutions.
         dtype: the dtype computed in; None takes that of inputs and parameters.
-        conv_general_dilated: the convolution itself, in place of `jax.lax.conv_general_dilated`.
+        conv_general_dilated: the convolution itself, with the signature of `jax.lax`'s.
 
     Example:
         >>> import jax.numpy as jnp
@@ -98,7 +99,7 @@ class CNNBN(nn.Module):
     hidden: tuple[int, int] = (256, 64)
     dropout: tuple[float, float] = (0.1, 0.3)
     dtype: Any = None
-    conv_general_dilated: Callable[..., jax.Array] | None = None
+    conv_general_dilated: Callable[..., jax.Array] = conv_general_dilated
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -117,7 +118,7 @@ class CNNBN(nn.Module):
                 conv_general_dilated=self.conv_general_dilated,
                 name=f"conv{number}",
             )(x)
-            x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))
+            x = nn.relu(max_pool(x, 2))
             x = nn.Dropout(rate, deterministic=not train)(x)
         x = x.reshape(x.shape[0], -1)
         for number, width in enumerate(self.hidden, 1):

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb.models.batch_norm import batch_norm
+from aeb.models.convolution import conv_general_dilated
 
 __all__ = ["ResNet"]
 
@@ -40,7 +41,7 @@ class ResNet(nn.Module):
         num_classes: the width of the output.
         widths: the channels of the three stages.
         dtype: the dtype computed in; None takes that of inputs and parameters.
-        conv_general_dilated: the convolution itself, in place of `jax.lax.conv_general_dilated`.
+        conv_general_dilated: the convolution itself, with the signature of `jax.lax`'s.
 
     Raises:
         ValueError: at `init` or `apply`, where the depth is not 6n + 2 or there are not three
@@ -57,7 +58,7 @@ class ResNet(nn.Module):
     num_classes: int = 10
     widths: Sequence[int] = (16, 32, 64)
     dtype: Any = None
-    conv_general_dilated: Callable[..., jax.Array] | None = None
+    conv_general_dilated: Callable[..., jax.Array] = conv_general_dilated
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:

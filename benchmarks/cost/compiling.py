@@ -18,7 +18,7 @@ import jax
 
 from aeb import guards
 from cost.clock import Case, Clock, Contender, copied
-from cost.nets import NETS, algorithm, kernel_step, make_problem, sgd_state, sgd_step
+from cost.nets import NETS, algorithm, compiled, kernel_step, make_problem, sgd_state, sgd_step
 from cost.sampler import state_bytes
 
 __all__ = ["Compiling", "examine", "memory_of"]
@@ -99,7 +99,7 @@ def examine(step: Callable[..., Any], arguments: Any) -> tuple[dict[str, int], i
         traced += 1
         return step(state, *rest)
 
-    program = jax.jit(counted, donate_argnums=0)
+    program = compiled(counted)
     memory = memory_of(program.lower(*arguments).compile())
     state, *rest = arguments
     state = copied(state)
@@ -113,6 +113,6 @@ def _compiling(step: Callable[..., Any], arguments: Any) -> Contender:
     def run(count: int) -> None:
         for _ in range(count):
             # JAX knows a function by its identity, and compiles one that it has not seen.
-            jax.jit(functools.partial(step), donate_argnums=0).lower(*arguments).compile()
+            compiled(functools.partial(step)).lower(*arguments).compile()
 
     return run

@@ -22,7 +22,7 @@ from aeb import guards
 from aeb.data.files import read_npz, write_npz
 from cost.clock import Case, Clock, copied
 from cost.epoch import augmentation
-from cost.nets import NETS, algorithm, kernel_step, make_problem
+from cost.nets import NETS, algorithm, compiled, kernel_step, make_problem
 
 __all__ = ["Data"]
 
@@ -61,7 +61,7 @@ class Data:
         gather = jax.jit(lambda data, rows: jnp.take(data, rows, axis=0))
         prepare = jax.jit(lambda key, batch: augment(key, normalize(batch)))
         problem, own = make_problem(self.net, self.batch_size), algorithm()
-        step = jax.jit(kernel_step(problem, own), donate_argnums=0)
+        step = compiled(kernel_step(problem, own))
         held = [copied(own.init(problem.params, problem.model_state))]
 
         def repeated(work: Callable[[], Any]) -> Callable[[int], None]:

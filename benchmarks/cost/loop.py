@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import aeb
 from aeb import guards
 from cost.clock import Case, Clock, copied
-from cost.nets import NETS, NUM_DATA, algorithm, kernel_step, make_problem
+from cost.nets import NETS, NUM_DATA, algorithm, compiled, kernel_step, make_problem
 
 __all__ = ["Loop"]
 
@@ -79,8 +79,8 @@ class Loop:
 
             return jax.lax.scan(one, state, length=steps)[0]
 
-        dispatch = jax.jit(advance, donate_argnums=0)
-        scan = jax.jit(scanned, donate_argnums=0)
+        dispatch = compiled(advance)
+        scan = compiled(scanned)
         start = own.init(problem.params, problem.model_state)
         held = {name: copied(start) for name in ("dispatched", "sample", "scan")}
 

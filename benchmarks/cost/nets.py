@@ -23,6 +23,7 @@ __all__ = [
     "Problem",
     "SgdState",
     "algorithm",
+    "compiled",
     "kernel_step",
     "make_problem",
     "normals_like",
@@ -91,6 +92,11 @@ def make_problem(net: str, batch_size: int) -> Problem:
     loss_fn = make_loss(module, has_aux=has_aux)
     batch = {"image": image, "label": label}
     return Problem(params, variables if has_aux else (), batch, loss_fn, has_aux)
+
+
+def compiled(step: Callable[..., Any]) -> Any:
+    """Compile a step that takes over its state, as `aeb.sample` compiles one."""
+    return jax.jit(step, donate_argnums=0, compiler_options=aeb.compiler_options())
 
 
 def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:

@@ -22,6 +22,7 @@ from cost.clock import Case, Clock, Contender, copied, stepping
 from cost.nets import (
     NETS,
     algorithm,
+    compiled,
     kernel_step,
     make_problem,
     sgd_state,
@@ -68,7 +69,7 @@ def _run(net: str, batch_size: int, parts: bool, clock: Clock, folder: Path) -> 
     key = jax.random.key(1)
 
     def racing(step: Any, state: Any) -> Contender:
-        return stepping(jax.jit(step, donate_argnums=0), copied(state), problem.batch, key)
+        return stepping(compiled(step), copied(state), problem.batch, key)
 
     contenders = {
         "sgd": racing(sgd_step(problem), sgd_state(problem)),

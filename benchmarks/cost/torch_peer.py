@@ -23,6 +23,7 @@ from cost.nets import (
     NUM_DATA,
     RATE,
     algorithm,
+    compiled,
     kernel_step,
     make_problem,
     sgd_state,
@@ -79,7 +80,7 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
     own = algorithm()
 
     def racing(step: Any, state: Any) -> Contender:
-        return stepping(jax.jit(step, donate_argnums=0), copied(state), problem.batch, key)
+        return stepping(compiled(step), copied(state), problem.batch, key)
 
     start = own.init(problem.params, problem.model_state)
     contenders = {

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a step with convolutions is to be compiled for a CPU.
+
+jaxlib 0.10 to 0.12 hand two-dimensional convolutions of more than 16 channels to YNNPACK, which is
+up to five times slower than XLA's own for a gradient; `compiler_options` switches that off. And XLA
+runs one layout fast: images [N, ..., C] by kernels [..., C, D]. It brings others to it when a
+program is dispatched, but not in the body of a loop, where they run ten times slower or worse. The
+gradients of JAX's convolution are of that kind, those of `aeb.models.conv_general_dilated` are not;
+`collapses_in_a_loop` looks.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import jax
+import jaxlib
+
+__all__ = ["collapses_in_a_loop", "compiler_options"]
+
+_AXES = ("0, 1, 2", "0, 1", "0")
+_FAST = {f"[b, {axes}, f]x[{axes}, i, o]->[b, {axes}, f]" for axes in _AXES}
+
+
+def compiler_options() -> dict[str, str]:
+    """Tell the options of `jax.jit` under which this backend runs convolutions fast.
+
+    Returns:
+        What to pass as `compiler_options` to an outermost `jax.jit`: {} where nothing is to be
+        changed, which is everywhere but on a CPU with a jaxlib in which this was measured.
+
+    Example:
+        >>> step = jax.jit(lambda x: x + 1, compiler_options=compiler_options())
+        >>> int(step(1))
+        2
+    """
+    version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
+    if jax.default_backend() == "cpu" and (0, 10) <= version <= (0, 12):
+        return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    return {}
+
+
+def collapses_in_a_loop(step: Any, *arguments: Any) -> bool:
+    """Whether a jitted step holds convolutions that XLA runs slowly in a loop on this backend."""
+    if jax.default_backend() != "cpu":
+        return False
+    leaves, structure = jax.tree.flatten(arguments)
+    return _collapses(step, structure, tuple(jax.typeof(leaf) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=32)
+def _collapses(step: Any, structure: Any, types: tuple[Any, ...]) -> bool:
+    """Look at the layouts of the lowered step, once for its types: a large one takes long."""
+    traced = step.trace(*jax.tree.unflatten(structure, types))
+    if "conv_general_dilated" not in str(traced.jaxpr):
+        return False
+    found = set(re.findall(r"dim_numbers = (\[.*?\]->\[.*?\])", traced.lower().as_text()))
+    return not found or not found <= _FAST

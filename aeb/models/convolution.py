@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolution and pooling whose gradients XLA runs fast on a CPU too.
+
+With stride s, dilation r and low padding l, a convolution y of images x[N, U, V, C] and its
+gradients, given g = dL/dy, are (over both axes of the image alike; one is written)
+
+    y[n, a, d] = sum_(i, c) x[n, s a + r i - l, c] w[i, c, d]
+    dw[i, c, d] = sum_(n, a) x[n, s a + r i - l, c] g[n, a, d]
+    dx[n, b, c] = sum_(i, d) g[n, (b + l - r i) / s, d] w[i, c, d],  whole (b + l - r i) / s alone
+
+so that dw is a convolution of x by g that sums over images where y sums over channels, and dx one
+of g, spread by s, by the reversed w. XLA has one fast convolution for the CPU, of images
+[N, ..., C] by kernels [..., C, D]. JAX writes the two gradients in other layouts: dispatched, XLA
+rewrites them, but inside a compiled loop it does not and they run ten times slower or worse. Here
+they are in that layout from the start. Two things keep XLA from undoing it:
+
+- a barrier, else the transposes are folded back into the layout of the convolution;
+- a loop over the rows of the images, else a transpose is fused with whatever made them, and
+  computes a whole residual stream anew with strided reads.
+
+The maximum of pooling is a maximum over axes, for the same reason: the gradient of
+`jax.lax.reduce_window` costs XLA on a CPU twenty times as much.
+
+On other backends the convolution is `jax.lax.conv_general_dilated`, gradients included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["conv_general_dilated", "max_pool"]
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """Convolve as `jax.lax.conv_general_dilated` does; hand it to `flax.linen.Conv`.
+
+    On a CPU the gradients of a convolution of images [N, ..., C] by kernels [..., C, D] are written
+    as the module says. They are for reverse mode, to any order, and for forward mode over it;
+    forward mode alone (`jax.jvp` of the network) needs `jax.lax.conv_general_dilated`. A spread
+    input, groups, another layout or another dtype of the result go to JAX as they are.
+
+    Args:
+        lhs: images x.
+        rhs: kernels w, of the dtype of `lhs`.
+        window_strides: s, one for each axis of the image.
+        padding: (low, high) pixels for each, or "SAME" or "VALID".
+        lhs_dilation: the spread of the input; None is 1.
+        rhs_dilation: r, the spread of the kernel; None is 1.
+        dimension_numbers: the layout; None is JAX's own, which is not that of Flax.
+        feature_group_count: groups of channels.
+        batch_group_count: groups of images.
+        precision: as in JAX.
+        preferred_element_type: the dtype of the result; None is that of `lhs`.
+
+    Returns:
+        y, with the size that JAX gives it.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> layer = nn.Conv(8, (3, 3), conv_general_dilated=conv_general_dilated)
+        >>> variables = layer.init(jax.random.key(0), jnp.ones((2, 5, 5, 3)))
+        >>> layer.apply(variables, jnp.ones((2, 5, 5, 3))).shape
+        (2, 5, 5, 8)
+    """
+    image = lhs.ndim - 2
+    layout = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    plain = (
+        jax.default_backend() == "cpu"
+        and layout == _layout(image)
+        and all(d == 1 for d in lhs_dilation or ())
+        and feature_group_count == batch_group_count == 1
+        and preferred_element_type is None
+    )
+    if not plain:
+        return jax.lax.conv_general_dilated(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
+        )
+    dilation = tuple(rhs_dilation or (1,) * image)
+    if isinstance(padding, str):
+        sizes = [r * (k - 1) + 1 for r, k in zip(dilation, rhs.shape, strict=False)]
+        padding = jax.lax.padtype_to_pads(lhs.shape[1:-1], sizes, window_strides, padding)
+    pairs = tuple((int(low), int(high)) for low, high in padding)
+    window = _Window(tuple(window_strides), pairs, dilation, precision)
+    return _convolve(window, *_varying_alike(lhs, rhs))
+
+
+def max_pool(x: jax.Array, size: int) -> jax.Array:
+    """Take the maximum of each square of `size` by `size` pixels; the rest at the end is dropped.
+
+    Pixels that share the maximum share its gradient.
+
+    Args:
+        x: [N, U, V, C].
+        size: the side of a square, and the stride.
+
+    Returns:
+        [N, U // size, V // size, C].
+
+    Example:
+        >>> max_pool(jnp.arange(25.0).reshape(1, 5, 5, 1), 2)[0, :, :, 0].tolist()
+        [[6.0, 8.0], [16.0, 18.0]]
+    """
+    count, high, wide, channels = x.shape
+    high, wide = high // size, wide // size
+    x = x[:, : high * size, : wide * size]
+    return x.reshape(count, high, size, wide, size, channels).max(axis=(2, 4))
+
+
+def _varying_alike(*arrays: jax.Array) -> list[jax.Array]:
+    """Let arrays differ over the same devices of a shard_map, as their gradients then do."""
+    axes = [jax.typeof(a).manual_axis_type.varying for a in arrays]
+    missing = [tuple(frozenset().union(*axes) - own) for own in axes]
+    return [
+        jax.lax.pcast(a, names, to="varying") if names else a
+        for a, names in zip(arrays, missing, strict=True)
+    ]
+
+
+class _Window(NamedTuple):
+    """How the kernel moves over the image; one entry for each axis of the image."""
+
+    strides: tuple[int, ...]  # s
+    padding: tuple[tuple[int, int], ...]  # (low, high)
+    dilation: tuple[int, ...]  # r
+    precision: Any
+
+
+def _layout(image: int) -> jax.lax.ConvDimensionNumbers:
+    """Images [N, ..., C] and kernels [..., C, D], with `image` axes between."""
+    axes = tuple(range(1, image + 1))
+    images, kernels = (0, image + 1, *axes), (image + 1, image, *(a - 1 for a in axes))
+    return jax.lax.ConvDimensionNumbers(images, kernels, images)
+
+
+def _direct(window: _Window, x: jax.Array, w: jax.Array, **others: Any) -> jax.Array:
+    """Convolve in the one layout, with JAX's gradients."""
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        window.strides,
+        window.padding,
+        rhs_dilation=window.dilation,
+        dimension_numbers=_layout(x.ndim - 2),
+        precision=window.precision,
+        **others,
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolve(window: _Window, x: jax.Array, w: jax.Array) -> jax.Array:
+    return _direct(window, x, w)
+
+
+def _forward(window: _Window, x: jax.Array, w: jax.Array) -> tuple[jax.Array, Any]:
+    return _direct(window, x, w), (x, w)
+
+
+def _backward(window: _Window, kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, w = kept
+    return _image_gradient(window, x.shape, w, g), _kernel_gradient(window, x, w.shape, g)
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _image_gradient(
+    window: _Window, shape: tuple[int, ...], w: jax.Array, g: jax.Array
+) -> jax.Array:
+    """dx[N, ..., C]: convolve g, spread by s, with w reversed and its channels exchanged."""
+    image = w.ndim - 2
+    w = jax.lax.optimization_barrier(jnp.flip(w, range(image)).swapaxes(-1, -2))
+    padding = tuple(
+        (r * (k - 1) - low, n + low - 1 - s * (a - 1))
+        for n, k, a, s, (low, _), r in _axes(window, shape, w.shape, g.shape)
+    )
+    spread = window._replace(strides=(1,) * image, padding=padding)
+    return _direct(spread, g, w, lhs_dilation=window.strides)
+
+
+def _kernel_gradient(
+    window: _Window, x: jax.Array, shape: tuple[int, ...], g: jax.Array
+) -> jax.Array:
+    """dw[..., C, D]: convolve x by g, spread by s, with images for channels; strides are r."""
+    image = x.ndim - 2
+    padding = tuple(
+        (low, s * (a - 1) + r * (k - 1) + 1 - n - low)
+        for n, k, a, s, (low, _), r in _axes(window, x.shape, shape, g.shape)
+    )
+    across = _Window(window.dilation, padding, window.strides, window.precision)
+    axes = tuple(range(1, image + 1))
+    images = _transposed(x, (image + 1, *axes, 0))  # [C, ..., N]
+    gradient = _transposed(g, (*axes, 0, image + 1))  # [..., N, D]
+    images, gradient = jax.lax.optimization_barrier((images, gradient))
+    return jnp.moveaxis(_direct(across, images, gradient), 0, image)
+
+
+def _axes(
+    window: _Window, images: tuple[int, ...], kernels: tuple[int, ...], outputs: tuple[int, ...]
+) -> Iterator[tuple[int, int, int, int, tuple[int, int], int]]:
+    """Yield, for each axis of the image, its size, that of w and of y, and the window's move."""
+    return zip(images[1:-1], kernels[:-2], outputs[1:-1], *window[:3], strict=True)
+
+
+def _transposed(x: jax.Array, order: tuple[int, ...]) -> jax.Array:
+    """Transpose images, one row of them at a time."""
+
+    def row(number: jax.Array, done: jax.Array) -> jax.Array:
+        one = jax.lax.dynamic_slice_in_dim(x, number, 1, axis=1).transpose(order)
+        return jax.lax.dynamic_update_slice_in_dim(done, one, number, axis=order.index(1))
+
+    return jax.lax.fori_loop(0, x.shape[1], row, jnp.zeros_like(x.transpose(order)))
