@@ -2,11 +2,10 @@
 """How a step with convolutions is to be compiled for a CPU.
 
 jaxlib 0.10 to 0.12 hand two-dimensional convolutions of more than 16 channels to YNNPACK, which is
-up to five times slower than XLA's own for a gradient; `compiler_options` switches that off. And XLA
-runs one layout fast: images [N, ..., C] by kernels [..., C, D]. It brings others to it when a
-program is dispatched, but not in the body of a loop, where they run ten times slower or worse. The
-gradients of JAX's convolution are of that kind, those of `aeb.models.conv_general_dilated` are not;
-`collapses_in_a_loop` looks.
+slower at gradients than XLA's own; `compiler_options` switches that off. And XLA runs one layout
+fast: images [N, ..., C] by kernels [..., C, D]. It brings others to it outside a loop, but not in
+the body of one, where they run far slower. The gradients of JAX's convolution are of that kind,
+those of `aeb.models.conv_general_dilated` are not; `collapses_in_a_loop` looks.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ called again with the state it left, it goes on as if it had never stopped. The 
 epoch leaves out are others in the next one.
 
 The loop is compiled, shuffling included, and called in chunks of about a second. On a CPU, the
-gradients of JAX's own convolution are an order slower inside a compiled loop than outside, so there
-a kernel with such ones is dispatched step by step; `aeb.models.conv_general_dilated` has others.
+gradients of JAX's own convolution are far slower inside a compiled loop than outside, so there a
+kernel with such ones is dispatched step by step; `aeb.models.conv_general_dilated` has others.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from aeb.compilation import collapses_in_a_loop, compiler_options
 from aeb.models import conv_general_dilated, max_pool
 
 FLAX = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NHWDC", "HWDIO", "NHWDC")}
+# Other backends take JAX's convolution as it is: its layouts and messages are not ours to check.
 CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="JAX's own convolution elsewhere")
 
 
@@ -119,24 +120,32 @@ def test_chains_and_low_precision_pass_through(key):
 
 @CPU
 def test_a_loop_keeps_the_convolutions_in_the_fast_layout(key):
-    """Fails if a barrier goes: XLA then folds a transpose back."""
+    """Fails if a gradient is left to JAX, or its transposes compute the ReLU before it anew."""
     x, w = arrays(key, (40, 8, 8, 3), (3, 3, 3, 4), jnp.float32)
 
     def descend(convolve):
-        def loss(w):
-            y = convolve(x, w, (1, 1), "SAME", dimension_numbers=FLAX[2])
-            return jnp.sum(convolve(y, w.swapaxes(2, 3), (1, 1), "SAME", None, None, FLAX[2]) ** 2)
+        def loss(kernels):
+            y = x
+            for kernel in kernels:
+                y = convolve(y, kernel, (1, 1), "SAME", dimension_numbers=FLAX[2])
+                y = jnp.maximum(y, 0.0)
+            return jnp.sum(y**2)
 
-        return jax.jit(lambda w: jax.lax.fori_loop(0, 3, lambda _, w: w - jax.grad(loss)(w), w))
+        def step(_, kernels):
+            return jax.tree.map(jnp.subtract, kernels, jax.grad(loss)(kernels))
 
-    layouts = {}
-    for name, convolve in (("jax", jax.lax.conv_general_dilated), ("aeb", conv_general_dilated)):
-        text = descend(convolve).lower(w).compile().as_text()
-        lines = [line for line in text.splitlines() if " convolution(" in line]
-        layouts[name] = {line.split("dim_labels=")[1].split(",")[0].split()[0] for line in lines}
-        assert collapses_in_a_loop(descend(convolve), w) == (name == "jax")
-    assert layouts["aeb"] == {"b01f_01io->b01f"}
-    assert len(layouts["jax"]) > 1  # what the rule is for; where this fails, it may go
+        return jax.jit(lambda kernels: jax.lax.fori_loop(0, 3, step, kernels))
+
+    kernels = (w, jnp.ones((3, 3, 4, 5)))
+    assert collapses_in_a_loop(descend(jax.lax.conv_general_dilated), kernels)
+    ours = descend(conv_general_dilated)
+    assert not collapses_in_a_loop(ours, kernels)
+    text = ours.lower(kernels).compile().as_text()
+    layouts = re.findall(r" convolution\(.*?dim_labels=(\S+?)[, ]", text)
+    assert layouts == ["b01f_01io->b01f"] * 5  # forward twice, both kernels, the image between
+    programs = text.split("\n\n")
+    assert any(" transpose(" in program for program in programs)
+    assert not [p for p in programs if " transpose(" in p and " maximum(" in p]
 
 
 @CPU
@@ -171,12 +180,13 @@ def test_the_options_switch_the_other_library_off(key):
         padding="SAME",
         dimension_numbers=FLAX[2],
     )
-    texts = [
+    before, after = (
         jax.jit(convolve, compiler_options=options).lower(x, w).compile().as_text()
         for options in (None, compiler_options())
-    ]
-    assert "ynn" in texts[0]
-    assert "ynn" not in texts[1]
+    )
+    if "ynn" not in before or not compiler_options():
+        pytest.skip("this jaxlib has no YNNPACK, or is newer than those that were measured")
+    assert "ynn" not in after
 
 
 def test_pooling_takes_whole_squares_and_shares_ties():

@@ -13,6 +13,7 @@ from problems import NUM_DATA, cross_entropy, data, two_layers
 
 import aeb
 from aeb import sampling
+from aeb.models import conv_general_dilated
 
 ALGORITHM = aeb.empirical_bayes(
     aeb.sghmc(1e-4), aeb.spike_slab(0.1, 1.0), sparsify=aeb.magnitude(0.5)
@@ -99,20 +100,26 @@ def test_resumed_in_slices_it_ends_in_the_same_bits(every, key):
         np.testing.assert_array_equal(last["Dense_1"]["bias"], straight.position["Dense_1"]["bias"])
 
 
-def test_a_kernel_with_convolutions_is_dispatched_and_gives_the_same_rows(monkeypatch):
-    """On a CPU the convolution is stepped; the gathered steps are the same ones."""
-    monkeypatch.delattr(sampling, "_looped" if jax.default_backend() == "cpu" else "_dispatched")
+@pytest.mark.parametrize(
+    ("convolve", "stepped"),
+    [(jax.lax.conv_general_dilated, True), (conv_general_dilated, False)],
+)
+def test_a_cpu_steps_jaxs_convolutions_and_loops_over_ours(convolve, stepped, monkeypatch):
+    """Fails if the wrong one of the two ways is taken, or if it gathers other steps."""
+    stepped = stepped and jax.default_backend() == "cpu"
+    monkeypatch.delattr(sampling, "_looped" if stepped else "_dispatched")
     algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(0.1, 1.0))
 
     def loss_fn(params, batch):
         image = batch["image"]
-        out = jax.lax.conv_general_dilated(image, params["kernel"], (1, 1), "SAME")
+        layout = ("NHWC", "HWIO", "NHWC")
+        out = convolve(image, params["kernel"], (1, 1), "SAME", dimension_numbers=layout)
         return jnp.mean(jnp.square(out - 1.0))
 
-    images = jax.random.normal(jax.random.key(2), (12, 1, 4, 4))
+    images = jax.random.normal(jax.random.key(2), (12, 4, 4, 1))
     state, steps = aeb.sample(
         aeb.build_kernel(algorithm, loss_fn, num_data=12),
-        algorithm.init({"kernel": jnp.zeros((1, 1, 3, 3))}),
+        algorithm.init({"kernel": jnp.zeros((3, 3, 1, 1))}),
         {"image": images},
         jax.random.key(3),
         num_steps=7,

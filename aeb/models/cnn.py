@@ -32,7 +32,7 @@ class CNN(nn.Module):
         hidden: the width of `fc1`, the layer that the paper makes sparse.
         dropout: the rate of dropout before `fc1`.
         dtype: the dtype computed in; None takes that of inputs and parameters.
-        conv_general_dilated: the convolution itself, with the signature of `jax.lax`'s.
+        conv_general_dilated: the convolution itself; None is that of `jax.lax`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -48,7 +48,7 @@ class CNN(nn.Module):
     hidden: int = 200
     dropout: float = 0.0
     dtype: Any = None
-    conv_general_dilated: Callable[..., jax.Array] = conv_general_dilated
+    conv_general_dilated: Callable[..., jax.Array] | None = conv_general_dilated
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -84,7 +84,7 @@ class CNNBN(nn.Module):
         hidden: the widths of `fc1`, the layer that the paper makes sparse, and `fc2`.
         dropout: the rates of dropout after the two convolutions.
         dtype: the dtype computed in; None takes that of inputs and parameters.
-        conv_general_dilated: the convolution itself, with the signature of `jax.lax`'s.
+        conv_general_dilated: the convolution itself; None is that of `jax.lax`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -99,7 +99,7 @@ class CNNBN(nn.Module):
     hidden: tuple[int, int] = (256, 64)
     dropout: tuple[float, float] = (0.1, 0.3)
     dtype: Any = None
-    conv_general_dilated: Callable[..., jax.Array] = conv_general_dilated
+    conv_general_dilated: Callable[..., jax.Array] | None = conv_general_dilated
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:

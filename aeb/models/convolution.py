@@ -10,16 +10,14 @@ gradients, given g = dL/dy, are (over both axes of the image alike; one is writt
 
 so that dw is a convolution of x by g that sums over images where y sums over channels, and dx one
 of g, spread by s, by the reversed w. XLA has one fast convolution for the CPU, of images
-[N, ..., C] by kernels [..., C, D]. JAX writes the two gradients in other layouts: dispatched, XLA
-rewrites them, but inside a compiled loop it does not and they run ten times slower or worse. Here
-they are in that layout from the start. Two things keep XLA from undoing it:
+[N, ..., C] by kernels [..., C, D]. JAX writes the two gradients in other layouts: outside a loop
+XLA rewrites them, but in the body of a compiled loop it does not, and they run far slower. Here
+they are in that layout from the start. The transposes that this takes go by rows of the images, in
+a loop: XLA would else fuse a transpose with whatever made the images, and compute a whole residual
+stream anew with strided reads.
 
-- a barrier, else the transposes are folded back into the layout of the convolution;
-- a loop over the rows of the images, else a transpose is fused with whatever made them, and
-  computes a whole residual stream anew with strided reads.
-
-The maximum of pooling is a maximum over axes, for the same reason: the gradient of
-`jax.lax.reduce_window` costs XLA on a CPU twenty times as much.
+The maximum of pooling is a maximum over axes, for a like reason: XLA's CPU program for the gradient
+of `jax.lax.reduce_window` goes through arrays of indices.
 
 On other backends the convolution is `jax.lax.conv_general_dilated`, gradients included.
 """
@@ -195,7 +193,7 @@ def _image_gradient(
 ) -> jax.Array:
     """dx[N, ..., C]: convolve g, spread by s, with w reversed and its channels exchanged."""
     image = w.ndim - 2
-    w = jax.lax.optimization_barrier(jnp.flip(w, range(image)).swapaxes(-1, -2))
+    w = jnp.flip(w, range(image)).swapaxes(-1, -2)
     padding = tuple(
         (r * (k - 1) - low, n + low - 1 - s * (a - 1))
         for n, k, a, s, (low, _), r in _axes(window, shape, w.shape, g.shape)
@@ -217,7 +215,6 @@ def _kernel_gradient(
     axes = tuple(range(1, image + 1))
     images = _transposed(x, (image + 1, *axes, 0))  # [C, ..., N]
     gradient = _transposed(g, (*axes, 0, image + 1))  # [..., N, D]
-    images, gradient = jax.lax.optimization_barrier((images, gradient))
     return jnp.moveaxis(_direct(across, images, gradient), 0, image)
 
 

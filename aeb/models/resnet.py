@@ -41,7 +41,7 @@ class ResNet(nn.Module):
         num_classes: the width of the output.
         widths: the channels of the three stages.
         dtype: the dtype computed in; None takes that of inputs and parameters.
-        conv_general_dilated: the convolution itself, with the signature of `jax.lax`'s.
+        conv_general_dilated: the convolution itself; None is that of `jax.lax`.
 
     Raises:
         ValueError: at `init` or `apply`, where the depth is not 6n + 2 or there are not three
@@ -58,7 +58,7 @@ class ResNet(nn.Module):
     num_classes: int = 10
     widths: Sequence[int] = (16, 32, 64)
     dtype: Any = None
-    conv_general_dilated: Callable[..., jax.Array] = conv_general_dilated
+    conv_general_dilated: Callable[..., jax.Array] | None = conv_general_dilated
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
