@@ -15,7 +15,8 @@ import flax.linen as nn
 import jax
 
 from aeb.models.batch_norm import batch_norm
-from aeb.models.convolution import conv_general_dilated, max_pool
+from aeb.models.convolution import conv_general_dilated
+from aeb.models.pooling import max_pool
 
 __all__ = ["CNN", "CNNBN"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution and pooling whose gradients XLA runs fast on a CPU too.
+"""Convolution whose gradients XLA runs fast on a CPU too.
 
 With stride s, dilation r and low padding l, a convolution y of images x[N, U, V, C] and its
 gradients, given g = dL/dy, are (over both axes of the image alike; one is written)
@@ -16,9 +16,6 @@ they are in that layout from the start. The transposes that this takes go by row
 a loop: XLA would else fuse a transpose with whatever made the images, and compute a whole residual
 stream anew with strided reads.
 
-The maximum of pooling is a maximum over axes, for a like reason: XLA's CPU program for the gradient
-of `jax.lax.reduce_window` goes through arrays of indices.
-
 On other backends the convolution is `jax.lax.conv_general_dilated`, gradients included.
 """
 
@@ -31,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-__all__ = ["conv_general_dilated", "max_pool"]
+__all__ = ["conv_general_dilated"]
 
 
 def conv_general_dilated(
@@ -107,28 +104,6 @@ def conv_general_dilated(
     pairs = tuple((int(low), int(high)) for low, high in padding)
     window = _Window(tuple(window_strides), pairs, dilation, precision)
     return _convolve(window, *_varying_alike(lhs, rhs))
-
-
-def max_pool(x: jax.Array, size: int) -> jax.Array:
-    """Take the maximum of each square of `size` by `size` pixels; the rest at the end is dropped.
-
-    Pixels that share the maximum share its gradient.
-
-    Args:
-        x: [N, U, V, C].
-        size: the side of a square, and the stride.
-
-    Returns:
-        [N, U // size, V // size, C].
-
-    Example:
-        >>> max_pool(jnp.arange(25.0).reshape(1, 5, 5, 1), 2)[0, :, :, 0].tolist()
-        [[6.0, 8.0], [16.0, 18.0]]
-    """
-    count, high, wide, channels = x.shape
-    high, wide = high // size, wide // size
-    x = x[:, : high * size, : wide * size]
-    return x.reshape(count, high, size, wide, size, channels).max(axis=(2, 4))
 
 
 def _varying_alike(*arrays: jax.Array) -> list[jax.Array]:
