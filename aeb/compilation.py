@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step with convolutions is to be compiled for a CPU.
+"""How a step is to be compiled for a CPU.
 
 jaxlib 0.10 to 0.12 hand two-dimensional convolutions of more than 16 channels to YNNPACK, which is
-slower at gradients than XLA's own; `compiler_options` switches that off. And XLA runs one layout
-fast: images [N, ..., C] by kernels [..., C, D]. It brings others to it outside a loop, but not in
-the body of one, where they run far slower. The gradients of JAX's convolution are of that kind,
-those of `aeb.models.conv_general_dilated` are not; `collapses_in_a_loop` looks.
+slower at gradients than XLA's own, and sums over many short rows, at which it is slower too;
+`compiler_options` switches that off. And XLA runs one layout fast: images [N, ..., C] by kernels
+[..., C, D]. It brings others to it outside a loop, but not in the body of one, where they run far
+slower. The gradients of JAX's convolution are of that kind, those of
+`aeb.models.conv_general_dilated` are not; `collapses_in_a_loop` looks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _FAST = {f"[b, {axes}, f]x[{axes}, i, o]->[b, {axes}, f]" for axes in _AXES}
 
 
 def compiler_options() -> dict[str, str]:
-    """Tell the options of `jax.jit` under which this backend runs convolutions fast.
+    """Tell the options of `jax.jit` under which this backend runs fast.
 
     Returns:
         What to pass as `compiler_options` to an outermost `jax.jit`: {} where nothing is to be

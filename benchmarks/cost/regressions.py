@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import aeb
 from aeb import guards
 from cost.clock import Case, Clock, Contender
 from large_p import Cell, DataSet, Design, Recipe, build
@@ -63,7 +64,7 @@ class Regressions:
         cells = (Cell("sa", 0.1, 1.0),) * chains
         programs = build(self.design, Recipe(interval_draws=1), cells)
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=aeb.compiler_options())
         def steps(pair: Any, data: DataSet, keys: Any, length: Any) -> Any:
             return jax.lax.fori_loop(
                 0, length, lambda _, pair: programs.step(*pair, data, keys), pair
@@ -83,7 +84,7 @@ def _blocking(loop: Any, length: int) -> None:
     jax.block_until_ready(loop(length))
 
 
-@jax.jit
+@functools.partial(jax.jit, compiler_options=aeb.compiler_options())
 def _products(beta: jax.Array, data: DataSet, length: Any) -> jax.Array:
     def one(beta: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         residual = y - jnp.matmul(x, beta, precision="highest")

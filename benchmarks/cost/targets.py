@@ -134,9 +134,9 @@ _PEERS = [
     )
 ] + [
     Target(
-        f"training step over PyTorch's with the sampler, {net}, cpu",
+        f"step of `aeb.sample` over PyTorch's with the sampler, {net}, cpu",
         {"section": "torch", "net": net, "backend": "cpu"},
-        _ratio("ours", "torch_sampler"),
+        _ratio("sample", "torch_sampler"),
         1.0,
         blame=functools.partial(_beside, "plain SGD in XLA over PyTorch's", "sgd", "torch_sgd"),
     )

@@ -2,7 +2,8 @@
 """Our training step over PyTorch's, on the same network, batch and cores.
 
 `torch_sgd` and `torch_sampler` are those of `cost.torch_nets`, eager; `sgd` and `ours` those of
-`cost.nets`, compiled. PyTorch gets as many threads as this process has cores.
+`cost.nets`, compiled and dispatched one by one; `sample` is `ours` as `aeb.sample` runs it, and its
+time includes what a call of that does once. PyTorch gets as many threads as this process has cores.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import aeb
 from aeb import guards
 from cost.clock import Case, Clock, Contender, copied, stepping
 from cost.nets import (
@@ -78,16 +80,32 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
     if sizes != {problem.size}:
         raise ValueError(f"nets: PyTorch's {net} has {sizes} parameters, ours {problem.size}")
     own = algorithm()
+    kernel = aeb.build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
 
     def racing(step: Any, state: Any) -> Contender:
         return stepping(compiled(step), copied(state), problem.batch, key)
 
     start = own.init(problem.params, problem.model_state)
+    held = [copied(start)]
+
+    def sampling(count: int) -> None:
+        state, _ = aeb.sample(
+            kernel,
+            held.pop(),
+            problem.batch,
+            key,
+            num_steps=count,
+            batch_size=batch_size,
+            progress=False,
+        )
+        held.append(jax.block_until_ready(state))
+
     contenders = {
         "torch_sgd": _repeated(torch_nets.sgd(nets[0], batch, RATE)),
         "torch_sampler": _repeated(torch_nets.sampler(nets[1], batch, RATE, NUM_DATA)),
         "sgd": racing(sgd_step(problem), sgd_state(problem)),
         "ours": racing(kernel_step(problem, own), start),
+        "sample": sampling,
     }
     return {
         "weights": problem.size,

@@ -136,7 +136,9 @@ def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
         )
         return data, keys, carry
 
-    return Programs(jax.jit(start), step, jax.jit(advance, donate_argnums=0))
+    options = aeb.compiler_options()
+    compiled = jax.jit(advance, donate_argnums=0, compiler_options=options)
+    return Programs(jax.jit(start), step, compiled)
 
 
 def _residual(data: DataSet, beta: jax.Array) -> jax.Array:
