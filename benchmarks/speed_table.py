@@ -149,6 +149,7 @@ def _steps(bottom: str) -> Cells:
         return [
             _over(config, metrics, "ours", bottom),
             _over(config, metrics, "ours", "floor"),
+            _over(config, metrics, "ours", "strict_floor"),
             *parts,
             _absolute(config, metrics, "ours"),
         ]
@@ -244,14 +245,17 @@ PARTS = ["noise", "latents", "pruning", "rest"]
 
 TABLES: dict[str, tuple[str, list[str], Cells]] = {
     "step": (
-        "One training step, noise, adaptation and 90 % pruning at each; parts in units of SGD.",
-        ["over SGD", "over SGD and as many normals", *PARTS, "ms"],
+        "One training step, noise, adaptation and 90 % pruning at each; parts in units of SGD. The "
+        "normals are of `jax.random.normal`, or drawn as fast as we draw them.",
+        ["over SGD", "over SGD and as many normals", "and normals as fast as ours", *PARTS, "ms"],
         _steps("sgd"),
     ),
     "sampler": (
-        "The sampler alone, its gradient given, over one pass on its bytes and as many normals.",
+        "The sampler alone, its gradient given, over one pass on its bytes and as many normals, of "
+        "`jax.random.normal` or drawn as fast as we draw them.",
         [
             "over the floor",
+            "with normals as fast as ours",
             *PARTS,
             "ms",
             "share of the pass's bandwidth",

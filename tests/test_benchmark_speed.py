@@ -97,10 +97,10 @@ def test_the_floor_touches_each_array_of_the_state_once():
     start = nets.algorithm().init(params)
     start = start._replace(loss=jnp.ones_like(start.loss))
     key = jax.random.key(3)
-    plain = sampler.floor(start, grad, key, noise=False)
+    plain = sampler.floor(start, grad, key, draw=None)
     for old, new in zip(jax.tree.leaves(start), jax.tree.leaves(plain), strict=True):
         assert (np.asarray(old) != np.asarray(new)).all()
-    noisy = sampler.floor(start, grad, key, noise=True)
+    noisy = sampler.floor(start, grad, key, draw=nets.normals_like)
     drawn = np.concatenate(
         [
             1e6 * np.ravel(a - b)

@@ -78,7 +78,7 @@ def count(compiled):
 
 def test_what_is_counted_is_what_we_think(problem):
     state, grad, _ = problem
-    once = functools.partial(sampler.floor, noise=False)
+    once = functools.partial(sampler.floor, draw=None)
     compiled = jax.jit(once, donate_argnums=0).lower(*problem).compile()
     counted = count(compiled)
     arrays = sampler.state_bytes(state) / (SIZE * 4)

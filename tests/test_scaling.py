@@ -115,6 +115,22 @@ def test_a_process_that_dies_ends_the_other_and_the_run_goes_on(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
+def test_two_processes_make_the_chain_of_one_device(tmp_path):
+    """By the script at its smallest, with real workers that talk over loopback."""
+    words = ["--results", str(tmp_path), "--work", str(tmp_path / "work"), "--no-progress"]
+    assert scaling.main(["--preset", "smoke", *words]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "scaling.jsonl").read_text().splitlines()]
+    chains = {
+        row["config"]["road"]: row["metrics"] for row in rows if row["config"]["section"] == "chain"
+    }
+    assert set(chains) == {"data parallel", "chains"}
+    for metrics in chains.values():
+        assert metrics["moved"] > 0.1
+        # Each entry in units of the largest of its array: a few roundings of float32.
+        assert max(metrics["differences"].values()) < 1e-6
+
+
 def test_chains_of_a_convolution_over_a_mesh_send_nothing():
     """Left to itself, XLA gathers the inputs of convolutions whose weights differ by chain."""
     algorithm = aeb.empirical_bayes(aeb.sgld(1e-3, temperature=0.0), aeb.gaussian(), gain=0.0)

@@ -5,7 +5,8 @@ Each contender is a compiled loop that takes its minibatch from the data by a sl
 `sghmc` takes ten gradients a call, on one minibatch; its time is a tenth of a call. `_by_row` uses
 BlackJAX's own estimator, which maps over the rows of the minibatch one by one; the others the very
 gradient that ours take. `aeb_sgld` and `aeb_sghmc` have the same fixed prior; `aeb_full` is SGHMC
-with a spike-and-slab prior adapted and 90 % pruned at each step: another posterior, more work.
+with a spike-and-slab prior adapted and 90 % pruned at each step: another posterior, more work;
+`no_latents` and `no_pruning` are that without a part, `bare` without both.
 """
 
 from __future__ import annotations
@@ -135,16 +136,22 @@ def _contenders(problem: Posterior, batch_size: int, by_row: bool) -> dict[str, 
     ours = {
         "aeb_sgld": aeb.empirical_bayes(aeb.sgld(STEP_SIZE), prior(), gain=0.0),
         "aeb_sghmc": aeb.empirical_bayes(aeb.sghmc(STEP_SIZE), prior(), gain=0.0),
-        "aeb_full": aeb.empirical_bayes(
-            aeb.sghmc(STEP_SIZE),
-            aeb.spike_slab(v0=0.1, v1=1.0),
-            sparsify=aeb.magnitude(0.9, scope="global"),
-        ),
+        "aeb_full": _full(),
+        "bare": _full(gain=0.0, sparsify=None),
+        "no_latents": _full(gain=0.0),
+        "no_pruning": _full(sparsify=None),
     }
     for name, own in ours.items():
         sampler = aeb.as_sampling_algorithm(own, problem.loss_fn, num_data=problem.num_data)
         contenders[name] = looped(sampler.step, sampler.init(problem.position), LEAPS)
     return contenders
+
+
+def _full(**changes: Any) -> aeb.Algorithm:
+    """Put together SGHMC with all that we have, but for what is changed."""
+    parts: dict[str, Any] = {"sparsify": aeb.magnitude(0.9, scope="global")}
+    prior = aeb.spike_slab(v0=0.1, v1=1.0)
+    return aeb.empirical_bayes(aeb.sghmc(STEP_SIZE), prior, **(parts | changes))
 
 
 def _peer_step(step: Callable[..., Any], key: jax.Array, position: Any, batch: Any) -> Any:

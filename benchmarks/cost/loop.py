@@ -27,9 +27,9 @@ __all__ = ["Loop"]
 class Loop:
     """Ways to run many steps."""
 
-    nets: tuple[str, ...] = ("mlp", "mnist_cnn")
+    nets: tuple[str, ...] = ("mlp", "mnist_cnn", "resnet20")
     """Networks, a row each."""
-    steps: tuple[int, ...] = (300, 8)
+    steps: tuple[int, ...] = (300, 8, 3)
     """Steps in one timing, for each network."""
     batch_size: int = 100
     """Images a step."""

@@ -56,6 +56,10 @@ PARTS = ("noise", "latents", "pruning")
 """What can be left out of our step."""
 
 
+Draw = Callable[[jax.Array, Any], Any]
+"""`(key, tree) -> tree` of standard normals."""
+
+
 class Problem(NamedTuple):
     """A network with a batch; pixels and labels are random."""
 
@@ -137,11 +141,13 @@ def sgd_state(problem: Problem) -> SgdState:
     return SgdState(jnp.zeros((), jnp.int32), problem.params, problem.model_state, optimizer)
 
 
-def sgd_step(problem: Problem, *, noise: bool = False) -> Callable[..., SgdState]:
+def sgd_step(problem: Problem, *, draw: Draw | None = None) -> Callable[..., SgdState]:
     """Make `(state, batch, key) -> state` of SGD with momentum.
 
-    With noise a normal is drawn for each weight and added to it: the least that a sampler by
-    gradients has to do.
+    Args:
+        problem: what is trained on.
+        draw: draws a normal for each weight, which is added to it: the least that a sampler by
+            gradients has to do. None for plain SGD.
     """
 
     def mean_loss(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
@@ -155,8 +161,8 @@ def sgd_step(problem: Problem, *, noise: bool = False) -> Callable[..., SgdState
             state.params, state.model_state, batch, loss_key
         )
         updates, optimizer = _sgd().update(grad, state.optimizer, state.params)
-        if noise:
-            normals = normals_like(noise_key, state.params)
+        if draw is not None:
+            normals = draw(noise_key, state.params)
             updates = jax.tree.map(lambda u, xi: u + 1e-6 * xi, updates, normals)
         params = optax.apply_updates(state.params, updates)
         return SgdState(state.step + 1, params, model_state, optimizer)

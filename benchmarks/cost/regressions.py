@@ -70,11 +70,12 @@ class Regressions:
                 0, length, lambda _, pair: programs.step(*pair, data, keys), pair
             )
 
+        products = jax.jit(_products, compiler_options=aeb.compiler_options())
         contenders: dict[str, Contender] = {}
         for count in dict.fromkeys(self.data_sets):
             data, keys, carry = programs.start(jnp.arange(count))
             ours = functools.partial(steps, (carry.chain, carry.residual), data, keys)
-            bare = functools.partial(_products, carry.chain.position, data)
+            bare = functools.partial(products, carry.chain.position, data)
             contenders[f"step_{count}"] = functools.partial(_blocking, ours)
             contenders[f"products_{count}"] = functools.partial(_blocking, bare)
         return {"seconds": clock.race(contenders)}
@@ -84,7 +85,6 @@ def _blocking(loop: Any, length: int) -> None:
     jax.block_until_ready(loop(length))
 
 
-@functools.partial(jax.jit, compiler_options=aeb.compiler_options())
 def _products(beta: jax.Array, data: DataSet, length: Any) -> jax.Array:
     def one(beta: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         residual = y - jnp.matmul(x, beta, precision="highest")

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 
 import aeb
 from aeb import guards
+from aeb.dynamics.noise import standard_normal_like
 from cost.clock import Case, Clock, copied, stepping
-from cost.nets import NUM_DATA, algorithm, normals_like, variants
+from cost.nets import NUM_DATA, Draw, algorithm, normals_like, variants
 
 __all__ = ["Sampler", "floor", "make_tree", "state_bytes"]
 
@@ -65,14 +66,14 @@ def make_tree(size: int) -> dict[str, Any]:
     return leaves
 
 
-def floor(state: Any, grad: Any, key: jax.Array, *, noise: bool) -> Any:
+def floor(state: Any, grad: Any, key: jax.Array, *, draw: Draw | None) -> Any:
     """Read and write each array of a state once, and read the gradient once.
 
     Args:
         state: a NamedTuple with `step`, and `momentum` shaped as the gradient.
         grad: f32, a tree.
         key: of the run.
-        noise: whether to draw a normal for each weight as well.
+        draw: draws a normal for each weight as well; None draws nothing.
 
     Returns:
         A state like the one given.
@@ -82,8 +83,8 @@ def floor(state: Any, grad: Any, key: jax.Array, *, noise: bool) -> Any:
         return leaf + 1 if jnp.issubdtype(leaf.dtype, jnp.integer) else leaf * 0.999
 
     kick = grad
-    if noise:
-        normals = normals_like(jax.random.fold_in(key, state.step), grad)
+    if draw is not None:
+        normals = draw(jax.random.fold_in(key, state.step), grad)
         kick = jax.tree.map(jnp.add, grad, normals)
     new = jax.tree.map(touched, state._replace(momentum=()))
     momentum = jax.tree.map(lambda r, g: 0.9 * r + 1e-6 * g, state.momentum, kick)
@@ -107,8 +108,9 @@ def _run(size: int, parts: bool, clock: Clock, folder: Path) -> dict[str, Any]:
 
     start = algorithm().init(params)
     steps = {
-        "pass": (functools.partial(floor, noise=False), start),
-        "floor": (functools.partial(floor, noise=True), start),
+        "pass": (functools.partial(floor, draw=None), start),
+        "floor": (functools.partial(floor, draw=normals_like), start),
+        "strict_floor": (functools.partial(floor, draw=standard_normal_like), start),
     }
     for name, without in variants(parts).items():
         own = algorithm(without)

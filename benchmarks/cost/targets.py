@@ -39,21 +39,22 @@ class Target(NamedTuple):
         return all(config.get(name) == value for name, value in self.where.items())
 
 
-def part_costs(metrics: Metrics, bottom: str) -> dict[str, Spread]:
-    """What each part of ours costs, in units of another contender of the row.
+def part_costs(metrics: Metrics, bottom: str, top: str = "ours") -> dict[str, Spread]:
+    """What each part of a contender costs, in units of another contender of the row.
 
-    A part is what ours loses by leaving it out; `rest` is what is left without noise, latents and
-    pruning, less that contender. They need not add up: parts share passes over the weights.
+    A part is what the contender loses by leaving it out; `rest` is what is left without any of the
+    parts, less the other. They need not add up: parts share passes over the weights.
     """
     times = metrics["seconds"]
     if "bare" not in times:
         return {}
 
-    def cost(top: str, without: str) -> Spread:
-        rounds = (times[name]["rounds"] for name in (top, without, bottom))
+    def cost(more: str, less: str) -> Spread:
+        rounds = (times[name]["rounds"] for name in (more, less, bottom))
         return spread([(a - b) / c for a, b, c in zip(*rounds, strict=True)])
 
-    return {part: cost("ours", f"no_{part}") for part in PARTS} | {"rest": cost("bare", bottom)}
+    left_out = [part for part in PARTS if f"no_{part}" in times]
+    return {part: cost(top, f"no_{part}") for part in left_out} | {"rest": cost("bare", bottom)}
 
 
 def seconds(metrics: Metrics, name: str, *, times: float = 1.0) -> Spread:
@@ -65,8 +66,8 @@ def _ratio(top: str, bottom: str) -> Callable[[Metrics], Spread]:
     return lambda metrics: ratio(metrics["seconds"], top, bottom)
 
 
-def _parts(bottom: str, metrics: Metrics) -> str:
-    costs = part_costs(metrics, bottom)
+def _parts(bottom: str, metrics: Metrics, top: str = "ours") -> str:
+    costs = part_costs(metrics, bottom, top)
     ordered = sorted(costs, key=lambda part: -costs[part].median)
     return ", ".join(f"{part} {costs[part].median:+.2f}" for part in ordered)
 
@@ -124,7 +125,7 @@ _PEERS = [
         {"section": "blackjax", "model": model, "backend": "cpu"},
         _ratio(ours, theirs),
         1.0,
-        blame=functools.partial(_beside, "without them", "aeb_sghmc", theirs),
+        blame=functools.partial(_parts, theirs, top=ours) if ours == "aeb_full" else None,
     )
     for model in ("logistic", "network")
     for words, ours, theirs in (
@@ -181,8 +182,11 @@ TARGETS: tuple[Target, ...] = (
             1.0,
             blame=functools.partial(_beside, "a plain scan", "scan", "dispatched"),
         )
-        for backend in ("cpu", "gpu")
-        for net in ("mlp", "mnist_cnn")
+        for backend, nets in (
+            ("cpu", ("mlp", "mnist_cnn", "resnet20")),
+            ("gpu", ("mlp", "mnist_cnn")),
+        )
+        for net in nets
     ),
     *(
         Target(
