@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,6 +37,8 @@ __all__ = ["ALONE", "NAME", "PRESETS", "Scaling", "differences", "main"]
 NAME = "scaling"
 
 DESCRIPTION = "One chain over several devices and processes: the same chain, and what is sent."
+
+Precision = Literal["float32", "float64"]
 
 ALONE: Road = "data parallel"
 """Whose chain on one device is that of any road with one chain."""
@@ -60,6 +62,8 @@ class Chain:
     """Steps of a chain."""
     orders: int = 3
     """Other orders of the rows, for the yardstick."""
+    precision: Precision = "float32"
+    """Of weights, data and latents."""
 
     def roads(self, layout: Layout) -> tuple[Road, ...]:
         """List the roads of a layout."""
@@ -74,8 +78,13 @@ class Chain:
             "road": road,
             "devices": layout.devices,
             "processes": layout.processes,
-            **{name: getattr(self, name) for name in ("batch_size", "steps", "orders")},
+            **{n: getattr(self, n) for n in ("batch_size", "steps", "orders", "precision")},
         }
+
+
+def _in_double() -> Chain:
+    layouts = (Layout(8), Layout(8, 2))
+    return Chain(nets=("slim_resnet",), layouts=layouts, at_most=(), precision="float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,20 +112,25 @@ class Scaling(frame.Settings):
 
     chain: Chain = dataclasses.field(default_factory=Chain)
     """The same chain on several layouts."""
+    double: Chain = dataclasses.field(default_factory=_in_double)
+    """The same in double precision, where rounding is too small to turn a ReLU."""
     communication: Communication = dataclasses.field(default_factory=Communication)
     """What a step sends."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        for net in (*self.chain.nets, *self.communication.nets):
+        sent, chains = self.communication, (self.chain, self.double)
+        for net in (*(net for chain in chains for net in chain.nets), *sent.nets):
             guards.one_of("nets", net, tuple(NETS))
-        for name in ("batch_size", "steps", "orders"):
-            guards.whole(name, getattr(self.chain, name), 1)
-        for layout in (*self.chain.layouts, Layout(self.communication.devices)):
+        for chain in chains:
+            for name in ("batch_size", "steps", "orders"):
+                guards.whole(name, getattr(chain, name), 1)
+        pairs = [(layout, own.batch_size) for own in chains for layout in own.layouts]
+        for layout, batch_size in (*pairs, (Layout(sent.devices), sent.batch_size)):
             guards.whole("devices", layout.devices, 1)
             guards.whole("processes", layout.processes, 1)
-            sizes = (self.chain.batch_size, self.communication.batch_size, CHAINS)
+            sizes = (batch_size, CHAINS)
             if layout.devices % layout.processes or any(n % layout.devices for n in sizes):
                 raise ValueError(
                     f"devices: {layout.name}: the processes have to share them evenly, and they "
@@ -125,10 +139,10 @@ class Scaling(frame.Settings):
 
     def units(self) -> list[frame.Unit]:
         """List the networks, once for each section."""
-        chain, sent = self.chain, self.communication
+        sent = self.communication
         chains = [
             frame.Unit(
-                name=f"chain of {net}",
+                name=f"chain of {net} in {chain.precision}",
                 configs=tuple(
                     chain.config(net, layout, road)
                     for layout in chain.layouts
@@ -136,8 +150,9 @@ class Scaling(frame.Settings):
                 ),
                 seeds=(self.seed,),
                 size=1 + len(chain.layouts),
-                run=functools.partial(self._run_chains, net),
+                run=functools.partial(self._run_chains, chain, net),
             )
+            for chain in (self.chain, self.double)
             for net in chain.nets
         ]
         counts = [
@@ -153,9 +168,11 @@ class Scaling(frame.Settings):
         ]
         return [*chains, *counts]
 
-    def _run_chains(self, net: str, folder: Path, report: Any) -> tuple[float, list[Any]]:
+    def _run_chains(
+        self, chain: Chain, net: str, folder: Path, report: Any
+    ) -> tuple[float, list[Any]]:
         """Run each layout in processes of its own; those that are done are passed over."""
-        began, chain = time.monotonic(), self.chain
+        began = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         finals = []
         roads = (ALONE, *(road for road in chain.everywhere if road != ALONE))
@@ -164,7 +181,8 @@ class Scaling(frame.Settings):
         for layout, own, orders in jobs:
             out = folder / f"{layout.devices}_{layout.processes}.npz"
             if not out.exists():
-                spec = {"batch_size": chain.batch_size, "steps": chain.steps, "orders": orders}
+                shared = {n: getattr(chain, n) for n in ("batch_size", "steps", "precision")}
+                spec = shared | {"orders": orders}
                 _work("run", net, layout, own, out, spec)
             with np.load(out) as arrays:
                 finals.append(dict(arrays))
@@ -194,7 +212,7 @@ class Scaling(frame.Settings):
         began, sent = time.monotonic(), self.communication
         folder.mkdir(parents=True, exist_ok=True)
         out = folder / "counts.json"
-        spec = {"batch_size": sent.batch_size}
+        spec = {"batch_size": sent.batch_size, "precision": "float32"}
         _work("count", net, Layout(sent.devices), (road,), out, spec)
         report(1)
         return time.monotonic() - began, [json.loads(out.read_text())[road]]
@@ -245,6 +263,7 @@ PRESETS = {
     "smoke": Scaling(
         preset="smoke",
         chain=Chain(nets=("tiny",), layouts=(Layout(2, 2),), at_most=(), batch_size=8, orders=1),
+        double=Chain(nets=()),
         communication=Communication(
             nets=("small_mlp",), roads=("sharded state",), devices=2, batch_size=8
         ),

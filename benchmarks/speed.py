@@ -167,7 +167,7 @@ PRESETS = {
             models=("logistic",), num_rows=100, num_columns=5, batch_size=10, by_row=False
         ),
         nuts=cost.Nuts(num_rows=50, num_columns=3, warmup=20, draws=20, batch_size=10, thinning=2),
-        torch=cost.Torch(nets=("small_cnn",), batch_size=10),
+        torch=cost.Torch(nets=("small_cnn",), steps=(2,), batch_size=10),
         simulation=cost.Regressions(
             data_sets=(2,), chains=(1,), design=cost.Design(num_rows=10, num_columns=12)
         ),

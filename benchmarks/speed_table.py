@@ -36,7 +36,9 @@ Contenders of a row are timed in turn, each warm and with its state used up by t
 the median over rounds of the ratio within a round, with its quartiles in brackets. Ratios within a
 row mean something, seconds of a shared CPU do not. For a miss the last column says what costs it,
 in units of the denominator: for a step, what ours saves by leaving that part out (parts share
-passes, so they need not add up), and as rest what is left without noise, latents and pruning."""
+passes, so they need not add up), and as rest what is left without noise, latents and pruning. The
+floor draws by `jax.random.normal`, as one would by hand; the tables below also have a stricter one.
+PyTorch's sampler is our writing of Algorithm 1, not the authors' file."""
 
 
 def report(preset: frame.Preset, results: frame.Results) -> str:

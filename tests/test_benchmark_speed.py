@@ -188,7 +188,7 @@ def test_memory_and_traces_of_a_step():
 
 @pytest.mark.parametrize("net", ["mnist_cnn", "resnet20", "small_resnet"])
 def test_the_nets_in_pytorch_have_as_many_parameters(net):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="an optional peer, no dependency of the tests")
     from cost.torch_nets import make_net
 
     module, shape = nets.NETS[net]

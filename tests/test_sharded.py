@@ -100,15 +100,47 @@ def test_a_sharded_state_gives_the_chain_of_one_device(mesh):
     assert device_bytes(together) == weights * 5 // 8 + whole
 
 
-def test_sample_keeps_a_state_where_it_lies(mesh):
-    """The chain itself is compared above; here the cheapest sampler will do."""
+def linear(mesh):
+    """The cheapest sampler on one large weight: a step, a state, and where it lies."""
     algorithm = aeb.empirical_bayes(aeb.sgld(1e-4), aeb.gaussian())
     kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x @ w) ** 2), num_data=NUM_DATA)
     weight = jnp.ones((48, 128))
     where = aeb.state_sharding(jax.eval_shape(algorithm.init, weight), mesh)
-    state = jax.jit(algorithm.init, out_shardings=where)(weight)
+    return aeb.sharded(kernel, where), jax.jit(algorithm.init, out_shardings=where)(weight), where
+
+
+def test_a_sharded_state_may_be_used_up(mesh):
+    """So that old and new are never in memory at once, as docs/scaling.md has it."""
+    step, state, where = linear(mesh)
+    new = jax.jit(step, donate_argnums=0)(state, batch()["x"], jax.random.key(1))
+    assert state.position.is_deleted()
+    assert new.position.sharding.is_equivalent_to(where.position, 2)
+    assert int(new.step) == 1
+
+
+def test_orbax_keeps_a_sharded_state(mesh, tmp_path):
+    """As docs/scaling.md has it."""
+    import orbax.checkpoint
+
+    step, state, where = linear(mesh)
+    state = step(state, batch()["x"], jax.random.key(1))
+    target = jax.tree.map(
+        lambda leaf, spot: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spot), state, where
+    )
+    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", state)
+        checkpointer.wait_until_finished()
+        back = checkpointer.restore(tmp_path / "state", target)
+    for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(back), strict=True):
+        np.testing.assert_array_equal(np.asarray(old), np.asarray(new))
+        assert new.sharding.is_equivalent_to(old.sharding, old.ndim)
+
+
+def test_sample_keeps_a_state_where_it_lies(mesh):
+    """The chain itself is compared above; here the cheapest sampler will do."""
+    step, state, _ = linear(mesh)
     state, _ = aeb.sample(
-        aeb.sharded(kernel, where),
+        step,
         state,
         batch()["x"],
         jax.random.key(1),

@@ -29,7 +29,7 @@ class Loop:
 
     nets: tuple[str, ...] = ("mlp", "mnist_cnn", "resnet20")
     """Networks, a row each."""
-    steps: tuple[int, ...] = (300, 8, 3)
+    steps: tuple[int, ...] = (300, 32, 6)
     """Steps in one timing, for each network."""
     batch_size: int = 100
     """Images a step."""

@@ -43,29 +43,36 @@ class Torch:
 
     nets: tuple[str, ...] = ("mnist_cnn", "resnet20")
     """Networks, a row each."""
+    steps: tuple[int, ...] = (32, 4)
+    """Steps in one timing, for each network; of `sample`, in one call."""
     batch_size: int = 100
     """Images a step."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         guards.whole("batch_size", self.batch_size, 1)
-        for net in self.nets:
+        if len(self.nets) != len(self.steps):
+            raise ValueError(
+                f"steps: got {len(self.steps)} of them for {len(self.nets)} nets, needs one each"
+            )
+        for net, steps in zip(self.nets, self.steps, strict=True):
             guards.one_of("nets", net, KNOWN)
+            guards.whole("steps", steps, 1)
 
     def cases(self) -> list[Case]:
         """List the rows."""
         return [
             Case(
                 f"PyTorch on {net}",
-                {"section": "torch", "net": net, "batch_size": self.batch_size},
-                functools.partial(_run, net, self.batch_size),
+                {"section": "torch", "net": net, "steps": steps, "batch_size": self.batch_size},
+                functools.partial(_run, net, steps, self.batch_size),
                 needs="torch",
             )
-            for net in self.nets
+            for net, steps in zip(self.nets, self.steps, strict=True)
         ]
 
 
-def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any]:
+def _run(net: str, steps: int, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any]:
     del folder
     import torch
 
@@ -83,7 +90,8 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
     kernel = aeb.build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
 
     def racing(step: Any, state: Any) -> Contender:
-        return stepping(compiled(step), copied(state), problem.batch, key)
+        run = stepping(compiled(step), copied(state), problem.batch, key)
+        return lambda count: run(count * steps)
 
     start = own.init(problem.params, problem.model_state)
     held = [copied(start)]
@@ -94,15 +102,15 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
             held.pop(),
             problem.batch,
             key,
-            num_steps=count,
+            num_steps=count * steps,
             batch_size=batch_size,
             progress=False,
         )
         held.append(jax.block_until_ready(state))
 
     contenders = {
-        "torch_sgd": _repeated(torch_nets.sgd(nets[0], batch, RATE)),
-        "torch_sampler": _repeated(torch_nets.sampler(nets[1], batch, RATE, NUM_DATA)),
+        "torch_sgd": _repeated(torch_nets.sgd(nets[0], batch, RATE), steps),
+        "torch_sampler": _repeated(torch_nets.sampler(nets[1], batch, RATE, NUM_DATA), steps),
         "sgd": racing(sgd_step(problem), sgd_state(problem)),
         "ours": racing(kernel_step(problem, own), start),
         "sample": sampling,
@@ -111,13 +119,13 @@ def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any
         "weights": problem.size,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "seconds": clock.race(contenders),
+        "seconds": clock.race(contenders, per=steps),
     }
 
 
-def _repeated(step: Callable[[], None]) -> Contender:
+def _repeated(step: Callable[[], None], steps: int) -> Contender:
     def run(count: int) -> None:
-        for _ in range(count):
+        for _ in range(count * steps):
             step()
 
     return run

@@ -30,6 +30,9 @@ def main(spec: dict[str, Any], index: int, port: int) -> None:
     layout = Layout(spec["devices"], spec["processes"])
     start(layout, index, port)
     problem = make_problem(spec["net"], spec["batch_size"])
+    if spec["precision"] == "float64":
+        jax.config.update("jax_enable_x64", True)
+        problem = _in_double(problem)
     mesh = make_mesh(layout.devices)
     ways = {road: make_way(road, problem, mesh) for road in spec["roads"]}
     out = Path(spec["out"])
@@ -47,6 +50,19 @@ def main(spec: dict[str, Any], index: int, port: int) -> None:
     }
     if index == 0:
         np.savez(out, **arrays)
+
+
+def _in_double(problem: Problem) -> Problem:
+    def double(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+        )
+
+    return problem._replace(
+        params=double(problem.params),
+        model_state=double(problem.model_state),
+        batch=double(problem.batch),
+    )
 
 
 def run(way: Way, problem: Problem, steps: int, order: int) -> Any:
