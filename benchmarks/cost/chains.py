@@ -53,7 +53,7 @@ class Chains:
         many = aeb.chains(kernel)
 
         def racing(count: int) -> Contender:
-            @functools.partial(jax.jit, donate_argnums=0)
+            @functools.partial(jax.jit, donate_argnums=0, compiler_options=aeb.compiler_options())
             def loop(states: Any, batch: Any, key: jax.Array, steps: Any) -> Any:
                 def one(_: Any, states: Any) -> Any:
                     keys = jax.random.split(jax.random.fold_in(key, states.step[0]), count)

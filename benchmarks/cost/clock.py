@@ -57,11 +57,11 @@ class Spread(NamedTuple):
 class Clock:
     """How long to measure."""
 
-    repeats: int = 15
+    repeats: int = 21
     """Rounds at most."""
-    least: float = 0.2
+    least: float = 0.3
     """Seconds that one timing takes at least, by doing the work several times over."""
-    limit: float = 60.0
+    limit: float = 50.0
     """Seconds after which no round is begun; three are made in any case, if repeats allow."""
 
     def check(self) -> None:
