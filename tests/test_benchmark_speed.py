@@ -148,10 +148,10 @@ def test_sgd_is_sgd_and_its_floor_adds_a_normal_to_each_weight():
     problem = nets.make_problem("tiny", 5)
     key = jax.random.key(2)
     ends = {}
-    for noise in (False, True):
-        step = jax.jit(nets.sgd_step(problem, noise=noise))
+    for name, draw in (("sgd", None), ("floor", nets.normals_like)):
+        step = jax.jit(nets.sgd_step(problem, draw=draw))
         state = step(nets.sgd_state(problem), problem.batch, key)
-        ends[noise] = step(state, problem.batch, key).params
+        ends[name] = step(state, problem.batch, key).params
     grad = jax.jit(jax.grad(problem.loss_fn))
     params = problem.params
     first = grad(params, problem.batch)
@@ -159,7 +159,7 @@ def test_sgd_is_sgd_and_its_floor_adds_a_normal_to_each_weight():
     second = grad(params, problem.batch)
     params = jax.tree.map(lambda p, g, h: p - nets.RATE * (h + 0.9 * g), params, first, second)
     for own, noisy, expected in zip(
-        *map(jax.tree.leaves, (ends[False], ends[True], params)), strict=True
+        *map(jax.tree.leaves, (ends["sgd"], ends["floor"], params)), strict=True
     ):
         # A few roundings of float32 at a weight of order one.
         np.testing.assert_allclose(own, expected, rtol=0, atol=1e-6)

@@ -76,6 +76,13 @@ def _beside(text: str, top: str, bottom: str, metrics: Metrics) -> str:
     return f"{text} {ratio(metrics['seconds'], top, bottom).median:.2f} x"
 
 
+def _further(metrics: Metrics) -> str:
+    times = metrics["seconds"]
+    rounds = zip(*(times[count]["rounds"] for count in ("32", "16", "1")), strict=True)
+    costs = spread([(more - less) / 16 / one for more, less, one in rounds])
+    return f"each of 16 further chains {costs.median:.2f} of one"
+
+
 def _state(metrics: Metrics) -> Spread:
     value = metrics["steps"]["ours"]["state_over_parameters"]
     return Spread(value, value, value)
@@ -171,6 +178,7 @@ TARGETS: tuple[Target, ...] = (
             {"section": "chains", "backend": backend},
             _ratio("16", "1"),
             8.0,
+            blame=_further,
         )
         for backend in ("cpu", "gpu")
     ),
