@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import aeb
 from aeb import guards
 from cost.clock import Case, Clock, copied
-from cost.nets import NETS, NUM_DATA, algorithm, compiled, kernel_step, make_problem
+from cost.nets import NETS, NUM_DATA, algorithm, check_steps, compiled, kernel_step, make_problem
 
 __all__ = ["Loop"]
 
@@ -40,13 +40,7 @@ class Loop:
         """Raise a ValueError that names the first setting out of its range."""
         guards.whole("batch_size", self.batch_size, 1)
         guards.whole("num_batches", self.num_batches, 1)
-        if len(self.nets) != len(self.steps):
-            raise ValueError(
-                f"steps: got {len(self.steps)} of them for {len(self.nets)} nets, needs one each"
-            )
-        for net, steps in zip(self.nets, self.steps, strict=True):
-            guards.one_of("nets", net, tuple(NETS))
-            guards.whole("steps", steps, 1)
+        check_steps(self.nets, self.steps, tuple(NETS))
 
     def cases(self) -> list[Case]:
         """List the rows."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 import aeb
+from aeb import guards
 from aeb.kernel import build_kernel
 from aeb.models import CNN, MLP, ResNet, make_loss
 
@@ -23,6 +24,7 @@ __all__ = [
     "Problem",
     "SgdState",
     "algorithm",
+    "check_steps",
     "compiled",
     "kernel_step",
     "make_problem",
@@ -82,6 +84,15 @@ class SgdState(NamedTuple):
     params: Any
     model_state: Any
     optimizer: Any
+
+
+def check_steps(nets: tuple[str, ...], steps: tuple[int, ...], known: tuple[str, ...]) -> None:
+    """Require networks that are known, and a number of steps for each of them."""
+    if len(nets) != len(steps):
+        raise ValueError(f"steps: got {len(steps)} of them for {len(nets)} nets, needs one each")
+    for net, count in zip(nets, steps, strict=True):
+        guards.one_of("nets", net, known)
+        guards.whole("steps", count, 1)
 
 
 def make_problem(net: str, batch_size: int) -> Problem:

@@ -25,6 +25,7 @@ from cost.nets import (
     NUM_DATA,
     RATE,
     algorithm,
+    check_steps,
     compiled,
     kernel_step,
     make_problem,
@@ -51,13 +52,7 @@ class Torch:
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         guards.whole("batch_size", self.batch_size, 1)
-        if len(self.nets) != len(self.steps):
-            raise ValueError(
-                f"steps: got {len(self.steps)} of them for {len(self.nets)} nets, needs one each"
-            )
-        for net, steps in zip(self.nets, self.steps, strict=True):
-            guards.one_of("nets", net, KNOWN)
-            guards.whole("steps", steps, 1)
+        check_steps(self.nets, self.steps, KNOWN)
 
     def cases(self) -> list[Case]:
         """List the rows."""
