@@ -3,7 +3,7 @@
 
 Mutations that fail here: rows written one by one, a torn line read as damage or lost, a checkpoint
 ignored on resume, the batch of a resumed unit made of the missing seeds alone, NaN in a row,
-settings that are not in the row's key, a table that fills a gap.
+settings that are not in the row's key.
 """
 
 import dataclasses
@@ -303,50 +303,6 @@ def test_presets_differ_in_size_alone():
         for config in units[0].configs:
             there = json.loads(json.dumps(config))
             assert frame.row_key(there, 0) == frame.row_key(config, 0)
-
-
-def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
-    assert report.main(["--results", str(tmp_path)]) == 0
-    text = capsys.readouterr().out
-    assert text.count("not run") > 100
-    # The poster's figures of the UCI sets have a ±; its own section is tested apart.
-    assert re.search(r"\d±|± \d", text.partition("## UCI")[0]) is None
-    # What their document printed stands there; what is only remembered of the paper does not.
-    for figure in ("1.71", "4.08", "2.20", "7.21", "12.14", "219.15", "2.8, 2.25, 1.2"):
-        assert figure in text
-    for figure in ("5.64", "15.85", "416.39", "4.42", "88.90"):
-        assert figure not in text
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_report_averages_over_data_sets(tmp_path, capsys):
-    settings = simulation.PRESETS["smoke"]
-    cell = settings.cells()[0]
-    metrics = {
-        "fresh": {"mae": 1.0, "mse": 2.0},
-        "fresh_with_true_beta": {"mae": 1.0, "mse": 2.0},
-        "beta": [{"mean": 3.25, "inclusion": 0.75}] * 3,
-        "true_discoveries": 2,
-        "false_discoveries": None,
-        "intervals": {name: {"coverage": 0.5, "width": 1.0} for name in ("signals", "nulls")},
-        "sigma_end": 1.0,
-        "delta_end": 0.5,
-    }
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
-    rows = [
-        dict(zip(rows_module.FIELDS, ("simulation", "smoke", settings.config(cell), seed, "c", made,
-             {"jax": "0"}, 7.0, metrics | {"population_mse": mse}, "2026-01-01"), strict=True))
-        for seed, mse in ((0, 3.0), (1, 5.0))
-    ]  # fmt: skip
-    frame.Results(tmp_path / "simulation.jsonl").append(rows)
-    out = tmp_path / "results.md"
-    assert report.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(out)]) == 0
-    first, second = (line for line in out.read_text().splitlines() if "2 of 2" in line)
-    assert "| 4.00 ± 1.00 |" in first
-    assert first.endswith("| 7.0 |")
-    assert "| 3.25, 3.25, 3.25 |" in second
-    assert "| 2.00 ± 0.00 | - |" in second
-    assert capsys.readouterr().out == ""
 
 
 def test_a_script_without_words_takes_its_first_preset():
