@@ -46,11 +46,11 @@ class Counts(NamedTuple):
     operations: float  # floating-point, a weight
 
 
-MOST = Counts(bytes=40.4, temporaries=2.25, operations=331.0)
-"""Counted on jax 0.10.2 (328 operations) and 0.12.0."""
+MOST = Counts(bytes=38.6, temporaries=2.5, operations=327.5)
+"""Counted on jax 0.10.2 (324.6 operations) and 0.12.0."""
 
-KERNEL = Counts(bytes=30.6, temporaries=2.25, operations=270.6)
-"""What the kernel has more than plain SGD; on jax 0.10.2 (267.6 operations) and 0.12.0."""
+KERNEL = Counts(bytes=25.6, temporaries=1.25, operations=272.5)
+"""What the kernel has more than plain SGD; on jax 0.10.2 (269.5 operations) and 0.12.0."""
 
 ROOM = Counts(bytes=0.5, temporaries=0.5, operations=5.0)
 """Half a pass; scalars and the latents of each leaf are in it."""

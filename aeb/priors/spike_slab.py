@@ -44,6 +44,7 @@ import jax.numpy as jnp
 
 from aeb import guards
 from aeb.precision import working_dtype
+from aeb.reduction import sums
 from aeb.stochastic_approximation import approximate
 from aeb.tree import as_where, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where
@@ -173,30 +174,30 @@ def spike_slab(
         )
         kappa0 = approximate(latent.kappa0, {p: (1.0 - r) / v0 for p, r in rho.items()}, omega)
         kappa1 = approximate(latent.kappa1, {p: r / v1 for p, r in rho.items()}, omega)
+        totals = {
+            path: sums(rho[path], kappa0[path] * beta, kappa1[path] * beta * beta)
+            for path, beta in magnitude.items()
+        }
+        size = float(sum(r.size for r in rho.values()))
         new_sigma, new_delta = latent.sigma, latent.delta
         if learn_sigma:
-            dtype = latent.sigma.dtype
-            target = _sigma_target(magnitude, kappa0, kappa1, num_data, rss, dtype)
+            target = _sigma_target(size, totals, num_data, rss, latent.sigma.dtype)
             new_sigma = approximate(latent.sigma, target, omega)
         if learn_delta:
-            rates = {p: (jnp.sum(r) + (a - 1.0)) / (a + b + r.size - 2.0) for p, r in rho.items()}
+            rates = {
+                path: (totals[path][0] + (a - 1.0)) / (a + b + r.size - 2.0)
+                for path, r in rho.items()
+            }
             new_delta = approximate(latent.delta, rates, omega)
         return SpikeSlabLatent(rho, kappa0, kappa1, new_delta, new_sigma)
 
     def _sigma_target(
-        magnitude: dict[str, jax.Array],
-        kappa0: dict[str, jax.Array],
-        kappa1: dict[str, jax.Array],
-        num_data: Any,
-        rss: Any,
-        dtype: Any,
+        size: float, totals: dict[str, tuple[jax.Array, ...]], num_data: Any, rss: Any, dtype: Any
     ) -> jax.Array:
-        def total(terms: list[jax.Array]) -> jax.Array:
-            return sum((jnp.sum(term).astype(dtype) for term in terms), jnp.zeros((), dtype))
-
-        size = float(sum(beta.size for beta in magnitude.values()))
-        linear = total([kappa0[path] * beta for path, beta in magnitude.items()])
-        quadratic = total([kappa1[path] * beta * beta for path, beta in magnitude.items()])
+        linear, quadratic = (
+            sum((own[part].astype(dtype) for own in totals.values()), jnp.zeros((), dtype))
+            for part in (1, 2)
+        )
         constant = quadratic + nu * lam
         if rss is None:
             leading = jnp.asarray(size + nu + 2.0, dtype)
@@ -234,6 +235,6 @@ def inclusion_probability(
     scaled = jnp.abs(beta) / sigma.astype(beta.dtype)
     rate = delta.astype(beta.dtype)
     # Both densities carry 1 / sigma, which cancels.
-    slab = jnp.log(rate) - 0.5 * jnp.square(scaled) / v1 - 0.5 * jnp.log(2.0 * jnp.pi * v1)
-    spike = jnp.log1p(-rate) - scaled / v0 - jnp.log(2.0 * v0)
-    return jax.nn.sigmoid(slab - spike)
+    odds = jnp.log(rate / (1 - rate))
+    scales = math.log(2.0 * v0) - 0.5 * math.log(2.0 * math.pi * v1)
+    return jax.nn.sigmoid((odds + scales) + scaled * (1.0 / v0 - (0.5 / v1) * scaled))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,12 +34,9 @@ DIGIT = 3
 LANES = 8
 """Parts of an array that are counted apart, which is what XLA spreads over the cores of a CPU."""
 
-LARGE = 2**20
-"""Leaves of so many entries are counted without a change of shape."""
-
-JOINED = 2**22
-"""Up to this size in all, leaves are copied into one array: a program for each would be slow to
-compile, and slow to start on a GPU. Larger ones stay as they are, and where they are if sharded."""
+SMALL = 2**16
+"""Leaves of fewer entries are copied into one array: a program for each would be slow to compile,
+and slow to start on a GPU. Larger ones cost less where they are, and send nothing if sharded."""
 
 
 def order_bits(values: Sequence[jax.Array]) -> Keys:
@@ -75,14 +72,34 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
         [Array([False,  True, False,  True], dtype=bool)]
     """
     shapes = [keys.shape for keys in criteria[0]]
-    if len(shapes) > 1 and sum(map(math.prod, shapes)) <= JOINED:
-        joined = [[jnp.concatenate([key.ravel() for key in keys])] for keys in criteria]
-        ends = list(itertools.accumulate(map(math.prod, shapes)))
-        parts = jnp.split(smallest(joined, count)[0], ends[:-1])
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    sizes = [math.prod(shape) for shape in shapes]
+    small = [place for place, size in enumerate(sizes) if size < SMALL]
+    large = [place for place, size in enumerate(sizes) if size >= SMALL]
+    if len(small) < 2:
+        return _smallest(criteria, count, lambda: _indices(shapes))
+
+    def join(leaves: Keys) -> Keys:
+        together = jnp.concatenate([leaves[place].ravel() for place in small])
+        return [together, *(leaves[place] for place in large)]
+
+    joined = [join(keys) for keys in criteria]
+    together, *marks = _smallest(joined, count, lambda: join(_indices(shapes)))
+    ends = list(itertools.accumulate(sizes[place] for place in small))
+    parts = dict(zip(large, marks, strict=True))
+    for place, part in zip(small, jnp.split(together, ends[:-1]), strict=True):
+        parts[place] = part.reshape(shapes[place])
+    return [parts[place] for place in range(len(shapes))]
+
+
+def _smallest(
+    criteria: Sequence[Keys], count: jax.Array | int, indices: Callable[[], Keys]
+) -> Keys:
+    """Mark the `count` smallest entries; `indices` makes the criterion that leaves no tie."""
+    shapes = [keys.shape for keys in criteria[0]]
+    size = sum(map(math.prod, shapes))
     chosen = [jnp.zeros(shape, bool) for shape in shapes]
     tied = [jnp.ones(shape, bool) for shape in shapes]
-    ties: Any = sum(map(math.prod, shapes))
+    ties: Any = size
     missing = jnp.asarray(count, jnp.int32)
     for keys in criteria:
         bits = 8 * keys[0].dtype.itemsize
@@ -95,10 +112,9 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
         return [t & (missing > 0) for t in tied]
 
     def take_first() -> Keys:
-        indices = _indices(shapes)
-        bits = sum(map(math.prod, shapes)).bit_length()
-        level, _, _ = _kth_smallest(indices, tied, missing, total=ties, bits=bits)
-        return [t & (index < level) for index, t in zip(indices, tied, strict=True)]
+        own = indices()
+        level, _, _ = _kth_smallest(own, tied, missing, total=ties, bits=size.bit_length())
+        return [t & (index < level) for index, t in zip(own, tied, strict=True)]
 
     # As a rule the ties fit exactly, and the search by index is skipped.
     fits = (missing == ties) | (missing == 0)
@@ -187,9 +203,9 @@ def _in_lanes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     """Part one axis into lanes, and say which axis of the new shape they are.
 
     Of a large leaf, which may be sharded along any axis, the others stay as they are, so that it
-    is counted where it lies; a small one is counted faster when it is flat.
+    is counted where it lies; a small one, or several joined, are counted faster when flat.
     """
-    if math.prod(shape) < LARGE:
+    if math.prod(shape) < SMALL:
         shape = (math.prod(shape),)
     axis = max(range(len(shape)), key=lambda i: (math.gcd(shape[i], LANES), -i))
     lanes = math.gcd(shape[axis], LANES)
