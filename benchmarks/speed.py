@@ -161,7 +161,7 @@ PRESETS = {
         sections=(*SECTIONS, "epoch"),
         clock=cost.Clock(repeats=1, least=1e-3, limit=1.0),
         step=cost.Step(nets=("tiny",), batch_size=10, parts=False),
-        sampler=cost.Sampler(sizes=(2000,), parts=False),
+        sampler=cost.Sampler(sizes=(2000,), parts_up_to=0),
         threshold=cost.Threshold(sizes=(2000,)),
         blackjax=cost.BlackJax(
             models=("logistic",), num_rows=100, num_columns=5, batch_size=10, by_row=False
@@ -186,7 +186,7 @@ PRESETS = {
             *("compile", "epoch"),
         ),
         step=cost.Step(batch_size=1000),
-        sampler=cost.Sampler(sizes=(100_000, 1_000_000, 10_000_000, 100_000_000)),
+        sampler=cost.Sampler(parts_up_to=100_000_000),
         threshold=cost.Threshold(sizes=(100_000, 1_000_000, 10_000_000, 100_000_000)),
         loop=cost.Loop(nets=("mlp", "mnist_cnn"), steps=(300, 300)),
         data=cost.Data(batch_size=1000),

@@ -8,6 +8,7 @@ from typing import Any
 
 import cost
 import frame
+from cost.convolutions import KINDS
 from cost.targets import TARGETS, Target, part_costs, seconds
 from frame import markdown
 from speed import PRESETS
@@ -291,13 +292,18 @@ TABLES: dict[str, tuple[str, list[str], Cells]] = {
     ),
     "torch": (
         "Over PyTorch, eager, same batch and cores; its sampler is our writing of Algorithm 1. We "
-        "step in the loop of `aeb.sample`, or dispatch step by step.",
-        ["over its sampler", "dispatched", "over its SGD", "SGD over its SGD"],
+        "step in the loop of `aeb.sample`, or dispatch step by step. The last three are the "
+        "convolutions of a step, each alone.",
+        [
+            *("over its sampler", "dispatched", "over its SGD", "SGD over its SGD"),
+            *(kind.replace("_", " ") for kind in KINDS),
+        ],
         _ratios(
             ("sample", "torch_sampler"),
             ("ours", "torch_sampler"),
             ("sample", "torch_sgd"),
             ("sgd", "torch_sgd"),
+            *((kind, f"torch_{kind}") for kind in KINDS),
         ),
     ),
     "simulation": (

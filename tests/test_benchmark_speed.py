@@ -9,6 +9,7 @@ passed over; a target that fits no row; a miss shown as met; a missing peer with
 
 import dataclasses
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ import report
 import speed
 import speed_figure
 from cost import clock as clock_module
-from cost import compiling, nets, sampler, threshold
+from cost import compiling, convolutions, nets, sampler, threshold
 from cost.targets import TARGETS, part_costs
 from frame import rows as rows_module
 
@@ -195,6 +196,24 @@ def test_the_nets_in_pytorch_have_as_many_parameters(net):
     variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *shape)))
     ours = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert sum(p.numel() for p in make_net(net).parameters()) == ours
+
+
+def test_the_convolutions_of_a_network_are_found():
+    found = convolutions.layers("resnet20", 2)
+    assert len(found) == 21  # the stem, 18 in the blocks, two shortcuts
+    assert sum(math.prod(layer.kernel) for layer in found) == 432 + 267_264 + 16 * 32 + 32 * 64
+    assert [layer.padding for layer in convolutions.layers("mnist_cnn", 2)] == [(2, 2)] * 2
+
+
+@pytest.mark.parametrize("net", ["small_cnn", "small_resnet"])
+def test_the_convolutions_are_those_of_pytorch(net):
+    pytest.importorskip("torch", reason="an optional peer, no dependency of the tests")
+    orders = ((0, 2, 3, 1), (0, 2, 3, 1), (2, 3, 1, 0))
+    for layer in convolutions.layers(net, 2):
+        ours, theirs = convolutions.ours(layer), convolutions.peers(layer)
+        for kind, order in zip(convolutions.KINDS, orders, strict=True):
+            expected = theirs[kind]().numpy().transpose(order)
+            np.testing.assert_allclose(ours[kind](), expected, rtol=1e-4, atol=1e-4)
 
 
 def cases(preset):

@@ -33,23 +33,24 @@ SHARES = (0.5, 0.3, 0.15, 0.05)
 class Sampler:
     """The sampler alone."""
 
-    sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
+    sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000, 100_000_000)
     """Weights, a row each."""
-    parts: bool = True
-    """Whether to leave out each part of ours in turn."""
+    parts_up_to: int = 10_000_000
+    """Weights up to which each part of ours is left out in turn: every contender keeps a state."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         for size in self.sizes:
             guards.whole("sizes", size, 100)
+        guards.whole("parts_up_to", self.parts_up_to, 0)
 
     def cases(self) -> list[Case]:
         """List the rows."""
         return [
             Case(
                 f"sampler at {size:,} weights",
-                {"section": "sampler", "size": size, "parts": self.parts},
-                functools.partial(_run, size, self.parts),
+                {"section": "sampler", "size": size, "parts": size <= self.parts_up_to},
+                functools.partial(_run, size, size <= self.parts_up_to),
             )
             for size in self.sizes
         ]

@@ -4,6 +4,7 @@
 `torch_sgd` and `torch_sampler` are those of `cost.torch_nets`, eager; `sgd` and `ours` those of
 `cost.nets`, compiled and dispatched one by one; `sample` is `ours` as `aeb.sample` runs it, and its
 time includes what a call of that does once. PyTorch gets as many threads as this process has cores.
+Beside them, the convolutions of a step alone, as `cost.convolutions` does them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 import aeb
 from aeb import guards
+from cost import convolutions
 from cost.clock import Case, Clock, Contender, copied, stepping
 from cost.nets import (
     NUM_DATA,
@@ -109,6 +111,7 @@ def _run(net: str, steps: int, batch_size: int, clock: Clock, folder: Path) -> d
         "sgd": racing(sgd_step(problem), sgd_state(problem)),
         "ours": racing(kernel_step(problem, own), start),
         "sample": sampling,
+        **convolutions.contenders(net, batch_size, steps),
     }
     return {
         "weights": problem.size,
