@@ -234,7 +234,10 @@ def inclusion_probability(
     """
     scaled = jnp.abs(beta) / sigma.astype(beta.dtype)
     rate = delta.astype(beta.dtype)
-    # Both densities carry 1 / sigma, which cancels.
-    odds = jnp.log(rate / (1 - rate))
-    scales = math.log(2.0 * v0) - 0.5 * math.log(2.0 * math.pi * v1)
-    return jax.nn.sigmoid((odds + scales) + scaled * (1.0 / v0 - (0.5 / v1) * scaled))
+    # Both densities carry 1 / sigma, which cancels. The logarithm of delta is not needed: as a
+    # scalar of its own it takes a small model longer than all of its weights do.
+    spike = -scaled / v0 - jnp.log(2.0 * v0)
+    slab = -0.5 * jnp.square(scaled) / v1 - 0.5 * jnp.log(2.0 * jnp.pi * v1)
+    largest = 0.9 * math.log(jnp.finfo(beta.dtype).max)
+    ratio = jnp.exp(jnp.clip(spike - slab, -largest, largest))
+    return rate / (rate + (1 - rate) * ratio)
