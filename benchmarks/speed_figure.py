@@ -127,8 +127,12 @@ def _chains(axes: Any, rows: Rows) -> None:
 
 
 def _line(axes: Any, rows: Rows, top: str, bottom: str, label: str) -> None:
-    sizes = [config["size"] for config, _ in rows]
-    medians, bars = _bars([cost.ratio(metrics["seconds"], top, bottom) for _, metrics in rows])
+    found = {
+        config["size"]: cost.ratio(metrics["seconds"], top, bottom)
+        for config, metrics in rows
+        if top in metrics["seconds"]
+    }
+    sizes, (medians, bars) = list(found), _bars(list(found.values()))
     axes.errorbar(sizes, medians, bars, marker="o", markersize=4, label=label)
 
 
