@@ -98,8 +98,9 @@ def _sampler(axes: Any, rows: Rows) -> None:
             _line(axes, rows, name, "floor", LABELS.get(name, "one pass, no normals"))
     axes.axhline(1.0, color="0.3", linestyle=":", label="floor")
     axes.set(xscale="log", yscale="log", xlabel="weights", ylabel="time over the floor")
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 5)  # room for the legend
     axes.set_title("The sampler alone")
-    axes.legend(ncols=2)
+    axes.legend(ncols=2, loc="lower center")
 
 
 def _threshold(axes: Any, rows: Rows) -> None:
