@@ -2,8 +2,8 @@
 """Pruning rules against a sort in numpy: exact counts, ties by index, scopes, frozen zeros.
 
 Mutations that fail here: `<` for `<=` in the search, a digit beyond the type let in, ties not by
-index, the fraction of "all" taken of the selected leaves, a momentum left under a frozen mask,
-rho < threshold made <=.
+index or by their index among the joined leaves, the fraction of "all" taken of the selected leaves,
+a momentum left under a frozen mask, rho < threshold made <=.
 """
 
 import jax
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aeb
-from aeb.sparsity.threshold import order_bits, smallest
+from aeb.sparsity.threshold import SMALL, order_bits, smallest
 
 
 def everywhere(path, leaf):
@@ -46,6 +46,20 @@ def test_smallest_is_a_stable_sort(values, count):
     split = [jnp.asarray(values[:5]), jnp.asarray(values[5:]).reshape(7, 1)]
     marks = np.concatenate([np.asarray(m).ravel() for m in chosen(split, count)])
     np.testing.assert_array_equal(marks, lowest([values], count))
+
+
+@pytest.mark.parametrize("values", [(1.0,), (0.0, 0.5, 2.0)], ids=["ties alone", "and others"])
+@pytest.mark.parametrize("beyond", [-3, 2, SMALL // 2, SMALL + 5])
+def test_small_leaves_beside_large_ones_keep_their_order(values, beyond):
+    """Small leaves are joined for the search, large ones not; ties still go leaf by leaf."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 2), (SMALL // 8, 8), (5,), (8, SMALL // 4), (7, 1)]
+    leaves = [rng.choice(values, size=shape).astype(np.float32) for shape in shapes]
+    count = 6 + beyond
+    marks = chosen([jnp.asarray(leaf) for leaf in leaves], count)
+    assert [mark.shape for mark in marks] == shapes
+    found = np.concatenate([np.asarray(mark).ravel() for mark in marks])
+    np.testing.assert_array_equal(found, lowest(leaves, count))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
