@@ -28,16 +28,9 @@ from pictures.attacks import ascent, fgsm, negative_log_prob, pgd
 from pictures.networks import logits_of
 from pictures.scores import mixture
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ZETAS = (0.05, 0.3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quickly_compiled():
-    """Compiling is most of the time here."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 class Small(nn.Module):

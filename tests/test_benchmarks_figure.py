@@ -9,12 +9,12 @@ arm of its own; another seed or cell than the caption says.
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from made_up import SIMULATION, simulation_row
 
 import frame
 import report
 import simulation
 import simulation_figure
-from frame import rows as frame_rows
 from simulation_table import SHOWN
 
 ARMS = ("sa", "em", "sgld")
@@ -33,23 +33,11 @@ def picture(place):
 
 
 def row(cell, seed=0, place=0):
-    metrics = {
-        "fresh": {"mae": 1.25, "mse": 2.5},
-        "fresh_with_true_beta": {"mae": 1.0, "mse": 2.0},
-        "population_mse": 3.5,
-        "beta": [{"mean": 3.25, "inclusion": 0.75}] * 3,
-        "true_discoveries": 2,
-        "false_discoveries": None,
-        "intervals": {name: {"coverage": 0.5, "width": 1.0} for name in ("signals", "nulls")},
-        "sigma_end": 1.0,
-        "delta_end": 0.5,
-    }
+    metrics = dict(SIMULATION)
     if seed == simulation.PICTURED:
         metrics["picture"] = picture(place)
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
     config = simulation.PRESETS["paper"].config(cell)
-    values = ("simulation", "paper", config, seed, "c", made, {"jax": "0"}, 7.0, metrics, "2026")
-    return dict(zip(frame_rows.FIELDS, values, strict=True))
+    return simulation_row("paper", config, seed, metrics)
 
 
 @pytest.fixture

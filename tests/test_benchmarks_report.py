@@ -6,10 +6,11 @@ A mutation that fails here: a table that fills a gap.
 
 import re
 
+from made_up import SIMULATION, simulation_row
+
 import frame
 import report
 import simulation
-from frame import rows as rows_module
 
 
 def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
@@ -29,22 +30,10 @@ def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
 def test_the_report_averages_over_data_sets(tmp_path, capsys):
     settings = simulation.PRESETS["smoke"]
     cell = settings.cells()[0]
-    metrics = {
-        "fresh": {"mae": 1.0, "mse": 2.0},
-        "fresh_with_true_beta": {"mae": 1.0, "mse": 2.0},
-        "beta": [{"mean": 3.25, "inclusion": 0.75}] * 3,
-        "true_discoveries": 2,
-        "false_discoveries": None,
-        "intervals": {name: {"coverage": 0.5, "width": 1.0} for name in ("signals", "nulls")},
-        "sigma_end": 1.0,
-        "delta_end": 0.5,
-    }
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
     rows = [
-        dict(zip(rows_module.FIELDS, ("simulation", "smoke", settings.config(cell), seed, "c", made,
-             {"jax": "0"}, 7.0, metrics | {"population_mse": mse}, "2026-01-01"), strict=True))
+        simulation_row("smoke", settings.config(cell), seed, SIMULATION | {"population_mse": mse})
         for seed, mse in ((0, 3.0), (1, 5.0))
-    ]  # fmt: skip
+    ]
     frame.Results(tmp_path / "simulation.jsonl").append(rows)
     out = tmp_path / "results.md"
     assert report.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(out)]) == 0

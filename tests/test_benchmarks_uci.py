@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The UCI script: its arms against numpy, its splits, scores, rows and tables.
+"""The UCI script: its arms against numpy, its splits and scores.
 
 Mutations that fail here, each tried: see the names of the tests and `MUTANTS`.
 """
-
-import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +11,10 @@ import pytest
 from scipy import stats
 
 import aeb
-import frame
-import report
 import tabular
-import uci
-import uci_table
 from aeb.data import train_test_split
-from frame import rows as frame_rows
 from tabular import ARMS, SEEDS, Poster, Shape
-from tabular.arms import Cell, cell_of, poster_model
+from tabular.arms import cell_of, poster_model
 from tabular.chains import Model, Rows, build, uniform_start
 from tabular.recommended import Recommended, recommended_model, setting_of
 from tabular.scores import best_noise, log_likelihood, score
@@ -200,24 +192,7 @@ def test_what_tells_the_arms_apart():
 # ---- splits, minibatches, draws ----------------------------------------------------------------
 
 
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    """A small made-up set in the place of two of the real ones."""
-    rng = np.random.default_rng(7)
-    for name, rows in (("yacht", 43), ("boston", 30)):
-        file = tmp_path / "data" / "uci" / f"{name}.csv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        x = rng.normal(2, 3, size=(rows, 2))
-        y = 5 + x[:, 0] + rng.normal(size=rows)
-        lines = [f"{a},{b},1,{c}" for (a, b), c in zip(x, y, strict=True)]
-        file.write_text("\n".join(["a,b,same,y", *lines]) + "\n")
-    monkeypatch.setenv("AEB_DATA_DIR", str(tmp_path / "data"))
-    tabular.load.cache_clear()
-    yield
-    tabular.load.cache_clear()
-
-
-def test_standardised_by_the_rows_to_fit_alone(data):
+def test_standardised_by_the_rows_to_fit_alone(small_sets):
     train, new = train_test_split(tabular.load("yacht"), seed=5)
     split = tabular.split(train, new, target_scale=10.0)
     np.testing.assert_allclose(split.x[:, :2].mean(axis=0), 0, atol=1e-6)
@@ -233,7 +208,7 @@ def test_standardised_by_the_rows_to_fit_alone(data):
     assert np.array_equal(raw.y_new, new.target)
 
 
-def test_held_out_rows_are_of_the_training_part(data):
+def test_held_out_rows_are_of_the_training_part(small_sets):
     for seed in SEEDS:
         train, test = train_test_split(tabular.load("yacht"), seed=seed)
         fit, held_out = tabular.hold_out("yacht", seed, 0.2)
@@ -329,163 +304,3 @@ def test_the_noise_is_found_and_covers():
         worse = log_likelihood(predictions, factor * noise, y).mean()
         assert worse < log_likelihood(predictions, noise, y).mean()
     assert np.isnan(best_noise(np.array([[np.inf]]), np.ones(1)))
-
-
-# ---- rows --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(tmp_path, data):
-    """Run the script in a folder of its own; returns the exit code."""
-    small = ["--preset", "smoke", "--sets", "yacht", "--arms", "sghmc", "a_sghmc_sa", "aeb"]
-    small += ["--poster.batch-size", "10", "--poster.hidden", "4", "--no-progress"]
-
-    def go(*words):
-        folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
-        return uci.main([*small, *folders, *words])
-
-    go.file = tmp_path / "rows" / "uci.jsonl"
-    return go
-
-
-def rows_of(file):
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
-
-
-def target_spread(seed):
-    return train_test_split(tabular.load("yacht"), seed=seed)[0].target.std()
-
-
-def test_stopped_it_ends_in_the_same_rows(run, monkeypatch):
-    def alike(name, seed, share):
-        """Of the shapes of the test splits, which saves a third of the compiling."""
-        return train_test_split(tabular.load(name), seed=seed)
-
-    monkeypatch.setattr(tabular, "hold_out", alike)
-    assert run() == 0
-    straight = rows_of(run.file)
-    assert [(row["config"]["arm"], row["seed"]) for row in straight] == [
-        ("sghmc", 5), ("sghmc", 55), ("a_sghmc_sa", 5), ("a_sghmc_sa", 55), ("aeb", 5), ("aeb", 55)
-    ]  # fmt: skip
-    assert all(row["metrics"]["rmse_average"] > 0 for row in straight)
-    assert "sigma" not in straight[0]["metrics"]
-    assert 0 <= straight[3]["metrics"]["share_out"] <= 1
-    noise, sigma = (straight[4]["metrics"][name] for name in ("noise", "sigma"))
-    assert noise == pytest.approx(sigma * target_spread(5) / 10, rel=0.2)
-    run.file.unlink()
-    real, saves = frame.Checkpoints.save_if_due, []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append((self.folder.name, step))
-        if saves[-1] == ("test", 3):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(frame.Checkpoints, "save_if_due", dies)
-    assert run("--checkpoint-every", "0") == 130
-    monkeypatch.setattr(frame.Checkpoints, "save_if_due", real)
-    assert ("held_out", 3) in saves
-    assert run("--checkpoint-every", "0") == 0
-    assert rows_of(run.file) == straight
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--sets", "iris"], "--sets"),
-        (["--arms", "adam"], "--arms"),
-        (["--arms"], "arms"),
-        (["--splits", "21"], "splits"),
-        (["--splits", "0"], "splits"),
-        (["--poster.epochs", "0"], "epochs"),
-        (["--poster.step-size", "-1"], "step_size"),
-        (["--poster.anneal", "0.9"], "anneal"),
-        (["--poster.burn-in", "1"], "burn_in"),
-        (["--poster.hold-out", "1"], "hold_out"),
-        (["--poster.gain-exponent", "0.4"], "gain_exponent"),
-        (["--recommended.chains", "0"], "chains"),
-        (["--recommended.v0", "0"], "v0"),
-        (["--recommended.target-scale", "0"], "target_scale"),
-        (["--sets", "energy"], "AEB_DATA_DIR"),
-    ],
-)
-def test_wrong_options_and_missing_sets_are_one_line(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
-
-
-def test_every_setting_that_matters_is_in_the_key():
-    settings = uci.PRESETS["smoke"]
-    key = frame.row_key(settings.config("yacht", "sghmc"), 5)
-    assert frame.row_key(json.loads(json.dumps(settings.config("yacht", "sghmc"))), 5) == key
-    others = [dataclasses.replace(settings, seed=1).config("yacht", "sghmc")]
-    others += [settings.config("boston", "sghmc"), settings.config("yacht", "a_sghmc")]
-    for field in dataclasses.fields(Poster):
-        poster = dataclasses.replace(settings.poster, **{field.name: 77})
-        others.append(dataclasses.replace(settings, poster=poster).config("yacht", "sghmc"))
-    others.append(settings.config("yacht", "aeb"))
-    for field in dataclasses.fields(Recommended):
-        recommended = dataclasses.replace(settings.recommended, **{field.name: 77})
-        others.append(dataclasses.replace(settings, recommended=recommended).config("yacht", "aeb"))
-    assert len({frame.row_key(other, 5) for other in others} | {key}) == len(others) + 1
-
-
-def test_presets_differ_in_size_alone():
-    smoke, cpu, paper = (uci.PRESETS[name] for name in ("smoke", "cpu", "paper"))
-    assert smoke.poster.epochs < cpu.poster.epochs < paper.poster.epochs == 201
-    assert paper.sets == ("boston", "yacht", "energy", "wine", "concrete", "power")
-    assert paper.splits == 20
-    for settings in (smoke, cpu, paper):
-        settings.check()
-        assert dataclasses.replace(settings.poster, epochs=1) == Poster(epochs=1)
-        size = {"chains": 1, "draws": 2}
-        assert dataclasses.replace(settings.recommended, **size) == Recommended(**size)
-        assert len(settings.units()) == len(settings.sets) * len(settings.arms)
-
-
-def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
-    words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## UCI")[1].split("\n## ")[0]
-    cells = len(uci.PRESETS["paper"].cells())
-    assert section.count("not run") == 3 * cells + 6 * cells + 3 * 5
-    assert "| A-SGHMC-SA | not run (2.692 ± 0.120) | not run (0.782 ± 0.052) |" in section
-    assert not list(tmp_path.iterdir())
-
-    settings = uci.PRESETS["paper"]
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
-    rows = []
-    for arm, last in (("sghmc", (2.0, 4.0)), ("a_sghmc_sa", (3.0, None)), ("aeb", (2.0, 2.0))):
-        for seed, value in zip(SEEDS, last, strict=False):
-            metrics = {
-                "rmse_last": value, "rmse_average": 2.5, "log_likelihood": value and -value,
-                "coverage": value and 0.875, "noise": 1.5,
-            }  # fmt: skip
-            if arm != "sghmc":
-                delta = {"fc1/kernel": 0.25, "head/kernel": 0.75}
-                metrics |= {"sigma": 0.5, "delta": delta, "share_out": 0.4}
-                metrics["rmse_one_chain"] = 2.75
-            values = ("uci", "paper", settings.config("boston", arm), seed, "c", made, {"jax": "0"})
-            rows.append(
-                dict(zip(frame_rows.FIELDS, (*values, 7.0, metrics, "2026-01-01"), strict=True))
-            )
-    frame.Results(tmp_path / "uci.jsonl").append(rows)
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## UCI")[1].split("\n## ")[0]
-    assert "| SGHMC | 3.000 ± 1.000 (2.783 ± 0.109) | not run" in section
-    assert "| A-SGHMC-SA | 3.000 (1 diverged) (2.692 ± 0.120) |" in section
-    assert "| boston | 2.692 ± 0.120 | 2.500 ± 0.000 | 2.750 ± 0.000 | yes |" in section
-    assert "| SGHMC | -3.000 ± 1.000 (88%) |" in section
-    line = (
-        "| boston | A-SGHMC-SA | 2 of 20 | 1.500 ± 0.000 | 0.500 ± 0.000 | 0.25, 0.75 | 40% | 14 |"
-    )
-    assert line in section
-    assert (tmp_path / "figures" / "uci.png").stat().st_size > 10_000
-    assert set(uci_table.POSTER) == set(ARMS) == set(settings.arms) - {"aeb"}
-
-
-def test_a_cell_has_a_number_for_each_field():
-    assert len(cell_of("power", "sghmc_em", Poster())) == len(Cell._fields)
