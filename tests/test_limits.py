@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 
 import aeb
+from aeb.priors.spike_slab import inclusion_probability
 
 # The cold limit.
 
@@ -72,6 +73,18 @@ def enumerate_inclusion(beta, delta, sigma, v0, v1):
         total += joint
         included += joint * np.array(pattern)
     return included / total
+
+
+@pytest.mark.parametrize("beta", [0.0, 1e-3, 1.0, 50.0, 1e4])
+@pytest.mark.parametrize("scales", [(0.1, 1.0), (1e-4, 1.0), (0.005, 1e-5)])
+def test_a_rate_of_0_or_1_decides_whatever_the_weight(beta, scales):
+    """Fails if the ratio of the densities under- or overflows to 0 / 0 or 0 times infinity."""
+    v0, v1 = scales
+    for rate in (0.0, 1.0):
+        found = inclusion_probability(
+            jnp.array([beta, -beta]), jnp.array(1.0), jnp.array(rate), v0=v0, v1=v1
+        )
+        np.testing.assert_array_equal(found, [rate, rate])
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 2.5])

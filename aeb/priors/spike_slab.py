@@ -234,8 +234,8 @@ def inclusion_probability(
     """
     scaled = jnp.abs(beta) / sigma.astype(beta.dtype)
     rate = delta.astype(beta.dtype)
-    # Both densities carry 1 / sigma, which cancels. The logarithm of delta is not needed: as a
-    # scalar of its own it takes a small model longer than all of its weights do.
+    # Both densities carry 1 / sigma, which cancels. No logarithm of delta: on a CPU a scalar of its
+    # own takes a small model longer than all of its weights do.
     spike = -scaled / v0 - jnp.log(2.0 * v0)
     slab = -0.5 * jnp.square(scaled) / v1 - 0.5 * jnp.log(2.0 * jnp.pi * v1)
     largest = 0.9 * math.log(jnp.finfo(beta.dtype).max)
