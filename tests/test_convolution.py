@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aeb.compilation import collapses_in_a_loop, compiler_options
-from aeb.models import conv_general_dilated, max_pool
+from aeb.models import conv_general_dilated, convolution, max_pool
 
 FLAX = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NHWDC", "HWDIO", "NHWDC")}
 # Other backends take JAX's convolution as it is: its layouts and messages are not ours to check.
@@ -53,6 +53,72 @@ def test_gradients_are_those_of_jax(image, count, kernel, stride, dilation, padd
         for expected, found in zip(*results, strict=True):
             assert found.shape == expected.shape
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
+
+
+@CPU
+@pytest.mark.parametrize(
+    ("image", "count", "kernel", "padding", "dtype"),
+    [
+        ((8, 7), 3, (3, 3), "SAME", jnp.float64),
+        ((9, 8), 6, (4, 2), ((0, 3), (2, 0)), jnp.float64),
+        ((6, 5), 4, (1, 1), "VALID", jnp.float64),
+        ((7, 8), 2, (2, 3), ((3, 2), (0, 4)), jnp.float64),  # padding beyond the kernel
+        ((8, 7), 4, (3, 3), "SAME", jnp.bfloat16),
+    ],
+)
+def test_on_one_device_the_kernel_gradient_is_a_product(
+    image, count, kernel, padding, dtype, key, monkeypatch
+):
+    """Fails if a row meets the wrong row, the padding is off, or a block of images is left out."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(convolution, "BLOCK", 2**14)
+    options = {"window_strides": (1, 1), "padding": padding, "dimension_numbers": FLAX[2]}
+    with jax.enable_x64(True):
+        x, w = arrays(key, (count, *image, 3), (*kernel, 3, 2), dtype)
+        wide = [array.astype(jnp.float64) for array in (x, w)]
+        y, expected = jax.vjp(partial(jax.lax.conv_general_dilated, **options), *wide)
+        gradient = jnp.cos(y)
+        _, pullback = jax.vjp(partial(conv_general_dilated, **options), x, w)
+        jaxpr = str(jax.make_jaxpr(pullback)(gradient.astype(dtype)))
+        assert jaxpr.count("conv_general_dilated[") == 1  # that of the images
+        assert "while" in jaxpr or "scan" in jaxpr
+        found = pullback(gradient.astype(dtype))[1]
+        assert found.dtype == dtype
+        close = (
+            1e-11 if dtype == jnp.float64 else 0.02 * float(jnp.abs(expected(gradient)[1]).max())
+        )
+        np.testing.assert_allclose(
+            found.astype(jnp.float64), expected(gradient)[1], rtol=0, atol=close
+        )
+
+
+@CPU
+def test_onednn_does_outputs_and_image_gradients(key, monkeypatch):
+    """Fails if the option is dropped, renamed by jaxlib, or takes the kernel gradient too."""
+    if "xla_cpu_experimental_onednn_custom_call" not in compiler_options():
+        pytest.skip("oneDNN's convolutions came with jaxlib 0.12")
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    x, w = arrays(key, (20, 16, 16, 16), (3, 3, 16, 32), jnp.float32)
+
+    def three(x, w, convolve):
+        y, pullback = jax.vjp(
+            lambda x, w: convolve(x, w, (1, 1), "SAME", dimension_numbers=FLAX[2]), x, w
+        )
+        return y, *pullback(jnp.cos(y))
+
+    def looped(x, w):
+        start = (jnp.zeros((*x.shape[:-1], w.shape[-1])), jnp.zeros_like(x), jnp.zeros_like(w))
+        return jax.lax.fori_loop(
+            0, 2, lambda _, old: three(x + 0 * old[1], w, conv_general_dilated), start
+        )
+
+    program = jax.jit(looped, compiler_options=compiler_options())
+    text = program.lower(x, w).compile().as_text()
+    assert text.count('custom_call_target="__onednn$convolution"') == 2
+    plain = jax.jit(partial(three, convolve=jax.lax.conv_general_dilated))
+    for found, expected in zip(program(x, w), plain(x, w), strict=True):
+        most = float(jnp.abs(expected).max())
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * most)
 
 
 def test_second_derivatives_are_those_of_jax(key):

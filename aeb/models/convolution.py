@@ -16,6 +16,19 @@ they are in that layout from the start. The transposes that this takes go by row
 a loop: XLA would else fuse a transpose with whatever made the images, and compute a whole residual
 stream anew with strided reads.
 
+Where the kernel moves by single pixels, dw is a product of two matrices instead. Row b of x meets
+row b + l - i of g, and the pixels of a row meet in the same way, so with
+
+    X[(n, b, q), (j, c)] = x[n, b, q + j - m, c]        k_w C columns, m the padding at the left
+    G[(n, b, q), (i, d)] = g[n, b + l - i, q, d]        k_h D columns
+
+dw[i, j, c, d] is X'G, with no multiplication more than the convolution has. X and G are k times as
+large as the images, so they are made and multiplied for a few images at a time, which stay in the
+cache. At 3x3 and batch 100 on two cores (AVX2, jaxlib 0.12) this takes 0.7 of the convolution's
+time for 16 channels of 32x32, 0.85 for 32 of 16x16, and the same for 64 of 8x8; and oneDNN, which
+is faster than XLA at y and dx and slower at dw, has no convolution to take. Over several devices
+the sum would be sent once for each block, so there dw stays a convolution.
+
 On other backends the convolution is `jax.lax.conv_general_dilated`, gradients included.
 """
 
@@ -28,7 +41,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aeb.precision import working_dtype
+
 __all__ = ["conv_general_dilated"]
+
+BLOCK = 2**20
+"""Bytes of both factors of a kernel gradient that are made at a time: they have to fit a cache."""
 
 
 def conv_general_dilated(
@@ -182,6 +200,9 @@ def _kernel_gradient(
 ) -> jax.Array:
     """dw[..., C, D]: convolve x by g, spread by s, with images for channels; strides are r."""
     image = x.ndim - 2
+    single = all(step == 1 for step in (*window.strides, *window.dilation))
+    if image == 2 and single and jax.device_count() == 1:
+        return _kernel_gradient_by_rows(window, x, shape, g)
     padding = tuple(
         (low, s * (a - 1) + r * (k - 1) + 1 - n - low)
         for n, k, a, s, (low, _), r in _axes(window, x.shape, shape, g.shape)
@@ -191,6 +212,45 @@ def _kernel_gradient(
     images = _transposed(x, (image + 1, *axes, 0))  # [C, ..., N]
     gradient = _transposed(g, (*axes, 0, image + 1))  # [..., N, D]
     return jnp.moveaxis(_direct(across, images, gradient), 0, image)
+
+
+def _kernel_gradient_by_rows(
+    window: _Window, x: jax.Array, shape: tuple[int, ...], g: jax.Array
+) -> jax.Array:
+    """dw[k_h, k_w, C, D] as X'G, a block of images at a time."""
+    (tall, wide, channels, features), (top, bottom), (left, right) = shape, *window.padding
+    count, height, width = g.shape[0], x.shape[1], g.shape[2]
+    zero = jnp.zeros((), x.dtype)
+    x = jax.lax.pad(x, zero, ((0, 0, 0), (0, 0, 0), (left, right, 0), (0, 0, 0)))
+    rows = (tall - 1 - top, tall - 1 - bottom, 0)
+    g = jax.lax.pad(g, zero, ((0, 0, 0), rows, (0, 0, 0), (0, 0, 0)))
+    columns = (wide * channels, tall * features)
+    each = sum(columns) * height * width * x.dtype.itemsize
+    fitting = [n for n in range(1, count + 1) if count % n == 0 and n * each <= BLOCK]
+    block = max(fitting, default=1)
+
+    def add(number: jax.Array, total: jax.Array) -> jax.Array:
+        images, gradient = (
+            jax.lax.dynamic_slice_in_dim(array, number * block, block) for array in (x, g)
+        )
+        pixels = [images[:, :, j : j + width] for j in range(wide)]
+        slopes = [gradient[:, tall - 1 - i : tall - 1 - i + height] for i in range(tall)]
+        factors = (jnp.concatenate(parts, axis=-1) for parts in (pixels, slopes))
+        left_factor, right_factor = (
+            f.reshape(-1, n) for f, n in zip(factors, columns, strict=True)
+        )
+        return total + jax.lax.dot_general(
+            left_factor,
+            right_factor,
+            (((0,), (0,)), ((), ())),
+            precision=window.precision,
+            preferred_element_type=total.dtype,
+        )
+
+    start, *_ = _varying_alike(jnp.zeros(columns, working_dtype(x)), x, g)
+    total = jax.lax.fori_loop(0, count // block, add, start)
+    ordered = total.reshape(wide, channels, tall, features).transpose(2, 0, 1, 3)
+    return ordered.astype(x.dtype)
 
 
 def _axes(
