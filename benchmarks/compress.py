@@ -59,6 +59,7 @@ class Cell(NamedTuple):
     arm: ArmName
     sparsity: float | None  # over all parameters; None where there is no target
     start: StartName
+    epochs: int | None = None  # sparse epochs; None for as many as the size says
 
 
 class Plan(NamedTuple):
@@ -68,6 +69,7 @@ class Plan(NamedTuple):
     sparsities: tuple[float, ...]
     starts: tuple[StartName, ...]
     seeds: int
+    epochs: int | None = None  # sparse epochs, where they are not those of the size
 
 
 AUTHORS: tuple[ArmName, ...] = ("a_sghmc", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa")
@@ -144,7 +146,7 @@ class Compression(frame.Settings):
     def cells(self) -> list[tuple[Cell, int]]:
         """List what to run, each with the number of its seeds."""
         return [
-            (Cell(arm, sparsity, start), min(plan.seeds, self.max_seeds))
+            (Cell(arm, sparsity, start, plan.epochs), min(plan.seeds, self.max_seeds))
             for plan in PLANS[self.preset]
             for arm in plan.arms
             if arm in self.arms
@@ -156,8 +158,15 @@ class Compression(frame.Settings):
 
     def config(self, cell: Cell) -> dict[str, Any]:
         """Tell all that fixes the rows of a cell but the seed."""
-        size, rewound = dataclasses.asdict(self.size), dataclasses.asdict(self.rewound)
-        config = {**cell._asdict(), "size": size | {"widths": list(self.size.widths)}}
+        size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
+        # Settings that came later are left out where they are not used: so do older rows.
+        rewound = {name: value for name, value in rewound.items() if value is not None}
+        config = {
+            "arm": cell.arm,
+            "sparsity": cell.sparsity,
+            "start": cell.start,
+            "size": size | {"widths": list(self.size.widths)},
+        }
         if cell.start == "own":
             config["dense"] = {name: rewound[name] for name in DENSE_SETTINGS}
         if cell.arm == "dense":
@@ -169,6 +178,12 @@ class Compression(frame.Settings):
             config["rewound"] = rewound
         return config
 
+    def _size(self, cell: Cell) -> Size:
+        """Tell the size of the runs of a cell."""
+        if cell.epochs is None:
+            return self.size
+        return dataclasses.replace(self.size, epochs=cell.epochs)
+
     def units(self) -> list[frame.Unit]:
         """List the runs, a unit each."""
         return [
@@ -176,7 +191,7 @@ class Compression(frame.Settings):
                 name=f"{ARMS[cell.arm].label} {cell.sparsity or ''} seed {seed}",
                 configs=(self.config(cell),),
                 seeds=(seed,),
-                size=self.size.dense_epochs if cell.arm == "dense" else self.size.epochs,
+                size=self.size.dense_epochs if cell.arm == "dense" else self._size(cell).epochs,
                 run=functools.partial(self._run, cell, seed),
             )
             for cell, seeds in self.cells()
@@ -197,12 +212,13 @@ class Compression(frame.Settings):
             params, model_state = dense.state.position, dense.state.model_state
         else:
             params, model_state = compressing.authors_network()
-        stage = _stage(self.size, self.released, self.rewound, cell.arm, cell.sparsity)
+        size = self._size(cell)
+        stage = _stage(size, self.released, self.rewound, cell.arm, cell.sparsity)
         checkpoints = frame.Checkpoints(folder, self.checkpoint_every)
         teacher = {"params": params, **model_state}
         carry = compressing.train(
             problem,
-            self.size,
+            size,
             stage,
             Start(params, model_state, teacher),
             jax.random.fold_in(jax.random.key(seed), SPARSE),

@@ -14,7 +14,8 @@ Weights are dicts from path to array, the latents likewise. One call of `step` i
     delta_l  ~ (sum rho_l + a - 1) / (a + b + p_l - 2)
     prune      the round(s * size) smallest |beta|, the earlier index first among equals
 
-where each latent moves by x <- (1 - w) x + w x~ and the next one sees the new value.
+where each latent moves by x <- (1 - omega) x + omega x~ and the next one sees the new value. With a
+weight other than 1 the prior counts that many times: in g, and in each sum over weights.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Spec(NamedTuple):
     selected: tuple[str, ...] = ()
     v0: float = 0.1
     v1: float = 1.0
+    weight: float = 1.0
     a: float = 2.0
     b: float = 2.0
     nu: float = 1.0
@@ -157,7 +159,7 @@ def log_prior_grad(spec: Spec, chain: Chain) -> Tree:
         if path in spec.selected:
             laplace = -chain.kappa0[path] * np.sign(beta) / chain.sigma
             normal = -chain.kappa1[path] * beta / chain.sigma**2
-            grad[path] = laplace + normal
+            grad[path] = spec.weight * (laplace + normal)
         else:
             grad[path] = -beta / spec.sigma0**2  # zero where sigma0 is infinite
     return grad
@@ -177,9 +179,10 @@ def inclusion_probability(beta, delta: float, sigma: float, v0: float, v1: float
 
 def sigma_target(spec: Spec, position: Tree, kappa0: Tree, kappa1: Tree, rss: float) -> float:
     """Return the positive root of Ra s^2 - Rb s - Rc = 0 (Eq. 7)."""
-    weights = sum(position[path].size for path in spec.selected)
-    rb = sum(float(np.sum(np.abs(kappa0[path] * position[path]))) for path in spec.selected)
-    j = sum(float(np.sum(kappa1[path] * position[path] ** 2)) for path in spec.selected)
+    w = spec.weight
+    weights = w * sum(position[path].size for path in spec.selected)
+    rb = w * sum(float(np.sum(np.abs(kappa0[path] * position[path]))) for path in spec.selected)
+    j = w * sum(float(np.sum(kappa1[path] * position[path] ** 2)) for path in spec.selected)
     if spec.likelihood == "gaussian":
         ra = spec.num_data + weights + spec.nu
         rc = rss + j + spec.nu * spec.lam
@@ -191,7 +194,8 @@ def sigma_target(spec: Spec, position: Tree, kappa0: Tree, kappa1: Tree, rss: fl
 
 def delta_target(spec: Spec, rho: np.ndarray) -> float:
     """Return the mode of delta given the inclusion probabilities of one leaf (Eq. 8)."""
-    return (float(rho.sum()) + spec.a - 1) / (spec.a + spec.b + rho.size - 2)
+    w = spec.weight
+    return (w * float(rho.sum()) + spec.a - 1) / (spec.a + spec.b + w * rho.size - 2)
 
 
 def sweep(spec: Spec, chain: Chain, rss: float) -> Chain:

@@ -99,6 +99,7 @@ def build(spec, start, gain):
     prior = aeb.spike_slab(
         v0=spec.v0,
         v1=spec.v1,
+        weight=spec.weight,
         where=r"/kernel$",
         a=spec.a,
         b=spec.b,
@@ -215,6 +216,8 @@ CASES = {
     "sigma-held": ("gaussian", "sghmc", SA, None, {"learn_sigma": False}),
     "delta-held": ("categorical", "sghmc", SA, None, {"learn_delta": False}),
     "target-over-all-parameters": ("categorical", "sghmc", SA, "leaf", {"of": "all"}),
+    "weighted-categorical": ("categorical", "sghmc", SA, "global", {"weight": 0.3}),
+    "weighted-gaussian": ("gaussian", "sgld", SA, "leaf", {"weight": 0.3}),
 }
 
 
@@ -274,7 +277,8 @@ def test_library_follows_the_oracle_in_double_precision(name, x64):
     missing or 1 / sigma; I halved, or at the old position; the loss at the new one. Order: kappa0,
     kappa1, delta or sigma from values before the sweep, delta before rho, the prior's gradient from
     latents after the sweep, pruning before the sweep. Gain: offset lost, 1 - omega dropped. Prior:
-    learn_sigma or learn_delta ignored. Pruning: floor for round, leaf for global, "all" ignored, a
+    learn_sigma or learn_delta ignored; the weight left out of g, of Ra, Rb, J, of either sum in
+    delta, or put into rho. Pruning: floor for round, leaf for global, "all" ignored, a
     ramp in stairs, momentum cleared under zeros.
     """
     spec, gain, position = make_case(name)

@@ -12,6 +12,15 @@ Other leaves carry N(0, sigma0^2). Given the latents, the sampler sees the expec
     Q = - sum kappa0 |beta| / sigma - sum kappa1 beta^2 / (2 sigma^2)
         - sum_other beta^2 / (2 sigma0^2)
 
+times the weight w of the prior beside the likelihood, so that what is sampled is
+
+    p(D | beta) p(beta | latents)^w
+
+w = 1 is Bayes' rule and the paper. Below 1 it is a power prior: where weights outnumber the data, a
+prior that is narrow enough to select is too heavy to shrink by. The pull of the spike on a weight
+is w (1 - rho) / (v0 sigma), so w scales how hard the prior pulls and leaves alone which weights it
+takes for spike: rho is the inclusion probability under the prior itself, not under its power.
+
 One sweep of gain omega moves each latent x <- (1 - omega) x + omega x~, in this order, each target
 from the values already moved (Eqs. 5-8):
 
@@ -19,10 +28,10 @@ from the values already moved (Eqs. 5-8):
                              B = Laplace(beta; v0 sigma) (1 - delta)
     kappa0~ = (1 - rho) / v0,   kappa1~ = rho / v1
     sigma~  = (Rb + sqrt(Rb^2 + 4 Ra Rc)) / (2 Ra),
-              Rb = sum kappa0 |beta|,   J = sum kappa1 beta^2,
-              Gaussian likelihood:  Ra = N + sum_l p_l + nu,   Rc = I + J + nu lam
-              otherwise:            Ra = sum_l p_l + nu + 2,   Rc = J + nu lam
-    delta~_l = (sum_j rho_lj + a - 1) / (a + b + p_l - 2)
+              Rb = w sum kappa0 |beta|,   J = w sum kappa1 beta^2,
+              Gaussian likelihood:  Ra = N + w sum_l p_l + nu,   Rc = I + J + nu lam
+              otherwise:            Ra = w sum_l p_l + nu + 2,   Rc = J + nu lam
+    delta~_l = (w sum_j rho_lj + a - 1) / (a + b + w p_l - 2)
 
 I is the residual sum of squares over the data. rho is computed from the difference of the two log
 densities, so nothing under- or overflows. (The Gaussian Ra follows the paper; the exact root of
@@ -66,6 +75,7 @@ def spike_slab(
     v0: float,
     v1: float,
     *,
+    weight: float = 1.0,
     where: Where = None,
     a: float = 2.0,
     b: float = 2.0,
@@ -89,6 +99,8 @@ def spike_slab(
     Args:
         v0: scale of the spike in units of sigma, > 0.
         v1: variance of the slab in units of sigma^2, > 0.
+        weight: w, the power of the prior beside the likelihood, > 0. 1 samples the posterior;
+            where weights outnumber the data, less keeps the spike from shrinking them all.
         where: the leaves that carry it: a regular expression searched in the path, a function
             `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
         a: first parameter of the Beta prior of delta, >= 1; above 1 keeps delta off 0.
@@ -116,7 +128,8 @@ def spike_slab(
         >>> latent.rho
         {'kernel': Array([0.5, 0.5], dtype=float32)}
     """
-    for name, value in (("v0", v0), ("v1", v1), ("nu", nu), ("lam", lam), ("sigma", sigma)):
+    positive = {"v0": v0, "v1": v1, "weight": weight, "nu": nu, "lam": lam, "sigma": sigma}
+    for name, value in positive.items():
         guards.positive(name, value)
     guards.at_least("a", a, 1.0)
     guards.at_least("b", b, 1.0)
@@ -147,7 +160,7 @@ def spike_slab(
             scaled = beta / latent.sigma.astype(beta.dtype)
             # Its slope at 0 is 0. That of JAX's abs is 1, which would pull on every pruned weight.
             laplace = latent.kappa0[path] * scaled * jnp.sign(scaled)
-            return jnp.sum(laplace + 0.5 * latent.kappa1[path] * jnp.square(scaled))
+            return weight * jnp.sum(laplace + 0.5 * latent.kappa1[path] * jnp.square(scaled))
 
         energy = jnp.zeros_like(latent.sigma)
         for path, leaf in named_leaves(params).items():
@@ -185,7 +198,7 @@ def spike_slab(
             new_sigma = approximate(latent.sigma, target, omega)
         if learn_delta:
             rates = {
-                path: (totals[path][0] + (a - 1.0)) / (a + b + r.size - 2.0)
+                path: (weight * totals[path][0] + (a - 1.0)) / (a + b + weight * r.size - 2.0)
                 for path, r in rho.items()
             }
             new_delta = approximate(latent.delta, rates, omega)
@@ -195,9 +208,10 @@ def spike_slab(
         size: float, totals: dict[str, tuple[jax.Array, ...]], num_data: Any, rss: Any, dtype: Any
     ) -> jax.Array:
         linear, quadratic = (
-            sum((own[part].astype(dtype) for own in totals.values()), jnp.zeros((), dtype))
+            weight * sum((own[part].astype(dtype) for own in totals.values()), jnp.zeros((), dtype))
             for part in (1, 2)
         )
+        size = weight * size
         constant = quadratic + nu * lam
         if rss is None:
             leading = jnp.asarray(size + nu + 2.0, dtype)
