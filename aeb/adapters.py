@@ -101,14 +101,11 @@ def as_gradient_transformation(
             )
         if jax.tree.map(jnp.shape, grads) != jax.tree.map(jnp.shape, params):
             raise ValueError("grads: they differ from params in structure or shapes")
-        rss = None
-        if algorithm.likelihood == "gaussian":
-            if value is None:
-                raise ValueError(
-                    "value: the Gaussian likelihood learns its noise scale from the loss; call "
-                    "update(grads, state, params, value=loss)"
-                )
-            rss = residual_sum_of_squares(value, num_data)
+        if algorithm.likelihood == "gaussian" and value is None:
+            raise ValueError(
+                "value: the Gaussian likelihood learns its noise scale from the loss; call "
+                "update(grads, state, params, value=loss)"
+            )
         chain = state.chain
         step_key = jax.random.fold_in(state.key, chain.step)
         new = algorithm.transition(
@@ -116,11 +113,11 @@ def as_gradient_transformation(
             log_likelihood_grad(grads, num_data),
             step_keys(step_key)[0],
             num_data=num_data,
-            rss=rss,
+            loss=value,
+            rss=lambda position: residual_sum_of_squares(value, num_data),
         )
         updates = jax.tree.map(jnp.subtract, new.position, params)
-        loss = chain.loss if value is None else jnp.asarray(value).astype(chain.loss.dtype)
-        return updates, TransformState(state.key, new._replace(position=(), loss=loss))
+        return updates, TransformState(state.key, new._replace(position=()))
 
     return optax.GradientTransformationExtraArgs(init, update)
 

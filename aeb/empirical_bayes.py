@@ -11,7 +11,7 @@ A constant gain of 1 is the EM algorithm, 0 a prior that stays as it was given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from aeb.precision import working_dtype
 from aeb.schedules import as_schedule, is_zero, robbins_monro
 from aeb.types import ArrayTree, Dynamics, Prior, PRNGKey, ScalarOrSchedule, Sparsifier
 
-__all__ = ["Algorithm", "State", "empirical_bayes"]
+__all__ = ["Algorithm", "Init", "State", "Transition", "empirical_bayes"]
 
 LIKELIHOODS = ("categorical", "gaussian")
 
@@ -38,19 +38,72 @@ class State(NamedTuple):
     loss: jax.Array  # f32[]: mean negative log-likelihood of the last minibatch; inf before any
 
 
+class Init(Protocol):
+    """The start of a chain."""
+
+    def __call__(self, params: ArrayTree, model_state: Any = ()) -> State:
+        """Return the state of a chain that has taken no step.
+
+        Args:
+            params: a tree of floating-point arrays, the weights.
+            model_state: what the loss carries (batch statistics), or ().
+
+        Raises:
+            ValueError: `where` of the prior matches no leaf, or the rule cannot work with them.
+            TypeError: a leaf is not a floating-point array.
+        """
+        ...
+
+
+class Transition(Protocol):
+    """One step of a chain, given what a minibatch told."""
+
+    def __call__(
+        self,
+        state: State,
+        grad: ArrayTree,
+        key: PRNGKey,
+        *,
+        num_data: Any,
+        loss: Any = None,
+        model_state: Any = None,
+        rss: Callable[[ArrayTree], Any] | None = None,
+        step_size: Any = None,
+        temperature: Any = None,
+    ) -> State:
+        """Return the state after the step, whole.
+
+        Args:
+            state: before it.
+            grad: gradient of the log-likelihood in nats over the whole data set; for the Gaussian,
+                at sigma = 1.
+            key: for the noise of this step; consumed.
+            num_data: N, examples in the data set.
+            loss: f32[], mean negative log-likelihood of the minibatch; None keeps the last.
+            model_state: what the loss returned besides; None keeps the last.
+            rss: from the new position to the residual sum of squares over the whole data set,
+                f32[]; the Gaussian likelihood needs it.
+            step_size: overrides that of the dynamics for this step.
+            temperature: likewise.
+
+        Raises:
+            ValueError: the likelihood is Gaussian and there is no `rss`.
+            TypeError: `key` is not a typed key.
+        """
+        ...
+
+
 class Algorithm(NamedTuple):
     """A sampler put together, not yet tied to a loss.
 
     Attributes:
-        init: `(params, model_state=()) -> State`.
-        transition: `(state, grad, key, *, num_data, rss=None, step_size=None, temperature=None)
-            -> State`, one step given the gradient of the log-likelihood in nats over the whole
-            data set (for the Gaussian, at sigma = 1).
+        init: the start of a chain, see `Init`.
+        transition: one step, see `Transition`.
         likelihood: "categorical" or "gaussian".
     """
 
-    init: Callable[..., State]
-    transition: Callable[..., State]
+    init: Init
+    transition: Transition
     likelihood: str
 
 
@@ -94,24 +147,32 @@ def empirical_bayes(
     guards.within("gain", gain, "[0, 1]")
     guards.one_of("likelihood", likelihood, LIKELIHOODS)
     gain_at = as_schedule(gain)
-    regression = likelihood == "gaussian"
+    step_size_at, temperature_at = (
+        as_schedule(dynamics.step_size),
+        as_schedule(dynamics.temperature),
+    )
+    if likelihood == "gaussian" and prior.noise_scale is None:
+        raise ValueError(
+            "likelihood: 'gaussian' reads the noise scale from the prior, and this prior has no "
+            "noise_scale; use one that has, such as aeb.spike_slab or aeb.gaussian"
+        )
+    noise_scale = prior.noise_scale if likelihood == "gaussian" else None
 
     def init(params: ArrayTree, model_state: Any = ()) -> State:
         guards.check_params(params)
         guards.check_matches(params, prior.where)
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf), params)
         latent = prior.init(_working(params))
-        if regression and not hasattr(latent, "sigma"):
-            raise ValueError(
-                "likelihood: 'gaussian' reads the noise scale from the prior's latent, but "
-                f"{type(latent).__name__} has no sigma"
-            )
         return State(
             step=jnp.zeros((), jnp.int32),
             position=params,
             momentum=dynamics.init(params),
             latent=latent,
-            mask=() if sparsify is None else sparsify.init(params, latent, prior.where),
+            mask=(
+                ()
+                if sparsify is None
+                else sparsify.init(params, _inclusion(prior, latent), prior.where)
+            ),
             model_state=model_state,
             loss=jnp.full((), jnp.inf, working_dtype(*jax.tree.leaves(params))),
         )
@@ -122,44 +183,54 @@ def empirical_bayes(
         key: PRNGKey,
         *,
         num_data: Any,
-        rss: Any = None,
+        loss: Any = None,
+        model_state: Any = None,
+        rss: Callable[[ArrayTree], Any] | None = None,
         step_size: Any = None,
         temperature: Any = None,
     ) -> State:
         guards.check_key("key", key)
-        if regression and rss is None:
+        if noise_scale is not None and rss is None:
             raise ValueError(
                 "rss: the Gaussian likelihood learns its noise scale from the residual sum of "
-                "squares; pass it, or a function from the new position to it"
+                "squares; pass a function from the new position to it"
             )
-        variance = jnp.square(state.latent.sigma) if regression else None
-        score = _posterior_score(prior, state, grad, variance)
+        variance = None if noise_scale is None else jnp.square(noise_scale(state.latent))
         position, momentum = dynamics.update(
             state.position,
             state.momentum,
-            score,
+            _posterior_score(prior, state, grad, variance),
             state.step,
             key,
-            step_size=step_size,
-            temperature=temperature,
+            step_size=step_size_at(state.step) if step_size is None else step_size,
+            temperature=temperature_at(state.step) if temperature is None else temperature,
         )
         omega = gain_at(state.step)
         latent = state.latent
         if not is_zero(omega):
-            residual = rss(position) if callable(rss) else rss
-            latent = prior.update(
-                latent, _working(position), omega, num_data, residual if regression else None
-            )
+            residual = None if noise_scale is None or rss is None else rss(position)
+            latent = prior.update(latent, _working(position), omega, num_data, residual)
         mask = state.mask
         if sparsify is not None:
             position, momentum, mask = sparsify.apply(
-                position, momentum, latent, mask, state.step, prior.where
+                position, momentum, _inclusion(prior, latent), mask, state.step, prior.where
             )
-        return state._replace(
-            step=state.step + 1, position=position, momentum=momentum, latent=latent, mask=mask
+        return State(
+            step=state.step + 1,
+            position=position,
+            momentum=momentum,
+            latent=latent,
+            mask=mask,
+            model_state=state.model_state if model_state is None else model_state,
+            loss=state.loss if loss is None else jnp.asarray(loss).astype(state.loss.dtype),
         )
 
     return Algorithm(init, transition, likelihood)
+
+
+def _inclusion(prior: Prior, latent: Any) -> dict[str, jax.Array] | None:
+    """The inclusion probabilities, where the prior has them."""
+    return None if prior.inclusion is None else prior.inclusion(latent)
 
 
 def _working(params: ArrayTree) -> ArrayTree:

@@ -126,23 +126,23 @@ def build_kernel(
         (loss, model_state), grad = jax.value_and_grad(mean_loss, has_aux=True)(params, loss_key)
         loss, model_state, grad = _mean_over(axis_name, (loss, model_state, grad))
 
-        def rss_at(position: ArrayTree) -> Any:
+        def rss(position: ArrayTree) -> Any:
+            if not exact_rss:
+                return residual_sum_of_squares(loss, num_data)
             new_loss, _ = mean_loss(position, rss_key)
             return residual_sum_of_squares(_mean_over(axis_name, new_loss), num_data)
 
-        rss: Any = None
-        if regression:
-            rss = rss_at if exact_rss else residual_sum_of_squares(loss, num_data)
-        new = algorithm.transition(
+        return algorithm.transition(
             state,
             log_likelihood_grad(grad, num_data),
             noise_key,
             num_data=num_data,
-            rss=rss,
+            loss=loss,
+            model_state=model_state,
+            rss=rss if regression else None,
             step_size=step_size,
             temperature=temperature,
         )
-        return new._replace(model_state=model_state, loss=loss.astype(state.loss.dtype))
 
     return kernel
 

@@ -17,13 +17,18 @@ __all__ = [
     "ArrayTree",
     "Batch",
     "Dynamics",
+    "DynamicsUpdate",
     "Kernel",
+    "LogDensity",
     "LossFn",
     "PRNGKey",
     "Prior",
+    "PriorUpdate",
     "ScalarOrSchedule",
     "Schedule",
     "Sparsifier",
+    "SparsifierApply",
+    "SparsifierInit",
     "Where",
 ]
 
@@ -66,20 +71,30 @@ class Kernel(Protocol):
 
 
 class DynamicsUpdate(Protocol):
-    """One step of the sampler, given a gradient of the log posterior."""
+    """One step of a sampler, given a gradient of the log posterior."""
 
     def __call__(
         self,
         position: ArrayTree,
         momentum: ArrayTree,
         grad: ArrayTree,
-        count: Array,
+        count: Any,
         key: PRNGKey,
         *,
-        step_size: Any = None,
-        temperature: Any = None,
+        step_size: Any,
+        temperature: Any,
     ) -> tuple[ArrayTree, ArrayTree]:
-        """Return position and momentum; `step_size` and `temperature` override schedules."""
+        """Return the new position and momentum.
+
+        Args:
+            position: the weights, in the user's dtypes.
+            momentum: what `Dynamics.init` made of them.
+            grad: gradient of the log posterior, in nats over the whole data set.
+            count: i32[], steps taken before this one.
+            key: for the noise of this step; consumed.
+            step_size: eps, the number for this step.
+            temperature: T, the number for this step.
+        """
         ...
 
 
@@ -88,18 +103,46 @@ class Dynamics(NamedTuple):
 
     Attributes:
         init: `position -> momentum`; `()` where the sampler carries nothing.
-        update: `(position, momentum, grad, count, key) -> (position, momentum)`; `grad` is that of
-            the log posterior, in nats over the whole data set.
+        update: one step, see `DynamicsUpdate`.
+        step_size: eps > 0, a number or a schedule; `aeb.empirical_bayes` reads it at each step.
+        temperature: T >= 0, likewise.
     """
 
     init: Callable[[ArrayTree], ArrayTree]
     update: DynamicsUpdate
+    step_size: ScalarOrSchedule
+    temperature: ScalarOrSchedule = 1.0
 
 
 def every_weight(path: str, leaf: Any) -> bool:
     """Say whether a leaf is a weight: true of all but those named bias or scale."""
     del leaf
     return path.rsplit("/", 1)[-1] not in ("bias", "scale")
+
+
+class LogDensity(Protocol):
+    """The log density of the weights under a prior."""
+
+    def __call__(self, params: ArrayTree, latent: Any) -> Array:
+        """Return log p(params | latent) in nats, f32[], up to a constant in `params`."""
+        ...
+
+
+class PriorUpdate(Protocol):
+    """One step of stochastic approximation of a prior's latents."""
+
+    def __call__(self, latent: Any, params: ArrayTree, omega: Any, num_data: Any, rss: Any) -> Any:
+        """Return the new latent, of the structure, shapes and dtypes of the old one.
+
+        Args:
+            latent: the old one.
+            params: the weights after the sampler's step, before pruning.
+            omega: the gain, a number in [0, 1].
+            num_data: N, examples in the data set.
+            rss: f32[], the residual sum of squares over the whole data set, or None where the
+                likelihood has no noise scale.
+        """
+        ...
 
 
 class Prior(NamedTuple):
@@ -109,29 +152,74 @@ class Prior(NamedTuple):
 
     Attributes:
         init: `params -> latent`, any pytree of arrays.
-        log_density: `(params, latent) -> f32[]`, log p(params | latent) in nats up to a constant in
-            `params`; its gradient drives the sampler.
-        update: `(latent, params, omega, num_data, rss) -> latent`, one stochastic-approximation
-            step of gain `omega`; `rss` is the residual sum of squares over the whole data set, or
-            None where the likelihood has no noise scale.
+        log_density: see `LogDensity`; its gradient in the parameters drives the sampler.
+        update: see `PriorUpdate`.
         where: `(path, leaf) -> bool`, the leaves that carry the sparse prior, and so the leaves
             that a sparsifier may prune.
+        noise_scale: `latent -> f32[]`, the sigma that a Gaussian likelihood shares with the prior;
+            None where the latent has none.
+        inclusion: `latent -> {path: f32[leaf shape]}`, the inclusion probabilities rho of the
+            sparse leaves; None where the latent has none.
     """
 
     init: Callable[[ArrayTree], Any]
-    log_density: Callable[[ArrayTree, Any], Array]
-    update: Callable[[Any, ArrayTree, Any, Any, Any], Any]
+    log_density: LogDensity
+    update: PriorUpdate
     where: Callable[[str, Any], bool] = every_weight
+    noise_scale: Callable[[Any], Array] | None = None
+    inclusion: Callable[[Any], dict[str, Array]] | None = None
+
+
+class SparsifierInit(Protocol):
+    """What a rule remembers at the start."""
+
+    def __call__(
+        self,
+        params: ArrayTree,
+        rho: dict[str, Array] | None,
+        where: Callable[[str, Any], bool],
+    ) -> Any:
+        """Return the mask: bool arrays by path, or `()` for a rule that remembers nothing.
+
+        Raises:
+            ValueError: the rule cannot work with these parameters or this prior.
+        """
+        ...
+
+
+class SparsifierApply(Protocol):
+    """The pruning of one step."""
+
+    def __call__(
+        self,
+        params: ArrayTree,
+        momentum: ArrayTree,
+        rho: dict[str, Array] | None,
+        mask: Any,
+        count: Any,
+        where: Callable[[str, Any], bool],
+    ) -> tuple[ArrayTree, ArrayTree, Any]:
+        """Return parameters, momentum and mask, with exact zeros where the rule puts them.
+
+        Args:
+            params: the weights.
+            momentum: that of the sampler.
+            rho: inclusion probabilities of the sparse leaves by path; None where the prior has
+                none.
+            mask: what the rule remembers.
+            count: i32[], steps taken before this one.
+            where: `(path, leaf) -> bool`, the leaves that may be pruned.
+        """
+        ...
 
 
 class Sparsifier(NamedTuple):
     """A rule that sets weights to exact zero.
 
     Attributes:
-        init: `(params, latent, where) -> mask`; `()` for a rule that remembers nothing. Raises
-            where the rule cannot work with these parameters or this latent.
-        apply: `(params, momentum, latent, mask, count, where) -> (params, momentum, mask)`.
+        init: see `SparsifierInit`.
+        apply: see `SparsifierApply`.
     """
 
-    init: Callable[[ArrayTree, Any, Callable[[str, Any], bool]], ArrayTree]
-    apply: Callable[..., tuple[ArrayTree, ArrayTree, ArrayTree]]
+    init: SparsifierInit
+    apply: SparsifierApply

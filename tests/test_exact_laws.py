@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import aeb
+from aeb.schedules import as_schedule
 
 CHAINS = 100_000
 PRECISION = np.array([0.5, 1.0, 4.0])
@@ -96,7 +97,15 @@ def gaussian_step(dynamics):
     def chain_step(carry, key):
         position, momentum, count = carry
         grad = jax.tree.map(lambda leaf, p: -p * leaf, position, SPLIT_PRECISION)
-        position, momentum = dynamics.update(position, momentum, grad, count, key)
+        position, momentum = dynamics.update(
+            position,
+            momentum,
+            grad,
+            count,
+            key,
+            step_size=as_schedule(dynamics.step_size)(count),
+            temperature=as_schedule(dynamics.temperature)(count),
+        )
         return position, momentum, count + 1
 
     return chain_step

@@ -106,9 +106,8 @@ def test_a_target_out_of_reach_is_refused():
 
 def test_inclusion_ranks_by_rho_then_magnitude():
     params = {"w": jnp.array([4.0, 3.0, 2.0, 1.0, 0.5])}
-    latent = aeb.spike_slab(0.1, 1.0).init(params)
-    latent = latent._replace(rho={"w": jnp.array([0.1, 1.0, 1.0, 1.0, 1.0])})
-    pruned, _, _ = aeb.inclusion(0.4).apply(params, (), latent, (), 0, everywhere)
+    rho = {"w": jnp.array([0.1, 1.0, 1.0, 1.0, 1.0])}
+    pruned, _, _ = aeb.inclusion(0.4).apply(params, (), rho, (), 0, everywhere)
     assert pruned["w"].tolist() == [0.0, 3.0, 2.0, 1.0, 0.0]
 
 
@@ -127,11 +126,10 @@ def test_units_go_whole_and_compare_across_fan_in():
 
 def test_learned_cuts_strictly_below_the_threshold_and_not_before_begin():
     params = {"w": jnp.array([4.0, 3.0, 2.0])}
-    latent = aeb.spike_slab(0.1, 1.0).init(params)
-    latent = latent._replace(rho={"w": jnp.array([0.5, 0.49, 0.9])})
+    rho = {"w": jnp.array([0.5, 0.49, 0.9])}
     rule = aeb.learned(0.5, begin=3)
-    before, _, _ = rule.apply(params, (), latent, (), 2, everywhere)
-    after, _, _ = rule.apply(params, (), latent, (), 3, everywhere)
+    before, _, _ = rule.apply(params, (), rho, (), 2, everywhere)
+    after, _, _ = rule.apply(params, (), rho, (), 3, everywhere)
     assert before["w"].tolist() == [4.0, 3.0, 2.0]
     assert after["w"].tolist() == [4.0, 0.0, 2.0]
 
@@ -140,16 +138,15 @@ def test_learned_cuts_strictly_below_the_threshold_and_not_before_begin():
 def test_frozen_zeros_stay_and_their_momentum_is_cleared(rule):
     """A weight pruned at step 0 grows large, and is zero again: the mask is remembered."""
     params = {"w": jnp.array([[5.0, 0.1, 4.0, 0.2], [5.0, 0.1, 4.0, 0.2]])}
-    latent = aeb.spike_slab(0.1, 1.0).init(params)
-    latent = latent._replace(rho={"w": jnp.abs(params["w"]) / 10})
+    rho = {"w": jnp.abs(params["w"]) / 10}
     sparsify = rule(0.5, regrow=False)
-    mask = sparsify.init(params, latent, everywhere)
-    _, momentum, mask = sparsify.apply(params, params, latent, mask, 0, everywhere)
+    mask = sparsify.init(params, rho, everywhere)
+    _, momentum, mask = sparsify.apply(params, params, rho, mask, 0, everywhere)
     dead = np.array([[False, True, False, True]] * 2)
     np.testing.assert_array_equal(np.asarray(momentum["w"]) == 0, dead)
     grown = {"w": jnp.array([[1.0, 90.0, 1.0, 90.0], [1.0, 90.0, 1.0, 90.0]])}
-    latent = latent._replace(rho={"w": grown["w"] / 100})
-    params, momentum, mask = sparsify.apply(grown, grown, latent, mask, 1, everywhere)
+    rho = {"w": grown["w"] / 100}
+    params, momentum, mask = sparsify.apply(grown, grown, rho, mask, 1, everywhere)
     np.testing.assert_array_equal(np.asarray(params["w"]) == 0, dead)
     np.testing.assert_array_equal(np.asarray(mask["w"]), ~dead)
 

@@ -44,16 +44,17 @@ def sghmc(
             code uses eps / 2.
 
     Returns:
-        A `Dynamics`: `init(position) -> momentum`, zeros like `position`, and
-        `update(position, momentum, grad, count, key) -> (position, momentum)`.
+        A `Dynamics`; its momentum starts at zero, in the shapes of the weights.
 
     Raises:
         ValueError: a scalar argument is out of its range.
 
     Example:
-        >>> dynamics = sghmc(step_size=0.1, friction=0.5, temperature=0.0)
-        >>> position, momentum = jnp.ones(1), jnp.full(1, 0.2)
-        >>> dynamics.update(position, momentum, -position, 0, jax.random.key(0))
+        >>> dynamics = sghmc(step_size=0.1, friction=0.5)
+        >>> position, momentum, key = jnp.ones(1), jnp.full(1, 0.2), jax.random.key(0)
+        >>> dynamics.update(
+        ...     position, momentum, -position, 0, key, step_size=0.1, temperature=0.0
+        ... )
         (Array([1.], dtype=float32), Array([0.], dtype=float32))
     """
     guards.positive("step_size", step_size)
@@ -61,7 +62,6 @@ def sghmc(
     guards.at_least("temperature", temperature, 0.0)
     if not isinstance(friction, jax.core.Tracer):
         guards.within("noise_estimate", noise_estimate, f"[0, {float(friction)}]")
-    step_at, temperature_at = as_schedule(step_size), as_schedule(temperature)
     estimate_at = as_schedule(noise_estimate)
 
     def init(position: ArrayTree) -> ArrayTree:
@@ -74,27 +74,25 @@ def sghmc(
         count: Any,
         key: PRNGKey,
         *,
-        step_size: Any = None,
-        temperature: Any = None,
+        step_size: Any,
+        temperature: Any,
     ) -> tuple[ArrayTree, ArrayTree]:
-        eps = step_at(count) if step_size is None else step_size
-        heat = temperature_at(count) if temperature is None else temperature
         # A scheduled estimate may exceed the friction; the least noise to add is none.
         missing = jnp.maximum(friction - estimate_at(count), 0.0)
-        noise_scale = jnp.sqrt(2.0 * eps * missing * heat)
+        noise_scale = jnp.sqrt(2.0 * step_size * missing * temperature)
 
         def kick(r: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
             dtype = xi.dtype
             kept = jnp.asarray(1.0 - friction, dtype) * r.astype(dtype)
-            drift = jnp.asarray(eps, dtype) * g.astype(dtype)
+            drift = jnp.asarray(step_size, dtype) * g.astype(dtype)
             return kept + drift + noise_scale.astype(dtype) * xi
 
         def drift(beta: jax.Array, r: jax.Array) -> jax.Array:
             return (beta.astype(working_dtype(beta)) + r).astype(beta.dtype)
 
-        noise = noise_like(key, position, heat)
+        noise = noise_like(key, position, temperature)
         velocity = jax.tree.map(kick, momentum, grad, noise)
         moved = jax.tree.map(drift, position, velocity)
         return moved, jax.tree.map(lambda r, old: r.astype(old.dtype), velocity, momentum)
 
-    return Dynamics(init, update)
+    return Dynamics(init, update, step_size, temperature)

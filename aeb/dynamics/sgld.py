@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.dynamics.noise import noise_like
 from aeb.precision import working_dtype
-from aeb.schedules import as_schedule
 from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
 
 __all__ = ["sgld"]
@@ -33,22 +32,20 @@ def sgld(step_size: ScalarOrSchedule, temperature: ScalarOrSchedule = 1.0) -> Dy
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
 
     Returns:
-        A `Dynamics`: `init(position) -> ()` and
-        `update(position, momentum, grad, count, key) -> (position, momentum)`.
+        A `Dynamics`; its momentum is ().
 
     Raises:
         ValueError: a scalar argument is out of its range.
 
     Example:
-        >>> dynamics = sgld(step_size=0.1, temperature=0.0)
         >>> position = jnp.ones(2)
-        >>> momentum = dynamics.init(position)
-        >>> dynamics.update(position, momentum, -position, 0, jax.random.key(0))
+        >>> sgld(step_size=0.1).update(
+        ...     position, (), -position, 0, jax.random.key(0), step_size=0.1, temperature=0.0
+        ... )
         (Array([0.9, 0.9], dtype=float32), ())
     """
     guards.positive("step_size", step_size)
     guards.at_least("temperature", temperature, 0.0)
-    step_at, temperature_at = as_schedule(step_size), as_schedule(temperature)
 
     def init(position: ArrayTree) -> tuple[()]:
         del position
@@ -61,20 +58,18 @@ def sgld(step_size: ScalarOrSchedule, temperature: ScalarOrSchedule = 1.0) -> Dy
         count: Any,
         key: PRNGKey,
         *,
-        step_size: Any = None,
-        temperature: Any = None,
+        step_size: Any,
+        temperature: Any,
     ) -> tuple[ArrayTree, ArrayTree]:
-        eps = step_at(count) if step_size is None else step_size
-        heat = temperature_at(count) if temperature is None else temperature
-        noise_scale = jnp.sqrt(2.0 * eps * heat)
+        noise_scale = jnp.sqrt(2.0 * step_size * temperature)
 
         def step(beta: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
             dtype = working_dtype(beta)
-            drift = jnp.asarray(eps, dtype) * g.astype(dtype)
+            drift = jnp.asarray(step_size, dtype) * g.astype(dtype)
             new = beta.astype(dtype) + drift + noise_scale.astype(dtype) * xi
             return new.astype(beta.dtype)
 
-        noise = noise_like(key, position, heat)
+        noise = noise_like(key, position, temperature)
         return jax.tree.map(step, position, grad, noise), momentum
 
-    return Dynamics(init, update)
+    return Dynamics(init, update, step_size, temperature)

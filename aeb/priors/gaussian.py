@@ -103,4 +103,4 @@ def gaussian(
         noise = jnp.sqrt((jnp.asarray(rss, latent.sigma.dtype) + nu * lam) / (num_data + nu))
         return GaussianLatent(moved, approximate(latent.sigma, noise, omega))
 
-    return Prior(init, log_density, update, chosen)
+    return Prior(init, log_density, update, chosen, noise_scale=lambda latent: latent.sigma)

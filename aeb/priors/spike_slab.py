@@ -58,7 +58,14 @@ from aeb.stochastic_approximation import approximate
 from aeb.tree import as_where, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where
 
-__all__ = ["SpikeSlabLatent", "inclusion_probability", "spike_slab"]
+__all__ = [
+    "SpikeSlabLatent",
+    "expected_penalties",
+    "inclusion_probability",
+    "inclusion_rate",
+    "scale",
+    "spike_slab",
+]
 
 
 class SpikeSlabLatent(NamedTuple):
@@ -174,55 +181,46 @@ def spike_slab(
         latent: SpikeSlabLatent, params: ArrayTree, omega: Any, num_data: Any, rss: Any
     ) -> SpikeSlabLatent:
         leaves = named_leaves(params)
-        magnitude = {
-            path: jnp.abs(leaves[path]).astype(mean.dtype) for path, mean in latent.rho.items()
+        magnitude = {p: jnp.abs(leaves[p]).astype(old.dtype) for p, old in latent.rho.items()}
+        chances = {
+            path: inclusion_probability(beta, latent.sigma, latent.delta[path], v0=v0, v1=v1)
+            for path, beta in magnitude.items()
         }
-        rho = approximate(
-            latent.rho,
-            {
-                path: inclusion_probability(beta, latent.sigma, latent.delta[path], v0=v0, v1=v1)
-                for path, beta in magnitude.items()
-            },
-            omega,
-        )
-        kappa0 = approximate(latent.kappa0, {p: (1.0 - r) / v0 for p, r in rho.items()}, omega)
-        kappa1 = approximate(latent.kappa1, {p: r / v1 for p, r in rho.items()}, omega)
+        rho = approximate(latent.rho, chances, omega)
+        penalties = {path: expected_penalties(chance, v0=v0, v1=v1) for path, chance in rho.items()}
+        kappa0 = approximate(latent.kappa0, {p: both[0] for p, both in penalties.items()}, omega)
+        kappa1 = approximate(latent.kappa1, {p: both[1] for p, both in penalties.items()}, omega)
         totals = {
             path: sums(rho[path], kappa0[path] * beta, kappa1[path] * beta * beta)
             for path, beta in magnitude.items()
         }
-        size = float(sum(r.size for r in rho.values()))
         new_sigma, new_delta = latent.sigma, latent.delta
         if learn_sigma:
-            target = _sigma_target(size, totals, num_data, rss, latent.sigma.dtype)
+            dtype = latent.sigma.dtype
+            zero = jnp.zeros((), dtype)
+            linear, quadratic = (
+                weight * sum((each[part].astype(dtype) for each in totals.values()), zero)
+                for part in (1, 2)
+            )
+            size = weight * float(sum(chance.size for chance in rho.values()))
+            target = scale(linear, quadratic, size, nu=nu, lam=lam, num_data=num_data, rss=rss)
             new_sigma = approximate(latent.sigma, target, omega)
         if learn_delta:
             rates = {
-                path: (weight * totals[path][0] + (a - 1.0)) / (a + b + weight * r.size - 2.0)
-                for path, r in rho.items()
+                path: inclusion_rate(weight * totals[path][0], weight * chance.size, a=a, b=b)
+                for path, chance in rho.items()
             }
             new_delta = approximate(latent.delta, rates, omega)
         return SpikeSlabLatent(rho, kappa0, kappa1, new_delta, new_sigma)
 
-    def _sigma_target(
-        size: float, totals: dict[str, tuple[jax.Array, ...]], num_data: Any, rss: Any, dtype: Any
-    ) -> jax.Array:
-        linear, quadratic = (
-            weight * sum((own[part].astype(dtype) for own in totals.values()), jnp.zeros((), dtype))
-            for part in (1, 2)
-        )
-        size = weight * size
-        constant = quadratic + nu * lam
-        if rss is None:
-            leading = jnp.asarray(size + nu + 2.0, dtype)
-        else:
-            leading = jnp.asarray(num_data + size + nu, dtype)
-            constant = constant + jnp.asarray(rss, dtype)
-        # The root of Rb^2 + 4 Ra Rc by hypot: Rb^2 alone overflows float32 for a wide network.
-        root = jnp.hypot(linear, 2.0 * jnp.sqrt(leading) * jnp.sqrt(constant))
-        return (linear + root) / (2.0 * leading)
-
-    return Prior(init, log_density, update, chosen)
+    return Prior(
+        init,
+        log_density,
+        update,
+        chosen,
+        noise_scale=lambda latent: latent.sigma,
+        inclusion=lambda latent: latent.rho,
+    )
 
 
 def inclusion_probability(
@@ -255,3 +253,80 @@ def inclusion_probability(
     largest = 0.9 * math.log(jnp.finfo(beta.dtype).max)
     ratio = jnp.exp(jnp.clip(spike - slab, -largest, largest))
     return rate / (rate + (1 - rate) * ratio)
+
+
+def expected_penalties(rho: jax.Array, *, v0: float, v1: float) -> tuple[jax.Array, jax.Array]:
+    """Compute the expected penalties of spike and slab (Eq. 6).
+
+    Args:
+        rho: f32[...], inclusion probabilities.
+        v0: scale of the spike in units of sigma.
+        v1: variance of the slab in units of sigma^2.
+
+    Returns:
+        kappa0, in 1 / sigma, and kappa1, in 1 / sigma^2, both f32[...].
+
+    Example:
+        >>> expected_penalties(jnp.array([0.75]), v0=0.5, v1=3.0)
+        (Array([0.5], dtype=float32), Array([0.25], dtype=float32))
+    """
+    return (1.0 - rho) / v0, rho / v1
+
+
+def scale(
+    linear: jax.Array,
+    quadratic: jax.Array,
+    size: float,
+    *,
+    nu: float,
+    lam: float,
+    num_data: Any = None,
+    rss: Any = None,
+) -> jax.Array:
+    """Compute the scale that maximises the expected log posterior (Eq. 7).
+
+    Args:
+        linear: Rb = sum kappa0 |beta|, f32[], in units of sigma.
+        quadratic: J = sum kappa1 beta^2, f32[], in units of sigma^2.
+        size: the number of weights in these sums.
+        nu: degrees of freedom of the prior of sigma^2.
+        lam: its scale.
+        num_data: N, read with `rss` alone.
+        rss: I, the residual sum of squares over all the data, f32[]; None where the likelihood has
+            no noise scale.
+
+    Returns:
+        sigma > 0, f32[], the positive root of Ra s^2 - Rb s - Rc.
+
+    Example:
+        >>> float(scale(jnp.array(2.0), jnp.array(3.0), 1.0, nu=1.0, lam=1.0))
+        1.2807763814926147
+    """
+    constant = quadratic + nu * lam
+    if rss is None:
+        leading = jnp.asarray(size + nu + 2.0, linear.dtype)
+    else:
+        leading = jnp.asarray(num_data + size + nu, linear.dtype)
+        constant = constant + jnp.asarray(rss, linear.dtype)
+    # The root of Rb^2 + 4 Ra Rc by hypot: Rb^2 alone overflows float32 for a wide network.
+    root = jnp.hypot(linear, 2.0 * jnp.sqrt(leading) * jnp.sqrt(constant))
+    return (linear + root) / (2.0 * leading)
+
+
+def inclusion_rate(total: jax.Array, size: float, *, a: float, b: float) -> jax.Array:
+    """Compute the mode of the inclusion rate of a leaf (Eq. 8).
+
+    Args:
+        total: sum of rho over the leaf, f32[].
+        size: the number of its weights.
+        a: first parameter of the Beta prior.
+        b: second parameter.
+
+    Returns:
+        delta in [0, 1], f32[].
+
+    Example:
+        >>> float(inclusion_rate(jnp.array(2.0), 4, a=2.0, b=2.0))
+        0.5
+    """
+    return (total + (a - 1.0)) / (a + b + size - 2.0)

@@ -36,24 +36,21 @@ def inclusion(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from aeb.priors import spike_slab
-        >>> params = jnp.array([3.0, -1.0])
-        >>> latent = spike_slab(v0=0.1, v1=1.0).init(params)
-        >>> latent = latent._replace(rho={"": jnp.array([0.2, 0.9])})
-        >>> inclusion(0.5).apply(params, (), latent, (), 0, lambda path, leaf: True)[0]
+        >>> params, rho = jnp.array([3.0, -1.0]), {"": jnp.array([0.2, 0.9])}
+        >>> inclusion(0.5).apply(params, (), rho, (), 0, lambda path, leaf: True)[0]
         Array([ 0., -1.], dtype=float32)
     """
 
-    def rank(leaves: list[jax.Array], paths: list[str], latent: Any) -> list[list[jax.Array]]:
-        return [order_bits([latent.rho[path] for path in paths]), order_bits(leaves)]
+    def rank(leaves: list[jax.Array], paths: list[str], rho: Any) -> list[list[jax.Array]]:
+        return [order_bits([rho[path] for path in paths]), order_bits(leaves)]
 
     return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow, check=check_has_rho)
 
 
-def check_has_rho(latent: Any) -> None:
+def check_has_rho(rho: Any) -> None:
     """Require a prior with inclusion probabilities."""
-    if not hasattr(latent, "rho"):
+    if rho is None:
         raise ValueError(
-            f"sparsify: this rule reads rho, but the prior's latent is {type(latent).__name__}; "
-            "use aeb.spike_slab, or prune by aeb.magnitude"
+            "sparsify: this rule reads inclusion probabilities, and the prior declares none; use "
+            "aeb.spike_slab, or prune by aeb.magnitude"
         )

@@ -36,22 +36,19 @@ def learned(threshold: float = 0.5, *, begin: int = 0, regrow: bool = True) -> S
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from aeb.priors import spike_slab
-        >>> params = jnp.array([3.0, -1.0])
-        >>> latent = spike_slab(v0=0.1, v1=1.0).init(params)
-        >>> latent = latent._replace(rho={"": jnp.array([0.9, 0.2])})
-        >>> learned().apply(params, (), latent, (), 0, lambda path, leaf: True)[0]
+        >>> params, rho = jnp.array([3.0, -1.0]), {"": jnp.array([0.9, 0.2])}
+        >>> learned().apply(params, (), rho, (), 0, lambda path, leaf: True)[0]
         Array([3., 0.], dtype=float32)
     """
     guards.within("threshold", threshold, "(0, 1)")
     guards.at_least("begin", begin, 0)
 
     def choose(
-        params: ArrayTree, sparse: dict[str, jax.Array], latent: Any, mask: Masks, count: Any
+        params: ArrayTree, sparse: dict[str, jax.Array], rho: Any, mask: Masks, count: Any
     ) -> Masks:
-        return {path: (latent.rho[path] < threshold) & (count >= begin) for path in sparse}
+        return {path: (rho[path] < threshold) & (count >= begin) for path in sparse}
 
-    def check(params: ArrayTree, latent: Any, sparse: dict[str, jax.Array]) -> None:
-        check_has_rho(latent)
+    def check(params: ArrayTree, rho: Any, sparse: dict[str, jax.Array]) -> None:
+        check_has_rho(rho)
 
     return pruning_rule(choose, regrow=regrow, check=check)

@@ -24,7 +24,7 @@ Masks = dict[str, jax.Array]
 """bool arrays by path."""
 
 Ranking = Callable[[list[jax.Array], list[str], Any], Sequence[list[jax.Array]]]
-"""`(leaves, paths, latent) -> criteria` for `smallest`, one entry a unit that is pruned whole."""
+"""`(leaves, paths, rho) -> criteria` for `smallest`, one entry a unit that is pruned whole."""
 
 
 def ramped_rule(
@@ -34,7 +34,7 @@ def ramped_rule(
     scope: str,
     of: str,
     regrow: bool,
-    check: Callable[[Any], None] = lambda latent: None,
+    check: Callable[[Any], None] = lambda rho: None,
 ) -> Sparsifier:
     """Prune the lowest-ranked entries up to the fraction that the ramp asks for.
 
@@ -44,7 +44,7 @@ def ramped_rule(
         scope: "leaf" for the same fraction in each selected leaf, "global" for one threshold.
         of: "selected" or "all", the parameters that the fraction is a fraction of.
         regrow: whether a pruned weight may return.
-        check: raises where the latent does not suit the rule.
+        check: raises where the inclusion probabilities do not suit the rule.
 
     Returns:
         A `Sparsifier`.
@@ -54,8 +54,8 @@ def ramped_rule(
     guards.one_of("of", of, ("selected", "all"))
     sparsity_at = as_schedule(ramp)
 
-    def check_reach(params: ArrayTree, latent: Any, sparse: dict[str, Any]) -> None:
-        check(latent)
+    def check_reach(params: ArrayTree, rho: Any, sparse: dict[str, Any]) -> None:
+        check(rho)
         part = sum(x.size for x in sparse.values()) / sum(x.size for x in jax.tree.leaves(params))
         with jax.ensure_compile_time_eval():
             target = sparsity_at(2**31 - 1)
@@ -66,7 +66,7 @@ def ramped_rule(
             )
 
     def choose(
-        params: ArrayTree, sparse: dict[str, jax.Array], latent: Any, mask: Masks, count: Any
+        params: ArrayTree, sparse: dict[str, jax.Array], rho: Any, mask: Masks, count: Any
     ) -> Masks:
         fraction = sparsity_at(count)
         if of == "all":
@@ -77,7 +77,7 @@ def ramped_rule(
         pruned: Masks = {}
         for group in groups:
             leaves = [sparse[path] for path in group]
-            criteria = list(rank(leaves, group, latent))
+            criteria = list(rank(leaves, group, rho))
             if mask:
                 # What was pruned for good ranks below all else.
                 alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in group]
@@ -97,20 +97,20 @@ def pruning_rule(
     """Make a `Sparsifier` from a function that says what is zero now.
 
     Args:
-        choose: `(params, sparse, latent, mask, count) -> pruned`, bool arrays by path that
+        choose: `(params, sparse, rho, mask, count) -> pruned`, bool arrays by path that
             broadcast against the leaves.
         regrow: if True, a pruned weight keeps its gradient and momentum and may return; if False,
             the mask is remembered and the momentum under it cleared.
-        check: `(params, latent, sparse)`, raises where the rule cannot work.
+        check: `(params, rho, sparse)`, raises where the rule cannot work.
 
     Returns:
         A `Sparsifier`; its mask is `()` with regrow, else a dict from path to bool, True where the
         weight is kept.
     """
 
-    def init(params: ArrayTree, latent: Any, where: Callable[[str, Any], bool]) -> Any:
+    def init(params: ArrayTree, rho: Any, where: Callable[[str, Any], bool]) -> Any:
         sparse = select(params, where)
-        check(params, latent, sparse)
+        check(params, rho, sparse)
         if regrow:
             return ()
         return {path: jnp.ones_like(leaf, dtype=bool) for path, leaf in sparse.items()}
@@ -118,13 +118,13 @@ def pruning_rule(
     def apply(
         params: ArrayTree,
         momentum: ArrayTree,
-        latent: Any,
+        rho: Any,
         mask: Any,
         count: Any,
         where: Callable[[str, Any], bool],
     ) -> tuple[ArrayTree, ArrayTree, Any]:
         sparse = _masked(select(params, where), mask) if mask else select(params, where)
-        pruned = choose(params, sparse, latent, mask, count)
+        pruned = choose(params, sparse, rho, mask, count)
         keep = {path: jnp.broadcast_to(~pruned[path], leaf.shape) for path, leaf in sparse.items()}
         if mask:
             keep = {path: keep[path] & mask[path] for path in keep}

@@ -47,7 +47,7 @@ def units(
                [2., 0.]], dtype=float32)
     """
 
-    def rank(leaves: list[jax.Array], paths: list[str], latent: Any) -> list[list[jax.Array]]:
+    def rank(leaves: list[jax.Array], paths: list[str], rho: Any) -> list[list[jax.Array]]:
         return [order_bits([_unit_scale(leaf) for leaf in leaves])]
 
     return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow)

@@ -154,6 +154,7 @@ def make_stage(
                 aeb.spike_slab(
                     rewound.v0,
                     rewound.v1,
+                    weight=1.0 if rewound.weight is None else rewound.weight,
                     a=rewound.a,
                     b=rewound.a,
                     kappa0=0.0,
@@ -174,7 +175,7 @@ def make_stage(
 
 
 def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Schedule:
-    """Rise, fall by a cosine, and then cycle.
+    """Rise, fall by a cosine or a straight line, and then cycle.
 
     Args:
         recipe: how.
@@ -191,7 +192,8 @@ def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Sc
         step = jnp.asarray(count, float)
         up = (step + 1.0) / rise
         # Over one step more than is taken, as in aeb.cli.training.
-        value = peak * jnp.minimum(up, 1.0) * _cosine(jnp.minimum(step / (main + 1), 1.0))
+        phase = jnp.minimum(step / (main + 1), 1.0)
+        value = peak * jnp.minimum(up, 1.0) * (1.0 - phase if recipe.fall else _cosine(phase))
         if cycle:
             phase = jnp.remainder(step - main, cycle) / (cycle + 1)
             value = jnp.where(step < main, value, recipe.cycle_rate * peak * _cosine(phase))

@@ -159,6 +159,10 @@ class Rewound:
     """Weight of the dense network's probabilities beside the labels, in arms with a teacher."""
     softness: float = 2.0
     """What both logits are divided by for it."""
+    fall: Literal["linear"] | None = None
+    """How the learning rate falls after its rise; None is by a cosine."""
+    weight: float | None = None
+    """What the prior of our arms counts beside the likelihood, > 0; None is 1."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
@@ -171,6 +175,8 @@ class Rewound:
         guards.at_least("temperature", self.temperature, 0.0)
         guards.whole("cycles", self.cycles, 1)
         guards.whole("refresh", self.refresh, 1)
+        if self.weight is not None:
+            guards.positive("weight", self.weight)
 
     def cycle_epochs(self, epochs: int) -> int:
         """Tell how many epochs a cycle takes in a run of so many.

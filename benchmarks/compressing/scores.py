@@ -124,7 +124,7 @@ def one_shot(task: Task, state: aeb.State) -> dict[str, float]:
 
     @jax.jit
     def cut(params: ArrayTree, latent: Any) -> ArrayTree:
-        return rule.apply(params, (), latent, (), 0, every_weight)[0]
+        return rule.apply(params, (), latent.rho, (), 0, every_weight)[0]
 
     by_rho = cut(state.position, state.latent)
     share = aeb.sparsity_report(by_rho, None).sparsity

@@ -32,7 +32,7 @@ from frame.stamp import stamp
 
 __all__ = ["Preset", "Settings", "Unit", "choose", "main", "place_of"]
 
-Preset = Literal["smoke", "cpu", "gpu", "paper"]
+Preset = Literal["smoke", "cpu", "gpu", "full", "paper"]
 """The names that a preset may have; no script has them all."""
 
 HERE = Path(__file__).resolve().parents[1]
@@ -50,7 +50,8 @@ class Settings:
 
     preset: Preset = "smoke"
     """Where the other settings start: smoke is under a minute, cpu is the honest reduced size for
-    two cores, gpu is for one accelerator, paper is the full size; a script has some of them."""
+    two cores, gpu is for one accelerator, full has all data and networks of the paper at schedules
+    that two cores can run, paper is the full size; a script has some of them."""
     seed: int = 0
     """Seed of the first repetition; the others count on from it."""
     results: Path = HERE / "results"

@@ -106,7 +106,11 @@ def poster_model(recipe: Poster) -> Model:
         twice_variance = 2.0 * jnp.square(state.latent.sigma)
         grad = jax.tree.map(lambda g: twice_variance * g, log_likelihood_grad(grad, num_data))
         new = algorithm(cell).transition(
-            state, grad, key, num_data=num_data, rss=residual_sum_of_squares(loss, num_data)
+            state,
+            grad,
+            key,
+            num_data=num_data,
+            rss=lambda _: residual_sum_of_squares(loss, num_data),
         )
         return new._replace(loss=loss)
 
