@@ -7,7 +7,6 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 
 from aeb import checkpoint, data, diagnostics, mixing, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
-from aeb.compilation import compiler_options
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.kernel import build_kernel
@@ -22,6 +21,7 @@ from aeb.sparse_file import inspect_sparse, load_sparse, save_sparse
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__
+from aeb.xla.compilation import compiler_options
 
 __all__ = [
     "Algorithm",

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.threefry import split
 from aeb.empirical_bayes import Algorithm, State
 from aeb.precision import working_dtype
 from aeb.types import ArrayTree, Batch, Kernel, LossFn, PRNGKey
+from aeb.xla.threefry import split
 
 __all__ = ["build_kernel", "log_likelihood_grad", "residual_sum_of_squares", "step_keys"]
 

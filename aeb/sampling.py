@@ -24,9 +24,9 @@ import jax.numpy as jnp
 from tqdm.auto import tqdm
 
 from aeb import guards
-from aeb.compilation import collapses_in_a_loop, compiler_options
 from aeb.empirical_bayes import State
 from aeb.types import Batch, Kernel, PRNGKey
+from aeb.xla.compilation import collapses_in_a_loop, compiler_options
 
 __all__ = ["sample"]
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aeb
-from aeb.sparsity.threshold import SMALL, order_bits, smallest
+from aeb.xla.threshold import SMALL, order_bits, smallest
 
 
 def everywhere(path, leaf):

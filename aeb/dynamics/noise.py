@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aeb.dynamics.threefry import LARGEST_DRAW, is_threefry, normal_at, split
 from aeb.precision import working_dtype
 from aeb.schedules import is_zero
 from aeb.types import ArrayTree, PRNGKey
+from aeb.xla.threefry import LARGEST_DRAW, is_threefry, normal_at, split
 
 __all__ = ["noise_like", "standard_normal_like"]
 

@@ -3,11 +3,11 @@
 
 from aeb.models.authors import load_authors_resnet20
 from aeb.models.cnn import CNN, CNNBN
-from aeb.models.convolution import conv_general_dilated
 from aeb.models.losses import make_loss
 from aeb.models.mlp import MLP
-from aeb.models.pooling import max_pool
 from aeb.models.resnet import ResNet
+from aeb.xla.convolution import conv_general_dilated
+from aeb.xla.pooling import max_pool
 
 __all__ = [
     "CNN",

@@ -15,8 +15,8 @@ import flax.linen as nn
 import jax
 
 from aeb.models.batch_norm import batch_norm
-from aeb.models.convolution import conv_general_dilated
-from aeb.models.pooling import max_pool
+from aeb.xla.convolution import conv_general_dilated
+from aeb.xla.pooling import max_pool
 
 __all__ = ["CNN", "CNNBN"]
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb.models.batch_norm import batch_norm
-from aeb.models.convolution import conv_general_dilated
+from aeb.xla.convolution import conv_general_dilated
 
 __all__ = ["ResNet"]
 

@@ -53,10 +53,10 @@ import jax.numpy as jnp
 
 from aeb import guards
 from aeb.precision import working_dtype
-from aeb.reduction import sums
 from aeb.stochastic_approximation import approximate
 from aeb.tree import as_where, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where
+from aeb.xla.sums import sums
 
 __all__ = [
     "SpikeSlabLatent",

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 from aeb.sparsity.rule import ramped_rule
-from aeb.sparsity.threshold import order_bits
 from aeb.types import ScalarOrSchedule, Sparsifier
+from aeb.xla.threshold import order_bits
 
 __all__ = ["check_has_rho", "inclusion"]
 

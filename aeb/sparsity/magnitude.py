@@ -13,9 +13,9 @@ import jax
 
 from aeb import guards
 from aeb.sparsity.rule import ramped_rule
-from aeb.sparsity.threshold import order_bits
 from aeb.tree import as_where
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier, Where
+from aeb.xla.threshold import order_bits
 
 __all__ = ["magnitude", "prune"]
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from aeb import guards
 from aeb.schedules import as_schedule
-from aeb.sparsity.threshold import smallest
 from aeb.tree import replace_leaves, select
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier
+from aeb.xla.threshold import smallest
 
 __all__ = ["Masks", "pruning_rule", "ramped_rule"]
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from aeb.precision import working_dtype
 from aeb.sparsity.rule import ramped_rule
-from aeb.sparsity.threshold import order_bits
 from aeb.types import ScalarOrSchedule, Sparsifier
+from aeb.xla.threshold import order_bits
 
 __all__ = ["units"]
 

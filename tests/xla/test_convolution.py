@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aeb.compilation import collapses_in_a_loop, compiler_options
-from aeb.models import conv_general_dilated, convolution, max_pool
+from aeb.models import conv_general_dilated, max_pool
+from aeb.xla import convolution
+from aeb.xla.compilation import collapses_in_a_loop, compiler_options
 
 FLAX = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NHWDC", "HWDIO", "NHWDC")}
 # Other backends take JAX's convolution as it is: its layouts and messages are not ours to check.

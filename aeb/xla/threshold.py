@@ -7,6 +7,10 @@ digit can have, the largest is taken that fewer than k numbers lie below. Each d
 which counts for all of them at once; as soon as some level has exactly k numbers below it, they are
 the ones. Numbers equal to the k-th are told apart by the next criterion, and in the end by their
 index.
+
+Gain: 67 to 122 times faster than `jnp.sort`, 55 to 97 times than `jax.lax.top_k`, at 1e5 to 1e7
+weights on a CPU (rows of `benchmarks/results/speed.jsonl`, jaxlib 0.10), and exact where weights
+tie.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aeb.reduction import sums
+from aeb.xla.sums import sums
 
 SHAPES = [
     (),

@@ -12,7 +12,7 @@ import pytest
 
 from aeb.dynamics import noise
 from aeb.dynamics.noise import standard_normal_like
-from aeb.dynamics.threefry import is_threefry, normal_at, split
+from aeb.xla.threefry import is_threefry, normal_at, split
 
 SHAPES = ((3,), (2, 5), (), (170, 100), (0, 4), (7,), (16384,), (30, 30, 20))
 """Small leaves before, between and after those that are drawn by themselves."""
