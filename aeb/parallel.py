@@ -149,10 +149,10 @@ def state_sharding(
         >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
         >>> algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
         >>> params = {"kernel": jnp.zeros((64, 128)), "bias": jnp.zeros(128)}
-        >>> where = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
-        >>> tuple(where.latent.rho["kernel"].spec), tuple(where.position["bias"].spec)
+        >>> shardings = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
+        >>> tuple(shardings.latent.rho["kernel"].spec), tuple(shardings.position["bias"].spec)
         ((None, 'data'), ())
-        >>> state = jax.jit(algorithm.init, out_shardings=where)(params)
+        >>> state = jax.jit(algorithm.init, out_shardings=shardings)(params)
     """
     rule = _longest_axis(mesh, _axis(mesh, axis)) if rule is None else rule
     weights = named_leaves(state.position)
@@ -179,7 +179,7 @@ def state_sharding(
     return placed
 
 
-def sharded(kernel: Kernel, state: State, *, axis: str | None = None) -> Kernel:
+def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Kernel:
     """Split the state as well as the batch, for a model that does not fit one device.
 
     XLA gathers the weights of a layer where its forward and backward pass need them, or moves the
@@ -188,7 +188,7 @@ def sharded(kernel: Kernel, state: State, *, axis: str | None = None) -> Kernel:
 
     Args:
         kernel: made by `aeb.build_kernel` without `axis_name`.
-        state: where each array goes, from `state_sharding`.
+        shardings: where each array goes, from `state_sharding`.
         axis: the mesh axis to split the batch over; None for the first.
 
     Returns:
@@ -204,15 +204,15 @@ def sharded(kernel: Kernel, state: State, *, axis: str | None = None) -> Kernel:
         >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x @ w) ** 2), num_data=4)
         >>> params = jnp.zeros((1024, 2))
-        >>> where = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
-        >>> state = jax.jit(algorithm.init, out_shardings=where)(params)
-        >>> state = sharded(kernel, where)(state, jnp.ones((4, 1024)), jax.random.key(0))
+        >>> shardings = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
+        >>> state = jax.jit(algorithm.init, out_shardings=shardings)(params)
+        >>> state = sharded(kernel, shardings)(state, jnp.ones((4, 1024)), jax.random.key(0))
         >>> tuple(state.position.sharding.spec)
         ('data',)
     """
-    mesh = jax.tree.leaves(state)[0].mesh
+    mesh = jax.tree.leaves(shardings)[0].mesh
     split = NamedSharding(mesh, PartitionSpec(_axis(mesh, axis)))
-    return _sharded(kernel, (state, split, NamedSharding(mesh, PartitionSpec())), state)
+    return _sharded(kernel, (shardings, split, NamedSharding(mesh, PartitionSpec())), shardings)
 
 
 def _longest_axis(mesh: Mesh, axis: str) -> Rule:

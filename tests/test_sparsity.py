@@ -100,7 +100,7 @@ def test_a_target_out_of_reach_is_refused():
     algorithm = aeb.empirical_bayes(
         aeb.sgld(1e-3), aeb.spike_slab(0.1, 1.0), sparsify=aeb.magnitude(0.9, of="all")
     )
-    with pytest.raises(ValueError, match=r"sparsity: 0\.9 of all parameters"):
+    with pytest.raises(ValueError, match=r"ramp: 0\.9 of all parameters"):
         algorithm.init(params)
 
 

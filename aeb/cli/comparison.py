@@ -97,7 +97,8 @@ def _check_reach(task: Task, stages: Mapping[str, Stage | None]) -> None:
         for stage in filter(None, stages.values()):
             stage.algorithm.init(params, model_state)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        # The ramp is ours, the sparsity what was typed.
+        raise UsageError(str(error).replace("ramp:", "sparsity:", 1)) from error
 
 
 def run_seed(

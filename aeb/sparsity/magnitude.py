@@ -78,6 +78,7 @@ def prune(
         >>> prune({"kernel": jnp.array([3.0, -1.0, 2.0, 0.5]), "bias": jnp.zeros(1)}, 0.5)["kernel"]
         Array([3., 0., 2., 0.], dtype=float32)
     """
+    guards.within("sparsity", sparsity, "[0, 1)")
     guards.check_params(params)
     guards.check_matches(params, where)
     pruned, _, _ = magnitude(sparsity, scope=scope).apply(params, (), None, (), 0, as_where(where))

@@ -49,7 +49,7 @@ def ramped_rule(
     Returns:
         A `Sparsifier`.
     """
-    guards.within("sparsity", ramp, "[0, 1)")
+    guards.within("ramp", ramp, "[0, 1)")
     guards.one_of("scope", scope, ("leaf", "global"))
     guards.one_of("of", of, ("selected", "all"))
     sparsity_at = as_schedule(ramp)
@@ -61,7 +61,7 @@ def ramped_rule(
             target = sparsity_at(2**31 - 1)
         if of == "all" and not isinstance(target, jax.core.Tracer) and float(target) > part:
             raise ValueError(
-                f"sparsity: {float(target):.4g} of all parameters cannot be zero, the leaves "
+                f"ramp: {float(target):.4g} of all parameters cannot be zero, the leaves "
                 f"chosen by where hold {part:.4g} of them; lower it or choose more leaves"
             )
 
