@@ -17,7 +17,7 @@ import operator
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -90,7 +90,10 @@ def save(
 
 
 def restore(
-    folder: str | os.PathLike[str], like: ArrayTree, *, step: int | None = None
+    folder: str | os.PathLike[str],
+    like: ArrayTree | Callable[[int], ArrayTree],
+    *,
+    step: int | None = None,
 ) -> tuple[int, ArrayTree]:
     """Read the newest checkpoint that is whole, or that of one step.
 
@@ -98,7 +101,8 @@ def restore(
         folder: where `save` put it.
         like: a tree with the structure, shapes and dtypes of the one that was saved, such as a
             fresh `algorithm.init(params)`, or its `jax.eval_shape`. Its values are not used. Arrays
-            that are committed to devices say where the restored ones go.
+            that are committed to devices say where the restored ones go. Where the shapes
+            depend on the step, a function from it to such a tree.
         step: the step to read; None for the newest, with a warning for each damaged file that is
             passed over.
 
@@ -128,7 +132,8 @@ def restore(
                 raise
             warnings.warn(f"passed over a checkpoint: {error}", stacklevel=2)
             continue
-        return candidate, _rebuild(path, like, arrays, header["leaves"])
+        tree = like(candidate) if callable(like) else like
+        return candidate, _rebuild(path, tree, arrays, header["leaves"])
     raise DamagedFileError(
         f"folder: every checkpoint in {folder} is damaged (steps {steps}); "
         "delete them and start afresh, or put back a copy"

@@ -4,8 +4,10 @@
 Step k (counted by `state.step`) of a run with a given key takes rows
 `[k B mod M, k B mod M + B)` of the permutation of its epoch, M = B floor(N / B), and draws from
 `jax.random.fold_in(key, k)`. So a run depends on the key and the step alone: stopped anywhere and
-called again with the state it left, it goes on as if it had never stopped. The N mod B rows that an
-epoch leaves out are others in the next one.
+called again with the state it left, it goes on as if it had never stopped. The N mod B rows that
+an epoch leaves out are others in the next one. With `checkpoint` the call does that by itself: it
+saves as it goes, and the same call made again, after a crash or a limit on its seconds, goes on to
+the end that it would have had.
 
 The loop is compiled, shuffling included, and called in chunks of about a second. On a CPU, the
 gradients of JAX's own convolution are far slower inside a compiled loop than outside, so there a
@@ -15,6 +17,7 @@ kernel with such ones is dispatched step by step; `aeb.models.conv_general_dilat
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
@@ -23,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from tqdm.auto import tqdm
 
+from aeb import checkpoint as files
 from aeb import guards
 from aeb.empirical_bayes import State
 from aeb.types import Batch, Kernel, PRNGKey
@@ -39,6 +43,9 @@ ORDER = 2**32 - 1
 BUFFER = 2**26
 """Bytes of draws that one compiled call may gather."""
 
+SAVE_EVERY = 60.0
+"""Seconds between two checkpoints."""
+
 
 def sample(
     kernel: Kernel,
@@ -50,6 +57,10 @@ def sample(
     batch_size: int | None,
     collect: Callable[[State], Any] | None = None,
     every: int = 1,
+    callback: Callable[[State], Any] | None = None,
+    callback_every: int = 100,
+    checkpoint: str | os.PathLike[str] | None = None,
+    limit_seconds: float | None = None,
     progress: bool = True,
 ) -> tuple[State, Any]:
     """Take many steps and gather what the user asks for.
@@ -66,6 +77,15 @@ def sample(
             `every`; None gathers nothing. A later call with the same kernel and the same function
             compiles nothing anew.
         every: thinning, in steps.
+        callback: called with the state, on the host, after each step whose count is a multiple of
+            `callback_every`, and after the last. It looks, and changes nothing; what it raises
+            ends the run. A run that goes on from a checkpoint does not repeat earlier calls.
+        callback_every: in steps.
+        checkpoint: a folder of this run alone. State and draws are saved there once a minute and
+            at the end; where it holds some already, the run goes on from them, and the caller's
+            `state` says only where it began.
+        limit_seconds: stop after so many seconds, > 0, with a TimeoutError, once all is saved; it
+            needs `checkpoint`. The same call made again goes on.
         progress: whether to show a progress bar with the loss.
 
     Returns:
@@ -73,8 +93,10 @@ def sample(
         nothing was gathered.
 
     Raises:
-        ValueError: an argument is out of its range, or the leaves of `data` differ in length.
+        ValueError: an argument is out of its range, the leaves of `data` differ in length, or the
+            checkpoint is of another run.
         TypeError: `key` is not a typed key.
+        TimeoutError: the seconds are over; all is saved.
 
     Example:
         >>> import aeb
@@ -94,30 +116,132 @@ def sample(
     if batch_size is not None:
         guards.whole("batch_size", batch_size, 1)
         guards.within("batch_size", batch_size, f"[1, {num_rows}]")
+    guards.whole("callback_every", callback_every, 1)
+    if limit_seconds is not None:
+        guards.positive("limit_seconds", limit_seconds)
+        if checkpoint is None:
+            raise ValueError("limit_seconds: it needs a folder to save in; name a checkpoint")
     data = jax.tree.map(jnp.asarray, data)
     keys = _Keys(key, jax.random.fold_in(key, ORDER))
     programs = _compile(cast(Any, kernel), collect, num_rows, batch_size)
     # A copy, for the loop reuses the buffers it is given.
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     start = int(jax.device_get(_steps_taken(state)))
-    carry = (state, programs.order_at(start, keys))
-    slow = collapses_in_a_loop(programs.advance, carry, data, keys)
-    runner = _dispatched if slow else _looped
-
     stop = start + num_steps
     due = range(0) if collect is None else range((start // every + 1) * every, stop + 1, every)
     draws: list[Any] = []
-    with tqdm(total=num_steps, disable=not progress, unit="step") as bar:
+    keeper = None
+    if checkpoint is not None:
+        keeper = _Keeper(checkpoint, key, programs.watch, due, limit_seconds)
+        state, draws = keeper.restore(state, stop)
+    done = int(jax.device_get(_steps_taken(state)))
+    carry = (state, programs.order_at(done, keys))
+    slow = collapses_in_a_loop(programs.advance, carry, data, keys)
+    runner = _dispatched if slow else _looped
+    with tqdm(total=num_steps, initial=done - start, disable=not progress, unit="step") as bar:
         shown = time.monotonic()
-        for end, steps, rows in runner(programs, carry, data, keys, start, stop, due):
-            draws += rows
-            bar.update(steps)
-            if progress and time.monotonic() - shown > 0.2:
-                shown = time.monotonic()
-                loss = jax.device_get(end[0].loss).mean()
-                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        for begin, end in _segments(done, stop, callback_every if callback else None):
+            part = range(_first(due, begin), end + 1, due.step) if due else due
+            pieces = runner(programs, carry, data, keys, begin, end, part, due)
+            for carry, steps, rows in pieces:
+                draws += rows
+                bar.update(steps)
+                if progress and time.monotonic() - shown > 0.2:
+                    shown = time.monotonic()
+                    loss = jax.device_get(carry[0].loss).mean()
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                if keeper is not None and steps:
+                    keeper.look(carry[0], draws, stop)
+            if callback is not None and begin < end:
+                callback(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), carry[0]))
+    if keeper is not None:
+        keeper.save(carry[0], draws)
     gathered = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws) if draws else None
-    return end[0], gathered
+    return carry[0], gathered
+
+
+def _segments(start: int, stop: int, every: int | None) -> Iterator[tuple[int, int]]:
+    """Cut a run where the callback is due."""
+    while every is not None and start < stop:
+        end = min((start // every + 1) * every, stop)
+        yield start, end
+        start = end
+    if every is None:
+        yield start, stop
+
+
+def _first(due: range, start: int) -> int:
+    """The first step after `start` that is due."""
+    return due.start + max(0, -(-(start + 1 - due.start) // due.step)) * due.step
+
+
+class _Keeper:
+    """The checkpoints of one run, and the clock that ends it."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        key: PRNGKey,
+        watch: Callable[[State], Any],
+        due: range,
+        limit_seconds: float | None,
+    ) -> None:
+        self._folder, self._key, self._watch, self._due = folder, key, watch, due
+        self._limit, self._began = limit_seconds, time.monotonic()
+        self._saved = self._began
+
+    def restore(self, state: State, stop: int) -> tuple[State, list[Any]]:
+        """Read the newest state and the draws before it; what was given where there is none."""
+        last = files.latest_step(self._folder)
+        if last is None:
+            return state, []
+        if last > stop:
+            raise ValueError(
+                f"checkpoint: {self._folder} holds step {last}, and this run ends at {stop}; ask "
+                "for more steps, or name another folder"
+            )
+
+        def like(step: int) -> Any:
+            rows = sum(1 for count in self._due if count <= step)
+            return self._tree(state, [self._rows(state, rows)] if rows else [])
+
+        _, tree = files.restore(self._folder, like)
+        key = jax.random.key_data(tree["key"]), jax.random.key_data(self._key)
+        if key[0].shape != key[1].shape or bool((key[0] != key[1]).any()):
+            raise ValueError(
+                f"key: the run in {self._folder} was begun with another; pass that one, or name "
+                "another folder as checkpoint"
+            )
+        return tree["state"], [tree["draws"]] if "draws" in tree else []
+
+    def look(self, state: State, draws: list[Any], stop: int) -> None:
+        """Save where it is time, and end the run where its seconds are over."""
+        now = time.monotonic()
+        over = self._limit is not None and now - self._began >= self._limit
+        done = int(jax.device_get(_steps_taken(state)))
+        if done < stop and (over or now - self._saved >= SAVE_EVERY):
+            self.save(state, draws)
+            self._saved = time.monotonic()
+        if over and done < stop:
+            raise TimeoutError(
+                f"limit_seconds: {self._limit:g} s are over at step {done} of {stop}; all is "
+                f"saved in {self._folder}, and the same call goes on"
+            )
+
+    def save(self, state: State, draws: list[Any]) -> None:
+        """Write a checkpoint."""
+        step = int(jax.device_get(_steps_taken(state)))
+        files.save(self._folder, step, self._tree(state, draws))
+
+    def _tree(self, state: State, draws: list[Any]) -> dict[str, Any]:
+        tree = {"key": self._key, "state": state}
+        if draws:
+            tree["draws"] = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)
+        return tree
+
+    def _rows(self, state: State, count: int) -> Any:
+        shapes = jax.eval_shape(self._watch, state)
+        return jax.tree.map(lambda s: jnp.zeros((count, *s.shape[1:]), s.dtype), shapes)
 
 
 class _Keys(NamedTuple):
@@ -209,9 +333,17 @@ Progress = Iterator[tuple[Carry, int, list[Any]]]
 
 
 def _dispatched(
-    programs: _Programs, carry: Carry, data: Batch, keys: _Keys, start: int, stop: int, due: range
+    programs: _Programs,
+    carry: Carry,
+    data: Batch,
+    keys: _Keys,
+    start: int,
+    stop: int,
+    due: range,
+    whole: range,
 ) -> Progress:
     """Take the steps from `start` to `stop` one by one, a row after each that is due."""
+    del whole
     yield carry, 0, []
     for count in range(start + 1, stop + 1):
         carry = programs.advance(carry, data, keys)
@@ -219,14 +351,24 @@ def _dispatched(
 
 
 def _looped(
-    programs: _Programs, carry: Carry, data: Batch, keys: _Keys, start: int, stop: int, due: range
+    programs: _Programs,
+    carry: Carry,
+    data: Batch,
+    keys: _Keys,
+    start: int,
+    stop: int,
+    due: range,
+    whole: range,
 ) -> Progress:
-    """Take them inside compiled calls, as many at a time as fit the clock."""
+    """Take them inside compiled calls, as many at a time as fit the clock.
+
+    `whole` is what is due in all of the run: room is made for so much, whatever part this is.
+    """
     yield carry, 0, []
     if due:
         row = jax.eval_shape(programs.watch, carry[0])
         row_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(row))
-        room = max(1, min(len(due), BUFFER // max(row_bytes, 1)))
+        room = max(1, min(len(whole), BUFFER // max(row_bytes, 1)))
         lead = due.start - start
         for draws in _paced(len(due), room):
             carry, rows = programs.series(carry, data, keys, lead, due.step, draws, room=room)

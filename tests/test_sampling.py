@@ -26,6 +26,10 @@ def key():
     return jax.random.key(1)
 
 
+def position_of(state):
+    return state.position
+
+
 def rows_seen(num_steps, batch_size, start=0, key=3):
     """Run a kernel that only notes which rows it was handed."""
     algorithm = aeb.empirical_bayes(aeb.sgld(1e-4), aeb.gaussian())
@@ -82,7 +86,7 @@ def test_the_chain_is_the_kernel_with_folded_keys():
 
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_resumed_in_slices_it_ends_in_the_same_bits(every, key):
-    options = {"batch_size": 8, "collect": lambda s: s.position, "every": every, "progress": False}
+    options = {"batch_size": 8, "collect": position_of, "every": every, "progress": False}
     start = ALGORITHM.init(two_layers())
     straight, draws = aeb.sample(KERNEL, start, data(), jax.random.key(1), num_steps=14, **options)
     assert draws["Dense_0"]["kernel"].shape == (14 // every, 6, 5)
@@ -186,3 +190,94 @@ def test_no_steps_give_no_draws():
     )
     assert int(state.step) == 0
     assert draws is None
+
+
+class StoppedError(Exception):
+    """Raised where a test stops a run."""
+
+
+def checkpointed(folder, key=1, **changes):
+    """Take 20 steps with a draw every 3; the others of a run's arguments are `changes`."""
+    options = {"num_steps": 20, "callback_every": 4} | changes
+    return aeb.sample(
+        KERNEL,
+        ALGORITHM.init(two_layers()),
+        data(),
+        jax.random.key(key),
+        batch_size=8,
+        collect=position_of,
+        every=3,
+        checkpoint=folder,
+        progress=False,
+        **options,
+    )
+
+
+def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_bits(tmp_path, monkeypatch):
+    """Fails if draws are lost or taken twice, the rows start anew, or the end is not saved."""
+    monkeypatch.setattr(sampling, "SAVE_EVERY", 0.0)
+    straight = checkpointed(tmp_path / "straight")
+    assert straight[1]["Dense_0"]["kernel"].shape == (6, 6, 5)
+    seen = []
+
+    def stop(state):
+        seen.append(int(state.step))
+        if len(seen) in (1, 2, 4):
+            raise StoppedError
+
+    for _ in range(3):
+        with pytest.raises(StoppedError):
+            checkpointed(tmp_path / "stopped", callback=stop)
+    again = checkpointed(tmp_path / "stopped", callback=stop)
+    assert seen == sorted(seen)
+    assert seen[-1] == 20
+    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    # It is at its end: a further call takes no step, and calls nobody.
+    once_more = checkpointed(tmp_path / "stopped", callback=stop)
+    assert seen[-1] == 20
+    assert len(seen) == len(set(seen))
+    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(once_more), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_a_limit_on_the_seconds_saves_and_says_so(tmp_path):
+    """Fails if the limit is not looked at, or what was done is not saved first."""
+    straight = checkpointed(None)
+    for _ in range(40):
+        try:
+            again = checkpointed(tmp_path, limit_seconds=1e-9)
+            break
+        except TimeoutError as error:
+            said = str(error)
+    else:
+        pytest.fail("no call got any further")
+    assert "the same call goes on" in said
+    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_the_callback_comes_when_it_is_due_and_at_the_end():
+    steps = []
+    checkpointed(None, callback=lambda s: steps.append(int(s.step)), callback_every=7)
+    assert steps == [7, 14, 20]
+    kept = []
+    checkpointed(None, callback=kept.append)
+    assert [int(s.step) for s in kept] == [4, 8, 12, 16, 20]  # none of them was used up
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    checkpointed(tmp_path)
+    with pytest.raises(ValueError, match=r"^key: the run in"):
+        checkpointed(tmp_path, key=2)
+    with pytest.raises(ValueError, match=r"^checkpoint: .* holds step 20, and this run ends at 19"):
+        checkpointed(tmp_path, num_steps=19)
+    with pytest.raises(ValueError, match=r"^limit_seconds: it needs a folder"):
+        checkpointed(None, limit_seconds=1.0)
+
+
+def test_a_run_can_be_made_longer(tmp_path):
+    checkpointed(tmp_path, num_steps=10)
+    longer, whole = checkpointed(tmp_path), checkpointed(None)
+    for a, b in zip(jax.tree.leaves(longer), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
