@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from sklearn.metrics import brier_score_loss, log_loss
 
 from aeb import diagnostics
@@ -32,6 +34,44 @@ def test_negative_log_likelihood_is_scikit_learns_log_loss(predictions):
     np.testing.assert_allclose(
         diagnostics.negative_log_likelihood(probs, labels), expected, rtol=1e-5
     )
+
+
+def test_the_temperature_is_where_scipy_finds_the_least_nll(predictions):
+    """Fails if the slope has the other sign, T is 1 / T, or the class of the label is another."""
+    probs, labels = predictions
+    logits = np.log(np.maximum(probs.astype(float), np.finfo(np.float32).tiny))
+
+    def nll(log_temperature):
+        scaled = logits / np.exp(log_temperature)
+        return np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels])
+
+    best = minimize_scalar(nll, bounds=(-5, 5), method="bounded", options={"xatol": 1e-9})
+    found = float(diagnostics.calibrating_temperature(probs, labels))
+    assert abs(np.log(found)) > 0.1  # there was something to mend
+    np.testing.assert_allclose(np.log(found), best.x, atol=1e-3)
+
+
+def test_the_scaled_nll_is_fitted_on_the_other_half(predictions):
+    """Fails if a half is scored at its own temperature, or the halves are not weighted."""
+    probs, labels = (array[:401] for array in predictions)
+    total = 0.0
+    halves = slice(0, None, 2), slice(1, None, 2)
+    for scored, fitted in (halves, halves[::-1]):
+        temperature = float(diagnostics.calibrating_temperature(probs[fitted], labels[fitted]))
+        powers = np.maximum(probs[scored].astype(float), np.finfo(np.float32).tiny) ** (
+            1 / temperature
+        )
+        of_label = powers[np.arange(len(powers)), labels[scored]] / powers.sum(axis=1)
+        total -= np.log(of_label).sum()
+    found = diagnostics.temperature_scaled_nll(probs, labels)
+    np.testing.assert_allclose(found, total / 401, rtol=1e-4)
+    # What is too sure by a factor is as good once it is scaled.
+    sharper = jax.nn.softmax(3.0 * jnp.log(probs))
+    np.testing.assert_allclose(
+        diagnostics.temperature_scaled_nll(sharper, labels), found, rtol=1e-3
+    )
+    with pytest.raises(ValueError, match=r"^probs: got shape \(1, 4\)"):
+        diagnostics.temperature_scaled_nll(probs[:1], labels[:1])
 
 
 def test_brier_score_is_scikit_learns(predictions):

@@ -117,7 +117,7 @@ def metrics_of(carry: Carry, stage: Stage, labels: np.ndarray) -> dict[str, Any]
     """Gather the metrics of a row from the carry of a run that is over."""
     history = [dict(zip(scores.COLUMNS, row.tolist(), strict=True)) for row in carry.history]
     final = history[-1]
-    metrics = {name: final[name] for name in ("accuracy", "nll", "ece")}
+    metrics = {name: final[name] for name in ("accuracy", "nll", "ece", "scaled_nll")}
     metrics |= scores.kept(carry.state.position)
     metrics["best_test_epoch"] = scores.best(carry.history)
     metrics["average"] = None

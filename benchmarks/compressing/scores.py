@@ -12,7 +12,12 @@ import numpy as np
 import aeb
 from aeb.cli.task import Task, evaluate
 from aeb.cli.training import FRICTION
-from aeb.diagnostics import accuracy, expected_calibration_error, negative_log_likelihood
+from aeb.diagnostics import (
+    accuracy,
+    expected_calibration_error,
+    negative_log_likelihood,
+    temperature_scaled_nll,
+)
 from aeb.tree import select
 from aeb.types import ArrayTree, every_weight
 from compressing.arms import Stage
@@ -29,6 +34,7 @@ COLUMNS = (
     "noise",  # sd of the noise injected in the last step, per weight
     "step",  # root mean square of the gradient's part in it, over the same weights
     "weight",  # median magnitude of the weights that are not zero
+    "scaled_nll",  # each half at the temperature that suits the other
 )
 """What is kept of each look."""
 
@@ -46,7 +52,7 @@ def look(task: Task, stage: Stage, state: aeb.State, momentum: ArrayTree, epoch:
     Returns:
         f64[len(COLUMNS)].
     """
-    metrics, _ = evaluate(task, state.position, batch_stats(state))
+    metrics, probs = evaluate(task, state.position, batch_stats(state))
     noise, step = kick(stage, state, momentum)
     weights = np.abs(np.concatenate([np.ravel(w) for w in _weights(state.position).values()]))
     row = (
@@ -59,6 +65,7 @@ def look(task: Task, stage: Stage, state: aeb.State, momentum: ArrayTree, epoch:
         noise,
         step,
         float(np.median(weights[weights > 0])) if weights.any() else 0.0,
+        float(temperature_scaled_nll(probs, task.data.test["label"])),
     )
     return np.array(row)
 
@@ -74,6 +81,7 @@ def of_probs(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "accuracy": float(accuracy(probs, labels)),
         "nll": float(negative_log_likelihood(probs, labels)),
         "ece": float(expected_calibration_error(probs, labels)),
+        "scaled_nll": float(temperature_scaled_nll(probs, labels)),
     }
 
 
