@@ -209,7 +209,10 @@ def empirical_bayes(
         latent = state.latent
         if not is_zero(omega):
             residual = None if noise_scale is None or rss is None else rss(position)
-            latent = prior.update(latent, _working(position), omega, num_data, residual)
+            kept = None
+            if sparsify is not None and sparsify.kept is not None:
+                kept = sparsify.kept(position, state.step, prior.where)
+            latent = prior.update(latent, _working(position), omega, num_data, residual, kept)
         mask = state.mask
         if sparsify is not None:
             position, momentum, mask = sparsify.apply(

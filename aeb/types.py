@@ -131,7 +131,15 @@ class LogDensity(Protocol):
 class PriorUpdate(Protocol):
     """One step of stochastic approximation of a prior's latents."""
 
-    def __call__(self, latent: Any, params: ArrayTree, omega: Any, num_data: Any, rss: Any) -> Any:
+    def __call__(
+        self,
+        latent: Any,
+        params: ArrayTree,
+        omega: Any,
+        num_data: Any,
+        rss: Any = None,
+        kept: Any = None,
+    ) -> Any:
         """Return the new latent, of the structure, shapes and dtypes of the old one.
 
         Args:
@@ -141,6 +149,8 @@ class PriorUpdate(Protocol):
             num_data: N, examples in the data set.
             rss: f32[], the residual sum of squares over the whole data set, or None where the
                 likelihood has no noise scale.
+            kept: f32[], the share of its leaves that the sparsifier leaves at this step, in [0, 1];
+                None where nothing is pruned to a target.
         """
         ...
 
@@ -219,7 +229,10 @@ class Sparsifier(NamedTuple):
     Attributes:
         init: see `SparsifierInit`.
         apply: see `SparsifierApply`.
+        kept: `(params, count, where) -> f32[]`, the share of the chosen leaves that is not zero
+            after this step; None for a rule without a target.
     """
 
     init: SparsifierInit
     apply: SparsifierApply
+    kept: Callable[[ArrayTree, Any, Callable[[str, Any], bool]], Any] | None = None

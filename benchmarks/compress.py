@@ -332,7 +332,7 @@ PRESETS = {
             epochs=15,
             evaluate_every=1,
         ),
-        rewound=Rewound(rewind=0.05, fall="linear", ramp=0.4, weight=0.03, v1=0.1),
+        rewound=Rewound(rewind=0.05, fall="linear", ramp=0.4, follow_ramp=True),
         checkpoint_every=120.0,
     ),
     "paper": Compression(

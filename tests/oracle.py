@@ -48,6 +48,7 @@ class Spec(NamedTuple):
     sigma0: float = math.inf
     learn_sigma: bool = True
     learn_delta: bool = True
+    follow_ramp: bool = False
     gain: Callable[[int], float] = lambda k: 0.1
     scope: str | None = None  # None, "leaf" or "global"
     of: str = "selected"  # or "all"
@@ -220,19 +221,32 @@ def sweep(spec: Spec, chain: Chain, rss: float) -> Chain:
     if spec.learn_sigma:
         sigma = moved(sigma, sigma_target(spec, beta, kappa0, kappa1, rss))
     delta = dict(chain.delta)
-    if spec.learn_delta:
+    if spec.follow_ramp:
+        kept = 1 - zero_share(spec, beta, chain.step)
+        sizes = {path: rho[path].size for path in paths}
+        delta = {
+            path: (kept * p + spec.a - 1) / (spec.a + spec.b + p - 2) for path, p in sizes.items()
+        }
+    elif spec.learn_delta:
         delta = {path: moved(delta[path], delta_target(spec, rho[path])) for path in paths}
     return chain._replace(rho=rho, kappa0=kappa0, kappa1=kappa1, sigma=sigma, delta=delta)
+
+
+def zero_share(spec: Spec, position: Tree, k: int) -> float:
+    """Return the share of the selected weights to zero, `k` steps having been taken."""
+    share = spec.target * (1 - spec.decay ** (k / spec.every))
+    if spec.of == "all":
+        selected = sum(position[path].size for path in spec.selected)
+        share *= sum(leaf.size for leaf in position.values()) / selected
+    return share
 
 
 def zero_counts(spec: Spec, position: Tree, k: int) -> dict[str, int] | int | None:
     """Return how many weights to zero, per leaf or in all, `k` steps having been taken."""
     if spec.scope is None:
         return None
-    share = spec.target * (1 - spec.decay ** (k / spec.every))
+    share = zero_share(spec, position, k)
     sizes = {path: position[path].size for path in spec.selected}
-    if spec.of == "all":
-        share *= sum(leaf.size for leaf in position.values()) / sum(sizes.values())
     if spec.scope == "global":
         return round(share * sum(sizes.values()))
     return {path: round(share * size) for path, size in sizes.items()}

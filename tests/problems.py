@@ -61,7 +61,7 @@ def laplace_prior():
     def log_density(params, latent):
         return -latent.rate * sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params))
 
-    def update(latent, params, omega, num_data, rss):
+    def update(latent, params, omega, num_data, rss=None, kept=None):
         leaves = jax.tree.leaves(params)
         target = sum(x.size for x in leaves) / sum(jnp.sum(jnp.abs(x)) for x in leaves)
         return LaplaceLatent((1 - omega) * latent.rate + omega * target)

@@ -100,6 +100,7 @@ def build(spec, start, gain):
         v0=spec.v0,
         v1=spec.v1,
         weight=spec.weight,
+        follow_ramp=spec.follow_ramp,
         where=r"/kernel$",
         a=spec.a,
         b=spec.b,
@@ -217,6 +218,14 @@ CASES = {
     "delta-held": ("categorical", "sghmc", SA, None, {"learn_delta": False}),
     "target-over-all-parameters": ("categorical", "sghmc", SA, "leaf", {"of": "all"}),
     "weighted-categorical": ("categorical", "sghmc", SA, "global", {"weight": 0.3}),
+    "rate-follows-the-ramp": ("categorical", "sghmc", SA, "global", {"follow_ramp": True}),
+    "rate-follows-all-parameters": (
+        "gaussian",
+        "sgld",
+        1.0,
+        "leaf",
+        {"follow_ramp": True, "of": "all", "weight": 0.5},
+    ),
     "weighted-gaussian": ("gaussian", "sgld", SA, "leaf", {"weight": 0.3}),
 }
 
@@ -278,7 +287,8 @@ def test_library_follows_the_oracle_in_double_precision(name, x64):
     kappa1, delta or sigma from values before the sweep, delta before rho, the prior's gradient from
     latents after the sweep, pruning before the sweep. Gain: offset lost, 1 - omega dropped. Prior:
     learn_sigma or learn_delta ignored; the weight left out of g, of Ra, Rb, J, of either sum in
-    delta, or put into rho. Pruning: floor for round, leaf for global, "all" ignored, a
+    delta, or put into rho; the ramp's share taken one step late, over the wrong total, or moved by
+    the gain. Pruning: floor for round, leaf for global, "all" ignored, a
     ramp in stairs, momentum cleared under zeros.
     """
     spec, gain, position = make_case(name)

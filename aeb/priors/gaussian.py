@@ -88,8 +88,14 @@ def gaussian(
         return total
 
     def update(
-        latent: GaussianLatent, params: ArrayTree, omega: Any, num_data: Any, rss: Any
+        latent: GaussianLatent,
+        params: ArrayTree,
+        omega: Any,
+        num_data: Any,
+        rss: Any = None,
+        kept: Any = None,
     ) -> GaussianLatent:
+        del kept
         leaves = named_leaves(params)
 
         def target(path: str, old: jax.Array) -> jax.Array:

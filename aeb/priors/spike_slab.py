@@ -37,6 +37,9 @@ I is the residual sum of squares over the data. rho is computed from the differe
 densities, so nothing under- or overflows. (The Gaussian Ra follows the paper; the exact root of
 the written-out Q has N + sum p_l + nu + 2.)
 
+With `follow_ramp` and a rule that has a target, sum rho in the last line is the share of weights
+that the rule leaves, times p_l, and delta_l takes the value at once.
+
 The trap at delta = 0. With a = 1 and small weights, delta~ = sum rho / (b + p - 1) shrinks with
 rho, rho shrinks with delta, and the two sink to 0 for good. Here a and b default to 2, so that
 1 / (p + 2) <= delta~ <= (p + 1) / (p + 2): the log odds against a weight stay within log(p + 1),
@@ -96,6 +99,7 @@ def spike_slab(
     sigma: float = 1.0,
     learn_sigma: bool = True,
     learn_delta: bool = True,
+    follow_ramp: bool = False,
 ) -> Prior:
     """Spike-and-slab prior with learned inclusion probabilities, penalties, rates and scale.
 
@@ -122,6 +126,10 @@ def spike_slab(
         sigma: starting scale, > 0.
         learn_sigma: whether sigma is updated.
         learn_delta: whether delta is updated.
+        follow_ramp: whether delta is the share of weights that the sparsifier leaves at the step,
+            in place of what Eq. 8 finds. A prior that learns its rate may give up most weights
+            long before a ramp asks for them, and a weight given up is pulled to zero; one that
+            follows the ramp takes them as they are asked for.
 
     Returns:
         A `Prior` whose latent is a `SpikeSlabLatent`.
@@ -178,7 +186,12 @@ def spike_slab(
         return -energy
 
     def update(
-        latent: SpikeSlabLatent, params: ArrayTree, omega: Any, num_data: Any, rss: Any
+        latent: SpikeSlabLatent,
+        params: ArrayTree,
+        omega: Any,
+        num_data: Any,
+        rss: Any = None,
+        kept: Any = None,
     ) -> SpikeSlabLatent:
         leaves = named_leaves(params)
         magnitude = {p: jnp.abs(leaves[p]).astype(old.dtype) for p, old in latent.rho.items()}
@@ -205,7 +218,16 @@ def spike_slab(
             size = weight * float(sum(chance.size for chance in rho.values()))
             target = scale(linear, quadratic, size, nu=nu, lam=lam, num_data=num_data, rss=rss)
             new_sigma = approximate(latent.sigma, target, omega)
-        if learn_delta:
+        if follow_ramp and kept is not None:
+            # Given, not learned: no gain stands between the ramp and the rate.
+            share = jnp.asarray(kept, latent.sigma.dtype)
+            new_delta = {
+                path: inclusion_rate(
+                    share.astype(old.dtype) * rho[path].size, rho[path].size, a=a, b=b
+                )
+                for path, old in latent.delta.items()
+            }
+        elif learn_delta:
             rates = {
                 path: inclusion_rate(weight * totals[path][0], weight * chance.size, a=a, b=b)
                 for path, chance in rho.items()

@@ -65,13 +65,21 @@ def ramped_rule(
                 f"chosen by where hold {part:.4g} of them; lower it or choose more leaves"
             )
 
-    def choose(
-        params: ArrayTree, sparse: dict[str, jax.Array], rho: Any, mask: Masks, count: Any
-    ) -> Masks:
+    def fraction_of(params: ArrayTree, sparse: dict[str, jax.Array], count: Any) -> Any:
+        """Tell the share of the selected leaves that is zero after this step."""
         fraction = sparsity_at(count)
         if of == "all":
             everything = sum(x.size for x in jax.tree.leaves(params))
             fraction = fraction * (everything / sum(x.size for x in sparse.values()))
+        return fraction
+
+    def kept(params: ArrayTree, count: Any, where: Callable[[str, Any], bool]) -> Any:
+        return 1.0 - fraction_of(params, select(params, where), count)
+
+    def choose(
+        params: ArrayTree, sparse: dict[str, jax.Array], rho: Any, mask: Masks, count: Any
+    ) -> Masks:
+        fraction = fraction_of(params, sparse, count)
         paths = list(sparse)
         groups = [paths] if scope == "global" else [[path] for path in paths]
         pruned: Masks = {}
@@ -88,7 +96,7 @@ def ramped_rule(
             pruned |= dict(zip(group, marks, strict=True))
         return pruned
 
-    return pruning_rule(choose, regrow=regrow, check=check_reach)
+    return pruning_rule(choose, regrow=regrow, check=check_reach)._replace(kept=kept)
 
 
 def pruning_rule(

@@ -155,6 +155,7 @@ def make_stage(
                     rewound.v0,
                     rewound.v1,
                     weight=1.0 if rewound.weight is None else rewound.weight,
+                    follow_ramp=bool(rewound.follow_ramp),
                     a=rewound.a,
                     b=rewound.a,
                     kappa0=0.0,

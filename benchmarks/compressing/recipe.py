@@ -163,6 +163,8 @@ class Rewound:
     """How the learning rate falls after its rise; None is by a cosine."""
     weight: float | None = None
     """What the prior of our arms counts beside the likelihood, > 0; None is 1."""
+    follow_ramp: bool | None = None
+    """Whether delta of our arms with a target follows the ramp; None is not."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""

@@ -150,8 +150,14 @@ def released_prior(recipe: Released, params: ArrayTree, v0: float, v1: float) ->
     )
 
     def update(
-        latent: SpikeSlabLatent, params: ArrayTree, omega: Any, num_data: Any, rss: Any
+        latent: SpikeSlabLatent,
+        params: ArrayTree,
+        omega: Any,
+        num_data: Any,
+        rss: Any = None,
+        kept: Any = None,
     ) -> SpikeSlabLatent:
+        del kept  # the authors' rate follows no ramp
         unit = latent._replace(sigma=jnp.ones_like(latent.sigma))
         new: SpikeSlabLatent = of_library.update(unit, params, omega, num_data, rss)
         leaves = select(params, SPARSE)
