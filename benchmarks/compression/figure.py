@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of `compression.py` as one figure: test accuracy against sparsity."""
+"""The rows as one figure: test accuracy against sparsity."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-import frame
-from compress import PRESETS, Cell
-from compressing import ARMS
-from compression_parts import percent
-from compression_table import FIGURES, POSTER, found
+from benchmarks import harness
+from benchmarks.compression import ARMS
+from benchmarks.compression.parts import percent
+from benchmarks.compression.run import PRESETS, Cell
+from benchmarks.compression.table import FIGURES, POSTER, found
 
 __all__ = ["figure"]
 
@@ -27,7 +27,7 @@ SPREAD = 0.18
 """Width over which arms at one sparsity are set apart, as a share of the distance of two ticks."""
 
 
-def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[Path]:
+def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
     """Draw what there are rows for; for the paper preset those of the reduced size too.
 
     Args:
@@ -41,12 +41,12 @@ def figure(preset: frame.Preset, results: frame.Results, folder: Path) -> list[P
     Raises:
         UsageError: the rows are damaged.
     """
-    presets: tuple[frame.Preset, ...] = ("paper", "cpu") if preset == "paper" else (preset,)
+    presets: tuple[harness.Preset, ...] = ("paper", "cpu") if preset == "paper" else (preset,)
     files = [_draw(name, results, folder) for name in presets]
     return [file for file in files if file is not None]
 
 
-def _draw(preset: frame.Preset, results: frame.Results, folder: Path) -> Path | None:
+def _draw(preset: harness.Preset, results: harness.Results, folder: Path) -> Path | None:
     """Draw the rows of one preset."""
     rows = {cell: own for cell, own in found(PRESETS[preset], results).items() if own}
     if not rows:

@@ -6,15 +6,14 @@ import json
 
 import pytest
 
-import compress
-import compression_page
-import compression_table
-import frame
-import report
-from compress import PRESETS, Cell
-from compressing import ARMS, Released, Size
-from compressing.recipe import FULL_STEPS
-from frame import rows as frame_rows
+from benchmarks import harness, report
+from benchmarks.compression import ARMS, Released, Size
+from benchmarks.compression import page as compression_page
+from benchmarks.compression import run as compress
+from benchmarks.compression import table as compression_table
+from benchmarks.compression.recipe import FULL_STEPS
+from benchmarks.compression.run import PRESETS, Cell
+from benchmarks.harness import rows as rows_module
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -91,11 +90,11 @@ def test_wrong_options_are_one_line(run, words, says, capsys):
 def test_every_setting_that_matters_is_in_the_key():
     settings = PRESETS["cpu"]
     ours, theirs = Cell("aeb_taught", 0.9, "own"), Cell("a_sghmc_sa", 0.9, "own")
-    own = frame.row_key(settings.config(ours), 5)
-    assert frame.row_key(json.loads(json.dumps(settings.config(ours))), 5) == own
-    keys = [own, frame.row_key(settings.config(theirs), 5)]
-    keys += [frame.row_key(settings.config(ours._replace(sparsity=0.8)), 5)]
-    keys += [frame.row_key(settings.config(ours._replace(start="authors")), 5)]
+    own = harness.row_key(settings.config(ours), 5)
+    assert harness.row_key(json.loads(json.dumps(settings.config(ours))), 5) == own
+    keys = [own, harness.row_key(settings.config(theirs), 5)]
+    keys += [harness.row_key(settings.config(ours._replace(sparsity=0.8)), 5)]
+    keys += [harness.row_key(settings.config(ours._replace(start="authors")), 5)]
     for part, cell in (("size", ours), ("rewound", ours), ("released", theirs)):
         old = getattr(settings, part)
         for field in dataclasses.fields(old):
@@ -103,7 +102,7 @@ def test_every_setting_that_matters_is_in_the_key():
             value = (7, 7, 7) if field.name == "widths" else value
             changed = dataclasses.replace(old, **{field.name: value})
             other = dataclasses.replace(settings, **{part: changed})
-            keys.append(frame.row_key(other.config(cell), 5))
+            keys.append(harness.row_key(other.config(cell), 5))
     assert len(set(keys)) == len(keys)
     # The dense network that an arm starts from is the same whatever the arm's own settings are.
     dense = settings.config(Cell("dense", None, "own"))
@@ -148,7 +147,7 @@ def made_row(settings, cell, seed, accuracy, **more):
     made = {"cpu": "A", "cores": 1, "accelerator": None}
     config = settings.config(cell)
     values = ("compression", "paper", config, seed, "c", made, {"jax": "0"}, 7.0, metrics, "2026")
-    return dict(zip(frame_rows.FIELDS, values, strict=True))
+    return dict(zip(rows_module.FIELDS, values, strict=True))
 
 
 def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
@@ -174,7 +173,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
         made_row(settings, Cell("control", 0.9, "own"), 1, 0.88),
         made_row(settings, Cell("control", 0.9, "own"), 2, 0.1),
     ]
-    frame.Results(tmp_path / "compression.jsonl").append(rows)
+    harness.Results(tmp_path / "compression.jsonl").append(rows)
     assert report.main(words) == 0
     section = capsys.readouterr().out.split("## Compression")[1].split("\n## ")[0]
     assert "| dense | 94.50 (1) |" in section
@@ -193,7 +192,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
 
 def test_the_page_shows_the_rows_of_the_reduced_size(tmp_path):
     """Between its marks, and with the full preset's report too."""
-    settings, results = PRESETS["cpu"], frame.Results(tmp_path / "compression.jsonl")
+    settings, results = PRESETS["cpu"], harness.Results(tmp_path / "compression.jsonl")
     names = list(compression_page.blocks(results))
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names))

@@ -14,20 +14,20 @@ import pytest
 from scipy import stats
 
 import aeb
-import compressing
-import frame
 from aeb.cli.task import Metrics
 from aeb.models import ResNet
-from compress import PRESETS
-from compressing import Released, Rewound, Start, scores
-from compressing.arms import rewound_step_size
-from compressing.recipe import FULL_STEPS, spike_and_slab
-from compressing.released import (
+from benchmarks import compression as compressing
+from benchmarks import harness
+from benchmarks.compression import Released, Rewound, Start, scores
+from benchmarks.compression.arms import rewound_step_size
+from benchmarks.compression.recipe import FULL_STEPS, spike_and_slab
+from benchmarks.compression.released import (
     leaf_sparsity,
     released_algorithm,
     released_step_size,
     released_temperature,
 )
+from benchmarks.compression.run import PRESETS
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -300,7 +300,7 @@ def test_the_arm_without_a_target_learns_and_cuts(plain, tmp_path):
         stage,
         Start(params, model_state, ()),
         jax.random.key(0),
-        frame.Checkpoints(tmp_path, 1e9),
+        harness.Checkpoints(tmp_path, 1e9),
         lambda epochs: None,
         refresh=1,
     )

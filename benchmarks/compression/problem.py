@@ -26,7 +26,7 @@ from aeb.data import (
 )
 from aeb.models import ResNet, load_authors_resnet20, make_loss
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
-from compressing.recipe import Size
+from benchmarks.compression.recipe import Size
 
 __all__ = ["Problem", "authors_network", "make_problem"]
 

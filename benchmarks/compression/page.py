@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import frame
-from compress import PRESETS
-from compression_parts import against, averaged, cut, percent, prior
-from compression_table import command, final, found
-from frame import markdown
+from benchmarks import harness
+from benchmarks.compression.parts import against, averaged, cut, percent, prior
+from benchmarks.compression.run import PRESETS
+from benchmarks.compression.table import command, final, found
+from benchmarks.harness import markdown
 
 __all__ = ["blocks"]
 
 
-def blocks(results: frame.Results) -> dict[str, str]:
+def blocks(results: harness.Results) -> dict[str, str]:
     """Make the tables by the name of their marks.
 
     Args:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import aeb
 from aeb.cli.training import FRICTION, cubic_ramp, momentum_sgd
 from aeb.types import ArrayTree, Kernel, LossFn, ScalarOrSchedule, Schedule, Sparsifier
-from compressing.problem import Problem
-from compressing.recipe import Released, Rewound, Size
-from compressing.released import released_algorithm
+from benchmarks.compression.problem import Problem
+from benchmarks.compression.recipe import Released, Rewound, Size
+from benchmarks.compression.released import released_algorithm
 
 __all__ = ["ARMS", "Arm", "ArmName", "Stage", "make_stage", "rewound_step_size"]
 

@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compress import Cell
-from compressing import ARMS, ArmName
-from frame import markdown
+from benchmarks.compression import ARMS, ArmName
+from benchmarks.compression.run import Cell
+from benchmarks.harness import markdown
 
 __all__ = [
     "Found",

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import aeb
-import frame
 from aeb.cli.task import evaluate
 from aeb.types import ArrayTree, PRNGKey
-from compressing import scores
-from compressing.arms import Stage
-from compressing.problem import Problem
-from compressing.recipe import Size
+from benchmarks import harness
+from benchmarks.compression import scores
+from benchmarks.compression.arms import Stage
+from benchmarks.compression.problem import Problem
+from benchmarks.compression.recipe import Size
 
 __all__ = ["Carry", "Start", "looks", "metrics_of", "train"]
 
@@ -61,7 +61,7 @@ def train(
     stage: Stage,
     start: Start,
     key: PRNGKey,
-    checkpoints: frame.Checkpoints,
+    checkpoints: harness.Checkpoints,
     report: Callable[[int], Any],
     *,
     refresh: int,

@@ -12,7 +12,7 @@
                     the predictions at the end of cycles averaged; with a teacher
 
 The first four are the authors' code in all that the library can express
-(`compressing.released.DEPARTURES` is the rest). They start from the dense network that the authors
+(`released.DEPARTURES` is the rest). They start from the dense network that the authors
 released, or as the others from one that is trained here. Accuracy is that of the last epoch; the
 best epoch by test accuracy, which is what the authors report, stands in a column of that name.
 
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,10 +31,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-import compressing
-import frame
 from aeb import checkpoint, guards
-from compressing import ARMS, ArmName, Carry, Released, Rewound, Size, Stage, Start
+from benchmarks import compression as compressing
+from benchmarks import harness
+from benchmarks.compression import ARMS, ArmName, Carry, Released, Rewound, Size, Stage, Start
 
 __all__ = ["NAME", "PLANS", "PRESETS", "Cell", "Compression", "main"]
 
@@ -104,7 +103,7 @@ PLANS: dict[str, tuple[Plan, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Compression(frame.Settings):
+class Compression(harness.Settings):
     """The settings of this script."""
 
     arms: tuple[ArmName, ...] = tuple(ARMS)
@@ -169,10 +168,10 @@ class Compression(frame.Settings):
             config["rewound"] = rewound
         return config
 
-    def units(self) -> list[frame.Unit]:
+    def units(self) -> list[harness.Unit]:
         """List the runs, a unit each."""
         return [
-            frame.Unit(
+            harness.Unit(
                 name=f"{ARMS[cell.arm].label} {cell.sparsity or ''} seed {seed}",
                 configs=(self.config(cell),),
                 seeds=(seed,),
@@ -198,7 +197,7 @@ class Compression(frame.Settings):
         else:
             params, model_state = compressing.authors_network()
         stage = _stage(self.size, self.released, self.rewound, cell.arm, cell.sparsity)
-        checkpoints = frame.Checkpoints(folder, self.checkpoint_every)
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
         teacher = {"params": params, **model_state}
         carry = compressing.train(
             problem,
@@ -218,7 +217,7 @@ class Compression(frame.Settings):
         """Train the dense network of a seed, or read it where that was done."""
         problem = compressing.make_problem(self.size)
         config = self.config(Cell("dense", None, "own"))
-        folder = work / f"dense_{frame.place_of([config, seed], frame.stamp())}"
+        folder = work / f"dense_{harness.place_of([config, seed], harness.stamp())}"
         stage = _stage(self.size, self.released, self.rewound, "dense", None)
         init_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), DENSE))
         if checkpoint.latest_step(folder) is None:
@@ -226,7 +225,7 @@ class Compression(frame.Settings):
         else:  # their values are in it, and drawing them takes a while to compile
             shapes = jax.eval_shape(problem.task.init, init_key)
             params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-        checkpoints = frame.Checkpoints(folder, self.checkpoint_every)
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
         carry = compressing.train(
             problem,
             self.size,
@@ -302,8 +301,4 @@ PRESETS = {
 
 def main(args: list[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    return frame.main(NAME, PRESETS, args, description=DESCRIPTION)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)

@@ -15,7 +15,7 @@ from aeb.cli.training import FRICTION
 from aeb.diagnostics import accuracy, expected_calibration_error, negative_log_likelihood
 from aeb.tree import select
 from aeb.types import ArrayTree, every_weight
-from compressing.arms import Stage
+from benchmarks.compression.arms import Stage
 
 __all__ = ["COLUMNS", "best", "kept", "kick", "look", "of_latent", "of_probs", "one_shot"]
 

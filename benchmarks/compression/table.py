@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of `compression.py` as Markdown, the paper's figures and our targets beside them."""
+"""The rows as Markdown, the paper's figures and our targets beside them."""
 
 from __future__ import annotations
 
 import statistics
 from typing import Any
 
-import frame
-from compress import PRESETS, Cell, Compression
-from compressing import ARMS, DEPARTURES
-from compression_parts import Found, against, averaged, cut, label, over, percent, prior
-from frame import markdown
+from benchmarks import harness
+from benchmarks.compression import ARMS, DEPARTURES
+from benchmarks.compression.parts import Found, against, averaged, cut, label, over, percent, prior
+from benchmarks.compression.run import PRESETS, Cell, Compression
+from benchmarks.harness import markdown
 
 __all__ = ["FIGURES", "LOGS", "POSTER", "TARGETS", "command", "final", "found", "report", "size_of"]
 
@@ -58,7 +58,7 @@ several of these, the nearest by test accuracy flatters a little."""
 DEPARTED = "The authors' code, and what is done here in its place:"
 
 
-def report(preset: frame.Preset, results: frame.Results) -> str:
+def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report.
 
     Args:
@@ -97,7 +97,7 @@ def report(preset: frame.Preset, results: frame.Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def found(settings: Compression, results: frame.Results) -> Found:
+def found(settings: Compression, results: harness.Results) -> Found:
     """Look up the rows of each cell."""
     return results.look_up(
         (cell, settings.config(cell), range(settings.seed, settings.seed + seeds))
@@ -105,11 +105,11 @@ def found(settings: Compression, results: frame.Results) -> Found:
     )
 
 
-def command(preset: frame.Preset) -> str:
-    return f"`python benchmarks/compression.py --preset {preset}`: {size_of(PRESETS[preset])}."
+def command(preset: harness.Preset) -> str:
+    return f"`python -m benchmarks.compression --preset {preset}`: {size_of(PRESETS[preset])}."
 
 
-def _details(preset: frame.Preset, rows: Found) -> list[str]:
+def _details(preset: harness.Preset, rows: Found) -> list[str]:
     """What is shown of rows that are there."""
     used = [row for own in rows.values() for row in own]
     if not used:

@@ -18,7 +18,7 @@ import aeb
 from aeb.priors import SpikeSlabLatent
 from aeb.tree import select
 from aeb.types import ArrayTree, Prior, ScalarOrSchedule, Schedule
-from compressing.recipe import FULL_STEPS, Released, spike_and_slab
+from benchmarks.compression.recipe import FULL_STEPS, Released, spike_and_slab
 
 __all__ = ["DEPARTURES", "SPARSE", "leaf_sparsity", "released_algorithm", "released_step_size"]
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compression of a ResNet: its size, recipes and arms, a run of one, what is measured."""
 
-from compressing.arms import ARMS, Arm, ArmName, Stage, make_stage
-from compressing.problem import Problem, authors_network, make_problem
-from compressing.recipe import Released, Rewound, Size
-from compressing.released import DEPARTURES, SPARSE
-from compressing.runs import START, Carry, Start, metrics_of, train
+from benchmarks.compression.arms import ARMS, Arm, ArmName, Stage, make_stage
+from benchmarks.compression.problem import Problem, authors_network, make_problem
+from benchmarks.compression.recipe import Released, Rewound, Size
+from benchmarks.compression.released import DEPARTURES, SPARSE
+from benchmarks.compression.runs import START, Carry, Start, metrics_of, train
 
 __all__ = [
     "ARMS",
