@@ -9,25 +9,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import adversarial
-import adversarial_table
-import classification
-import classification_table
-import compress
-import compressing
-import compression_table
-import convergence
-import frame
-import peers
-import simulation
-import uci
-import uci_table
-from compression_parts import gains, over, percent
-from convergence_table import found as slopes_found
-from fixed_point import Gain, Slope
-from frame.markdown import NOT_RUN, mean, table
-from large_p import Cell
-from tabular import ArmName
+from benchmarks import compression as compressing
+from benchmarks import harness
+from benchmarks.compression import run as compress
+from benchmarks.compression import table as compression_table
+from benchmarks.compression.parts import gains, over, percent
+from benchmarks.convergence import run as convergence
+from benchmarks.convergence.problem import Gain
+from benchmarks.convergence.slopes import Slope
+from benchmarks.convergence.table import found as slopes_found
+from benchmarks.harness.markdown import NOT_RUN, mean, table
+from benchmarks.images.adversarial import run as adversarial
+from benchmarks.images.adversarial import table as adversarial_table
+from benchmarks.images.classification import run as classification
+from benchmarks.images.classification import table as classification_table
+from benchmarks.regression import run as regression
+from benchmarks.simulation import run as simulation
+from benchmarks.simulation.recipe import Cell
+from benchmarks.uci import run as uci
+from benchmarks.uci import table as uci_table
+from benchmarks.uci.recipe import ArmName
 
 __all__ = ["BEGIN", "END", "put_into", "summary"]
 
@@ -144,8 +145,8 @@ def _slope(gain: Gain, row: Row) -> str:
     return f"{text} and C = {gain.coefficient:g}, {enough}"
 
 
-def _rows(results: Path, script: str) -> frame.Results:
-    return frame.Results(results / f"{script}.jsonl")
+def _rows(results: Path, script: str) -> harness.Results:
+    return harness.Results(results / f"{script}.jsonl")
 
 
 def _samplers(results: Path) -> list[list[str]]:
@@ -157,7 +158,7 @@ def _samplers(results: Path) -> list[list[str]]:
         ("SGLD-SA, as the authors ran it", Cell("sa", 0.1, 1.0)),
         ("SGLD-EM", Cell("em", 0.1, 1.0)),
     ):
-        keys = [frame.row_key(settings.config(cell), seed) for seed in range(settings.data_sets)]
+        keys = [harness.row_key(settings.config(cell), seed) for seed in range(settings.data_sets)]
         own = [rows[key] for key in keys if key in rows]
         covered = [row["metrics"]["intervals"]["signals"]["coverage"] for row in own]
         lines.append(_line(label, own, [covered], [row["seconds"] for row in own]))
@@ -166,15 +167,15 @@ def _samplers(results: Path) -> list[list[str]]:
 
 def _peers(results: Path) -> list[list[str]]:
     """Cross-validated penalties, and `aeb.regression` with its default key."""
-    settings = peers.PRESETS["paper"]
-    rows = _rows(results, peers.NAME).read()
+    settings = regression.PRESETS["paper"]
+    rows = _rows(results, regression.NAME).read()
     labels = {"lasso": "lasso, 10-fold CV", "mcp": "MCP, 10-fold CV", "aeb": "`aeb.regression`"}
     lines = []
     for case in settings.cases():
         if case.method not in labels or case.design != settings.design or case.key:
             continue
         seeds = range(settings.seed, settings.seed + case.data_sets)
-        keys = [frame.row_key(settings.config(case), seed) for seed in seeds]
+        keys = [harness.row_key(settings.config(case), seed) for seed in seeds]
         own = [rows[key] for key in keys if key in rows]
         covered = [
             [row["metrics"]["intervals"][kind]["signals"]["coverage"] for row in own]
@@ -251,7 +252,7 @@ def _compression(results: Path) -> str:
 def _pictures(results: Path) -> list[str]:
     """The full size where there is a row of it, else the reduced one."""
     rows, attacks = (_rows(results, own.NAME) for own in (classification, adversarial))
-    preset: frame.Preset = "paper"
+    preset: harness.Preset = "paper"
     if not any(classification_table.found(classification.PRESETS[preset], rows).values()):
         preset = "cpu"
     settings = classification.PRESETS[preset]

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every benchmark shares: settings by preset, rows on disk, units of work that resume.
+
+A script says what its settings are and which units of work they ask for; `main` does the rest. See
+`benchmarks/simulation` for one that is whole.
+"""
+
+from benchmarks.harness.checkpoints import Checkpoints
+from benchmarks.harness.rows import Results, row_key
+from benchmarks.harness.runner import Preset, Settings, Unit, main, place_of
+from benchmarks.harness.stamp import stamp
+
+__all__ = [
+    "Checkpoints",
+    "Preset",
+    "Results",
+    "Settings",
+    "Unit",
+    "main",
+    "place_of",
+    "row_key",
+    "stamp",
+]
