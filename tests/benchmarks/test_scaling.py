@@ -27,7 +27,7 @@ from benchmarks.scaling import run as scaling
 from benchmarks.scaling import table as scaling_table
 from benchmarks.scaling.launch import DIED, Layout, WorkerError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = 40
 
 MINUTE = 60
@@ -41,7 +41,7 @@ class Pair:
     """The two processes of a run of `benchmarks.scaling.train`."""
 
     def __init__(self, folder, cache, pause=0.0):
-        paths = [str(ROOT / "benchmarks"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         # What is compiled once serves the later starts.
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),

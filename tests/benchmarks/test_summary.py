@@ -12,7 +12,7 @@ from benchmarks.compression import parts as compression_parts
 from benchmarks.compression import run as compress
 from benchmarks.harness import markdown
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
