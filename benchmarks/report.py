@@ -46,7 +46,7 @@ from benchmarks.uci import table as uci_table
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
 
-SECTIONS = {
+SECTIONS: dict[str, harness.Section] = {
     simulation.NAME: simulation_table.report,
     regression.NAME: regression_table.report,
     convergence.NAME: convergence_table.report,
@@ -57,9 +57,9 @@ SECTIONS = {
     speed.NAME: speed_table.report,
     scaling.NAME: scaling_table.report,
 }
-"""Script to the function `(preset, results) -> Markdown`."""
+"""Experiment to what makes its section."""
 
-FIGURES = {
+FIGURES: dict[str, harness.Figure] = {
     simulation.NAME: simulation_figure.figure,
     convergence.NAME: convergence_figure.figure,
     uci.NAME: uci_figure.figure,
@@ -67,7 +67,7 @@ FIGURES = {
     adversarial.NAME: adversarial_figure.figure,
     speed.NAME: speed_figure.figure,
 }
-"""Script to the function `(preset, results, folder) -> files`."""
+"""Experiment to what draws its figures."""
 
 
 @dataclasses.dataclass(frozen=True)

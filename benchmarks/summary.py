@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import operator
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks import compression as compressing
 from benchmarks import harness
@@ -24,7 +23,9 @@ from benchmarks.images.adversarial import table as adversarial_table
 from benchmarks.images.classification import run as classification
 from benchmarks.images.classification import table as classification_table
 from benchmarks.regression import run as regression
+from benchmarks.regression import table as regression_table
 from benchmarks.simulation import run as simulation
+from benchmarks.simulation import table as simulation_table
 from benchmarks.simulation.recipe import Cell
 from benchmarks.uci import run as uci
 from benchmarks.uci import table as uci_table
@@ -34,8 +35,6 @@ __all__ = ["BEGIN", "END", "put_into", "summary"]
 
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 """The lines of the README between which the summary goes."""
-
-Row = Mapping[str, Any]
 
 REGRESSION = """\
 Large p, small n (n = {n}, p = {p:,}, three signals, noise of variance {floor:g}), means over
@@ -135,7 +134,7 @@ def summary(results: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _slope(gain: Gain, row: Row) -> str:
+def _slope(gain: Gain, row: harness.Row) -> str:
     rate = row["metrics"]["rate"]
     slope = Slope(**rate["slope"])
     text = f"{slope.estimate:.3f} [{slope.low:.3f}, {slope.high:.3f}] at alpha = {gain.exponent:g}"
@@ -151,32 +150,27 @@ def _rows(results: Path, script: str) -> harness.Results:
 
 def _samplers(results: Path) -> list[list[str]]:
     """The paper's samplers at the setting of the authors' document."""
-    settings = simulation.PRESETS["paper"]
-    rows = _rows(results, simulation.NAME).read()
+    rows = simulation_table.found(simulation.PRESETS["paper"], _rows(results, simulation.NAME))
     lines = []
     for label, cell in (
         ("SGLD-SA, as the authors ran it", Cell("sa", 0.1, 1.0)),
         ("SGLD-EM", Cell("em", 0.1, 1.0)),
     ):
-        keys = [harness.row_key(settings.config(cell), seed) for seed in range(settings.data_sets)]
-        own = [rows[key] for key in keys if key in rows]
-        covered = [row["metrics"]["intervals"]["signals"]["coverage"] for row in own]
-        lines.append(_line(label, own, [covered], [row["seconds"] for row in own]))
+        covered = [row["metrics"]["intervals"]["signals"]["coverage"] for row in rows[cell]]
+        seconds = [row["seconds"] for row in rows[cell]]
+        lines.append(_line(label, rows[cell], [covered], seconds))
     return lines
 
 
 def _peers(results: Path) -> list[list[str]]:
     """Cross-validated penalties, and `aeb.regression` with its default key."""
     settings = regression.PRESETS["paper"]
-    rows = _rows(results, regression.NAME).read()
+    rows = regression_table.found(settings, _rows(results, regression.NAME))
     labels = {"lasso": "lasso, 10-fold CV", "mcp": "MCP, 10-fold CV", "aeb": "`aeb.regression`"}
     lines = []
-    for case in settings.cases():
+    for case, own in rows.items():
         if case.method not in labels or case.design != settings.design or case.key:
             continue
-        seeds = range(settings.seed, settings.seed + case.data_sets)
-        keys = [harness.row_key(settings.config(case), seed) for seed in seeds]
-        own = [rows[key] for key in keys if key in rows]
         covered = [
             [row["metrics"]["intervals"][kind]["signals"]["coverage"] for row in own]
             for kind in (("if included", "averaged") if case.method == "aeb" else ())
@@ -187,7 +181,10 @@ def _peers(results: Path) -> list[list[str]]:
 
 
 def _line(
-    label: str, rows: Sequence[Row], covered: Sequence[Sequence[float]], seconds: Sequence[float]
+    label: str,
+    rows: Sequence[harness.Row],
+    covered: Sequence[Sequence[float]],
+    seconds: Sequence[float],
 ) -> list[str]:
     if not rows:
         return [label, *[NOT_RUN] * 5]
@@ -234,7 +231,7 @@ def _uci(results: Path) -> str:
         )
         for arm, metric in wanted:
             own = found[name, arm]
-            line.append(uci_table.over(own, operator.itemgetter(metric)) if own else NOT_RUN)
+            line.append(uci_table.over(own, operator.itemgetter(metric)))
         lines.append(line)
     return table(heads, lines)
 

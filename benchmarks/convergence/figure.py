@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullLocator
 
@@ -14,51 +13,36 @@ from benchmarks import harness
 from benchmarks.convergence.problem import FUNCTIONS
 from benchmarks.convergence.run import PRESETS
 from benchmarks.convergence.table import FIGURES, Found, found, ladder
+from benchmarks.harness import figures
 
 __all__ = ["figure"]
 
 SIZE = (8.4, 5.2)
-"""Inches: letters stay readable at half the width of a page."""
 
 RATIOS = (0.6, 2.0)
 """Where error / omega_k is shown."""
-
-DPI = 150
 
 MARKERS = "osD^"
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
-    """Draw what there are rows for.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-        folder: where to; made if need be.
-
-    Returns:
-        The files written; none where there is no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Draw what there are rows for (`harness.Figure`)."""
     rates, weak = found(PRESETS[preset], results)
     written = []
     for name, draw, cells in zip(FIGURES, (_latents, _coefficients), (rates, weak), strict=True):
         there = [cell for cell in cells if cell[2] is not None]
         if there:
-            folder.mkdir(parents=True, exist_ok=True)
-            with plt.rc_context({"font.size": 12, "legend.fontsize": 10}):
-                picture = draw(there)
-            picture.savefig(folder / name, dpi=DPI, metadata={"Software": None})
-            plt.close(picture)
+            fonts = {"font.size": 12, "legend.fontsize": 10}
+            shared = draw is _coefficients
+            with figures.page(folder / name, SIZE, 1, 2, fonts=fonts, sharey=shared) as page:
+                draw(*page, there)
             written.append(folder / name)
     return written
 
 
-def _latents(rates: Found) -> Any:
+def _latents(picture: Any, panels: Any, rates: Found) -> None:
     """Error against the gain, and what times the gain it is; the steps run from left to right."""
-    picture, (whole, ratio) = plt.subplots(1, 2, figsize=SIZE, layout="constrained")
+    whole, ratio = panels
     for number, (gain, _, row) in enumerate(rates):
         assert row is not None
         rate = row["metrics"]["rate"]
@@ -93,12 +77,10 @@ def _latents(rates: Found) -> Any:
         axes.set(xscale="log", xlabel=r"gain $\omega_k$")
         axes.invert_xaxis()
     picture.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return picture
 
 
-def _coefficients(weak: Found) -> Any:
+def _coefficients(picture: Any, panels: Any, weak: Found) -> None:
     """Size of the bias against the step size, a panel a coefficient."""
-    picture, panels = plt.subplots(1, 2, figsize=SIZE, layout="constrained", sharey=True)
     step_sizes, read = ladder(weak)
     means = {"signal": panels[0], "null": panels[1]}
     for which, (name, axes) in enumerate(means.items()):
@@ -129,4 +111,3 @@ def _coefficients(weak: Found) -> Any:
     panels[0].set_ylabel("|bias| of the mean")
     handles = panels[0].get_legend_handles_labels()
     picture.legend(*handles, loc="outside upper center", ncols=3)
-    return picture

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from benchmarks.harness import markdown
 
 __all__ = ["FIGURES", "found", "ladder", "report"]
 
-Row = Mapping[str, Any]
-
-Found = list[tuple[Gain, float, Row | None]]
+Found = list[tuple[Gain, float, harness.Row | None]]
 """Cells, and the row of each where there is one."""
 
 FIGURES = ("convergence_latents.png", "convergence_coefficients.png")
@@ -52,18 +49,7 @@ mean square {typical:.2f}."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with "not run" where a configuration has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
     rates, weak = found(settings, results)
     used = {id(row): row for _, _, row in rates + weak if row is not None}
@@ -85,16 +71,15 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         else "",
         markdown.made(list(used.values())),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown.join(parts)
 
 
 def found(settings: Convergence, results: harness.Results) -> tuple[Found, Found]:
     """Look up the rows of the gains, and those of the step sizes."""
-    rows = results.read()
 
     def look(cells: Sequence[tuple[Gain, float]]) -> Found:
-        keys = [harness.row_key(settings.config(*cell), settings.seed) for cell in cells]
-        return [(*cell, rows.get(key)) for cell, key in zip(cells, keys, strict=True)]
+        pairs = results.one_each((settings.config(*cell) for cell in cells), settings.seed)
+        return [(*cell, row) for cell, (_, row) in zip(cells, pairs, strict=True)]
 
     return look(settings.rate_cells()), look(settings.weak_cells())
 

@@ -6,18 +6,23 @@ A script says what its settings are and which units of work they ask for; `main`
 """
 
 from benchmarks.harness.checkpoints import Checkpoints
-from benchmarks.harness.rows import Results, row_key
+from benchmarks.harness.rooms import Figure, Section, reduced_too
+from benchmarks.harness.rows import Results, Row, row_key
 from benchmarks.harness.runner import Preset, Settings, Unit, main, place_of
 from benchmarks.harness.stamp import stamp
 
 __all__ = [
     "Checkpoints",
+    "Figure",
     "Preset",
     "Results",
+    "Row",
+    "Section",
     "Settings",
     "Unit",
     "main",
     "place_of",
+    "reduced_too",
     "row_key",
     "stamp",
 ]

@@ -23,7 +23,10 @@ from typing import Any, TypeVar
 
 from aeb.cli.usage import UsageError
 
-__all__ = ["Results", "canonical", "row_key"]
+__all__ = ["Results", "Row", "canonical", "row_key"]
+
+Row = Mapping[str, Any]
+"""A row, with the fields below."""
 
 FIELDS = (
     "script",
@@ -46,6 +49,7 @@ def canonical(value: Any) -> str:
 
 
 K = TypeVar("K")
+C = TypeVar("C", bound=Mapping[str, Any])
 
 
 def row_key(config: Mapping[str, Any], seed: int) -> str:
@@ -65,7 +69,7 @@ class Results:
 
     def look_up(
         self, wanted: Iterable[tuple[K, Mapping[str, Any], Iterable[int]]]
-    ) -> dict[K, list[Mapping[str, Any]]]:
+    ) -> dict[K, list[Row]]:
         """Read the rows that there are of each cell, in the order of its seeds.
 
         Args:
@@ -75,11 +79,20 @@ class Results:
             UsageError: the rows are damaged.
         """
         rows = self.read()
-        looked: dict[K, list[Mapping[str, Any]]] = {}
+        looked: dict[K, list[Row]] = {}
         for name, config, seeds in wanted:
             keys = [row_key(config, seed) for seed in seeds]
             looked[name] = [rows[key] for key in keys if key in rows]
         return looked
+
+    def one_each(self, configs: Iterable[C], seed: int) -> list[tuple[C, Row | None]]:
+        """Read the row of each configuration at one seed, None where there is none.
+
+        Raises:
+            UsageError: the rows are damaged.
+        """
+        rows = self.read()
+        return [(config, rows.get(row_key(config, seed))) for config in configs]
 
     def read(self) -> dict[str, dict[str, Any]]:
         """Read all whole rows by `row_key`; of two with one key, the later counts.

@@ -12,11 +12,9 @@ from benchmarks.harness import markdown
 from benchmarks.regression.run import PRESETS, Case, Regression
 from benchmarks.regression.targets import targets
 from benchmarks.simulation.design import Design
+from benchmarks.simulation.table import signals
 
-__all__ = ["report"]
-
-Row = Mapping[str, Any]
-Column = Callable[[Sequence[Row]], str]
+__all__ = ["found", "report"]
 
 LABELS = {
     "oracle": "least squares on the true columns",
@@ -46,20 +44,9 @@ steps of warm-up: {fared}."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with a line for each case of the preset, "not run" where it has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    table = _found(settings, results)
+    table = list(found(settings, results).items())
     design, nuts = settings.design, settings.horseshoe
     ours = [(case, own) for case, own in table if case.method == "aeb"]
     measured = targets(
@@ -107,18 +94,15 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         "\n".join(f"- {target}: {words}." for target, words in measured.items()),
         markdown.made([row for _, own in table for row in own]),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown.join(parts)
 
 
-def _found(settings: Regression, results: harness.Results) -> list[tuple[Case, list[Row]]]:
-    """Look up the rows of each case."""
-    rows = results.read()
-    table: list[tuple[Case, list[Row]]] = []
-    for case in settings.cases():
-        seeds = range(settings.seed, settings.seed + case.data_sets)
-        keys = [harness.row_key(settings.config(case), seed) for seed in seeds]
-        table.append((case, [rows[key] for key in keys if key in rows]))
-    return table
+def found(settings: Regression, results: harness.Results) -> dict[Case, list[harness.Row]]:
+    """Look up the rows of each case, one a data set."""
+    return results.look_up(
+        (case, settings.config(case), range(settings.seed, settings.seed + case.data_sets))
+        for case in settings.cases()
+    )
 
 
 def _size(design: Design) -> str:
@@ -132,59 +116,43 @@ def _label(settings: Regression, case: Case) -> str:
     return label + (", wide" if case.design == settings.wide else "")
 
 
-def _line(case: Case, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+def _line(case: Case, rows: Sequence[harness.Row], columns: Sequence[markdown.Column]) -> list[str]:
     if not rows:
         return [markdown.NOT_RUN] * (1 + len(columns))
     return [f"{len(rows)} of {case.data_sets}", *(column(rows) for column in columns)]
 
 
-def _over(read: Callable[[Any], float], digits: int = 2) -> Column:
-    """Make a column of a mean."""
-    return lambda rows: markdown.mean([read(row["metrics"]) for row in rows], digits)
-
-
-def _signals(name: str) -> Column:
-    """Make a column of the means for each signal."""
-
-    def column(rows: Sequence[Row]) -> str:
-        each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
-        means = [[own[name] for own in signal if own[name] is not None] for signal in each]
-        return ", ".join(f"{statistics.fmean(mean):.2f}" if mean else "-" for mean in means)
-
-    return column
-
-
-def _r_hat(rows: Sequence[Row]) -> str:
+def _r_hat(rows: Sequence[harness.Row]) -> str:
     """Tell the largest of all; what is infinite has no number in its row."""
     known = [row["metrics"]["largest_r_hat"] for row in rows]
     there = [r_hat for r_hat in known if r_hat is not None]
     return f"{max(there):.3f}" if there else "-"
 
 
-def _first(rows: Sequence[Row]) -> str:
+def _first(rows: Sequence[harness.Row]) -> str:
     firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
     return f"{statistics.fmean(own['cpu'] for own in firsts):.1f}" if firsts else "-"
 
 
-ERRORS: dict[str, Column] = {
-    "population MSE": _over(lambda m: m["population_mse"], 3),
-    "of coefficients": _over(lambda m: m["population_mse_of_coefficients"], 3),
-    "fresh MAE": _over(lambda m: m["fresh"]["mae"]),
-    "fresh MSE": _over(lambda m: m["fresh"]["mse"]),
-    "not 0": _over(lambda m: m["non_zero"], 1),
-    "true found": _over(lambda m: m["true_discoveries"]),
-    "false found": _over(lambda m: m["false_discoveries"]),
-    "beta 1, 2, 3": _signals("estimate"),
-    "inclusion": _signals("inclusion"),
+ERRORS: dict[str, markdown.Column] = {
+    "population MSE": markdown.column(lambda m: m["population_mse"], 3),
+    "of coefficients": markdown.column(lambda m: m["population_mse_of_coefficients"], 3),
+    "fresh MAE": markdown.column(lambda m: m["fresh"]["mae"]),
+    "fresh MSE": markdown.column(lambda m: m["fresh"]["mse"]),
+    "not 0": markdown.column(lambda m: m["non_zero"], 1),
+    "true found": markdown.column(lambda m: m["true_discoveries"]),
+    "false found": markdown.column(lambda m: m["false_discoveries"]),
+    "beta 1, 2, 3": signals("estimate"),
+    "inclusion": signals("inclusion"),
     "largest R-hat": _r_hat,
-    "CPU seconds": _over(lambda m: m["cpu_seconds"]),
+    "CPU seconds": markdown.column(lambda m: m["cpu_seconds"]),
     "first call": _first,
 }
 
 
-def _coverage(which: str) -> Callable[[str], Column]:
-    def make(kind: str) -> Column:
-        def column(rows: Sequence[Row]) -> str:
+def _coverage(which: str) -> Callable[[str], markdown.Column]:
+    def make(kind: str) -> markdown.Column:
+        def column(rows: Sequence[harness.Row]) -> str:
             shares = [row["metrics"]["intervals"][kind][which]["coverage"] for row in rows]
             return f"{statistics.fmean(shares):.1%}"
 
@@ -193,25 +161,25 @@ def _coverage(which: str) -> Callable[[str], Column]:
     return make
 
 
-def _width(which: str, digits: int) -> Callable[[str], Column]:
-    return lambda kind: _over(lambda m: m["intervals"][kind][which]["width"], digits)
+def _width(which: str, digits: int) -> Callable[[str], markdown.Column]:
+    return lambda kind: markdown.column(lambda m: m["intervals"][kind][which]["width"], digits)
 
 
-def _each_covered(kind: str) -> Column:
+def _each_covered(kind: str) -> markdown.Column:
     """Make a column of the coverage of each signal."""
 
     def inside(own: Mapping[str, Any]) -> bool:
         low, high = own["intervals"][kind]
         return bool(low <= own["true"] <= high)
 
-    def column(rows: Sequence[Row]) -> str:
+    def column(rows: Sequence[harness.Row]) -> str:
         each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
         return ", ".join(f"{statistics.fmean(map(inside, signal)):.0%}" for signal in each)
 
     return column
 
 
-INTERVALS: dict[str, Callable[[str], Column]] = {
+INTERVALS: dict[str, Callable[[str], markdown.Column]] = {
     "signals covered": _coverage("signals"),
     "each": _each_covered,
     "mean width": _width("signals", 2),
@@ -220,7 +188,7 @@ INTERVALS: dict[str, Callable[[str], Column]] = {
 }
 
 
-def _nuts(rows: Sequence[Row]) -> str:
+def _nuts(rows: Sequence[harness.Row]) -> str:
     """Say how NUTS fared."""
     if not rows:
         return markdown.NOT_RUN

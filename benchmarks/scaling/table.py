@@ -14,9 +14,7 @@ from benchmarks.scaling.run import PRESETS
 
 __all__ = ["PLANNED", "RATES", "report"]
 
-Row = Mapping[str, Any]
-
-Found = list[tuple[dict[str, Any], Row | None]]
+Found = list[tuple[dict[str, Any], harness.Row | None]]
 """Configurations, and the row of each where there is one."""
 
 SHOWN: dict[str, str] = {"smoke": "smoke"}
@@ -65,25 +63,11 @@ all-to-all or a permute delivers would be less on more devices, and is left as i
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with "not run" where a configuration has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     name = SHOWN.get(preset, "cpu")
-    settings, rows = PRESETS[name], results.read()
-
-    def look(config: dict[str, Any]) -> tuple[dict[str, Any], Row | None]:
-        return config, rows.get(harness.row_key(config, settings.seed))
-
-    pairs = [look(dict(config)) for unit in settings.units() for config in unit.configs]
+    settings = PRESETS[name]
+    configs = [dict(config) for unit in settings.units() for config in unit.configs]
+    pairs = results.one_each(configs, settings.seed)
     chains = [pair for pair in pairs if pair[0]["section"] == "chain"]
     order = list(dict.fromkeys(_lead(config) for config, _ in chains))
     chains.sort(key=lambda pair: order.index(_lead(pair[0])))
@@ -101,7 +85,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         _plan(counts),
         markdown.made([row for _, row in pairs if row is not None]),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown.join(parts)
 
 
 def _lead(config: Mapping[str, Any]) -> tuple[str, str]:

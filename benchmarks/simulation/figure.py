@@ -12,21 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.harness import figures
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
-from benchmarks.simulation.table import FIGURE, LABELS, SHOWN
+from benchmarks.simulation.table import FIGURE, LABELS, SHOWN, found
 
 __all__ = ["figure"]
 
-Row = Mapping[str, Any]
-
 SIZE = (10.0, 6.6)
-"""Inches: letters stay readable at half the width of a page."""
-
-DPI = 150
 
 BINS = 36
 
@@ -37,25 +32,12 @@ SPARE = 0.06
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
-    """Draw the arms there are rows for.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-        folder: where to; made if need be.
-
-    Returns:
-        The file written; none where there is no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Draw the arms there are rows for (`harness.Figure`)."""
     rows = _shown(PRESETS[preset], results)
     if not rows:
         return []
-    folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({"font.size": 12, "axes.titlesize": 12}):
-        picture, panels = plt.subplots(2, 3, figsize=SIZE, layout="constrained")
+    fonts = {"font.size": 12, "axes.titlesize": 12}
+    with figures.page(folder / FIGURE, SIZE, 2, 3, fonts=fonts) as (picture, panels):
         for place, axes in enumerate(panels[0]):
             _posterior(axes, rows, place)
         _predictions(panels[1], rows)
@@ -63,23 +45,16 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
         title = rf"$v_0$ = {SHOWN[0].v0:g}, $\sigma$ started at {SHOWN[0].sigma:g}, seed {PICTURED}"
         columns = len(rows) + 1
         picture.legend(*handles, loc="outside upper center", ncols=columns, title=title)
-    picture.savefig(folder / FIGURE, dpi=DPI, metadata={"Software": None})
-    plt.close(picture)
     return [folder / FIGURE]
 
 
-def _shown(settings: Simulation, results: harness.Results) -> dict[str, Row]:
+def _shown(settings: Simulation, results: harness.Results) -> dict[str, harness.Row]:
     """Look up the rows to show, by arm."""
-    rows = results.read()
-    keys = {
-        cell.arm: harness.row_key(settings.config(cell), PICTURED)
-        for cell in settings.cells()
-        if cell in SHOWN
-    }
-    return {arm: rows[key] for arm, key in keys.items() if key in rows}
+    rows = {cell.arm: own for cell, own in found(settings, results).items() if cell in SHOWN}
+    return {arm: row for arm, own in rows.items() for row in own if row["seed"] == PICTURED}
 
 
-def _posterior(axes: Any, rows: Mapping[str, Row], place: int) -> None:
+def _posterior(axes: Any, rows: Mapping[str, harness.Row], place: int) -> None:
     """Histograms of a signal's draws, and its true value."""
     pictures = {arm: row["metrics"]["picture"] for arm, row in rows.items()}
     draws = {arm: np.array(picture["draws"][place]) for arm, picture in pictures.items()}
@@ -96,7 +71,7 @@ def _posterior(axes: Any, rows: Mapping[str, Row], place: int) -> None:
         axes.set_ylabel("posterior density")
 
 
-def _predictions(panels: Any, rows: Mapping[str, Row]) -> None:
+def _predictions(panels: Any, rows: Mapping[str, harness.Row]) -> None:
     """Predictions of the fresh rows, on the same axes for all arms."""
     pictures = {arm: row["metrics"]["picture"] for arm, row in rows.items()}
     both = [np.array(own["fresh_prediction"] + own["fresh_y"]) for own in pictures.values()]

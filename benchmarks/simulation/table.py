@@ -8,7 +8,7 @@ started at 1, and the coefficients read off its plot.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks import harness
@@ -16,9 +16,7 @@ from benchmarks.harness import markdown
 from benchmarks.simulation.recipe import Cell
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
 
-__all__ = ["FIGURE", "LABELS", "SHOWN", "report"]
-
-Row = Mapping[str, Any]
+__all__ = ["FIGURE", "LABELS", "SHOWN", "found", "report", "signals"]
 
 LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
 
@@ -57,25 +55,9 @@ out."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with a line for each configuration of the preset, "not run" where it has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    rows = results.read()
-    seeds = range(settings.seed, settings.seed + settings.data_sets)
-    table = []
-    for cell in settings.cells():
-        keys = [harness.row_key(settings.config(cell), seed) for seed in seeds]
-        table.append((cell, [rows[key] for key in keys if key in rows]))
+    table = list(found(settings, results).items())
     used = [row for _, own in table for row in own]
     recipe, design = settings.recipe, settings.design
     parts = [
@@ -89,10 +71,16 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         _picture(table),
         markdown.made(used),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown.join(parts)
 
 
-def _picture(table: Sequence[tuple[Cell, Sequence[Row]]]) -> str:
+def found(settings: Simulation, results: harness.Results) -> dict[Cell, list[harness.Row]]:
+    """Look up the rows of each cell, one a data set."""
+    seeds = range(settings.seed, settings.seed + settings.data_sets)
+    return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
+
+
+def _picture(table: Sequence[tuple[Cell, Sequence[harness.Row]]]) -> str:
     """Show the figure where there is a row for it."""
     drawn = [row for cell, rows in table if cell in SHOWN for row in rows]
     if all(row["seed"] != PICTURED for row in drawn):
@@ -101,69 +89,64 @@ def _picture(table: Sequence[tuple[Cell, Sequence[Row]]]) -> str:
     return f"![The signals' posterior, and predictions](figures/{FIGURE})\n\n{caption}"
 
 
-def _over(read: Callable[[Row], float | None], digits: int = 2) -> Callable[[Sequence[Row]], str]:
-    """Make a column: the mean over rows and its standard error."""
-    return lambda rows: markdown.mean([read(row["metrics"]) for row in rows], digits)
-
-
-def _signals(read: str) -> Callable[[Sequence[Row]], str]:
+def signals(name: str) -> markdown.Column:
     """Make a column of the means for each signal."""
 
-    def column(rows: Sequence[Row]) -> str:
+    def column(rows: Sequence[harness.Row]) -> str:
         each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
-        means = [[own[read] for own in signal if own[read] is not None] for signal in each]
+        means = [[own[name] for own in signal if own[name] is not None] for signal in each]
         return ", ".join(f"{statistics.fmean(mean):.2f}" if mean else "-" for mean in means)
 
     return column
 
 
-def _per_cent(read: Callable[[Row], float]) -> Callable[[Sequence[Row]], str]:
+def _per_cent(read: Callable[[Any], float]) -> markdown.Column:
     """Make a column of a mean share."""
     return lambda rows: f"{statistics.fmean(read(row['metrics']) for row in rows):.0%}"
 
 
-def _width(which: str) -> Callable[[Row], float]:
+def _width(which: str) -> Callable[[Any], float]:
     return lambda metrics: metrics["intervals"][which]["width"]
 
 
-def _coverage(which: str) -> Callable[[Row], float]:
+def _coverage(which: str) -> Callable[[Any], float]:
     return lambda metrics: metrics["intervals"][which]["coverage"]
 
 
-def _seconds(rows: Sequence[Row]) -> str:
+def _seconds(rows: Sequence[harness.Row]) -> str:
     return f"{statistics.fmean(row['seconds'] for row in rows):.1f}"
 
 
-Columns = dict[str, Callable[[Sequence[Row]], str] | str]
+Columns = dict[str, markdown.Column | str]
 """Heading to what reads our rows, or the name of a field of `Theirs`."""
 
 ERRORS: Columns = {
-    "population MSE": _over(lambda m: m["population_mse"]),
-    "fresh MAE": _over(lambda m: m["fresh"]["mae"]),
+    "population MSE": markdown.column(lambda m: m["population_mse"]),
+    "fresh MAE": markdown.column(lambda m: m["fresh"]["mae"]),
     "R document": "mae",
-    "fresh MSE": _over(lambda m: m["fresh"]["mse"]),
+    "fresh MSE": markdown.column(lambda m: m["fresh"]["mse"]),
     "R document ": "mse",
-    "by true beta": _over(lambda m: m["fresh_with_true_beta"]["mse"]),
+    "by true beta": markdown.column(lambda m: m["fresh_with_true_beta"]["mse"]),
     "seconds": _seconds,
 }
 
 POSTERIOR: Columns = {
-    "beta 1, 2, 3": _signals("mean"),
+    "beta 1, 2, 3": signals("mean"),
     "R document": "beta",
-    "inclusion": _signals("inclusion"),
-    "true found": _over(lambda m: m["true_discoveries"]),
-    "false found": _over(lambda m: m["false_discoveries"]),
+    "inclusion": signals("inclusion"),
+    "true found": markdown.column(lambda m: m["true_discoveries"]),
+    "false found": markdown.column(lambda m: m["false_discoveries"]),
     "signals covered": _per_cent(_coverage("signals")),
-    "width": _over(_width("signals")),
+    "width": markdown.column(_width("signals")),
     "nulls covered": _per_cent(_coverage("nulls")),
-    "width ": _over(_width("nulls")),
-    "last sigma": _over(lambda m: m["sigma_end"]),
-    "last delta": _over(lambda m: m["delta_end"], 4),
+    "width ": markdown.column(_width("nulls")),
+    "last sigma": markdown.column(lambda m: m["sigma_end"]),
+    "last delta": markdown.column(lambda m: m["delta_end"], 4),
 }
 
 
 def _table(
-    columns: Columns, table: Sequence[tuple[Cell, Sequence[Row]]], settings: Simulation
+    columns: Columns, table: Sequence[tuple[Cell, Sequence[harness.Row]]], settings: Simulation
 ) -> str:
     heads = ["arm", "v0", "sigma", "data sets", *columns]
     lines = []

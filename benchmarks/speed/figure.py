@@ -7,19 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.harness import figures
 from benchmarks.speed.clock import Spread, ratio
 from benchmarks.speed.table import SHOWN, found, picture_name
 
 __all__ = ["figure"]
 
 SIZE = (9.6, 7.2)
-"""Inches."""
-
-DPI = 150
 
 LABELS = {
     "ours": "ours",
@@ -35,35 +32,21 @@ Rows = Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
-    """Draw what there are rows for.
-
-    Args:
-        preset: which configurations to look for; paper is cpu and gpu.
-        results: the rows of the script.
-        folder: where to; made if need be.
-
-    Returns:
-        The files written; none where there is no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Draw what there are rows for; paper is cpu and gpu (`harness.Figure`)."""
     written = []
     for name in SHOWN[preset]:
         there = [(config, row["metrics"]) for config, row in found(name, results) if row]
         if not there:
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        with plt.rc_context({"font.size": 10, "legend.fontsize": 8}):
-            picture = _picture(there)
-        picture.savefig(folder / picture_name(name), dpi=DPI, metadata={"Software": None})
-        plt.close(picture)
-        written.append(folder / picture_name(name))
+        file = folder / picture_name(name)
+        fonts = {"font.size": 10, "legend.fontsize": 8}
+        with figures.page(file, SIZE, 2, 2, fonts=fonts) as (_, panels):
+            _draw(panels, there)
+        written.append(file)
     return written
 
 
-def _picture(rows: Rows) -> Any:
-    picture, panels = plt.subplots(2, 2, figsize=SIZE, layout="constrained")
+def _draw(panels: Any, rows: Rows) -> None:
     draws = {"step": _steps, "sampler": _sampler, "threshold": _threshold, "chains": _chains}
     for axes, (section, draw) in zip(panels.flat, draws.items(), strict=True):
         own = [(config, metrics) for config, metrics in rows if config["section"] == section]
@@ -72,7 +55,6 @@ def _picture(rows: Rows) -> Any:
         else:
             axes.text(0.5, 0.5, f"{section}: not run", ha="center", va="center")
             axes.set_axis_off()
-    return picture
 
 
 def _steps(axes: Any, rows: Rows) -> None:

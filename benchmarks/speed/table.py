@@ -15,9 +15,7 @@ from benchmarks.speed.targets import TARGETS, Target, part_costs, seconds
 
 __all__ = ["SHOWN", "found", "picture_name", "report"]
 
-Row = Mapping[str, Any]
-
-Found = list[tuple[dict[str, Any], Row | None]]
+Found = list[tuple[dict[str, Any], harness.Row | None]]
 """Configurations, and the row of each where there is one."""
 
 Cells = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
@@ -43,18 +41,7 @@ PyTorch's sampler is our writing of Algorithm 1, not the authors' file."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for; paper is cpu and gpu.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with "not run" where a configuration has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     shown = {name: found(name, results) for name in SHOWN[preset]}
     parts = ["## What a step costs", NOTE]
     if preset != "smoke":  # whose sizes no target speaks of
@@ -65,14 +52,13 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         if there:
             parts.append(f"![What a step costs, preset {name}](figures/{picture_name(name)})")
         parts += [_section(section, rows) for section in TABLES]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown.join(parts)
 
 
 def found(preset: str, results: harness.Results) -> Found:
     """Look up the rows of a preset of this script."""
-    settings, rows = PRESETS[preset], results.read()
-    configs = [settings.config(case) for case in settings.cases()]
-    return [(config, rows.get(harness.row_key(config, settings.seed))) for config in configs]
+    settings = PRESETS[preset]
+    return results.one_each((settings.config(case) for case in settings.cases()), settings.seed)
 
 
 def picture_name(preset: str) -> str:
@@ -125,14 +111,14 @@ def _lead(section: str, config: Mapping[str, Any]) -> str:
     return f"{named}, batch {config['batch_size']}"
 
 
-def _over(config: Mapping[str, Any], metrics: Mapping[str, Any], top: str, bottom: str) -> str:
+def _ratio(config: Mapping[str, Any], metrics: Mapping[str, Any], top: str, bottom: str) -> str:
     del config
     times = metrics["seconds"]
     return _brief(ratio(times, top, bottom)) if {top, bottom} <= set(times) else "-"
 
 
 def _ratios(*pairs: tuple[str, str]) -> Cells:
-    return lambda config, metrics: [_over(config, metrics, *pair) for pair in pairs]
+    return lambda config, metrics: [_ratio(config, metrics, *pair) for pair in pairs]
 
 
 def _absolute(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> str:
@@ -150,9 +136,9 @@ def _steps(bottom: str) -> Cells:
             for part in ("noise", "latents", "pruning", "rest")
         ]
         return [
-            _over(config, metrics, "ours", bottom),
-            _over(config, metrics, "ours", "floor"),
-            _over(config, metrics, "ours", "strict_floor"),
+            _ratio(config, metrics, "ours", bottom),
+            _ratio(config, metrics, "ours", "floor"),
+            _ratio(config, metrics, "ours", "strict_floor"),
             *parts,
             _absolute(config, metrics, "ours"),
         ]
@@ -167,7 +153,7 @@ def _sampler(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]
     gpu = config["backend"] == "gpu"
     return [
         *_steps("floor")(config, metrics)[1:],
-        _over(config, metrics, "pass", "ours"),
+        _ratio(config, metrics, "pass", "ours"),
         *(f"{rate:.0f}" if gpu else "-" for rate in rates),
     ]
 
@@ -206,15 +192,15 @@ def _simulation(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[s
     few, many = min(config["data_sets"]), max(config["data_sets"])
     return [
         _brief(seconds(metrics, f"step_{few}", times=1e6)),
-        _over(config, metrics, f"step_{few}", f"products_{few}"),
-        f"{_over(config, metrics, f'step_{many}', f'step_{few}')} ({many})",
-        _over(config, metrics, f"step_{many}", f"products_{many}"),
+        _ratio(config, metrics, f"step_{few}", f"products_{few}"),
+        f"{_ratio(config, metrics, f'step_{many}', f'step_{few}')} ({many})",
+        _ratio(config, metrics, f"step_{many}", f"products_{many}"),
     ]
 
 
 def _chains(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
     one = str(min(config["counts"]))
-    each = (f"{n}: {_over(config, metrics, str(n), one)}" for n in config["counts"])
+    each = (f"{n}: {_ratio(config, metrics, str(n), one)}" for n in config["counts"])
     return ["; ".join(each)]
 
 
@@ -228,7 +214,7 @@ def _compile(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]
     ours, sgd = metrics["steps"]["ours"], metrics["steps"]["sgd"]
     return [
         _brief(seconds(metrics, "ours")),
-        _over(config, metrics, "ours", "sgd"),
+        _ratio(config, metrics, "ours", "sgd"),
         f"{ours['traces']}",
         f"{ours['peak_over_parameters']:.1f} ({sgd['peak_over_parameters']:.1f})",
         f"{ours['state_over_parameters']:.2f} ({sgd['state_over_parameters']:.2f})",
@@ -237,8 +223,8 @@ def _compile(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]
 
 def _epoch(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
     return [
-        _over(config, metrics, "ours", "sgd"),
-        _over(config, metrics, "sample", "ours"),
+        _ratio(config, metrics, "ours", "sgd"),
+        _ratio(config, metrics, "sample", "ours"),
         _absolute(config, metrics, "ours"),
         _absolute(config, metrics, "sgd"),
     ]

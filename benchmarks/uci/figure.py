@@ -5,19 +5,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.harness import figures
 from benchmarks.uci.run import PRESETS
 from benchmarks.uci.table import FIGURES, LABELS, POSTER, TARGET, Found, found
 
 __all__ = ["figure"]
 
 SIZE = (8.4, 5.6)
-"""Inches: letters stay readable at half the width of a page."""
-
-DPI = 150
 
 MARKERS = "osD^vP*"
 
@@ -26,19 +23,7 @@ LONGEST = 1.55
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
-    """Draw what there are rows for; a set that the poster lacks is not drawn.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-        folder: where to; made if need be.
-
-    Returns:
-        The files written; none where there is no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Draw what there are rows for; a set that the poster lacks is left out (`harness.Figure`)."""
     rows = {
         cell: own
         for cell, own in found(PRESETS[preset], results).items()
@@ -48,9 +33,8 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
         return []
     sets = list(dict.fromkeys(name for name, _ in rows))
     arms = list(dict.fromkeys(arm for _, arm in rows))
-    folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({"font.size": 13, "legend.fontsize": 11}):
-        picture, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    fonts = {"font.size": 13, "legend.fontsize": 11}
+    with figures.page(folder / FIGURES[0], SIZE, fonts=fonts) as (picture, axes):
         for number, arm in enumerate(arms):
             shift = (number - (len(arms) - 1) / 2) * 0.8 / len(arms)
             for at, name in enumerate(sets):
@@ -92,8 +76,6 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
                 label=what,
             )
         picture.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-        picture.savefig(folder / FIGURES[0], dpi=DPI, metadata={"Software": None})
-        plt.close(picture)
     return [folder / FIGURES[0]]
 
 

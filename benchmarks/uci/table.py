@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from benchmarks import harness
 from benchmarks.harness import markdown
@@ -15,12 +15,13 @@ from benchmarks.uci.splits import SEEDS
 
 __all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "found", "report"]
 
-Row = Mapping[str, Any]
-
-Found = dict[tuple[str, str], list[Row]]
+Found = dict[tuple[str, str], list[harness.Row]]
 """Set and arm to the rows there are, one a split."""
 
 FIGURES = ("uci.png",)
+
+over = functools.partial(markdown.over, digits=3, lost="diverged")
+"""Write a mean over splits, some of whose chains may have left the finite numbers."""
 
 LABELS: dict[str, str] = {**{name: arm.label for name, arm in ARMS.items()}, "aeb": "aeb"}
 
@@ -75,18 +76,7 @@ both runs of the authors' arms), without compiling."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with "not run" where a set and an arm have no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
     rows = found(settings, results)
     used = [row for own in rows.values() for row in own]
@@ -111,7 +101,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         DETAILS,
         markdown.made(used),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown.join(parts)
 
 
 def found(settings: Uci, results: harness.Results) -> Found:
@@ -120,16 +110,8 @@ def found(settings: Uci, results: harness.Results) -> Found:
     return results.look_up((cell, settings.config(*cell), seeds) for cell in settings.cells())
 
 
-def over(rows: Sequence[Row], read: Callable[[Row], Any], digits: int = 3) -> str:
-    """Write the mean over rows and its standard error, and how many have no number."""
-    values = [read(row["metrics"]) for row in rows]
-    if all(value is None for value in values):
-        return "diverged"
-    return markdown.mean(values, digits, lost="diverged")
-
-
-def _with_poster(rows: Sequence[Row], metric: str, arm: str, name: str) -> str:
-    text = over(rows, lambda metrics: metrics[metric]) if rows else markdown.NOT_RUN
+def _with_poster(rows: Sequence[harness.Row], metric: str, arm: str, name: str) -> str:
+    text = over(rows, lambda metrics: metrics[metric])
     theirs = POSTER.get(arm, {}).get(name)
     return text if theirs is None else f"{text} ({theirs[0]:.3f} ± {theirs[1]:.3f})"
 
@@ -157,7 +139,7 @@ def _against(rows: Found) -> str:
     return markdown.table(heads, lines) if lines else ""
 
 
-def _density(rows: Sequence[Row], arm: str, name: str) -> str:
+def _density(rows: Sequence[harness.Row], arm: str, name: str) -> str:
     del arm, name
     if not rows:
         return markdown.NOT_RUN
@@ -167,7 +149,9 @@ def _density(rows: Sequence[Row], arm: str, name: str) -> str:
     return f"{text} ({statistics.fmean(known):.0%})" if known else text
 
 
-def _matrix(settings: Uci, rows: Found, cell: Callable[[Sequence[Row], str, str], str]) -> str:
+def _matrix(
+    settings: Uci, rows: Found, cell: Callable[[Sequence[harness.Row], str, str], str]
+) -> str:
     """Make a table of an arm a line and a set a column."""
     sets = list(dict.fromkeys(name for name, _ in settings.cells()))
     arms = list(dict.fromkeys(arm for _, arm in settings.cells()))
@@ -197,5 +181,5 @@ def _details(settings: Uci, rows: Found) -> str:
     return markdown.table(heads, lines)
 
 
-def _delta(rows: Sequence[Row], path: str) -> str:
+def _delta(rows: Sequence[harness.Row], path: str) -> str:
     return over(rows, lambda metrics: metrics["delta"][path], digits=2).partition(" ")[0]

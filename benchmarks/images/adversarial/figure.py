@@ -7,9 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from benchmarks import harness
+from benchmarks.harness import figures
 from benchmarks.images.adversarial.run import LEVELS, PRESETS, Adversarial
 from benchmarks.images.adversarial.table import FIGURES, PAPER, Found, found, percent
 from benchmarks.images.classification.table import TITLES
@@ -18,7 +17,6 @@ from benchmarks.images.recipe import ARMS
 __all__ = ["figure"]
 
 SIZE = (11.0, 6.2)
-"""Inches: letters stay readable at half the width of a page."""
 
 DPI = 130
 
@@ -30,21 +28,8 @@ WAYS = {
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
-    """Draw what there are rows for.
-
-    Args:
-        preset: which configurations to look for; of paper without rows, cpu is drawn.
-        results: the rows of the script.
-        folder: where to; made if need be.
-
-    Returns:
-        The files written; none where there is no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
-    shown: tuple[harness.Preset, ...] = ("paper", "cpu") if preset == "paper" else (preset,)
-    for one in shown:
+    """Draw what there are rows for; of paper without rows, cpu is drawn (`harness.Figure`)."""
+    for one in harness.reduced_too(preset):
         rows = {c: own for c, own in found(PRESETS[one], results).items() if own and not c.augment}
         if rows:
             return [_draw(PRESETS[one], rows, folder)]
@@ -52,12 +37,11 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 
 
 def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     sets = list(dict.fromkeys(cell.set for cell in rows))
-    with plt.rc_context({"font.size": 14, "legend.fontsize": 12}):
-        picture, panels = plt.subplots(
-            1, len(sets), figsize=SIZE, sharey=True, layout="constrained", squeeze=False
-        )
+    fonts = {"font.size": 14, "legend.fontsize": 12}
+    options = {"dpi": DPI, "sharey": True, "squeeze": False}
+    with figures.page(folder / FIGURES[0], SIZE, 1, len(sets), fonts=fonts, **options) as page:
+        picture, panels = page
         for axes, name in zip(panels[0], sets, strict=True):
             for number, arm in enumerate(ARMS):
                 curve = PAPER.get(name, {}).get(arm)
@@ -91,6 +75,4 @@ def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
             )
         panels[0][0].plot([], [], "k--", linewidth=1.2, label="poster, digitised (full size)")
         picture.legend(loc="outside upper center", ncols=4)
-        picture.savefig(folder / FIGURES[0], dpi=DPI, metadata={"Software": None})
-        plt.close(picture)
     return folder / FIGURES[0]

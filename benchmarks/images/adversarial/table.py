@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,7 @@ from benchmarks.images.recipe import ARMS, Cell
 
 __all__ = ["FIGURES", "PAPER", "Found", "found", "percent", "report", "verdict"]
 
-Row = Mapping[str, Any]
-
-Found = dict[Cell, list[Row]]
+Found = dict[Cell, list[harness.Row]]
 """Cell to the rows there are, one a seed."""
 
 FIGURES = ("adversarial.png",)
@@ -58,23 +56,10 @@ and Dropout so too: attacked at one step of their run, scored by the average ove
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with "not run" where a cell has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     parts = ["## Under attack"]
-    used: list[Row] = []
-    # The full size needs an accelerator; what this machine can do is shown with it.
-    shown: tuple[harness.Preset, ...] = ("paper", "cpu") if preset == "paper" else (preset,)
-    for one in shown:
+    used: list[harness.Row] = []
+    for one in harness.reduced_too(preset):
         settings = PRESETS[one]
         rows = found(settings, results)
         used += [row for own in rows.values() for row in own]
@@ -88,7 +73,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
             *(_table(settings, rows, name) for name in dict.fromkeys(c.set for c in rows)),
             verdict(settings, rows),
         ]
-    return "\n\n".join([*parts, markdown.made(used)]).rstrip() + "\n"
+    return markdown.join([*parts, markdown.made(used)])
 
 
 def found(settings: Adversarial, results: harness.Results) -> Found:
@@ -97,7 +82,7 @@ def found(settings: Adversarial, results: harness.Results) -> Found:
     return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
 
 
-def percent(rows: Sequence[Row], way: str, place: int | None = None) -> list[float]:
+def percent(rows: Sequence[harness.Row], way: str, place: int | None = None) -> list[float]:
     """Accuracy in % of each row; at a level by its place, or of clean images."""
     values = [row["metrics"][way] for row in rows]
     return [100 * (value if place is None else value[place]) for value in values]

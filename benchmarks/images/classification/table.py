@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import harness
@@ -14,9 +14,7 @@ from benchmarks.images.recipe import ARMS, ArmName, Cell
 
 __all__ = ["PAPER", "TARGETS", "TITLES", "accuracies", "column", "found", "report"]
 
-Row = Mapping[str, Any]
-
-Found = dict[Cell, list[Row]]
+Found = dict[Cell, list[harness.Row]]
 """Cell to the rows there are, one a seed."""
 
 PAPER = {
@@ -61,28 +59,15 @@ So the accuracies are not to be set against the poster's; they can tell how far 
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with "not run" where a cell has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     parts = ["## MNIST and Fashion-MNIST"]
-    used: list[Row] = []
-    # The full size needs an accelerator; what this machine can do is shown with it.
-    shown: tuple[harness.Preset, ...] = ("paper", "cpu") if preset == "paper" else (preset,)
-    for one in shown:
+    used: list[harness.Row] = []
+    for one in harness.reduced_too(preset):
         settings = PRESETS[one]
         rows = found(settings, results)
         used += [row for own in rows.values() for row in own]
         parts += _preset(one, settings, rows)
-    return "\n\n".join([*parts, markdown.made(used)]).rstrip() + "\n"
+    return markdown.join([*parts, markdown.made(used)])
 
 
 def found(settings: Classification, results: harness.Results) -> Found:
@@ -101,7 +86,7 @@ def column(cell: Cell) -> str:
     return f"{'DA-' if cell.augment else ''}{TITLES[cell.set]}"
 
 
-def _mean_accuracy(rows: Sequence[Row], of: str) -> float | None:
+def _mean_accuracy(rows: Sequence[harness.Row], of: str) -> float | None:
     """Mean accuracy in %, None where there is no row."""
     return statistics.fmean(100 * row["metrics"][of]["accuracy"] for row in rows) if rows else None
 
@@ -128,7 +113,7 @@ def accuracies(rows: Found) -> str:
         for cell, own in rows.items():
             if cell.arm != arm:
                 continue
-            text = _over(own, _reader(way(arm), "accuracy", 100))
+            text = markdown.over(own, _reader(way(arm), "accuracy", 100))
             theirs = _poster(cell)
             line.append(text if theirs is None else f"{text} ({theirs:.2f})")
         lines.append(line)
@@ -168,7 +153,7 @@ def _both(rows: Found) -> str:
                 ("entropy_other", 1, 3),
                 ("auroc", 1, 3),
             ):
-                line.append(_over(own, _reader(of, name, scale), digits))
+                line.append(markdown.over(own, _reader(of, name, scale), digits))
             lines.append(line)
     return markdown.table(heads, lines)
 
@@ -186,17 +171,13 @@ def _sparse(rows: Found) -> str:
             (lambda metrics: metrics["sparse"]["delta"], 3),
             (lambda metrics: metrics["sparse"]["magnitudes"][1], 4),
         )
-        share = _over(own, lambda metrics: 100 * metrics["sparse"]["share_out"], 1)
+        share = markdown.over(own, lambda metrics: 100 * metrics["sparse"]["share_out"], 1)
         share = share if share == markdown.NOT_RUN else f"{share} %"
-        lines.append([column(cell), share, *(_over(own, read, digits) for read, digits in reads)])
+        lines.append(
+            [column(cell), share, *(markdown.over(own, read, digits) for read, digits in reads)]
+        )
     return markdown.table(heads, lines)
 
 
 def _reader(of: str, name: str, scale: float) -> Callable[[Any], float]:
     return lambda metrics: scale * metrics[of][name]
-
-
-def _over(rows: Sequence[Row], read: Callable[[Any], float], digits: int = 2) -> str:
-    if not rows:
-        return markdown.NOT_RUN
-    return markdown.mean([read(row["metrics"]) for row in rows], digits)
