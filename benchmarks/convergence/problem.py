@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import aeb
-from aeb import guards
 from aeb.types import Schedule
+from benchmarks.harness import check
 
 __all__ = ["FUNCTIONS", "SIZE", "Gain", "Problem", "Theta", "from_vector", "to_vector"]
 
@@ -104,12 +104,11 @@ class Problem:
         """Raise a ValueError that names the first setting out of its range."""
         if len(self.means) != SIZE:
             raise ValueError(f"means: got {len(self.means)} of them, needs {SIZE}")
-        guards.at_least("spread", self.spread, 0.0)
-        guards.whole("num_rows", self.num_rows, 2)
+        check(
+            self, whole={2: "num_rows"}, positive="v0 v1 nu lam threshold", at_least={0.0: "spread"}
+        )
         if self.num_rows % 2:
             raise ValueError(f"num_rows: got {self.num_rows}, needs an even number")
-        for name in ("v0", "v1", "nu", "lam", "threshold"):
-            guards.positive(name, getattr(self, name))
         # At 1 delta may reach an end of its interval, where the fixed point need not be alone.
         for name in ("a", "b"):
             value = getattr(self, name)

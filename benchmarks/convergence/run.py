@@ -32,7 +32,6 @@ import jax
 import numpy as np
 
 import aeb
-from aeb import guards
 from aeb.cli.usage import UsageError
 from benchmarks import harness
 from benchmarks.convergence.mean_field import MeanField, Prediction
@@ -97,16 +96,12 @@ class Convergence(harness.Settings):
                 f"coefficients: got {len(self.coefficients)} of them for "
                 f"{len(self.exponents)} exponents, needs one each"
             )
-        for exponent in self.exponents:
-            guards.within("exponents", exponent, "(0.5, 1]")
-        for name in ("coefficients", "ladder"):
-            for value in getattr(self, name):
-                guards.positive(name, value)
-        for name in ("offset", "step_size", "ladder_coefficient"):
-            guards.positive(name, getattr(self, name))
-        guards.whole("chains", self.chains, 2)
-        guards.whole("num_steps", self.num_steps, 100)
-        guards.within("tail", self.tail, "(0, 0.5]")
+        harness.check(
+            self,
+            whole={2: "chains", 100: "num_steps"},
+            positive="coefficients ladder offset step_size ladder_coefficient",
+            within={"(0.5, 1]": "exponents", "(0, 0.5]": "tail"},
+        )
 
     def rate_cells(self) -> list[tuple[Gain, float]]:
         """List the gains to compare, at one step size."""

@@ -6,6 +6,7 @@ A script says what its settings are and which units of work they ask for; `main`
 """
 
 from benchmarks.harness.checkpoints import Checkpoints
+from benchmarks.harness.checks import check
 from benchmarks.harness.rooms import Figure, Section, reduced_too
 from benchmarks.harness.rows import Results, Row, row_key
 from benchmarks.harness.runner import Preset, Settings, Unit, main, place_of
@@ -20,6 +21,7 @@ __all__ = [
     "Section",
     "Settings",
     "Unit",
+    "check",
     "main",
     "place_of",
     "reduced_too",

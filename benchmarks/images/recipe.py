@@ -16,6 +16,7 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 from aeb import guards
+from benchmarks.harness import check
 
 __all__ = ["ARMS", "Arm", "ArmName", "Cell", "Recipe", "Set"]
 
@@ -115,23 +116,22 @@ class Recipe:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for name in ("hidden", "num_train", "batch_size", "epochs", "thinning"):
-            guards.whole(name, getattr(self, name), 1)
-        for name in ("channels", "channels_augmented", "hidden_augmented", "epochs_augmented"):
-            for value in getattr(self, name):
-                guards.whole(name, value, 1)
+        check(
+            self,
+            whole={
+                1: "hidden num_train batch_size epochs thinning channels channels_augmented "
+                "hidden_augmented epochs_augmented"
+            },
+            positive="adam_step step_size counted v0 v1 sigma nu lam inverse_temperature "
+            "gain_coefficient",
+            at_least={0.0: "kappa0 gain_offset", 1.0: "stretch"},
+            within={
+                "[0, 1)": "burn_in",
+                "(0, 1]": "friction",
+                "(0.5, 1]": "gain_exponent",
+            },
+        )
         guards.within("batch_size", self.batch_size, f"[1, {self.num_train}]")
-        guards.within("burn_in", self.burn_in, "[0, 1)")
-        for name in ("adam_step", "step_size", "counted", "v0", "v1", "sigma", "nu", "lam"):
-            guards.positive(name, getattr(self, name))
-        for value in self.inverse_temperature:
-            guards.positive("inverse_temperature", value)
-        guards.within("friction", self.friction, "(0, 1]")
-        guards.at_least("kappa0", self.kappa0, 0.0)
-        guards.positive("gain_coefficient", self.gain_coefficient)
-        guards.at_least("gain_offset", self.gain_offset, 0.0)
-        guards.within("gain_exponent", self.gain_exponent, "(0.5, 1]")
-        guards.at_least("stretch", self.stretch, 1.0)
         for epochs in (self.epochs, *self.epochs_augmented):
             steps = epochs * (self.num_train // self.batch_size)
             if steps % self.thinning:

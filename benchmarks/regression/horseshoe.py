@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb import guards
 from aeb.mixing import potential_scale_reduction
+from benchmarks.harness import check
 from benchmarks.regression.estimate import Estimate, standardise
 
 __all__ = ["Horseshoe", "fit"]
@@ -54,12 +54,12 @@ class Horseshoe:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for name, low in (("chains", 1), ("warmup", 1), ("draws", 4), ("tree_depth", 1)):
-            guards.whole(name, getattr(self, name), low)
-        guards.whole("data_sets", self.data_sets, 0)
-        guards.within("target_accept", self.target_accept, "(0, 1)")
-        for name in ("signals", "slab_scale", "slab_freedom"):
-            guards.positive(name, getattr(self, name))
+        check(
+            self,
+            whole={0: "data_sets", 1: "chains warmup tree_depth", 4: "draws"},
+            positive="signals slab_scale slab_freedom",
+            within={"(0, 1)": "target_accept"},
+        )
 
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: Horseshoe, level: float, seed: int) -> Estimate:

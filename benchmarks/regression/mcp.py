@@ -13,7 +13,7 @@ import dataclasses
 
 import numpy as np
 
-from aeb import guards
+from benchmarks.harness import check
 from benchmarks.regression.estimate import Estimate, standardise
 
 __all__ = ["MCP", "fit"]
@@ -36,9 +36,7 @@ class MCP:
         """Raise a ValueError that names the first setting out of its range."""
         if not self.gamma > 1:
             raise ValueError(f"gamma: got {self.gamma}, needs to be above 1")
-        guards.whole("path", self.path, 2)
-        guards.within("ratio", self.ratio, "(0, 1)")
-        guards.positive("tolerance", self.tolerance)
+        check(self, whole={2: "path"}, positive="tolerance", within={"(0, 1)": "ratio"})
 
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: MCP, folds: int) -> Estimate:

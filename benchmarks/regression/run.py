@@ -28,7 +28,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from aeb import guards
 from benchmarks import harness
 from benchmarks.regression import horseshoe, lasso, least_squares, mcp, memory, ours, scores
 from benchmarks.regression.estimate import Estimate
@@ -99,15 +98,12 @@ class Regression(harness.Settings):
         super().check()
         for part in (self.design, self.wide, self.mcp, self.horseshoe):
             part.check()
-        guards.whole("data_sets", self.data_sets, 1)
-        guards.whole("wide_sets", self.wide_sets, 0)
-        guards.whole("folds", self.folds, 2)
-        guards.within("level", self.level, "(0, 1)")
-        for name in ("methods", "keys"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: name at least one")
-        for key in self.keys:
-            guards.whole("keys", key, 0)
+        harness.check(
+            self,
+            some="methods keys",
+            whole={0: "wide_sets keys", 1: "data_sets", 2: "folds"},
+            within={"(0, 1)": "level"},
+        )
         for method in self.methods:
             for package in PACKAGES[method]:
                 if importlib.util.find_spec(MODULES.get(package, package)) is None:

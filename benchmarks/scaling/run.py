@@ -123,12 +123,10 @@ class Scaling(harness.Settings):
         for net in (*(net for chain in chains for net in chain.nets), *sent.nets):
             guards.one_of("nets", net, tuple(NETS))
         for chain in chains:
-            for name in ("batch_size", "steps", "orders"):
-                guards.whole(name, getattr(chain, name), 1)
+            harness.check(chain, whole={1: "batch_size steps orders"})
         pairs = [(layout, own.batch_size) for own in chains for layout in own.layouts]
         for layout, batch_size in (*pairs, (Layout(sent.devices), sent.batch_size)):
-            guards.whole("devices", layout.devices, 1)
-            guards.whole("processes", layout.processes, 1)
+            harness.check(layout, whole={1: "devices processes"})
             sizes = (batch_size, CHAINS)
             if layout.devices % layout.processes or any(n % layout.devices for n in sizes):
                 raise ValueError(

@@ -27,6 +27,7 @@ import numpy as np
 
 from aeb import guards
 from aeb.types import PRNGKey
+from benchmarks.harness import check
 
 __all__ = ["DataSet", "Design", "data_key", "draw", "errors", "interval_scores", "population_mse"]
 
@@ -52,14 +53,15 @@ class Design:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("num_rows", self.num_rows, 2)
+        check(
+            self,
+            some="signals",
+            whole={1: "num_fresh", 2: "num_rows"},
+            positive="noise_variance",
+            at_least={0.0: "signal_spread"},
+            within={"[0, 1)": "correlation"},
+        )
         guards.whole("num_columns", self.num_columns, len(self.signals) + 1)
-        guards.whole("num_fresh", self.num_fresh, 1)
-        guards.within("correlation", self.correlation, "[0, 1)")
-        guards.positive("noise_variance", self.noise_variance)
-        guards.at_least("signal_spread", self.signal_spread, 0.0)
-        if not self.signals:
-            raise ValueError("signals: name at least one")
 
 
 class DataSet(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from aeb import guards
+from benchmarks.harness import check
 
 __all__ = ["ARMS", "Cell", "Recipe"]
 
@@ -66,18 +67,18 @@ class Recipe:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("num_steps", self.num_steps, 1)
-        guards.whole("thinning", self.thinning, 1)
-        guards.within("burn_in", self.burn_in, "[0, 1)")
-        guards.whole("interval_draws", self.interval_draws, 1)
-        guards.within("level", self.level, "(0, 1)")
-        for name in ("step_size", "gain_coefficient", "gain_offset", "v1", "nu", "lam"):
-            guards.positive(name, getattr(self, name))
-        for name in ("step_decay", "temperature", "kappa0", "kappa1", "start_spread"):
-            guards.at_least(name, getattr(self, name), 0.0)
-        guards.within("gain_cap", self.gain_cap, "(0, 1]")
-        guards.within("gain_exponent", self.gain_exponent, "(0.5, 1]")
-        guards.at_least("a", self.a, 1.0)
+        check(
+            self,
+            whole={1: "num_steps thinning interval_draws"},
+            positive="step_size gain_coefficient gain_offset v1 nu lam",
+            at_least={0.0: "step_decay temperature kappa0 kappa1 start_spread", 1.0: "a"},
+            within={
+                "[0, 1)": "burn_in",
+                "(0, 1)": "level",
+                "(0, 1]": "gain_cap",
+                "(0.5, 1]": "gain_exponent",
+            },
+        )
         if self.b is not None:
             guards.at_least("b", self.b, 1.0)
         if self.num_steps % self.thinning:

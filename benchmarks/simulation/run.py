@@ -28,7 +28,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from aeb import guards
 from benchmarks import harness
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.recipe import Cell, Recipe
@@ -74,14 +73,9 @@ class Simulation(harness.Settings):
         super().check()
         self.design.check()
         self.recipe.check()
-        guards.whole("data_sets", self.data_sets, 1)
-        guards.whole("together", self.together, 1)
-        for name in ("arms", "v0", "sigma"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: name at least one")
-        for name in ("v0", "sigma"):
-            for value in getattr(self, name):
-                guards.positive(name, value)
+        harness.check(
+            self, some="arms v0 sigma", whole={1: "data_sets together"}, positive="v0 sigma"
+        )
 
     def cells(self) -> tuple[Cell, ...]:
         """List what the arms, v0 and sigma are combined to."""

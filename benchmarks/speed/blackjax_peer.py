@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 import aeb
 from aeb import guards
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, Contender, copied
 from benchmarks.speed.posterior import Posterior, log_prior, logistic, network, prior
 
@@ -52,10 +53,11 @@ class BlackJax:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for model in self.models:
-            guards.one_of("models", model, ("logistic", "network"))
-        for name in ("num_columns", "hidden", "batch_size"):
-            guards.whole(name, getattr(self, name), 1)
+        check(
+            self,
+            whole={1: "num_columns hidden batch_size"},
+            one_of={("logistic", "network"): "models"},
+        )
         guards.whole("num_rows", self.num_rows, self.batch_size)
 
     def cases(self) -> list[Case]:

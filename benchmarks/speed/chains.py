@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 import aeb
-from aeb import guards
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, Contender
 from benchmarks.speed.nets import NETS, NUM_DATA, algorithm, make_problem
 
@@ -35,10 +35,7 @@ class Chains:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("batch_size", self.batch_size, 1)
-        guards.one_of("net", self.net, tuple(NETS))
-        for count in self.counts:
-            guards.whole("counts", count, 1)
+        check(self, whole={1: "batch_size counts"}, one_of={tuple(NETS): "net"})
 
     def cases(self) -> list[Case]:
         """List the row."""

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb import guards
+from benchmarks.harness import check
 
 __all__ = ["Case", "Clock", "Contender", "Spread", "copied", "ratio", "spread", "stepping"]
 
@@ -66,9 +66,7 @@ class Clock:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("repeats", self.repeats, 1)
-        guards.positive("least", self.least)
-        guards.positive("limit", self.limit)
+        check(self, whole={1: "repeats"}, positive="least limit")
 
     def race(
         self, contenders: Mapping[str, Contender], *, per: int = 1, warm: bool = True

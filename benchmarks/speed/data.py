@@ -20,6 +20,7 @@ import numpy as np
 import aeb
 from aeb import guards
 from aeb.data.files import read_npz, write_npz
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, copied
 from benchmarks.speed.epoch import augmentation
 from benchmarks.speed.nets import NETS, algorithm, compiled, kernel_step, make_problem
@@ -40,8 +41,8 @@ class Data:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.one_of("net", self.net, tuple(name for name in NETS if NETS[name][1][-1] == 3))
-        guards.whole("batch_size", self.batch_size, 1)
+        coloured = tuple(name for name in NETS if NETS[name][1][-1] == 3)
+        check(self, whole={1: "batch_size"}, one_of={coloured: "net"})
         guards.whole("num_images", self.num_images, self.batch_size)
 
     def cases(self) -> list[Case]:

@@ -22,6 +22,7 @@ import numpy as np
 import aeb
 from aeb import guards
 from aeb.models import make_loss
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, Contender, copied
 from benchmarks.speed.nets import (
     NETS,
@@ -50,10 +51,9 @@ class Epoch:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.one_of("net", self.net, tuple(name for name in NETS if NETS[name][1][-1] == 3))
-        for size in self.batch_sizes:
-            guards.whole("batch_sizes", size, 1)
-            guards.whole("num_images", self.num_images, size)
+        coloured = tuple(name for name in NETS if NETS[name][1][-1] == 3)
+        check(self, whole={1: "batch_sizes"}, one_of={coloured: "net"})
+        guards.whole("num_images", self.num_images, max(self.batch_sizes, default=0))
 
     def cases(self) -> list[Case]:
         """List the rows."""

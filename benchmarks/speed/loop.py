@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 import aeb
-from aeb import guards
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, copied
 from benchmarks.speed.nets import (
     NETS,
@@ -46,8 +46,7 @@ class Loop:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("batch_size", self.batch_size, 1)
-        guards.whole("num_batches", self.num_batches, 1)
+        check(self, whole={1: "batch_size num_batches"})
         check_steps(self.nets, self.steps, tuple(NETS))
 
     def cases(self) -> list[Case]:

@@ -22,6 +22,7 @@ import numpy as np
 
 import aeb
 from aeb import guards
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, Contender
 from benchmarks.speed.posterior import logistic, prior
 
@@ -49,11 +50,12 @@ class Nuts:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for name in ("num_columns", "warmup", "batch_size", "thinning"):
-            guards.whole(name, getattr(self, name), 1)
+        check(
+            self,
+            whole={1: "num_columns warmup batch_size thinning", 4: "draws"},
+            positive="step_size",
+        )
         guards.whole("num_rows", self.num_rows, self.batch_size)
-        guards.whole("draws", self.draws, 4)
-        guards.positive("step_size", self.step_size)
 
     def cases(self) -> list[Case]:
         """List the row."""

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 import aeb
-from aeb import guards
+from benchmarks.harness import check
 from benchmarks.simulation.design import DataSet, Design
 from benchmarks.simulation.recipe import Cell, Recipe
 from benchmarks.simulation.sampler import build
@@ -40,9 +40,7 @@ class Regressions:
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         self.design.check()
-        for name in ("data_sets", "chains"):
-            for count in getattr(self, name):
-                guards.whole(name, count, 1)
+        check(self, whole={1: "data_sets chains"})
 
     def cases(self) -> list[Case]:
         """List the rows."""

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 import aeb
-from aeb import guards
 from aeb.dynamics.noise import standard_normal_like
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, copied, stepping
 from benchmarks.speed.nets import NUM_DATA, Draw, algorithm, normals_like, variants
 
@@ -40,9 +40,7 @@ class Sampler:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for size in self.sizes:
-            guards.whole("sizes", size, 100)
-        guards.whole("parts_up_to", self.parts_up_to, 0)
+        check(self, whole={0: "parts_up_to", 100: "sizes"})
 
     def cases(self) -> list[Case]:
         """List the rows."""

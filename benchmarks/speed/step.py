@@ -17,8 +17,8 @@ from typing import Any
 
 import jax
 
-from aeb import guards
 from aeb.dynamics.noise import standard_normal_like
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, Contender, copied, stepping
 from benchmarks.speed.nets import (
     NETS,
@@ -48,9 +48,7 @@ class Step:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("batch_size", self.batch_size, 1)
-        for net in self.nets:
-            guards.one_of("nets", net, tuple(NETS))
+        check(self, whole={1: "batch_size"}, one_of={tuple(NETS): "nets"})
 
     def cases(self) -> list[Case]:
         """List the rows."""

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import aeb
-from aeb import guards
+from benchmarks.harness import check
 from benchmarks.speed.clock import Case, Clock, Contender
 
 __all__ = ["Threshold"]
@@ -35,8 +35,7 @@ class Threshold:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for size in self.sizes:
-            guards.whole("sizes", size, 10)
+        check(self, whole={10: "sizes"})
 
     def cases(self) -> list[Case]:
         """List the rows."""

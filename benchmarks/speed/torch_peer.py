@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 import aeb
-from aeb import guards
+from benchmarks.harness import check
 from benchmarks.speed import convolutions
 from benchmarks.speed.clock import Case, Clock, Contender, copied, stepping
 from benchmarks.speed.nets import (
@@ -53,7 +53,7 @@ class Torch:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("batch_size", self.batch_size, 1)
+        check(self, whole={1: "batch_size"})
         check_steps(self.nets, self.steps, KNOWN)
 
     def cases(self) -> list[Case]:

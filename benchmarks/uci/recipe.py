@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, NamedTuple
 
-from aeb import guards
+from benchmarks.harness import check
 
 __all__ = ["ARMS", "Arm", "ArmName", "Poster", "temper"]
 
@@ -94,15 +94,15 @@ class Poster:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for name in ("hidden", "batch_size", "epochs"):
-            guards.whole(name, getattr(self, name), 1)
-        for name in ("step_size", "v1", "nu", "lam", "sigma", "kappa"):
-            guards.positive(name, getattr(self, name))
-        guards.within("friction", self.friction, "(0, 1]")
-        guards.at_least("anneal", self.anneal, 1.0)
-        guards.at_least("a", self.a, 1.0)
-        guards.at_least("b", self.b, 1.0)
-        guards.at_least("gain_offset", self.gain_offset, 0.0)
-        guards.within("gain_exponent", self.gain_exponent, "(0.5, 1]")
-        guards.within("burn_in", self.burn_in, "[0, 1)")
-        guards.within("hold_out", self.hold_out, "(0, 1)")
+        check(
+            self,
+            whole={1: "hidden batch_size epochs"},
+            positive="step_size v1 nu lam sigma kappa",
+            at_least={0.0: "gain_offset", 1.0: "anneal a b"},
+            within={
+                "(0, 1]": "friction",
+                "(0.5, 1]": "gain_exponent",
+                "[0, 1)": "burn_in",
+                "(0, 1)": "hold_out",
+            },
+        )

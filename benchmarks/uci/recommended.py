@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 import aeb
-from aeb import guards
 from aeb.models import make_loss
+from benchmarks.harness import check
 from benchmarks.uci.chains import Model, Shape, network
 
 __all__ = ["Recommended", "Setting", "recommended_model", "setting_of"]
@@ -70,17 +70,13 @@ class Recommended:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for name in ("hidden", "chains", "batch_size", "draws", "thinning"):
-            guards.whole(name, getattr(self, name), 1)
-        guards.within("burn_in", self.burn_in, "[0, 1)")
-        for name in ("learning_rate", "target_scale", "v0", "v1", "gain_coefficient"):
-            guards.positive(name, getattr(self, name))
-        guards.within("friction", self.friction, "(0, 1]")
-        guards.at_least("temperature", self.temperature, 0.0)
-        guards.at_least("a", self.a, 1.0)
-        guards.at_least("b", self.b, 1.0)
-        guards.at_least("gain_offset", self.gain_offset, 0.0)
-        guards.within("gain_exponent", self.gain_exponent, "(0.5, 1]")
+        check(
+            self,
+            whole={1: "hidden chains batch_size draws thinning"},
+            positive="learning_rate target_scale v0 v1 gain_coefficient",
+            at_least={0.0: "temperature gain_offset", 1.0: "a b"},
+            within={"[0, 1)": "burn_in", "(0, 1]": "friction", "(0.5, 1]": "gain_exponent"},
+        )
 
     def shape(self, num_data: int) -> Shape:
         """Tell how long the chains are with so many rows to fit."""

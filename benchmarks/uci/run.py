@@ -34,7 +34,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb import guards
 from aeb.data import train_test_split
 from benchmarks import harness
 from benchmarks.uci import arms, chains, recommended, scores, splits
@@ -70,11 +69,12 @@ class Uci(harness.Settings):
         super().check()
         self.poster.check()
         self.recommended.check()
-        guards.whole("splits", self.splits, 1)
-        guards.within("splits", self.splits, f"[1, {len(SEEDS)}]")
-        for name in ("sets", "arms"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: name at least one")
+        harness.check(
+            self,
+            some="sets arms",
+            whole={1: "splits"},
+            within={f"[1, {len(SEEDS)}]": "splits"},
+        )
 
     def cells(self) -> list[tuple[Set, ArmName]]:
         """List the sets, each with its arms."""

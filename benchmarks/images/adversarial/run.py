@@ -25,7 +25,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from aeb import guards
 from benchmarks import harness
 from benchmarks.images import networks, scores
 from benchmarks.images.adversarial.attacks import Attacked
@@ -59,11 +58,7 @@ class Adversarial(Classification):
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        for level in self.levels:
-            guards.within("levels", level, "(0, 1]")
-        for level in self.pgd_levels:
-            guards.within("pgd_levels", level, "(0, 1]")
-        guards.whole("rows", self.rows, 1)
+        harness.check(self, whole={1: "rows"}, within={"(0, 1]": "levels pgd_levels"})
         for cell in self.cells():
             taken, burn_in = self.recipe.draws(cell)
             if taken - burn_in < 2:

@@ -24,7 +24,6 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from aeb import guards
 from benchmarks import harness
 from benchmarks.images import data, kept, networks, scores
 from benchmarks.images.data import Images
@@ -61,11 +60,7 @@ class Classification(harness.Settings):
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
         self.recipe.check()
-        for name in ("seeds", "num_scored"):
-            guards.whole(name, getattr(self, name), 1)
-        for name in ("sets", "augment", "arms"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: name at least one")
+        harness.check(self, some="sets augment arms", whole={1: "seeds num_scored"})
 
     def cells(self) -> list[Cell]:
         """List the sets, each without and with augmentation, each with its arms."""
