@@ -7,6 +7,7 @@ A script says what its settings are and which units of work they ask for; `main`
 
 from benchmarks.harness.checkpoints import Checkpoints
 from benchmarks.harness.checks import check
+from benchmarks.harness.pace import paced
 from benchmarks.harness.rooms import Figure, Section, reduced_too
 from benchmarks.harness.rows import Results, Row, row_key
 from benchmarks.harness.runner import Preset, Settings, Unit, main, place_of
@@ -23,6 +24,7 @@ __all__ = [
     "Unit",
     "check",
     "main",
+    "paced",
     "place_of",
     "reduced_too",
     "row_key",

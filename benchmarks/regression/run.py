@@ -29,7 +29,7 @@ import jax
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.regression import horseshoe, lasso, least_squares, mcp, memory, ours, scores
+from benchmarks.regression import horseshoe, mcp, memory, methods, scores
 from benchmarks.regression.estimate import Estimate
 from benchmarks.regression.horseshoe import Horseshoe
 from benchmarks.regression.mcp import MCP
@@ -132,7 +132,7 @@ class Regression(harness.Settings):
             "lasso": {"folds": self.folds},
             "mcp": {"folds": self.folds, **dataclasses.asdict(self.mcp)},
             "horseshoe": {"level": self.level, **horseshoe},
-            "aeb": {"key": case.key, **ours.defaults()},
+            "aeb": {"key": case.key, **methods.defaults()},
         }
         design = dataclasses.asdict(case.design)
         return {"method": case.method, "design": design, "options": options[case.method]}
@@ -182,16 +182,16 @@ class Regression(harness.Settings):
         x, y = (np.asarray(part, np.float64) for part in (data.x, data.y))
         if case.method == "oracle":
             count = len(case.design.signals)
-            return lambda: least_squares.fit(x, y, count=count)
+            return lambda: methods.least_squares(x, y, count=count)
         if case.method == "lasso":
-            return lambda: lasso.fit(x, y, folds=self.folds)
+            return lambda: methods.lasso(x, y, folds=self.folds)
         if case.method == "mcp":
             return lambda: mcp.fit(x, y, settings=self.mcp, folds=self.folds)
         if case.method == "horseshoe":
             return lambda: horseshoe.fit(x, y, settings=self.horseshoe, level=self.level, seed=seed)
         assert case.key is not None
         key = case.key
-        return lambda: ours.fit(x, y, key=key)
+        return lambda: methods.ours(x, y, key=key)
 
 
 @functools.lru_cache(maxsize=4)

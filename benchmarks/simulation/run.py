@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,9 +38,6 @@ __all__ = ["NAME", "PRESETS", "Simulation", "main"]
 NAME = "simulation"
 
 DESCRIPTION = "Large p, small n: the paper's simulated regression, by SGLD-SA, SGLD-EM and SGLD."
-
-PATIENCE = 0.5
-"""Seconds that one compiled call may take before the progress bar moves."""
 
 PICTURED = 0
 """Seed of the data set that the figure shows."""
@@ -123,12 +119,8 @@ class Simulation(harness.Settings):
         carry = checkpoints.restore(carry)
         steps = int(carry.chain.step[0, 0])
         report(steps * size)
-        pace = 1
-        while steps < self.recipe.num_steps:
-            draws = min(pace, (self.recipe.num_steps - steps) // self.recipe.thinning)
-            began = time.monotonic()
+        for draws in harness.paced((self.recipe.num_steps - steps) // self.recipe.thinning):
             carry = jax.block_until_ready(programs.advance(carry, data, keys, draws))
-            pace = pace * 2 if time.monotonic() - began < PATIENCE else pace
             steps += draws * self.recipe.thinning
             report(draws * self.recipe.thinning * size)
             if steps < self.recipe.num_steps:

@@ -9,7 +9,6 @@ draws that count are kept, and the learned sigma beside each.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +22,6 @@ from benchmarks import harness
 from benchmarks.uci.splits import Split
 
 __all__ = ["Carry", "Model", "Programs", "Shape", "build", "network", "run", "uniform_start"]
-
-PATIENCE = 0.5
-"""Seconds that one compiled call may take before the progress bar moves."""
 
 START, ORDER, NOISE = range(3)
 """What the key of a split is folded with."""
@@ -133,13 +129,10 @@ def run(
     carry = programs.advance(cell, carry, rows, keys, 0)  # compiled before the clock starts
     checkpoints = harness.Checkpoints(folder, checkpoint_every)
     carry = checkpoints.restore(carry)
-    done, pace = int(carry.draws), 1
+    done = int(carry.draws)
     report(done)
-    while done < shape.draws:
-        draws = min(pace, shape.draws - done)
-        began = time.monotonic()
+    for draws in harness.paced(shape.draws - done):
         carry = jax.block_until_ready(programs.advance(cell, carry, rows, keys, draws))
-        pace = pace * 2 if time.monotonic() - began < PATIENCE else pace
         done += draws
         report(draws)
         if done < shape.draws:

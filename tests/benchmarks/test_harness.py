@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from aeb.cli.usage import UsageError
 from benchmarks import harness, report
 from benchmarks.harness import checkpoints as checkpoints_module
+from benchmarks.harness import pace as pace_module
 from benchmarks.harness import rows as rows_module
 from benchmarks.harness.runner import choose
 from benchmarks.simulation import run as simulation
@@ -257,6 +259,48 @@ def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
     assert complaint.startswith("simulation: ")
     assert complaint.count("\n") == 1
     assert not run.file.exists()
+
+
+class Settings(NamedTuple):
+    """Settings that are in range."""
+
+    some: tuple[int, ...] = (1, 2)
+    share: float = 1.0
+    word: str = "a"
+
+
+RANGES = {
+    "some": "some",
+    "whole": {1: "some"},
+    "positive": "share some",
+    "at_least": {1.0: "share"},
+    "within": {"(0, 1]": "share"},
+    "one_of": {("a", "b"): "word"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"some": ()}, "some: name at least one"),
+        ({"some": (1, 0)}, "some: got 0, needs to be at least 1"),
+        ({"share": 0.0}, "share: got 0.0, needs to be positive"),
+        ({"share": 0.5}, "share: got 0.5, needs to be at least 1"),
+        ({"share": 1.5}, r"share: got 1.5, needs to be in \(0, 1]"),
+        ({"word": "c"}, "word: got 'c', needs to be one of a, b"),
+    ],
+)
+def test_ranges_are_checked_by_name_and_entry(changed, says):
+    harness.check(Settings(), **RANGES)
+    with pytest.raises(ValueError, match=says):
+        harness.check(Settings(**changed), **RANGES)
+
+
+def test_the_pace_doubles_until_it_takes_long(monkeypatch):
+    clock = iter([0.0, 0.1, 1.0, 1.1, 2.0, 9.0, 10.0, 19.0, 20.0, 29.0])
+    monkeypatch.setattr(pace_module.time, "monotonic", lambda: next(clock))
+    assert list(harness.paced(13)) == [1, 2, 4, 4, 2]
+    assert list(harness.paced(0)) == []
 
 
 @pytest.mark.parametrize("option", ["--results", "--work"])

@@ -20,7 +20,7 @@ import pytest
 import aeb
 from benchmarks import harness, report
 from benchmarks.regression import estimate as estimate_module
-from benchmarks.regression import horseshoe, lasso, least_squares, mcp, ours, scores
+from benchmarks.regression import horseshoe, mcp, methods, scores
 from benchmarks.regression import run as regression
 from benchmarks.regression import table as regression_table
 from benchmarks.regression import targets as targets_module
@@ -67,12 +67,12 @@ def needs(package):
     return pytest.mark.skipif(missing, reason="needs the extra `peers`")
 
 
-def methods():
+def fits():
     skglm, numpyro = needs("skglm"), needs("numpyro")
     settings = Horseshoe(chains=2, warmup=80, draws=40, tree_depth=6)
     return [
-        pytest.param(lambda x, y: lasso.fit(x, y, folds=5), id="lasso"),
-        pytest.param(lambda x, y: ours.fit(x, y, key=1), id="aeb"),
+        pytest.param(lambda x, y: methods.lasso(x, y, folds=5), id="lasso"),
+        pytest.param(lambda x, y: methods.ours(x, y, key=1), id="aeb"),
         pytest.param(
             lambda x, y: mcp.fit(x, y, settings=MCP(path=20, ratio=1e-3), folds=5),
             id="mcp",
@@ -86,7 +86,7 @@ def methods():
     ]
 
 
-@pytest.mark.parametrize("fit", methods())
+@pytest.mark.parametrize("fit", fits())
 def test_a_rival_finds_what_is_there(easy, fit):
     """The noise is a tenth of a unit, so 0.15 is five standard errors and more of each."""
     x, y = easy
@@ -153,17 +153,17 @@ def test_the_horseshoe_is_that_of_its_formulas():
 
 def test_ours_is_the_call_with_nothing_set(easy):
     x, y = easy
-    own, call = ours.fit(x, y, key=0), aeb.regression(x, y)
+    own, call = methods.ours(x, y, key=0), aeb.regression(x, y)
     np.testing.assert_array_equal(own.coefficients, call.coefficients)
     np.testing.assert_array_equal(own.intervals["averaged"], call.interval_averaged)
     np.testing.assert_array_equal(own.intervals["if included"], call.interval_if_included)
-    assert ours.defaults()["level"] == call.level == 0.9
-    assert not {"X", "y", "key", "names"} & ours.defaults().keys()
+    assert methods.defaults()["level"] == call.level == 0.9
+    assert not {"X", "y", "key", "names"} & methods.defaults().keys()
 
 
 def test_least_squares_uses_the_true_columns(easy):
     x, y = easy
-    own = least_squares.fit(x, y, count=4)
+    own = methods.least_squares(x, y, count=4)
     want = np.linalg.solve(x[:, :4].T @ x[:, :4], x[:, :4].T @ y)
     np.testing.assert_allclose(own.coefficients[:4], want, rtol=1e-8)
     assert not own.coefficients[4:].any()
@@ -263,7 +263,7 @@ def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):
     assert regression.main(words) == 0
     rows = [json.loads(line) for line in (tmp_path / "regression.jsonl").read_text().splitlines()]
     said = [(own["config"]["method"], own["seed"], own["config"]["options"]) for own in rows]
-    options = ours.defaults()
+    options = methods.defaults()
     assert said == [
         ("oracle", 0, {}),
         ("oracle", 1, {}),
