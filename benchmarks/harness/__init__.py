@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every benchmark shares: settings by preset, rows on disk, units of work that resume.
 
-A script says what its settings are and which units of work they ask for; `main` does the rest. See
-`benchmarks/simulation` for one that is whole.
+An experiment says what its settings are and which units of work they ask for; `main` does the rest.
+`benchmarks/simulation` is one that is whole.
 """
 
 from benchmarks.harness.checkpoints import Checkpoints
