@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn rows into Markdown.
 
-    python benchmarks/report.py --out docs/results.md --figures docs/figures --readme README.md \
-        --page docs/what-it-does.md
+    python -m benchmarks.report --out docs/results.md --figures docs/figures \
+        --readme README.md --page docs/what-it-does.md
 
-A section a script, made of its rows in `benchmarks/results/` and of nothing else. A script joins by
+A section an experiment, made of its rows in `benchmarks/results/` and of nothing else. One joins by
 an entry in `SECTIONS`, and with figures by one in `FIGURES`.
 """
 
@@ -16,40 +16,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import adversarial
-import adversarial_figure
-import adversarial_table
-import classification
-import classification_table
-import compress
-import compression_figure
-import compression_page
-import compression_table
-import convergence
-import convergence_figure
-import convergence_table
-import frame
-import peers
-import peers_table
-import scaling
-import scaling_table
-import simulation
-import simulation_figure
-import simulation_table
-import speed
-import speed_figure
-import speed_table
-import summary
-import uci
-import uci_figure
-import uci_table
 from aeb.cli.usage import UsageError, complain, parse
+from benchmarks import harness, summary
+from benchmarks.compression import figure as compression_figure
+from benchmarks.compression import page as compression_page
+from benchmarks.compression import run as compress
+from benchmarks.compression import table as compression_table
+from benchmarks.convergence import figure as convergence_figure
+from benchmarks.convergence import run as convergence
+from benchmarks.convergence import table as convergence_table
+from benchmarks.images.adversarial import figure as adversarial_figure
+from benchmarks.images.adversarial import run as adversarial
+from benchmarks.images.adversarial import table as adversarial_table
+from benchmarks.images.classification import run as classification
+from benchmarks.images.classification import table as classification_table
+from benchmarks.regression import run as regression
+from benchmarks.regression import table as regression_table
+from benchmarks.scaling import run as scaling
+from benchmarks.scaling import table as scaling_table
+from benchmarks.simulation import figure as simulation_figure
+from benchmarks.simulation import run as simulation
+from benchmarks.simulation import table as simulation_table
+from benchmarks.speed import figure as speed_figure
+from benchmarks.speed import run as speed
+from benchmarks.speed import table as speed_table
+from benchmarks.uci import figure as uci_figure
+from benchmarks.uci import run as uci
+from benchmarks.uci import table as uci_table
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
 
-SECTIONS = {
+SECTIONS: dict[str, harness.Section] = {
     simulation.NAME: simulation_table.report,
-    peers.NAME: peers_table.report,
+    regression.NAME: regression_table.report,
     convergence.NAME: convergence_table.report,
     uci.NAME: uci_table.report,
     classification.NAME: classification_table.report,
@@ -58,9 +57,9 @@ SECTIONS = {
     speed.NAME: speed_table.report,
     scaling.NAME: scaling_table.report,
 }
-"""Script to the function `(preset, results) -> Markdown`."""
+"""Experiment to what makes its section."""
 
-FIGURES = {
+FIGURES: dict[str, harness.Figure] = {
     simulation.NAME: simulation_figure.figure,
     convergence.NAME: convergence_figure.figure,
     uci.NAME: uci_figure.figure,
@@ -68,7 +67,7 @@ FIGURES = {
     adversarial.NAME: adversarial_figure.figure,
     speed.NAME: speed_figure.figure,
 }
-"""Script to the function `(preset, results, folder) -> files`."""
+"""Experiment to what draws its figures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Report:
     readme: Path | None = None
     """File to put the few figures of the paper presets into, between its marks."""
     page: Path | None = None
-    """File to put the tables of `compression_page` into, between their marks."""
+    """File to put the tables of `compression.page` into, between their marks."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -94,7 +93,9 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     try:
         settings: Report = parse(Report, words, prog="report", description=Report.__doc__ or "")
-        rows = {script: frame.Results(settings.results / f"{script}.jsonl") for script in SECTIONS}
+        rows = {
+            script: harness.Results(settings.results / f"{script}.jsonl") for script in SECTIONS
+        }
         text = "\n".join(
             section(settings.preset, rows[script]) for script, section in SECTIONS.items()
         )

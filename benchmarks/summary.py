@@ -5,36 +5,36 @@ from __future__ import annotations
 
 import operator
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import adversarial
-import adversarial_table
-import classification
-import classification_table
-import compress
-import compressing
-import compression_table
-import convergence
-import frame
-import peers
-import simulation
-import uci
-import uci_table
-from compression_parts import gains, over, percent
-from convergence_table import found as slopes_found
-from fixed_point import Gain, Slope
-from frame.markdown import NOT_RUN, mean, table
-from large_p import Cell
-from tabular import ArmName
+from benchmarks import compression as compressing
+from benchmarks import harness
+from benchmarks.compression import run as compress
+from benchmarks.compression import table as compression_table
+from benchmarks.compression.parts import gains, over, percent
+from benchmarks.convergence import run as convergence
+from benchmarks.convergence.problem import Gain
+from benchmarks.convergence.slopes import Slope
+from benchmarks.convergence.table import found as slopes_found
+from benchmarks.harness.markdown import NOT_RUN, mean, table
+from benchmarks.images.adversarial import run as adversarial
+from benchmarks.images.adversarial import table as adversarial_table
+from benchmarks.images.classification import run as classification
+from benchmarks.images.classification import table as classification_table
+from benchmarks.regression import run as regression
+from benchmarks.regression import table as regression_table
+from benchmarks.simulation import run as simulation
+from benchmarks.simulation import table as simulation_table
+from benchmarks.simulation.recipe import Cell
+from benchmarks.uci import run as uci
+from benchmarks.uci import table as uci_table
+from benchmarks.uci.recipe import ArmName
 
 __all__ = ["BEGIN", "END", "put_into", "summary"]
 
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 """The lines of the README between which the summary goes."""
-
-Row = Mapping[str, Any]
 
 REGRESSION = """\
 Large p, small n (n = {n}, p = {p:,}, three signals, noise of variance {floor:g}), means over
@@ -134,7 +134,7 @@ def summary(results: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _slope(gain: Gain, row: Row) -> str:
+def _slope(gain: Gain, row: harness.Row) -> str:
     rate = row["metrics"]["rate"]
     slope = Slope(**rate["slope"])
     text = f"{slope.estimate:.3f} [{slope.low:.3f}, {slope.high:.3f}] at alpha = {gain.exponent:g}"
@@ -144,38 +144,33 @@ def _slope(gain: Gain, row: Row) -> str:
     return f"{text} and C = {gain.coefficient:g}, {enough}"
 
 
-def _rows(results: Path, script: str) -> frame.Results:
-    return frame.Results(results / f"{script}.jsonl")
+def _rows(results: Path, script: str) -> harness.Results:
+    return harness.Results(results / f"{script}.jsonl")
 
 
 def _samplers(results: Path) -> list[list[str]]:
     """The paper's samplers at the setting of the authors' document."""
-    settings = simulation.PRESETS["paper"]
-    rows = _rows(results, simulation.NAME).read()
+    rows = simulation_table.found(simulation.PRESETS["paper"], _rows(results, simulation.NAME))
     lines = []
     for label, cell in (
         ("SGLD-SA, as the authors ran it", Cell("sa", 0.1, 1.0)),
         ("SGLD-EM", Cell("em", 0.1, 1.0)),
     ):
-        keys = [frame.row_key(settings.config(cell), seed) for seed in range(settings.data_sets)]
-        own = [rows[key] for key in keys if key in rows]
-        covered = [row["metrics"]["intervals"]["signals"]["coverage"] for row in own]
-        lines.append(_line(label, own, [covered], [row["seconds"] for row in own]))
+        covered = [row["metrics"]["intervals"]["signals"]["coverage"] for row in rows[cell]]
+        seconds = [row["seconds"] for row in rows[cell]]
+        lines.append(_line(label, rows[cell], [covered], seconds))
     return lines
 
 
 def _peers(results: Path) -> list[list[str]]:
     """Cross-validated penalties, and `aeb.regression` with its default key."""
-    settings = peers.PRESETS["paper"]
-    rows = _rows(results, peers.NAME).read()
+    settings = regression.PRESETS["paper"]
+    rows = regression_table.found(settings, _rows(results, regression.NAME))
     labels = {"lasso": "lasso, 10-fold CV", "mcp": "MCP, 10-fold CV", "aeb": "`aeb.regression`"}
     lines = []
-    for case in settings.cases():
+    for case, own in rows.items():
         if case.method not in labels or case.design != settings.design or case.key:
             continue
-        seeds = range(settings.seed, settings.seed + case.data_sets)
-        keys = [frame.row_key(settings.config(case), seed) for seed in seeds]
-        own = [rows[key] for key in keys if key in rows]
         covered = [
             [row["metrics"]["intervals"][kind]["signals"]["coverage"] for row in own]
             for kind in (("if included", "averaged") if case.method == "aeb" else ())
@@ -186,7 +181,10 @@ def _peers(results: Path) -> list[list[str]]:
 
 
 def _line(
-    label: str, rows: Sequence[Row], covered: Sequence[Sequence[float]], seconds: Sequence[float]
+    label: str,
+    rows: Sequence[harness.Row],
+    covered: Sequence[Sequence[float]],
+    seconds: Sequence[float],
 ) -> list[str]:
     if not rows:
         return [label, *[NOT_RUN] * 5]
@@ -233,7 +231,7 @@ def _uci(results: Path) -> str:
         )
         for arm, metric in wanted:
             own = found[name, arm]
-            line.append(uci_table.over(own, operator.itemgetter(metric)) if own else NOT_RUN)
+            line.append(uci_table.over(own, operator.itemgetter(metric)))
         lines.append(line)
     return table(heads, lines)
 
@@ -251,7 +249,7 @@ def _compression(results: Path) -> str:
 def _pictures(results: Path) -> list[str]:
     """The full size where there is a row of it, else the reduced one."""
     rows, attacks = (_rows(results, own.NAME) for own in (classification, adversarial))
-    preset: frame.Preset = "paper"
+    preset: harness.Preset = "paper"
     if not any(classification_table.found(classification.PRESETS[preset], rows).values()):
         preset = "cpu"
     settings = classification.PRESETS[preset]

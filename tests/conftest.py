@@ -4,7 +4,6 @@
 import os
 
 import jax
-import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -34,22 +33,3 @@ def quickly_compiled():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture
-def small_sets(tmp_path, monkeypatch):
-    """A small made-up set in the place of two of the UCI ones."""
-    import tabular
-
-    rng = np.random.default_rng(7)
-    for name, rows in (("yacht", 43), ("boston", 30)):
-        file = tmp_path / "data" / "uci" / f"{name}.csv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        x = rng.normal(2, 3, size=(rows, 2))
-        y = 5 + x[:, 0] + rng.normal(size=rows)
-        lines = [f"{a},{b},1,{c}" for (a, b), c in zip(x, y, strict=True)]
-        file.write_text("\n".join(["a,b,same,y", *lines]) + "\n")
-    monkeypatch.setenv("AEB_DATA_DIR", str(tmp_path / "data"))
-    tabular.load.cache_clear()
-    yield
-    tabular.load.cache_clear()

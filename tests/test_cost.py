@@ -32,8 +32,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cost import nets, sampler
-from cost.compiling import memory_of
+from benchmarks.speed import nets, sampler
+from benchmarks.speed.compiling import memory_of
 
 SIZE = 100_000
 

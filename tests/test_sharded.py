@@ -13,7 +13,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import aeb
-from devices.collectives import DIGITS, collectives, summed
+from benchmarks.scaling.collectives import DIGITS, collectives, summed
 
 ROWS, NUM_DATA, STEPS = 32, 320, 5
 

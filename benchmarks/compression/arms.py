@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arms: what each is, and the stage that runs it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+
+import aeb
+from aeb.cli.training import FRICTION, cubic_ramp, momentum_sgd
+from aeb.types import ArrayTree, Kernel, LossFn, ScalarOrSchedule, Schedule, Sparsifier
+from benchmarks.compression.problem import Problem
+from benchmarks.compression.recipe import Released, Rewound, Size
+from benchmarks.compression.released import released_algorithm
+
+__all__ = ["ARMS", "Arm", "ArmName", "Stage", "make_stage", "rewound_step_size"]
+
+ArmName = Literal[
+    "dense",
+    "a_sghmc",
+    "a_sghmc_em",
+    "sghmc_sa",
+    "a_sghmc_sa",
+    "control",
+    "control_leaf",
+    "control_cycles",
+    "control_taught",
+    "aeb",
+    "aeb_noise",
+    "aeb_rho",
+    "aeb_learned",
+    "aeb_cycles",
+    "aeb_taught",
+]
+
+
+class Arm(NamedTuple):
+    """What tells one arm from another."""
+
+    label: str
+    kind: str  # "dense"; "released", "control" or "aeb": whose prior and steps
+    gain: str = "falling"  # "zero", "one" or "falling"; released arms
+    anneal: bool = False  # whether the temperature falls; released arms
+    score: str = "magnitude"  # what is pruned by: "magnitude", "rho" or "learned"
+    scope: str = "global"
+    noise: bool = False  # whether T > 0; our arms
+    cycles: bool = False  # whether samples are averaged
+    taught: bool = False  # whether by the dense network too
+
+
+ARMS: dict[ArmName, Arm] = {
+    "dense": Arm("dense", "dense"),
+    "a_sghmc": Arm("A-SGHMC", "released", gain="zero", anneal=True),
+    "a_sghmc_em": Arm("A-SGHMC-EM", "released", gain="one", anneal=True),
+    "sghmc_sa": Arm("SGHMC-SA", "released"),
+    "a_sghmc_sa": Arm("A-SGHMC-SA", "released", anneal=True),
+    "control": Arm("control", "control"),
+    "control_leaf": Arm("control, per layer", "control", scope="leaf"),
+    "control_cycles": Arm("control, cycles", "control", cycles=True),
+    "control_taught": Arm("control, cycles, taught", "control", cycles=True, taught=True),
+    "aeb": Arm("aeb", "aeb"),
+    "aeb_noise": Arm("aeb, noise", "aeb", noise=True),
+    "aeb_rho": Arm("aeb, by rho", "aeb", score="rho"),
+    "aeb_learned": Arm("aeb, no target", "aeb", score="learned"),
+    "aeb_cycles": Arm("aeb, noise, cycles", "aeb", noise=True, cycles=True),
+    "aeb_taught": Arm("aeb, noise, cycles, taught", "aeb", noise=True, cycles=True, taught=True),
+}
+
+
+class Stage(NamedTuple):
+    """One way to train, compiled once and used for every seed.
+
+    Attributes:
+        algorithm: the sampler.
+        kernel: one step of it.
+        loss_fn: what it descends.
+        step_size: eps by step.
+        temperature: T, by step or constant.
+        epochs: of the run.
+        samples: epochs after which a sample is taken; () takes none.
+        cut: step at which rho cuts first; None where it does not.
+        taught: whether the model state has a `teacher`.
+    """
+
+    algorithm: aeb.Algorithm
+    kernel: Kernel
+    loss_fn: LossFn
+    step_size: Schedule
+    temperature: ScalarOrSchedule
+    epochs: int
+    samples: tuple[int, ...]
+    cut: int | None
+    taught: bool
+
+
+def make_stage(
+    problem: Problem,
+    size: Size,
+    released: Released,
+    rewound: Rewound,
+    arm: ArmName,
+    sparsity: float | None,
+    params: ArrayTree,
+) -> Stage:
+    """Put an arm together.
+
+    Args:
+        problem: images and network.
+        size: how large they are.
+        released: how the authors' arms are set.
+        rewound: how the others are.
+        arm: its name.
+        sparsity: over all parameters; None where the arm has no target.
+        params: of the network, for their shapes.
+
+    Returns:
+        A `Stage`.
+    """
+    own = ARMS[arm]
+    epochs = size.dense_epochs if own.kind == "dense" else size.epochs
+    loss_fn = problem.taught(rewound.teacher, rewound.softness) if own.taught else problem.loss_fn
+    cycles = rewound.cycles if own.cycles else 0
+    cycle = rewound.cycle_epochs(epochs) if cycles else 0
+    main = epochs - cycles * cycle
+    temperature: ScalarOrSchedule = 0.0
+    num_data, cut = size.num_images, None
+    if own.kind == "released":
+        assert sparsity is not None
+        num_data = released.num_data
+        algorithm, step_size, temperature = released_algorithm(
+            released,
+            params,
+            sparsity=sparsity,
+            gain=own.gain,
+            anneal=own.anneal,
+            epochs=epochs,
+            epoch_steps=size.steps,
+        )
+    else:
+        peak = rewound.learning_rate if own.kind == "dense" else rewound.rewind
+        step_size = rewound_step_size(
+            rewound, peak / num_data, main * size.steps, cycle * size.steps
+        )
+        ramp_steps = round(rewound.ramp * main * size.steps)
+        if own.score == "learned":
+            cut = ramp_steps // size.steps * size.steps
+        rule = None if own.kind == "dense" else _rule(own, sparsity, ramp_steps, cut)
+        if own.kind == "aeb":
+            temperature = rewound.temperature if own.noise else 0.0
+            algorithm = aeb.empirical_bayes(
+                aeb.sghmc(step_size, FRICTION, temperature),
+                # Why sigma stays and kappa0 starts at 0: see aeb.cli.training.
+                aeb.spike_slab(
+                    rewound.v0,
+                    rewound.v1,
+                    weight=1.0 if rewound.weight is None else rewound.weight,
+                    follow_ramp=bool(rewound.follow_ramp),
+                    a=rewound.a,
+                    b=rewound.a,
+                    kappa0=0.0,
+                    learn_sigma=False,
+                ),
+                gain=aeb.robbins_monro(1.0, rewound.gain_offset, rewound.gain_exponent),
+                sparsify=rule,
+            )
+        else:
+            algorithm = momentum_sgd(
+                step_size, num_data=num_data, weight_decay=rewound.weight_decay, sparsify=rule
+            )
+    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=num_data, has_aux=True)
+    samples = tuple(main + cycle * number for number in range(1, cycles + 1))
+    return Stage(
+        algorithm, kernel, loss_fn, step_size, temperature, epochs, samples, cut, own.taught
+    )
+
+
+def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Schedule:
+    """Rise, fall by a cosine or a straight line, and then cycle.
+
+    Args:
+        recipe: how.
+        peak: the highest.
+        main: steps before the first cycle.
+        cycle: steps of a cycle; 0 where there is none.
+
+    Returns:
+        The step size by step, above 0 up to the last.
+    """
+    rise = max(recipe.warmup * main, 1.0)
+
+    def step_size(count: Any) -> Any:
+        step = jnp.asarray(count, float)
+        up = (step + 1.0) / rise
+        # Over one step more than is taken, as in aeb.cli.training.
+        phase = jnp.minimum(step / (main + 1), 1.0)
+        value = peak * jnp.minimum(up, 1.0) * (1.0 - phase if recipe.fall else _cosine(phase))
+        if cycle:
+            phase = jnp.remainder(step - main, cycle) / (cycle + 1)
+            value = jnp.where(step < main, value, recipe.cycle_rate * peak * _cosine(phase))
+        return value
+
+    return step_size
+
+
+def _cosine(phase: Any) -> Any:
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * phase))
+
+
+def _rule(own: Arm, sparsity: float | None, steps: int, cut: int | None) -> Sparsifier:
+    if cut is not None:
+        return aeb.learned(begin=cut)
+    assert sparsity is not None
+    rule = aeb.inclusion if own.score == "rho" else aeb.magnitude
+    return rule(cubic_ramp(sparsity, steps), scope=own.scope, of="all")

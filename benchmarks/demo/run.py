@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's comparison as rows: a small CNN on the 8x8 digits, every arm, one row a seed.
+
+    python -m benchmarks.demo --preset cpu
+
+A row's metrics are those of `aeb demo` for that seed, by arm, at the final epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aeb.cli.comparison import make_stages, run_seed
+from aeb.cli.task import evaluate, make_task
+from aeb.cli.training import ARMS, Recipe
+from benchmarks import harness
+
+__all__ = ["NAME", "PRESETS", "main"]
+
+NAME = "demo"
+DESCRIPTION = "Compress a small CNN on the 8x8 digits by every arm; one row a seed."
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo(harness.Settings):
+    """Compress a small CNN on the 8x8 digits by every arm."""
+
+    seeds: int = 3
+    """Runs with different seeds."""
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    """Settings of the compression; by default those of `aeb demo`."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        self.recipe.check()
+
+    def units(self) -> list[harness.Unit]:
+        """One unit a seed."""
+        recipe = self.recipe
+        config = {"data": "digits", "model": "cnn", "recipe": dataclasses.asdict(recipe)}
+        epochs = recipe.dense_epochs + len(ARMS) * recipe.epochs
+        return [
+            harness.Unit(
+                f"seed {seed}", (config,), (seed,), epochs, functools.partial(run, recipe, seed)
+            )
+            for seed in range(self.seed, self.seed + self.seeds)
+        ]
+
+
+def run(
+    recipe: Recipe, seed: int, folder: Path, report: Any
+) -> tuple[float, Sequence[dict[str, Any]]]:
+    """Train one seed; the seconds of a resumed run count from its last start."""
+    began = time.monotonic()
+    task = make_task("digits", "cnn")
+    fits = run_seed(
+        task, recipe, make_stages(task, recipe, ARMS), seed, folder, lambda text: report(1)
+    )
+    metrics = {
+        arm: evaluate(task, fit.state.position, fit.state.model_state)[0]._asdict()
+        for arm, fit in fits.items()
+    }
+    return time.monotonic() - began, [metrics]
+
+
+PRESETS = {
+    "smoke": Demo(preset="smoke", seeds=1, recipe=Recipe(dense_epochs=1, epochs=2)),
+    "cpu": Demo(preset="cpu"),
+    "paper": Demo(preset="paper"),
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every benchmark shares: settings by preset, rows on disk, units of work that resume.
+
+An experiment says what its settings are and which units of work they ask for; `main` does the rest.
+`benchmarks/simulation` is one that is whole.
+"""
+
+from benchmarks.harness.checkpoints import Checkpoints
+from benchmarks.harness.checks import check
+from benchmarks.harness.pace import paced
+from benchmarks.harness.rooms import Figure, Section, reduced_too
+from benchmarks.harness.rows import Results, Row, row_key
+from benchmarks.harness.runner import Preset, Settings, Unit, main, place_of
+from benchmarks.harness.stamp import stamp
+
+__all__ = [
+    "Checkpoints",
+    "Figure",
+    "Preset",
+    "Results",
+    "Row",
+    "Section",
+    "Settings",
+    "Unit",
+    "check",
+    "main",
+    "paced",
+    "place_of",
+    "reduced_too",
+    "row_key",
+    "stamp",
+]

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings by preset, and the loop over units of work that resumes where it was stopped.
+
+A unit is the smallest piece that yields rows: a few configurations, each with a few seeds. Units
+whose rows are all there are passed over. A unit works in a folder of its own, named after its
+configurations, seeds, commit and versions, where it may keep checkpoints; the folder goes when its
+rows are in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import itertools
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from tqdm.auto import tqdm
+
+from aeb import guards
+from aeb.archive import DamagedFileError
+from aeb.cli.usage import UsageError, complain, parse
+from benchmarks.harness import limit
+from benchmarks.harness.rows import Results, canonical, finite, row_key
+from benchmarks.harness.stamp import stamp
+
+__all__ = ["Preset", "Settings", "Unit", "choose", "main", "place_of"]
+
+Preset = Literal["smoke", "cpu", "gpu", "full", "paper"]
+"""The names that a preset may have; no script has them all."""
+
+HERE = Path(__file__).resolve().parents[1]
+
+INTERRUPTED = 130
+"""Exit code of a run that was stopped from the keyboard."""
+
+UNFINISHED = 75
+"""Exit code of a run that its own limit on seconds stopped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every script takes."""
+
+    preset: Preset = "smoke"
+    """Where the other settings start: smoke is under a minute, cpu is the honest reduced size for
+    two cores, gpu is for one accelerator, full has all data and networks of the paper at schedules
+    that two cores can run, paper is the full size; a script has some of them."""
+    seed: int = 0
+    """Seed of the first repetition; the others count on from it."""
+    results: Path = HERE / "results"
+    """Folder of the rows."""
+    work: Path = HERE / ".work"
+    """Folder of the checkpoints of units that are not finished."""
+    checkpoint_every: float = 30.0
+    """Seconds between two checkpoints, >= 0."""
+    limit_seconds: float | None = None
+    """Seconds after which to stop at the next checkpoint, > 0, with exit code 75; the same command
+    continues. None works to the end."""
+    progress: bool = True
+    """Whether to show a progress bar."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        guards.whole("seed", self.seed, 0)
+        guards.at_least("checkpoint_every", self.checkpoint_every, 0.0)
+        if self.limit_seconds is not None:
+            guards.positive("limit_seconds", self.limit_seconds)
+
+    def units(self) -> list[Unit]:
+        """List the work, in the order to do it."""
+        # Not a stub: the base holds what scripts share, and each has work of its own.
+        raise NotImplementedError
+
+
+class Unit(NamedTuple):
+    """A piece of work that yields a row for each of its configurations and seeds.
+
+    Attributes:
+        name: for the progress bar.
+        configs: all that fixes the numbers but the seed, as JSON can hold it.
+        seeds: one a row of each configuration.
+        size: how much work it is, in the unit of `run`'s reports.
+        run: `(folder, report) -> (seconds, metrics)`, seconds of work in all, earlier calls that
+            were stopped included, and a mapping of metrics for each seed of the first
+            configuration, then of the next. It keeps checkpoints in the folder, goes on from those
+            it finds, and calls `report(amount)` on the way.
+    """
+
+    name: str
+    configs: tuple[Mapping[str, Any], ...]
+    seeds: tuple[int, ...]
+    size: int
+    run: Callable[[Path, Callable[[int], None]], tuple[float, Sequence[Mapping[str, Any]]]]
+
+    @property
+    def cases(self) -> list[tuple[Mapping[str, Any], int]]:
+        """Configuration and seed of each row, in the order of the metrics."""
+        return [(config, seed) for config in self.configs for seed in self.seeds]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, description: str) -> S:
+    """Read the words of a script, over the preset that they name.
+
+    Args:
+        presets: the settings of each preset; the first is taken where none is named.
+        words: the words after the script.
+        prog: the name of the script.
+        description: the first lines of its help.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        ValueError: the words make no sense or a setting is out of its range.
+    """
+    named = next(iter(presets))
+    for word, following in itertools.pairwise([*words, ""]):
+        if word == "--preset":
+            named = following
+        elif word.startswith("--preset="):
+            named = word.partition("=")[2]
+    # A name that is no preset is left to the parser, which says what is.
+    default = presets.get(named, next(iter(presets.values())))
+    settings: S = parse(type(default), words, prog=prog, description=description, default=default)
+    if settings.preset not in presets:
+        raise ValueError(f"preset: got {settings.preset!r}, {prog} has {', '.join(presets)}")
+    settings.check()
+    return settings
+
+
+def main(
+    script: str, presets: Mapping[str, S], args: Sequence[str] | None = None, *, description: str
+) -> int:
+    """Run a script: read the words, do the units that have no rows yet, append their rows.
+
+    Args:
+        script: its name, and that of its rows.
+        presets: the settings of each preset.
+        args: the words after the script; None takes those of the process.
+        description: the first lines of the help.
+
+    Returns:
+        The exit code: 0; 2 where the input was at fault, after one line that says what to change;
+        75 where its limit on seconds stopped it; 130 where it was stopped.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        settings = choose(presets, words, prog=script, description=description)
+        units = settings.units()
+    except (ValueError, TypeError) as error:
+        return complain(script, str(error))
+    results = Results(settings.results / f"{script}.jsonl")
+    try:
+        with limit.within(settings.limit_seconds), _alone(settings.work / script) as work:
+            results.mend()
+            _do(script, settings, units, results, work)
+    except (UsageError, DamagedFileError, OSError) as error:
+        return complain(script, str(error))
+    except limit.OutOfTimeError:
+        print(f"{script}: {settings.limit_seconds:g} s are over; call the same command again")
+        return UNFINISHED
+    except KeyboardInterrupt:
+        print(f"{script}: stopped; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _do(
+    script: str, settings: Settings, units: Sequence[Unit], results: Results, work: Path
+) -> None:
+    """Do the units that lack a row."""
+    made = stamp()
+    done = results.read()
+    missing = [{row_key(*case) for case in unit.cases} - done.keys() for unit in units]
+    todo = [(unit, keys) for unit, keys in zip(units, missing, strict=True) if keys]
+    asked, lacking = sum(len(u.cases) for u in units), sum(len(keys) for _, keys in todo)
+    print(f"{script} --preset {settings.preset}: {asked - lacking} of {asked} rows are there")
+    print(f"commit {made['commit']}, {made['hardware']}, {made['versions']}")
+    began = time.monotonic()
+    total = sum(unit.size for unit, _ in todo)
+    with tqdm(total=total, disable=not settings.progress, unit_scale=True) as bar:
+        for number, (unit, keys) in enumerate(todo):
+            if number and limit.is_over():
+                raise limit.OutOfTimeError
+            bar.set_postfix_str(unit.name)
+            folder = work / place_of([unit.configs, unit.seeds], made)
+            seconds, metrics = unit.run(folder, bar.update)
+            results.append(
+                [
+                    {
+                        "script": script,
+                        "preset": settings.preset,
+                        "config": dict(config),
+                        "seed": seed,
+                        "commit": made["commit"],
+                        "hardware": made["hardware"],
+                        "versions": made["versions"],
+                        "seconds": seconds / len(unit.cases),
+                        "metrics": finite(own),
+                        "date": made["date"],
+                    }
+                    for (config, seed), own in zip(unit.cases, metrics, strict=True)
+                    if row_key(config, seed) in keys
+                ]
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"{lacking} rows added to {results.path} in {time.monotonic() - began:.0f} s")
+
+
+def place_of(work: Any, made: Mapping[str, Any]) -> str:
+    """Name the folder of some work by what fixes it and by the commit and versions in `stamp`."""
+    place = canonical([work, made["commit"], made["versions"]])
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[Path]:
+    """Keep the work folder to this process."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:
+        raise UsageError(f"work: cannot write {work} ({error.strerror})") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"work: another run is using {work}; name another folder") from error
+        yield work

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks of `benchmarks.images.classification` under FGSM and PGD."""

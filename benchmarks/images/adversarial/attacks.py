@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks within a box: the fast gradient sign method (FGSM) and projected gradient descent (PGD).
+
+An image x in [0, 1] is moved by at most zeta a pixel, and clipped to [0, 1], so that the log
+probability of a class y falls:
+
+    FGSM    x' = clip(x + zeta sign(g(x)))
+    PGD     z <- clip(z + a zeta sign(g(z))) within zeta of x, several times, from x;  x' = z
+
+    g(x) = -grad_x log p(y | x),    p(y | x) = sum_s w_s p_s(y | x)
+
+over the draws s of the network attacked, one draw or many. The gradient of the mixture is that of
+its members weighted by w_s p_s(y | x). A member's is of log(1 + sum_c exp(f_c - f_y)), c other than
+y, so that a network which is sure of itself still tells its direction: in float32 the gradient of
+its softmax loses it from a margin of 17 nats on, and that would pass for robustness.
+
+References: Goodfellow, Shlens and Szegedy (ICLR 2015); Madry et al. (ICLR 2018).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+
+from benchmarks.images.networks import logits_of
+from benchmarks.images.scores import Draws, mixture
+
+__all__ = ["Attacked", "ascent", "fgsm", "negative_log_prob", "pgd"]
+
+STEPS = 10
+"""Steps of PGD."""
+
+RELATIVE_STEP = 0.25
+"""a, so that ten steps go 2.5 times as far as they may."""
+
+
+def negative_log_prob(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """-log softmax(logits)_label, f32[B], with a gradient that does not vanish early."""
+    chosen = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
+    own = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1, keepdims=True)
+    gaps = jnp.where(chosen, -jnp.inf, logits - own)
+    return jnp.logaddexp(0.0, logsumexp(gaps, axis=-1))
+
+
+@functools.lru_cache(maxsize=16)
+def _member(net: nn.Module) -> Any:
+    """Make `(draw, x, label) -> (f32[B], f32[B, ...])`: -log p and its gradient in x."""
+    logits = logits_of(net)
+
+    @jax.jit
+    def member(draw: Any, pixels: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def total(pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
+            each = negative_log_prob(logits(draw, pixels), label)
+            return jnp.sum(each), each
+
+        grad, each = jax.grad(total, has_aux=True)(pixels)
+        return each, grad
+
+    return member
+
+
+def ascent(net: nn.Module, draws: Draws, pixels: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Find g: the gradient of -log p(label) of the average over the draws.
+
+    Args:
+        net: the network, in float32.
+        draws: weight and draw of each member.
+        pixels: f32[B, 28, 28, 1] in [0, 1].
+        label: i32[B], the class to be made unlikely.
+
+    Returns:
+        f32[B, 28, 28, 1].
+    """
+    found = [_member(net)(draw, pixels, label) for _, draw in draws]
+    log_weights = np.log([[weight] for weight, _ in draws])
+    logs = log_weights - np.stack([np.asarray(each, float) for each, _ in found])
+    shares = np.exp(logs - logs.max(axis=0))
+    shares /= shares.sum(axis=0)
+    grads = np.stack([np.asarray(grad, float) for _, grad in found])
+    return np.einsum("sb,sb...->b...", shares, grads)
+
+
+def fgsm(pixels: np.ndarray, direction: np.ndarray, zeta: float) -> np.ndarray:
+    """Take the one step; `direction` is g at the pixels."""
+    return np.clip(pixels + np.float32(zeta) * np.sign(direction).astype(np.float32), 0, 1)
+
+
+def pgd(
+    net: nn.Module,
+    draws: Draws,
+    pixels: np.ndarray,
+    label: np.ndarray,
+    zeta: float,
+    *,
+    steps: int = STEPS,
+    relative_step: float = RELATIVE_STEP,
+) -> np.ndarray:
+    """Take several steps, each clipped to the box of half-width zeta; arguments as for `ascent`."""
+    moved = pixels
+    low, high = (np.clip(pixels + sign * np.float32(zeta), 0, 1) for sign in (-1, 1))
+    for _ in range(steps):
+        direction = np.sign(ascent(net, draws, moved, label)).astype(np.float32)
+        moved = np.clip(moved + np.float32(relative_step * zeta) * direction, low, high)
+    return moved
+
+
+class Attacked(NamedTuple):
+    """A network under attack, and how it predicts."""
+
+    net: nn.Module  # in float32
+    draws: Draws  # two or more
+    samples: bool  # whether it predicts by the average of its draws, else by the last
+    levels: tuple[float, ...]  # of FGSM
+    pgd_levels: tuple[float, ...]
+
+    def none(self) -> dict[str, np.ndarray]:
+        """Count no image: i32[] or one count a level, by name."""
+        zeros = np.zeros(len(self.levels), np.int32)
+        names = {"clean": zeros[0], "authors": zeros, "favoured": zeros, "fair": zeros}
+        own = {name: np.array(count) for name, count in names.items()}
+        return {**own, "pgd": np.zeros(len(self.pgd_levels), np.int32)}
+
+    def right(self, pixels: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+        """Count the images that are still right, in each of the ways of `run`.
+
+        Args:
+            pixels: f32[B, 28, 28, 1] in [0, 1].
+            label: i32[B].
+
+        Returns:
+            As `none`.
+        """
+        whole = self.draws if self.samples else self.draws[-1:]
+        favoured = self._by_levels(pixels, label, self.draws[:1], self.draws[1:], own=True)
+        return {
+            "clean": self._right(whole, pixels, label),
+            "favoured": favoured,
+            "authors": favoured
+            if self.samples
+            else self._by_levels(pixels, label, whole, whole, own=True),
+            "fair": self._by_levels(pixels, label, whole, whole, own=False),
+            "pgd": _counts(
+                self._right(whole, pgd(self.net, whole, pixels, label, zeta), label)
+                for zeta in self.pgd_levels
+            ),
+        }
+
+    def _by_levels(
+        self, pixels: np.ndarray, label: np.ndarray, against: Draws, scored: Draws, *, own: bool
+    ) -> np.ndarray:
+        """Count by level; `own` attacks the class that `against` predicts, else the true one."""
+        away = mixture(self.net, against, pixels).argmax(-1).astype(np.int32) if own else label
+        direction = ascent(self.net, against, pixels, away)
+        return _counts(
+            self._right(scored, fgsm(pixels, direction, zeta), label) for zeta in self.levels
+        )
+
+    def _right(self, draws: Draws, pixels: np.ndarray, label: np.ndarray) -> np.ndarray:
+        right = mixture(self.net, draws, pixels).argmax(-1) == label
+        return np.asarray(right.sum(), np.int32)
+
+
+def _counts(each: Iterable[np.ndarray]) -> np.ndarray:
+    return np.array(list(each), np.int32)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train one network, and keep the draws to predict by.
+
+Every so many steps a draw is taken, and those after the burn-in are kept. A run goes from draw to
+draw in calls of `aeb.sample`, which depend on the key and the step alone; so a run that was stopped
+ends in the same numbers. For the arms by Adam draws are the network at these steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import aeb
+from benchmarks import harness
+from benchmarks.images.arms import build, step_size_at
+from benchmarks.images.data import Images
+from benchmarks.images.recipe import ARMS, Cell, Recipe
+
+__all__ = ["Trained", "blank", "train"]
+
+START, STEPS = range(2)
+"""What the key of a network is folded with."""
+
+
+class Trained(NamedTuple):
+    """A network after its run."""
+
+    draws: Any  # tree that leads with K: params and model_state; the last is that of the last step
+    weights: np.ndarray  # f32[K]: of each draw in the average, of sum 1
+    latent: Any  # the prior's latents at the last step, or ()
+    loss: np.ndarray  # f32[]: of the last minibatch
+
+
+class Carry(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: aeb.State
+    draws: Any  # as in Trained, zero where not yet taken
+
+
+def blank(recipe: Recipe, cell: Cell) -> Trained:
+    """Make a network of the right shapes, all zero."""
+    model = build(recipe, cell)
+    state = jax.eval_shape(model.init, jax.random.key(0))
+    taken, burn_in = recipe.draws(cell)
+    kept = taken - burn_in
+
+    def zeros(leaf: Any, *lead: int) -> np.ndarray:
+        return np.zeros((*lead, *leaf.shape), leaf.dtype)
+
+    return Trained(
+        draws=jax.tree.map(lambda leaf: zeros(leaf, kept), _draw(state)),
+        weights=np.zeros(kept, np.float32),
+        latent=jax.tree.map(zeros, state.latent),
+        loss=zeros(state.loss),
+    )
+
+
+def train(
+    recipe: Recipe,
+    cell: Cell,
+    seed: int,
+    images: Images,
+    folder: Path,
+    checkpoint_every: float,
+    report: Callable[[int], Any],
+) -> tuple[float, Trained]:
+    """Train a network to its end, from the last checkpoint if there is one.
+
+    Args:
+        recipe: how.
+        cell: which.
+        seed: of start, minibatches, augmentation and noise; of the same start and minibatches for
+            all arms.
+        images: what to train on.
+        folder: for checkpoints.
+        checkpoint_every: seconds between two of them.
+        report: called with steps done.
+
+    Returns:
+        Seconds, and the network.
+    """
+    model, key = build(recipe, cell), jax.random.key(seed)
+    steps, (taken, burn_in) = recipe.steps(cell), recipe.draws(cell)
+    carry = Carry(model.init(jax.random.fold_in(key, START)), blank(recipe, cell).draws)
+    checkpoints = harness.Checkpoints(folder, checkpoint_every)
+    state, draws = checkpoints.restore(carry)
+    done = int(state.step)
+    report(done)
+    data, run_key = jax.tree.map(jnp.asarray, images.train), jax.random.fold_in(key, STEPS)
+    while done < steps:
+        state, _ = aeb.sample(
+            model.kernel,
+            state,
+            data,
+            run_key,
+            num_steps=recipe.thinning - done % recipe.thinning,
+            batch_size=recipe.batch_size,
+            progress=False,
+        )
+        report(int(state.step) - done)
+        done = int(state.step)
+        place = done // recipe.thinning - burn_in - 1
+        if place >= 0:
+            jax.tree.map(lambda row, leaf, at=place: _put(row, at, leaf), draws, _draw(state))
+        if done < steps:
+            checkpoints.save_if_due(done, Carry(state, draws))
+    counts = recipe.thinning * np.arange(burn_in + 1, taken + 1) - 1
+    samples = ARMS[cell.arm].samples
+    weights = np.asarray(step_size_at(recipe, counts)) if samples else np.ones(len(counts))
+    latent, loss = jax.device_get((state.latent, state.loss))
+    weights = (weights / weights.sum()).astype(np.float32)
+    return checkpoints.seconds, Trained(draws, weights, latent, loss)
+
+
+def _draw(state: aeb.State) -> dict[str, Any]:
+    return {"params": state.position, "model_state": state.model_state}
+
+
+def _put(rows: np.ndarray, place: int, leaf: Any) -> None:
+    rows[place] = leaf

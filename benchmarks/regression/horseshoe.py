@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The regularised horseshoe, by numpyro's NUTS.
+
+On standardised columns and y,
+
+    beta_j = z_j tau lambda~_j,   lambda~_j^2 = c^2 lambda_j^2 / (c^2 + tau^2 lambda_j^2)
+    z_j ~ N(0, 1),   lambda_j ~ C+(0, 1),   tau ~ C+(0, tau0 sigma),   sigma ~ N+(0, 1)
+    tau0 = m / ((p - m) sqrt(n)),   c^2 ~ IG(f/2, f s^2/2)
+
+where m is a guess of the number of signals, and s and f are scale and degrees of freedom of the
+slab. A column is found where its central interval leaves 0 out.
+
+Reference: Piironen and Vehtari (Electronic Journal of Statistics 2017).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb.mixing import potential_scale_reduction
+from benchmarks.harness import check
+from benchmarks.regression.estimate import Estimate, standardise
+
+__all__ = ["Horseshoe", "fit"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Horseshoe:
+    """Settings of the prior and of the sampler."""
+
+    data_sets: int = 10
+    """Data sets, the first of those that the others see."""
+    chains: int = 2
+    """Chains, one after the other."""
+    warmup: int = 300
+    """Steps left out."""
+    draws: int = 300
+    """Draws kept of each chain."""
+    target_accept: float = 0.9
+    """Acceptance that the step size is tuned to, in (0, 1)."""
+    tree_depth: int = 10
+    """Doublings of a trajectory at most."""
+    signals: float = 3.0
+    """Guess of the number of signals; 3 is the truth."""
+    slab_scale: float = 2.0
+    """Scale of the slab, in units of the standard deviation of y."""
+    slab_freedom: float = 4.0
+    """Degrees of freedom of the slab."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        check(
+            self,
+            whole={0: "data_sets", 1: "chains warmup tree_depth", 4: "draws"},
+            positive="signals slab_scale slab_freedom",
+            within={"(0, 1)": "target_accept"},
+        )
+
+
+def fit(x: np.ndarray, y: np.ndarray, *, settings: Horseshoe, level: float, seed: int) -> Estimate:
+    """Sample; the estimate is the posterior mean."""
+    from numpyro.infer import MCMC, NUTS
+
+    data = standardise(x, y)
+    scale = data.y.std()
+    n, p = x.shape
+    sampler = MCMC(
+        NUTS(
+            _model,
+            target_accept_prob=settings.target_accept,
+            max_tree_depth=settings.tree_depth,
+        ),
+        num_warmup=settings.warmup,
+        num_samples=settings.draws,
+        num_chains=settings.chains,
+        chain_method="sequential",
+        progress_bar=False,
+    )
+    sampler.run(
+        jax.random.key(seed),
+        jnp.asarray(data.x, float),
+        jnp.asarray(data.y / scale, float),
+        settings.signals / ((p - settings.signals) * n**0.5),
+        settings,
+        extra_fields=("diverging", "num_steps"),
+    )
+    draws = jax.device_get(sampler.get_samples(group_by_chain=True))
+    extra = jax.device_get(sampler.get_extra_fields(group_by_chain=True))
+    beta = np.asarray(draws["beta"], np.float64) * scale / data.x_scale
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    interval = np.quantile(beta.reshape(-1, p), tails, axis=0).T
+    r_hat = {
+        name: float(np.max(potential_scale_reduction(np.asarray(draws[name], np.float64))))
+        for name in ("beta", "sigma", "tau")
+    }
+    coefficients = beta.mean(axis=(0, 1))
+    details = {
+        "largest_r_hat": r_hat,
+        "divergences": int(extra["diverging"].sum()),
+        "draws_at_full_depth": int((extra["num_steps"] >= 2**settings.tree_depth - 1).sum()),
+        "gradients_a_draw": float(extra["num_steps"].mean()),
+        "sigma": float(draws["sigma"].mean() * scale),
+    }
+    return Estimate(
+        intercept=float(data.y_mean - data.x_mean @ coefficients),
+        coefficients=coefficients,
+        found=(interval[:, 0] > 0) | (interval[:, 1] < 0),
+        details=details,
+        intervals={"averaged": interval},
+        r_hat=max(r_hat.values()),
+    )
+
+
+def _model(x: Any, y: Any, tau0: Any, settings: Horseshoe) -> None:
+    import numpyro
+    from numpyro import distributions as dist
+
+    p = x.shape[1]
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
+    tau = numpyro.deterministic(
+        "tau", tau0 * sigma * numpyro.sample("tau_unit", dist.HalfCauchy(1.0))
+    )
+    local = numpyro.sample("lambda", dist.HalfCauchy(jnp.ones(p)))
+    half = 0.5 * settings.slab_freedom
+    slab = numpyro.sample("slab", dist.InverseGamma(half, half * settings.slab_scale**2))
+    z = numpyro.sample("z", dist.Normal(jnp.zeros(p), 1.0))
+    shrunk = local * jnp.sqrt(slab / (slab + jnp.square(tau * local)))
+    beta = numpyro.deterministic("beta", z * tau * shrunk)
+    numpyro.sample("y", dist.Normal(x @ beta, sigma), obs=y)

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One chain over several devices and processes: the same chain, and what is sent for it.
+
+The devices are virtual, of one CPU, and two processes talk over loopback by gloo: nothing here is a
+time. Two sections:
+
+    chain            a few steps of the same global batches on each layout, compared with one device
+    communication    the collectives of a step, read from the optimized program; nothing is run
+
+The differences to one device are those of float32 sums taken in another order, so beside them
+stands the yardstick: one device that takes the rows of the same batches in another order. Rounding
+grows along a chain of a nonlinear network, hence few steps, though large ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from aeb import guards
+from benchmarks import harness
+from benchmarks.scaling import launch
+from benchmarks.scaling.launch import Layout
+from benchmarks.scaling.roads import CHAINS, Road
+from benchmarks.speed.nets import NETS
+
+__all__ = ["ALONE", "NAME", "PRESETS", "Scaling", "differences", "main"]
+
+NAME = "scaling"
+
+DESCRIPTION = "One chain over several devices and processes: the same chain, and what is sent."
+
+Precision = Literal["float32", "float64"]
+
+ALONE: Road = "data parallel"
+"""Whose chain on one device is that of any road with one chain."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """The same chain on several layouts."""
+
+    nets: tuple[str, ...] = ("small_mlp", "slim_resnet")
+    """Networks; the second has BatchNorm."""
+    layouts: tuple[Layout, ...] = (Layout(2), Layout(4), Layout(8), Layout(8, 2))
+    """Devices and processes, each against one device."""
+    everywhere: tuple[Road, ...] = (ALONE, "chains")
+    """Roads to take on each layout."""
+    at_most: tuple[Road, ...] = ("sharded state", "shard_map")
+    """Roads to take on the first layout with the most devices alone."""
+    batch_size: int = 32
+    """Rows of a global batch."""
+    steps: int = 5
+    """Steps of a chain."""
+    orders: int = 3
+    """Other orders of the rows, for the yardstick."""
+    precision: Precision = "float32"
+    """Of weights, data and latents."""
+
+    def roads(self, layout: Layout) -> tuple[Road, ...]:
+        """List the roads of a layout."""
+        widest = max(self.layouts, key=lambda own: own.devices)
+        return (*self.everywhere, *(self.at_most if layout == widest else ()))
+
+    def config(self, net: str, layout: Layout, road: Road) -> dict[str, Any]:
+        """Tell all that fixes a row."""
+        return {
+            "section": "chain",
+            "net": net,
+            "road": road,
+            "devices": layout.devices,
+            "processes": layout.processes,
+            **{n: getattr(self, n) for n in ("batch_size", "steps", "orders", "precision")},
+        }
+
+
+def _in_double() -> Chain:
+    layouts = (Layout(8), Layout(8, 2))
+    return Chain(nets=("slim_resnet",), layouts=layouts, at_most=(), precision="float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Communication:
+    """What a step sends."""
+
+    nets: tuple[str, ...] = ("resnet20", "mlp10m")
+    """Networks."""
+    roads: tuple[Road, ...] = ("data parallel", "sharded state", "chains")
+    """Roads, a row each."""
+    devices: int = 8
+    """Devices."""
+    batch_size: int = 128
+    """Rows of a global batch."""
+
+    def config(self, net: str, road: Road) -> dict[str, Any]:
+        """Tell all that fixes a row."""
+        own = {"devices": self.devices, "batch_size": self.batch_size}
+        return {"section": "communication", "net": net, "road": road, **own}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling(harness.Settings):
+    """The settings of this script."""
+
+    chain: Chain = dataclasses.field(default_factory=Chain)
+    """The same chain on several layouts."""
+    double: Chain = dataclasses.field(default_factory=_in_double)
+    """The same in double precision, where rounding is too small to turn a ReLU."""
+    communication: Communication = dataclasses.field(default_factory=Communication)
+    """What a step sends."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        sent, chains = self.communication, (self.chain, self.double)
+        for net in (*(net for chain in chains for net in chain.nets), *sent.nets):
+            guards.one_of("nets", net, tuple(NETS))
+        for chain in chains:
+            harness.check(chain, whole={1: "batch_size steps orders"})
+        pairs = [(layout, own.batch_size) for own in chains for layout in own.layouts]
+        for layout, batch_size in (*pairs, (Layout(sent.devices), sent.batch_size)):
+            harness.check(layout, whole={1: "devices processes"})
+            sizes = (batch_size, CHAINS)
+            if layout.devices % layout.processes or any(n % layout.devices for n in sizes):
+                raise ValueError(
+                    f"devices: {layout.name}: the processes have to share them evenly, and they "
+                    f"the rows of each batch and the {CHAINS} chains"
+                )
+
+    def units(self) -> list[harness.Unit]:
+        """List the networks, once for each section."""
+        sent = self.communication
+        chains = [
+            harness.Unit(
+                name=f"chain of {net} in {chain.precision}",
+                configs=tuple(
+                    chain.config(net, layout, road)
+                    for layout in chain.layouts
+                    for road in chain.roads(layout)
+                ),
+                seeds=(self.seed,),
+                size=1 + len(chain.layouts),
+                run=functools.partial(self._run_chains, chain, net),
+            )
+            for chain in (self.chain, self.double)
+            for net in chain.nets
+        ]
+        counts = [
+            harness.Unit(
+                name=f"communication of {net}, {road}",
+                configs=(sent.config(net, road),),
+                seeds=(self.seed,),
+                size=1,
+                run=functools.partial(self._run_count, net, road),
+            )
+            for net in sent.nets
+            for road in sent.roads
+        ]
+        return [*chains, *counts]
+
+    def _run_chains(
+        self, chain: Chain, net: str, folder: Path, report: Any
+    ) -> tuple[float, list[Any]]:
+        """Run each layout in processes of its own; those that are done are passed over."""
+        began = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        finals = []
+        roads = (ALONE, *(road for road in chain.everywhere if road != ALONE))
+        jobs = [(Layout(1), roads, 1 + chain.orders)]
+        jobs += [(layout, chain.roads(layout), 1) for layout in chain.layouts]
+        for layout, own, orders in jobs:
+            out = folder / f"{layout.devices}_{layout.processes}.npz"
+            if not out.exists():
+                shared = {n: getattr(chain, n) for n in ("batch_size", "steps", "precision")}
+                spec = shared | {"orders": orders}
+                _work("run", net, layout, own, out, spec)
+            with np.load(out) as arrays:
+                finals.append(dict(arrays))
+            report(1)
+        alone, *others = finals
+        rows = []
+        for layout, final in zip(chain.layouts, others, strict=True):
+            for road in chain.roads(layout):
+                like = road if road in roads else ALONE
+                yardsticks = [
+                    differences(alone, like, alone, like, order)
+                    for order in range(1, 1 + chain.orders)
+                ]
+                rows.append(
+                    {
+                        "differences": differences(alone, like, final, road),
+                        "another_order": {
+                            name: max(own[name] for own in yardsticks) for name in yardsticks[0]
+                        },
+                        "moved": differences(alone, ALONE, alone, "start")["position"],
+                    }
+                )
+        return time.monotonic() - began, rows
+
+    def _run_count(self, net: str, road: Road, folder: Path, report: Any) -> tuple[float, Any]:
+        """Compile a step in a process with so many devices."""
+        began, sent = time.monotonic(), self.communication
+        folder.mkdir(parents=True, exist_ok=True)
+        out = folder / "counts.json"
+        spec = {"batch_size": sent.batch_size, "precision": "float32"}
+        _work("count", net, Layout(sent.devices), (road,), out, spec)
+        report(1)
+        return time.monotonic() - began, [json.loads(out.read_text())[road]]
+
+
+def _work(
+    task: str,
+    net: str,
+    layout: Layout,
+    roads: tuple[Road, ...],
+    out: Path,
+    options: Mapping[str, Any],
+) -> None:
+    """Hand a task to worker processes; the file is there only when it is whole."""
+    half = out.with_name(f"half_{out.name}")
+    spec = {"task": task, "net": net, "roads": list(roads), "out": str(half)}
+    launch.worker("benchmarks.scaling.worker", spec | layout._asdict() | dict(options), layout)
+    half.rename(out)
+
+
+def differences(
+    alone: Mapping[str, Any], like: str, final: Mapping[str, Any], road: str, order: int = 0
+) -> dict[str, float]:
+    """Compare two final states.
+
+    Args:
+        alone: arrays by `road|order|field|number`, among them the state to compare with.
+        like: its road.
+        final: the same, among them the state that is compared.
+        road: its road.
+        order: its order of rows.
+
+    Returns:
+        For each field the largest difference of an entry, over the largest entry of its array.
+    """
+    found: dict[str, float] = {}
+    for name in (name for name in alone if name.startswith(f"{like}|0|")):
+        _, _, field, number = name.split("|")
+        before = alone[name].astype(float)
+        after = final[f"{road}|{order}|{field}|{number}"].astype(float)
+        largest = np.max(np.abs(before), initial=0.0)
+        apart = np.max(np.abs(after - before), initial=0.0)
+        found[field] = max(found.get(field, 0.0), float(apart / largest) if apart else 0.0)
+    return found
+
+
+PRESETS = {
+    "smoke": Scaling(
+        preset="smoke",
+        chain=Chain(nets=("tiny",), layouts=(Layout(2, 2),), at_most=(), batch_size=8, orders=1),
+        double=Chain(nets=()),
+        communication=Communication(
+            nets=("small_mlp",), roads=("sharded state",), devices=2, batch_size=8
+        ),
+    ),
+    "cpu": Scaling(preset="cpu"),
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process of a layout: run chains and write their final state, or count what a step sends.
+
+python -m benchmarks.scaling.worker '{"task": "run", "net": ..., ...}' INDEX PORT
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from benchmarks.scaling.collectives import DIGITS, collectives, summed
+from benchmarks.scaling.launch import Layout, make_mesh, start
+from benchmarks.scaling.roads import Way, make_way
+from benchmarks.speed.nets import Problem, make_problem
+from benchmarks.speed.sampler import state_bytes
+
+__all__ = ["count", "fields", "main", "run"]
+
+
+def main(spec: dict[str, Any], index: int, port: int) -> None:
+    """Do what a specification asks for; process 0 writes what came of it."""
+    layout = Layout(spec["devices"], spec["processes"])
+    start(layout, index, port)
+    problem = make_problem(spec["net"], spec["batch_size"])
+    if spec["precision"] == "float64":
+        jax.config.update("jax_enable_x64", True)
+        problem = _in_double(problem)
+    mesh = make_mesh(layout.devices)
+    ways = {road: make_way(road, problem, mesh) for road in spec["roads"]}
+    out = Path(spec["out"])
+    if spec["task"] == "count":
+        counts = {road: count(way, problem, layout.devices) for road, way in ways.items()}
+        out.write_text(json.dumps(counts))
+        return
+    arrays: dict[str, Any] = {}
+    for road, way in ways.items():
+        for order in range(spec["orders"]):
+            final = run(way, problem, spec["steps"], order)
+            arrays |= {f"{road}|{order}|{name}": leaf for name, leaf in fields(final)}
+    arrays |= {
+        f"start|0|{name}": leaf for name, leaf in fields(ways["data parallel"].init(problem.params))
+    }
+    if index == 0:
+        np.savez(out, **arrays)
+
+
+def _in_double(problem: Problem) -> Problem:
+    def double(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+        )
+
+    return problem._replace(
+        params=double(problem.params),
+        model_state=double(problem.model_state),
+        batch=double(problem.batch),
+    )
+
+
+def run(way: Way, problem: Problem, steps: int, order: int) -> Any:
+    """Take some steps.
+
+    Args:
+        way: the road.
+        problem: its parameters and its one batch.
+        steps: to take.
+        order: 0 for the rows of the batch as they are, else one of their permutations.
+
+    Returns:
+        The final state, whole on each device.
+    """
+    batch = jax.tree.map(np.asarray, problem.batch)
+    if order:
+        rows = np.random.default_rng(order).permutation(len(batch["label"]))
+        batch = {name: leaf[rows] for name, leaf in batch.items()}
+    placed = {
+        name: jax.make_array_from_callback(leaf.shape, way.batch, leaf.__getitem__)
+        for name, leaf in batch.items()
+    }
+    params = jax.tree.map(np.asarray, problem.params)
+    state = jax.jit(way.init, out_shardings=way.state)(params)
+    for k in range(steps):
+        state = way.step(state, placed, way.key(jax.random.key(k)))
+        jax.block_until_ready(state)
+    everywhere = NamedSharding(way.batch.mesh, PartitionSpec())
+    return jax.jit(lambda tree: tree, out_shardings=everywhere)(state)
+
+
+def fields(state: Any) -> list[tuple[str, np.ndarray]]:
+    """List the arrays of a state, each under the name of its field and its number there."""
+    latent = state.latent._asdict()
+    tree = {name: leaf for name, leaf in state._asdict().items() if name != "latent"} | latent
+    return [
+        (f"{name}|{number}", np.asarray(leaf))
+        for name, part in tree.items()
+        for number, leaf in enumerate(jax.tree.leaves(part))
+    ]
+
+
+def count(way: Way, problem: Problem, devices: int) -> dict[str, Any]:
+    """Compile a step and read from its text what is sent; nothing is run."""
+    shapes = jax.eval_shape(way.init, problem.params)
+    key = jax.eval_shape(lambda: way.key(jax.random.key(0)))
+    program = jax.jit(lambda *arguments: way.step(*arguments))
+    compiled = program.lower(_placed(shapes, way.state), _placed(problem.batch, way.batch), key)
+    own = compiled.compile()
+    analysis: Any = own.cost_analysis()
+    held = _placed(shapes, way.state)
+    return {
+        "weights": sum(leaf.size for leaf in jax.tree.leaves(problem.params)),
+        "state_bytes": state_bytes(shapes),
+        "state_bytes_on_a_device": sum(
+            leaf.dtype.itemsize * int(np.prod(leaf.sharding.shard_shape(leaf.shape)))
+            for leaf in jax.tree.leaves(held)
+        ),
+        "bytes_accessed": analysis["bytes accessed"],
+        "collectives": summed(collectives(own.as_text() or "", most=DIGITS), devices),
+    }
+
+
+def _placed(tree: Any, where: Any) -> Any:
+    """Give shapes to arrays, with where they lie."""
+    if isinstance(where, NamedSharding):
+        where = jax.tree.map(lambda _: where, tree)
+    return jax.tree.map(
+        lambda leaf, spot: jax.ShapeDtypeStruct(jnp.shape(leaf), leaf.dtype, sharding=spot),
+        tree,
+        where,
+    )
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

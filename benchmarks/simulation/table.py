@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows as Markdown, the authors' figures beside ours.
+
+Those of the authors are what their R document prints for one data set (seed 0) at v0 = 0.1, sigma
+started at 1, and the coefficients read off its plot.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks import harness
+from benchmarks.harness import markdown
+from benchmarks.simulation.recipe import Cell
+from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
+
+__all__ = ["FIGURE", "LABELS", "SHOWN", "found", "report", "signals"]
+
+LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
+
+
+class Theirs(NamedTuple):
+    """What the authors' document shows for an arm."""
+
+    mae: str
+    mse: str
+    beta: str
+
+
+THEIRS = {
+    "sa": Theirs("1.71", "4.08", "2.8, 2.25, 1.2"),
+    "em": Theirs("2.20", "7.21", "1.65, 1.63, 0.33"),
+    "sgld": Theirs("12.14", "219.15", "0.6, 0.3, 0.4"),
+}
+
+FIGURE = "simulation.png"
+
+SHOWN = (Cell("sa", 0.1, 1.0), Cell("em", 0.1, 1.0), Cell("sgld", None, 1.0))
+"""What the figure shows: the setting of the authors' document."""
+
+CAPTION = """\
+Data set of seed {seed}, v0 = {v0:g}, sigma started at {sigma:g}. Above, posterior of the signals,
+all draws as they are; below, predictions of the fresh rows by the posterior mean."""
+
+NOTE = """\
+Mean over data sets ± its standard error. The floor of the population MSE is {floor:g}, the variance
+of the noise; "by true beta" is the MSE of the true coefficients on the same fresh rows. R document:
+what the authors' own prints after 500,000 steps on its one data set, whose test rows come from
+other coefficients than its training rows and whose SGLD lost the Laplace part of the prior; its
+coefficients are read off a plot. Inclusion is the mean of rho; found is rho above 0.5. Seconds are
+of sampling, a {cells}th of those of all {cells} cells, which run in one call; compiling is left
+out."""
+
+
+def report(preset: harness.Preset, results: harness.Results) -> str:
+    """Make the section of the report (`harness.Section`)."""
+    settings = PRESETS[preset]
+    table = list(found(settings, results).items())
+    used = [row for _, own in table for row in own]
+    recipe, design = settings.recipe, settings.design
+    parts = [
+        "## Large p, small n",
+        f"`python -m benchmarks.simulation --preset {preset}`: n = {design.num_rows}, "
+        f"p = {design.num_columns}, {recipe.num_steps:,} steps, a draw every {recipe.thinning}, "
+        f"the first {recipe.burn_in:.0%} left out, {settings.data_sets} data sets.",
+        _table(ERRORS, table, settings),
+        _table(POSTERIOR, table, settings),
+        NOTE.format(floor=design.noise_variance, cells=len(settings.cells())),
+        _picture(table),
+        markdown.made(used),
+    ]
+    return markdown.join(parts)
+
+
+def found(settings: Simulation, results: harness.Results) -> dict[Cell, list[harness.Row]]:
+    """Look up the rows of each cell, one a data set."""
+    seeds = range(settings.seed, settings.seed + settings.data_sets)
+    return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
+
+
+def _picture(table: Sequence[tuple[Cell, Sequence[harness.Row]]]) -> str:
+    """Show the figure where there is a row for it."""
+    drawn = [row for cell, rows in table if cell in SHOWN for row in rows]
+    if all(row["seed"] != PICTURED for row in drawn):
+        return ""
+    caption = CAPTION.format(seed=PICTURED, v0=SHOWN[0].v0, sigma=SHOWN[0].sigma)
+    return f"![The signals' posterior, and predictions](figures/{FIGURE})\n\n{caption}"
+
+
+def signals(name: str) -> markdown.Column:
+    """Make a column of the means for each signal."""
+
+    def column(rows: Sequence[harness.Row]) -> str:
+        each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
+        means = [[own[name] for own in signal if own[name] is not None] for signal in each]
+        return ", ".join(f"{statistics.fmean(mean):.2f}" if mean else "-" for mean in means)
+
+    return column
+
+
+def _per_cent(read: Callable[[Any], float]) -> markdown.Column:
+    """Make a column of a mean share."""
+    return lambda rows: f"{statistics.fmean(read(row['metrics']) for row in rows):.0%}"
+
+
+def _width(which: str) -> Callable[[Any], float]:
+    return lambda metrics: metrics["intervals"][which]["width"]
+
+
+def _coverage(which: str) -> Callable[[Any], float]:
+    return lambda metrics: metrics["intervals"][which]["coverage"]
+
+
+def _seconds(rows: Sequence[harness.Row]) -> str:
+    return f"{statistics.fmean(row['seconds'] for row in rows):.1f}"
+
+
+Columns = dict[str, markdown.Column | str]
+"""Heading to what reads our rows, or the name of a field of `Theirs`."""
+
+ERRORS: Columns = {
+    "population MSE": markdown.column(lambda m: m["population_mse"]),
+    "fresh MAE": markdown.column(lambda m: m["fresh"]["mae"]),
+    "R document": "mae",
+    "fresh MSE": markdown.column(lambda m: m["fresh"]["mse"]),
+    "R document ": "mse",
+    "by true beta": markdown.column(lambda m: m["fresh_with_true_beta"]["mse"]),
+    "seconds": _seconds,
+}
+
+POSTERIOR: Columns = {
+    "beta 1, 2, 3": signals("mean"),
+    "R document": "beta",
+    "inclusion": signals("inclusion"),
+    "true found": markdown.column(lambda m: m["true_discoveries"]),
+    "false found": markdown.column(lambda m: m["false_discoveries"]),
+    "signals covered": _per_cent(_coverage("signals")),
+    "width": markdown.column(_width("signals")),
+    "nulls covered": _per_cent(_coverage("nulls")),
+    "width ": markdown.column(_width("nulls")),
+    "last sigma": markdown.column(lambda m: m["sigma_end"]),
+    "last delta": markdown.column(lambda m: m["delta_end"], 4),
+}
+
+
+def _table(
+    columns: Columns, table: Sequence[tuple[Cell, Sequence[harness.Row]]], settings: Simulation
+) -> str:
+    heads = ["arm", "v0", "sigma", "data sets", *columns]
+    lines = []
+    for cell, rows in table:
+        v0 = "any" if cell.v0 is None else f"{cell.v0:g}"
+        theirs = THEIRS[cell.arm] if cell.v0 in (None, 0.1) and cell.sigma == 1 else None
+        done = f"{len(rows)} of {settings.data_sets}" if rows else markdown.NOT_RUN
+        line = [LABELS[cell.arm], v0, f"{cell.sigma:g}", done]
+        for column in columns.values():
+            if isinstance(column, str):
+                line.append("" if theirs is None else getattr(theirs, column))
+            else:
+                line.append(column(rows) if rows else markdown.NOT_RUN)
+        lines.append(line)
+    return markdown.table(heads, lines)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What compiling a step takes, how often it is traced, and the memory that it needs.
+
+Seconds are those of tracing and compiling a function that is new to JAX. Memory is what the
+compiled program says of itself: arguments, temporaries and results, less the results that take the
+place of arguments; as a multiple of the bytes of the parameters. The batch is among the arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmarks.harness import check
+from benchmarks.speed.clock import Case, Clock, Contender, copied
+from benchmarks.speed.nets import (
+    NETS,
+    algorithm,
+    compiled,
+    kernel_step,
+    make_problem,
+    sgd_state,
+    sgd_step,
+)
+from benchmarks.speed.sampler import state_bytes
+
+__all__ = ["Compiling", "examine", "memory_of"]
+
+CALLS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiling:
+    """Compiling a step."""
+
+    nets: tuple[str, ...] = ("mnist_cnn", "resnet20", "mlp10m")
+    """Networks, a row each."""
+    batch_size: int = 100
+    """Images a step."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        check(self, whole={1: "batch_size"}, one_of={tuple(NETS): "nets"})
+
+    def cases(self) -> list[Case]:
+        """List the rows."""
+        return [
+            Case(
+                f"compiling {net}",
+                {"section": "compile", "net": net, "batch_size": self.batch_size},
+                functools.partial(_run, net, self.batch_size),
+            )
+            for net in self.nets
+        ]
+
+
+def memory_of(compiled: Any) -> dict[str, int]:
+    """Read the bytes that a compiled program needs while it runs, and their sum."""
+    analysis = compiled.memory_analysis()
+    parts = {
+        "arguments": analysis.argument_size_in_bytes,
+        "temporaries": analysis.temp_size_in_bytes,
+        "results": analysis.output_size_in_bytes,
+        "aliased": analysis.alias_size_in_bytes,
+    }
+    total = parts["arguments"] + parts["temporaries"] + parts["results"] - parts["aliased"]
+    return parts | {"peak": total}
+
+
+def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any]:
+    del folder
+    problem = make_problem(net, batch_size)
+    own, key = algorithm(), jax.random.key(1)
+    starts = {
+        "ours": (kernel_step(problem, own), own.init(problem.params, problem.model_state)),
+        "sgd": (sgd_step(problem), sgd_state(problem)),
+    }
+    weights = state_bytes(problem.params)
+    contenders, metrics = {}, {}
+    for name, (step, state) in starts.items():
+        arguments = (state, problem.batch, key)
+        memory, traces = examine(step, arguments)
+        contenders[name] = _compiling(step, arguments)
+        metrics[name] = {
+            "traces": traces,
+            "memory": memory,
+            "peak_over_parameters": memory["peak"] / weights,
+            "state_over_parameters": state_bytes(state) / weights,
+        }
+    times = clock.race(contenders, warm=False)
+    return {"parameter_bytes": weights, "steps": metrics, "seconds": times}
+
+
+def examine(step: Callable[..., Any], arguments: Any) -> tuple[dict[str, int], int]:
+    """Compile a step once; read its memory, and count how often a few calls trace it."""
+    traced = 0
+
+    def counted(state: Any, *rest: Any) -> Any:
+        nonlocal traced
+        traced += 1
+        return step(state, *rest)
+
+    program = compiled(counted)
+    memory = memory_of(program.lower(*arguments).compile())
+    state, *rest = arguments
+    state = copied(state)
+    for _ in range(CALLS):
+        state = program(state, *rest)
+    jax.block_until_ready(state)
+    return memory, traced
+
+
+def _compiling(step: Callable[..., Any], arguments: Any) -> Contender:
+    def run(count: int) -> None:
+        for _ in range(count):
+            # JAX knows a function by its identity, and compiles one that it has not seen.
+            compiled(functools.partial(step)).lower(*arguments).compile()
+
+    return run

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""numpyro's NUTS per effective sample against SGHMC and SGLD, on one logistic regression.
+
+One chain each, warm-up (NUTS) and burn-in (ours) in the seconds, compiling not. Effective samples
+are the bulk ESS of `aeb.mixing`, least and median over the coefficients. A sampler by minibatches
+is biased, so a row says how far: `mean_error` is the root mean square over coefficients of the
+distance of the means in posterior standard deviations, `sd_ratio` the mean ratio of those
+deviations, both to NUTS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import aeb
+from aeb import guards
+from benchmarks.harness import check
+from benchmarks.speed.clock import Case, Clock, Contender
+from benchmarks.speed.posterior import logistic, prior
+
+__all__ = ["Nuts"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Nuts:
+    """numpyro's NUTS per effective sample."""
+
+    num_rows: int = 1000
+    """Rows of the logistic regression."""
+    num_columns: int = 20
+    """Its coefficients."""
+    warmup: int = 500
+    """Draws that NUTS adapts in."""
+    draws: int = 1000
+    """Draws that count, of every sampler."""
+    batch_size: int = 100
+    """Rows of a minibatch of ours."""
+    thinning: int = 50
+    """Steps of ours between two draws; a quarter as many draws again are burned in."""
+    step_size: float = 2e-5
+    """eps of SGHMC; SGLD takes half of it."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        check(
+            self,
+            whole={1: "num_columns warmup batch_size thinning", 4: "draws"},
+            positive="step_size",
+        )
+        guards.whole("num_rows", self.num_rows, self.batch_size)
+
+    def cases(self) -> list[Case]:
+        """List the row."""
+        config = {"section": "nuts"} | dataclasses.asdict(self)
+        return [Case("NUTS", config, self._run, needs="numpyro")]
+
+    def _run(self, clock: Clock, folder: Path) -> dict[str, Any]:
+        del folder
+        problem = logistic(self.num_rows, self.num_columns)
+        samplers = {"nuts": self._peer(problem)}
+        own = {
+            "aeb_sghmc": aeb.sghmc(self.step_size),
+            "aeb_sgld": aeb.sgld(self.step_size / 2),
+        }
+        for name, dynamics in own.items():
+            samplers[name] = self._ours(problem, dynamics)
+        drawn: dict[str, np.ndarray] = {}
+        contenders: dict[str, Contender] = {
+            name: functools.partial(_repeat, sample, drawn, name)
+            for name, sample in samplers.items()
+        }
+        times = clock.race(contenders)
+        center, scale = drawn["nuts"].mean(axis=0), drawn["nuts"].std(axis=0)
+        metrics = {}
+        for name, draws in drawn.items():
+            ess = np.asarray(aeb.mixing.effective_sample_size(draws[None]))
+            metrics[name] = {
+                "least_ess": ess.min(),
+                "median_ess": np.median(ess),
+                "mean_error": np.sqrt(np.mean(np.square((draws.mean(axis=0) - center) / scale))),
+                "sd_ratio": np.mean(draws.std(axis=0) / scale),
+            }
+        return {"samplers": metrics, "seconds": times}
+
+    def _peer(self, problem: Any) -> Callable[[int], np.ndarray]:
+        import numpyro
+        from numpyro.infer import MCMC, NUTS
+
+        def model(x: Any, y: Any) -> None:
+            spread = numpyro.distributions.Normal(0.0, 1.0)
+            beta = numpyro.sample("beta", spread.expand([x.shape[1]]).to_event(1))
+            law = numpyro.distributions.Bernoulli(logits=x @ beta)
+            numpyro.sample("y", law, obs=y)
+
+        chain = MCMC(
+            NUTS(model), num_warmup=self.warmup, num_samples=self.draws, progress_bar=False
+        )
+
+        def sample(number: int) -> np.ndarray:
+            chain.run(jax.random.key(number), problem.data["x"], problem.data["y"])
+            return np.asarray(chain.get_samples()["beta"])
+
+        return sample
+
+    def _ours(self, problem: Any, dynamics: aeb.Dynamics) -> Callable[[int], np.ndarray]:
+        own = aeb.empirical_bayes(dynamics, prior(), gain=0.0)
+        kernel = aeb.build_kernel(own, problem.loss_fn, num_data=problem.num_data)
+        start = own.init(problem.position)
+        burn_in = self.draws // 4
+
+        def sample(number: int) -> np.ndarray:
+            _, draws = aeb.sample(
+                kernel,
+                start,
+                problem.data,
+                jax.random.key(number),
+                num_steps=self.thinning * (burn_in + self.draws),
+                batch_size=self.batch_size,
+                collect=_kernel_of,
+                every=self.thinning,
+                progress=False,
+            )
+            return np.asarray(draws)[burn_in:]
+
+        return sample
+
+
+def _kernel_of(state: aeb.State) -> jax.Array:
+    kernel: jax.Array = state.position["kernel"]
+    return jnp.asarray(kernel)
+
+
+def _repeat(
+    sample: Callable[[int], np.ndarray], drawn: dict[str, np.ndarray], name: str, count: int
+) -> None:
+    """Sample so many times, each with a seed of its own; the first draws are kept."""
+    for number in range(count):
+        draws = sample(number)
+        drawn.setdefault(name, draws)

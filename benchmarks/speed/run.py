@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a step costs, against plain SGD, against other libraries, and against the least there is.
+
+Each section is a race of contenders in one process: they are timed in turn, A B C, A B C, each
+warm, and a row holds the times of all of them. Only ratios within a row mean something on a machine
+that others use too; seconds are worth printing on a GPU alone. Sections whose package is not
+installed (numpyro, PyTorch) are left out, and a line says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from benchmarks import harness
+from benchmarks.simulation.design import Design
+from benchmarks.speed.blackjax_peer import BlackJax
+from benchmarks.speed.chains import Chains
+from benchmarks.speed.clock import Case, Clock
+from benchmarks.speed.compiling import Compiling
+from benchmarks.speed.data import Data
+from benchmarks.speed.epoch import Epoch
+from benchmarks.speed.loop import Loop
+from benchmarks.speed.nuts import Nuts
+from benchmarks.speed.regressions import Regressions
+from benchmarks.speed.sampler import Sampler
+from benchmarks.speed.step import Step
+from benchmarks.speed.threshold import Threshold
+from benchmarks.speed.torch_peer import Torch
+
+__all__ = ["NAME", "PRESETS", "SECTIONS", "Speed", "main"]
+
+NAME = "speed"
+
+DESCRIPTION = "What a step costs, against plain SGD, other libraries and the least there is."
+
+Section = Literal[
+    "step",
+    "sampler",
+    "threshold",
+    "blackjax",
+    "nuts",
+    "torch",
+    "simulation",
+    "chains",
+    "loop",
+    "data",
+    "compile",
+    "epoch",
+]
+
+SECTIONS: tuple[Section, ...] = (
+    "step",
+    "sampler",
+    "threshold",
+    "blackjax",
+    "nuts",
+    "torch",
+    "simulation",
+    "chains",
+    "loop",
+    "data",
+    "compile",
+)
+"""All but the epochs, which a CPU takes minutes for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed(harness.Settings):
+    """The settings of this script."""
+
+    preset: Literal["smoke", "cpu", "gpu"] = "smoke"
+    """Where the other settings start: smoke is under a minute, cpu is for two cores, gpu for one
+    accelerator."""
+    backend: Literal["cpu", "gpu"] = "cpu"
+    """Where it is meant to run; it is part of the key of a row."""
+    sections: tuple[Section, ...] = SECTIONS
+    """What to measure."""
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    """How long to measure."""
+    step: Step = dataclasses.field(default_factory=Step)
+    """A training step over plain SGD."""
+    sampler: Sampler = dataclasses.field(default_factory=Sampler)
+    """The sampler alone over its floor."""
+    threshold: Threshold = dataclasses.field(default_factory=Threshold)
+    """Choosing what to prune, against sort and top-k."""
+    blackjax: BlackJax = dataclasses.field(default_factory=BlackJax)
+    """BlackJAX's samplers per gradient."""
+    nuts: Nuts = dataclasses.field(default_factory=Nuts)
+    """numpyro's NUTS per effective sample."""
+    torch: Torch = dataclasses.field(default_factory=Torch)
+    """PyTorch's step."""
+    simulation: Regressions = dataclasses.field(default_factory=Regressions)
+    """A step of the large-p-small-n simulation."""
+    chains: Chains = dataclasses.field(default_factory=Chains)
+    """Chains by vmap."""
+    loop: Loop = dataclasses.field(default_factory=Loop)
+    """Dispatched, sampled, scanned."""
+    data: Data = dataclasses.field(default_factory=Data)
+    """Loading and augmentation."""
+    compile: Compiling = dataclasses.field(default_factory=Compiling)
+    """Compile time, traces, memory."""
+    epoch: Epoch = dataclasses.field(default_factory=Epoch)
+    """Whole epochs on the device."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        self.clock.check()
+        for section in self.sections:
+            getattr(self, section).check()
+
+    def cases(self) -> list[Case]:
+        """List what there is to measure, whether or not its package is installed."""
+        return [
+            case
+            for section in dict.fromkeys(self.sections)
+            for case in getattr(self, section).cases()
+        ]
+
+    def config(self, case: Case) -> dict[str, Any]:
+        """Tell all that fixes the row of a case."""
+        return case.config | {"backend": self.backend, "clock": dataclasses.asdict(self.clock)}
+
+    def units(self) -> list[harness.Unit]:
+        """List the cases that can be measured here."""
+        if jax.default_backend() != self.backend:
+            raise ValueError(
+                f"backend: this is for a {self.backend}, JAX runs on a {jax.default_backend()}; "
+                f"name the preset or the backend that fits"
+            )
+        cases = self.cases()
+        missing = {case.needs for case in cases if case.needs and not _installed(case.needs)}
+        for package in sorted(missing):
+            names = ", ".join(case.name for case in cases if case.needs == package)
+            print(f"{NAME}: {package} is not installed; left out: {names}", file=sys.stderr)
+        return [
+            harness.Unit(
+                name=case.name,
+                configs=(self.config(case),),
+                seeds=(self.seed,),
+                size=1,
+                run=functools.partial(self._run, case),
+            )
+            for case in cases
+            if case.needs not in missing
+        ]
+
+    def _run(self, case: Case, folder: Path, report: Any) -> tuple[float, list[dict[str, Any]]]:
+        """Measure a case; too short a work to be checkpointed."""
+        began = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics = case.run(self.clock, folder)
+        report(1)
+        return time.monotonic() - began, [metrics]
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+PRESETS = {
+    "smoke": Speed(
+        preset="smoke",
+        sections=(*SECTIONS, "epoch"),
+        clock=Clock(repeats=1, least=1e-3, limit=1.0),
+        step=Step(nets=("tiny",), batch_size=10, parts=False),
+        sampler=Sampler(sizes=(2000,), parts_up_to=0),
+        threshold=Threshold(sizes=(2000,)),
+        blackjax=BlackJax(
+            models=("logistic",), num_rows=100, num_columns=5, batch_size=10, by_row=False
+        ),
+        nuts=Nuts(num_rows=50, num_columns=3, warmup=20, draws=20, batch_size=10, thinning=2),
+        torch=Torch(nets=("small_cnn",), steps=(2,), batch_size=10),
+        simulation=Regressions(
+            data_sets=(2,), chains=(1,), design=Design(num_rows=10, num_columns=12)
+        ),
+        chains=Chains(counts=(2,), net="tiny", batch_size=10),
+        loop=Loop(nets=("tiny",), steps=(4,), batch_size=10),
+        data=Data(net="tiny", num_images=40, batch_size=10),
+        compile=Compiling(nets=("tiny",), batch_size=10),
+        epoch=Epoch(net="tiny", num_images=20, batch_sizes=(10,)),
+    ),
+    "cpu": Speed(preset="cpu"),
+    "gpu": Speed(
+        preset="gpu",
+        backend="gpu",
+        sections=(
+            *("step", "sampler", "threshold", "blackjax", "chains", "loop", "data"),
+            *("compile", "epoch"),
+        ),
+        step=Step(batch_size=1000),
+        sampler=Sampler(parts_up_to=100_000_000),
+        threshold=Threshold(sizes=(100_000, 1_000_000, 10_000_000, 100_000_000)),
+        loop=Loop(nets=("mlp", "mnist_cnn"), steps=(300, 300)),
+        data=Data(batch_size=1000),
+        compile=Compiling(batch_size=1000),
+    ),
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a step is meant to cost, and what the rows say it costs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from benchmarks.speed.clock import Spread, ratio, spread
+from benchmarks.speed.convolutions import KINDS
+from benchmarks.speed.nets import PARTS
+
+__all__ = ["TARGETS", "Target", "part_costs", "seconds"]
+
+Metrics = Mapping[str, Any]
+
+
+class Target(NamedTuple):
+    """One thing that is asked for.
+
+    Attributes:
+        text: what is divided by what, or which figure.
+        where: what the configuration of its row holds, section and backend included.
+        measured: reads it off the metrics of that row.
+        limit: the most that it may be.
+        unit: "x" for a ratio.
+        blame: tells, of the same metrics, which part costs what.
+    """
+
+    text: str
+    where: dict[str, Any]
+    measured: Callable[[Metrics], Spread]
+    limit: float
+    unit: str = "x"
+    blame: Callable[[Metrics], str] | None = None
+
+    def fits(self, config: Mapping[str, Any]) -> bool:
+        """Say whether a configuration is that of its row."""
+        return all(config.get(name) == value for name, value in self.where.items())
+
+
+def part_costs(metrics: Metrics, bottom: str, top: str = "ours") -> dict[str, Spread]:
+    """What each part of a contender costs, in units of another contender of the row.
+
+    A part is what the contender loses by leaving it out; `rest` is what is left without any of the
+    parts, less the other. They need not add up: parts share passes over the weights.
+    """
+    times = metrics["seconds"]
+    if "bare" not in times:
+        return {}
+
+    def cost(more: str, less: str) -> Spread:
+        rounds = (times[name]["rounds"] for name in (more, less, bottom))
+        return spread([(a - b) / c for a, b, c in zip(*rounds, strict=True)])
+
+    left_out = [part for part in PARTS if f"no_{part}" in times]
+    return {part: cost(top, f"no_{part}") for part in left_out} | {"rest": cost("bare", bottom)}
+
+
+def seconds(metrics: Metrics, name: str, *, times: float = 1.0) -> Spread:
+    """Take the seconds of a contender, in a unit of which a second has so many."""
+    return spread([times * value for value in metrics["seconds"][name]["rounds"]])
+
+
+def _ratio(top: str, bottom: str) -> Callable[[Metrics], Spread]:
+    return lambda metrics: ratio(metrics["seconds"], top, bottom)
+
+
+def _parts(bottom: str, metrics: Metrics, top: str = "ours") -> str:
+    costs = part_costs(metrics, bottom, top)
+    ordered = sorted(costs, key=lambda part: -costs[part].median)
+    return ", ".join(f"{part} {costs[part].median:+.2f}" for part in ordered)
+
+
+def _beside(text: str, top: str, bottom: str, metrics: Metrics) -> str:
+    return f"{text} {ratio(metrics['seconds'], top, bottom).median:.2f} x"
+
+
+def _convolutions(metrics: Metrics) -> str:
+    times = metrics["seconds"]
+    rounds = [times[name]["rounds"] for name in (*KINDS, "torch_sgd")]
+    share = spread([sum(kinds) / step for *kinds, step in zip(*rounds, strict=True)])
+    whole = _beside("plain SGD in XLA over PyTorch's", "sgd", "torch_sgd", metrics)
+    return f"{whole}; XLA's convolutions alone over PyTorch's step {share.median:.2f} x"
+
+
+def _further(metrics: Metrics) -> str:
+    times = metrics["seconds"]
+    rounds = zip(*(times[count]["rounds"] for count in ("32", "16", "1")), strict=True)
+    costs = spread([(more - less) / 16 / one for more, less, one in rounds])
+    return f"each of 16 further chains {costs.median:.2f} of one"
+
+
+def _state(metrics: Metrics) -> Spread:
+    value = metrics["steps"]["ours"]["state_over_parameters"]
+    return Spread(value, value, value)
+
+
+_STEPS = [
+    Target(
+        f"training step over {words}, {net}, {backend}",
+        {"section": "step", "net": net, "backend": backend},
+        _ratio("ours", bottom),
+        limit,
+        blame=functools.partial(_parts, bottom),
+    )
+    for bottom, words, limit, nets in (
+        (
+            "sgd",
+            "plain SGD",
+            1.10,
+            (("mnist_cnn", "cpu"), ("resnet20", "cpu"), ("resnet20", "gpu")),
+        ),
+        (
+            "floor",
+            "SGD and as many normals",
+            1.05,
+            tuple(
+                (net, at) for at in ("cpu", "gpu") for net in ("mnist_cnn", "resnet20", "mlp10m")
+            ),
+        ),
+    )
+    for net, backend in nets
+]
+
+_SAMPLER = [
+    Target(
+        f"sampler alone over its floor, 10,000,000 weights, {backend}",
+        {"section": "sampler", "size": 10_000_000, "backend": backend},
+        _ratio("ours", "floor"),
+        1.5,
+        blame=functools.partial(_parts, "floor"),
+    )
+    for backend in ("cpu", "gpu")
+]
+
+_PEERS = [
+    Target(
+        f"{words} over BlackJAX's, per gradient, {model}, cpu",
+        {"section": "blackjax", "model": model, "backend": "cpu"},
+        _ratio(ours, theirs),
+        1.0,
+        blame=functools.partial(_parts, theirs, top=ours) if ours == "aeb_full" else None,
+    )
+    for model in ("logistic", "network")
+    for words, ours, theirs in (
+        ("sgld", "aeb_sgld", "blackjax_sgld"),
+        ("sghmc", "aeb_sghmc", "blackjax_sghmc"),
+        ("sghmc with adaptation and pruning", "aeb_full", "blackjax_sghmc"),
+    )
+] + [
+    Target(
+        f"step of `aeb.sample` over PyTorch's with the sampler, {net}, cpu",
+        {"section": "torch", "net": net, "backend": "cpu"},
+        _ratio("sample", "torch_sampler"),
+        1.0,
+        blame=_convolutions,
+    )
+    for net in ("mnist_cnn", "resnet20")
+]
+
+_SIMULATION = {"section": "simulation", "chains": 1, "data_sets": [1, 50], "backend": "cpu"}
+
+TARGETS: tuple[Target, ...] = (
+    *_STEPS,
+    *_SAMPLER,
+    *_PEERS,
+    Target(
+        "step of the simulation, one data set, cpu",
+        _SIMULATION,
+        lambda metrics: seconds(metrics, "step_1", times=1e6),
+        25.0,
+        "µs",
+        functools.partial(_beside, "over its two products", "step_1", "products_1"),
+    ),
+    Target(
+        "step of the simulation, 50 data sets over one, cpu",
+        _SIMULATION,
+        _ratio("step_50", "step_1"),
+        30.0,
+        blame=functools.partial(_beside, "the two products alone", "products_50", "products_1"),
+    ),
+    *(
+        Target(
+            f"16 chains over one, {backend}",
+            {"section": "chains", "backend": backend},
+            _ratio("16", "1"),
+            8.0,
+            blame=_further,
+        )
+        for backend in ("cpu", "gpu")
+    ),
+    *(
+        Target(
+            f"`aeb.sample` over dispatching, {net}, {backend}",
+            {"section": "loop", "net": net, "backend": backend},
+            _ratio("sample", "dispatched"),
+            1.0,
+            blame=functools.partial(_beside, "a plain scan", "scan", "dispatched"),
+        )
+        for backend, nets in (
+            ("cpu", ("mlp", "mnist_cnn", "resnet20")),
+            ("gpu", ("mlp", "mnist_cnn")),
+        )
+        for net in nets
+    ),
+    *(
+        Target(
+            f"bytes of the state over those of the parameters, {net}",
+            {"section": "compile", "net": net, "backend": "cpu"},
+            _state,
+            5.0,
+        )
+        for net in ("mnist_cnn", "resnet20", "mlp10m")
+    ),
+    Target(
+        "1,000 epochs of ResNet20 at batch 1,000, gpu",
+        {"section": "epoch", "net": "resnet20", "batch_size": 1000, "backend": "gpu"},
+        lambda metrics: seconds(metrics, "ours", times=1000.0),
+        600.0,
+        "s",
+        functools.partial(_beside, "over plain SGD in the same loop", "ours", "sgd"),
+    ),
+)

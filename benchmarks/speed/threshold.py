@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pruning 90 % of the weights by magnitude, against thresholds found by a sort and by top-k.
+
+All three return the pruned array. Exactness is checked on normal weights, where ties are rare, and
+on weights of few distinct values: `zeros` counts, and `same` says whether all weights below the
+threshold of the sort are zero and all above it are kept. The sort and top-k cannot tell ties apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import aeb
+from benchmarks.harness import check
+from benchmarks.speed.clock import Case, Clock, Contender
+
+__all__ = ["Threshold"]
+
+SPARSITY = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """Choosing what to prune."""
+
+    sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
+    """Weights, a row each."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        check(self, whole={10: "sizes"})
+
+    def cases(self) -> list[Case]:
+        """List the rows."""
+        return [
+            Case(
+                f"threshold of {size:,} weights",
+                {"section": "threshold", "size": size, "sparsity": SPARSITY},
+                functools.partial(_run, size),
+            )
+            for size in self.sizes
+        ]
+
+
+def _run(size: int, clock: Clock, folder: Path) -> dict[str, Any]:
+    del folder
+    zeros = round(SPARSITY * size)
+    weights = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
+    tied = jnp.round(weights * 4.0) / 4.0 + 0.125
+    programs = {"ours": jax.jit(_ours)} | {
+        name: jax.jit(functools.partial(prune, zeros))
+        for name, prune in (("sort", _sort), ("top_k", _top_k))
+    }
+
+    def racing(prune: Any) -> Contender:
+        def run(count: int) -> None:
+            for _ in range(count):
+                kept = prune(weights)
+            jax.block_until_ready(kept)
+
+        return run
+
+    return {
+        "zeros": zeros,
+        "exact": {
+            kind: {name: _check(prune(x), x, zeros) for name, prune in programs.items()}
+            for kind, x in (("normal", weights), ("tied", tied))
+        },
+        "seconds": clock.race({name: racing(prune) for name, prune in programs.items()}),
+    }
+
+
+def _ours(weights: jax.Array) -> Any:
+    rule = aeb.magnitude(SPARSITY, scope="global")
+    return rule.apply(weights, (), None, (), 0, lambda path, leaf: True)[0]
+
+
+def _sort(zeros: int, weights: jax.Array) -> jax.Array:
+    threshold = jnp.sort(jnp.abs(weights))[zeros - 1]
+    return jnp.where(jnp.abs(weights) <= threshold, 0.0, weights)
+
+
+def _top_k(zeros: int, weights: jax.Array) -> jax.Array:
+    kept, _ = jax.lax.top_k(jnp.abs(weights), weights.size - zeros)
+    return jnp.where(jnp.abs(weights) < kept[-1], 0.0, weights)
+
+
+def _check(pruned: Any, weights: Any, zeros: int) -> dict[str, Any]:
+    """Count the zeros, and compare what is kept with the order of a sort."""
+    pruned, size = np.asarray(pruned), np.abs(np.asarray(weights))
+    level = np.partition(size, zeros - 1)[zeros - 1]
+    same = not pruned[size < level].any() and bool((pruned[size > level] != 0).all())
+    return {"zeros": int((pruned == 0).sum()), "same": same}

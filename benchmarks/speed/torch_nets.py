@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CNN and the ResNet of `aeb.models` in PyTorch, and training steps on them.
+
+`sgd` is PyTorch's own SGD with momentum. `sampler` is Algorithm 1 of the paper written in PyTorch
+as one would: SGHMC, the latents of each weight tensor by elementwise formulas, and 90 % of the
+weights pruned by one threshold over all of them, at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["make_net", "sampler", "sgd"]
+
+FRICTION, SPARSITY, V0, V1 = 0.1, 0.9, 0.01, 1.0
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut = nn.Sequential()
+        if stride > 1 or before != width:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
+
+    def forward(self, x: Any) -> Any:
+        y = torch.relu(self.bn1(self.conv1(x)))
+        return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+def make_net(net: str) -> Any:
+    """Make a module that has as many parameters as that of `nets`."""
+    if net == "mnist_cnn":
+        return _cnn((32, 64), 5, 200, side=28)
+    if net == "small_cnn":
+        return _cnn((4, 8), 3, 16, side=8)
+    return _resnet(20, (16, 32, 64)) if net == "resnet20" else _resnet(8, (4, 8, 8))
+
+
+def _cnn(channels: tuple[int, ...], kernel_size: int, hidden: int, *, side: int) -> Any:
+    layers: list[Any] = []
+    before = 1
+    for width in channels:
+        layers.append(nn.Conv2d(before, width, kernel_size, padding=kernel_size // 2))
+        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        before, side = width, side // 2
+    layers += [nn.Flatten(), nn.Linear(before * side * side, hidden), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden, 10))
+
+
+def _resnet(depth: int, widths: tuple[int, ...]) -> Any:
+    layers = [nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+    before = widths[0]
+    for stage, width in enumerate(widths):
+        for number in range((depth - 2) // 6):
+            layers.append(Block(before, width, 2 if stage and not number else 1))
+            before = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
+
+
+def sgd(net: Any, batch: Any, rate: float) -> Callable[[], None]:
+    """Make a step of SGD with momentum."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9)
+    loss = nn.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(net(batch[0]), batch[1]).backward()
+        optimizer.step()
+
+    return step
+
+
+def sampler(net: Any, batch: Any, rate: float, num_data: float) -> Callable[[], None]:
+    """Make a step of the sampler."""
+    loss = nn.CrossEntropyLoss()
+    parameters = list(net.parameters())
+    sparse = [p for p in parameters if p.ndim > 1]
+    state = {
+        p: {
+            "r": torch.zeros_like(p),
+            "rho": torch.full_like(p, 0.5),
+            "kappa0": torch.full_like(p, 0.5 / V0),
+            "kappa1": torch.full_like(p, 0.5 / V1),
+            "delta": torch.tensor(0.5),
+        }
+        for p in parameters
+    }
+    sigma = torch.tensor(1.0)
+    size = sum(p.numel() for p in sparse)
+    zeros = round(SPARSITY * size)
+    eps = rate / num_data
+    taken = 0
+
+    @torch.no_grad()
+    def move() -> None:
+        nonlocal sigma, taken
+        gain = min(1.0, (10.0 + taken) ** -0.7)
+        taken += 1
+        for p in parameters:
+            own = state[p]
+            score = -num_data * p.grad
+            if p.ndim > 1:
+                score -= own["kappa0"] * p.sign() / sigma + own["kappa1"] * p / sigma**2
+            own["r"].mul_(1.0 - FRICTION).add_(score, alpha=eps)
+            own["r"].add_(torch.randn_like(p), alpha=math.sqrt(2.0 * eps * FRICTION * 1e-2))
+            p.add_(own["r"])
+        linear, quadratic = torch.tensor(0.0), torch.tensor(0.0)
+        for p in sparse:
+            own = state[p]
+            scaled = p.abs() / sigma
+            slab = own["delta"].log() - 0.5 * scaled**2 / V1 - 0.5 * math.log(2 * math.pi * V1)
+            spike = torch.log1p(-own["delta"]) - scaled / V0 - math.log(2 * V0)
+            own["rho"].lerp_(torch.sigmoid(slab - spike), gain)
+            own["kappa0"].lerp_((1.0 - own["rho"]) / V0, gain)
+            own["kappa1"].lerp_(own["rho"] / V1, gain)
+            linear += (own["kappa0"] * p.abs()).sum()
+            quadratic += (own["kappa1"] * p * p).sum()
+            rate_of = (own["rho"].sum() + 1.0) / (p.numel() + 2.0)
+            own["delta"] = own["delta"] + gain * (rate_of - own["delta"])
+        leading = size + 3.0
+        root = torch.sqrt(linear**2 + 4.0 * leading * (quadratic + 1.0))
+        sigma = sigma + gain * ((linear + root) / (2.0 * leading) - sigma)
+        threshold = torch.cat([p.abs().flatten() for p in sparse]).kthvalue(zeros).values
+        for p in sparse:
+            p.mul_(p.abs() > threshold)
+
+    def step() -> None:
+        net.zero_grad()
+        loss(net(batch[0]), batch[1]).backward()
+        move()
+
+    return step

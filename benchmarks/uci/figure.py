@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows as one figure: each arm's test RMSE over that of the poster's best arm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.harness import figures
+from benchmarks.uci.run import PRESETS
+from benchmarks.uci.table import FIGURES, LABELS, POSTER, TARGET, Found, found
+
+__all__ = ["figure"]
+
+SIZE = (8.4, 5.6)
+
+MARKERS = "osD^vP*"
+
+LONGEST = 1.55
+"""Ratio at which the axis ends at most."""
+
+
+def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
+    """Draw what there are rows for; a set that the poster lacks is left out (`harness.Figure`)."""
+    rows = {
+        cell: own
+        for cell, own in found(PRESETS[preset], results).items()
+        if own and cell[0] in POSTER[TARGET]
+    }
+    if not rows:
+        return []
+    sets = list(dict.fromkeys(name for name, _ in rows))
+    arms = list(dict.fromkeys(arm for _, arm in rows))
+    fonts = {"font.size": 13, "legend.fontsize": 11}
+    with figures.page(folder / FIGURES[0], SIZE, fonts=fonts) as (picture, axes):
+        for number, arm in enumerate(arms):
+            shift = (number - (len(arms) - 1) / 2) * 0.8 / len(arms)
+            for at, name in enumerate(sets):
+                target = POSTER[TARGET][name][0]
+                own = [row["metrics"] for row in rows.get((name, arm), [])]
+                style = {"color": f"C{number}", "markersize": 8, "linestyle": "none"}
+                for metric, filled in (("rmse_last", False), ("rmse_average", True)):
+                    values = np.array([m[metric] for m in own if m[metric] is not None]) / target
+                    if not len(values):
+                        continue
+                    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+                    axes.errorbar(
+                        at + shift,
+                        values.mean(),
+                        error,
+                        marker=MARKERS[number],
+                        markerfacecolor=f"C{number}" if filled else "white",
+                        label=LABELS[arm] if filled and at == 0 else None,
+                        **style,
+                    )
+                theirs = POSTER.get(arm, {}).get(name)
+                if theirs is not None:
+                    axes.plot(
+                        at + shift, theirs[0] / target, marker="_", markeredgewidth=2.5, **style
+                    )
+        axes.axhline(1.0, color="0.5", linewidth=1, zorder=0)
+        axes.set_xticks(range(len(sets)), [_named(name, rows) for name in sets])
+        axes.set_ylabel(f"test RMSE / poster's {LABELS[TARGET]}")
+        axes.set_ylim(top=min(LONGEST, axes.get_ylim()[1]))
+        for shown, what in (("w", "last draw"), ("k", "average"), ("", "poster")):
+            axes.plot(
+                *([], []),
+                color="k",
+                marker="o" if shown else "_",
+                markersize=8,
+                markeredgewidth=1.0 if shown else 2.5,
+                markerfacecolor=shown or "k",
+                linestyle="none",
+                label=what,
+            )
+        picture.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return [folder / FIGURES[0]]
+
+
+def _named(name: str, rows: Found) -> str:
+    """Name a set, and say below how many splits an arm is without at most."""
+    lost = max(
+        sum(row["metrics"]["rmse_average"] is None for row in own)
+        for (at, _), own in rows.items()
+        if at == name
+    )
+    return f"{name}\n(up to {lost} diverged)" if lost else name

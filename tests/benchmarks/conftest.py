@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beside what all tests share: data that an experiment can run on."""
+
+import numpy as np
+import pytest
+
+from benchmarks.uci import splits
+
+
+@pytest.fixture
+def small_sets(tmp_path, monkeypatch):
+    """A small made-up set in the place of two of the UCI ones."""
+    rng = np.random.default_rng(7)
+    for name, rows in (("yacht", 43), ("boston", 30)):
+        file = tmp_path / "data" / "uci" / f"{name}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        x = rng.normal(2, 3, size=(rows, 2))
+        y = 5 + x[:, 0] + rng.normal(size=rows)
+        lines = [f"{a},{b},1,{c}" for (a, b), c in zip(x, y, strict=True)]
+        file.write_text("\n".join(["a,b,same,y", *lines]) + "\n")
+    monkeypatch.setenv("AEB_DATA_DIR", str(tmp_path / "data"))
+    splits.load.cache_clear()
+    yield
+    splits.load.cache_clear()

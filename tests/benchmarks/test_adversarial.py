@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attacks: against foolbox, against each other's networks, their rows, table and figure.
+
+Mutations that fail here, each tried: see the names of the tests and their first lines.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import warnings
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import harness, report
+from benchmarks.harness import rows as rows_module
+from benchmarks.images import data, kept, networks
+from benchmarks.images.adversarial import figure as adversarial_figure
+from benchmarks.images.adversarial import run as adversarial
+from benchmarks.images.adversarial import table as adversarial_table
+from benchmarks.images.adversarial.attacks import Attacked, ascent, fgsm, negative_log_prob, pgd
+from benchmarks.images.adversarial.run import LEVELS, PRESETS
+from benchmarks.images.chains import Trained
+from benchmarks.images.data import Images
+from benchmarks.images.kept import Found
+from benchmarks.images.networks import logits_of
+from benchmarks.images.recipe import ARMS, Cell
+from benchmarks.images.scores import mixture
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+ZETAS = (0.05, 0.3)
+
+
+class Small(nn.Module):
+    """A network that bends, so that the steps of PGD differ."""
+
+    @nn.compact
+    def __call__(self, pixels):
+        x = pixels.reshape(pixels.shape[0], -1)
+        return nn.Dense(4)(jnp.tanh(nn.Dense(5, kernel_init=nn.initializers.normal(0.3))(x)))
+
+
+NET = Small()
+
+
+@pytest.fixture(scope="module")
+def draws():
+    """Three networks of unlike weights."""
+    shape = jnp.zeros((1, 4, 4, 1))
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = [NET.init(key, shape)["params"] for key in keys]
+    return [
+        (weight, {"params": own, "model_state": ()})
+        for weight, own in zip((0.2, 0.3, 0.5), params, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(size=(6, 4, 4, 1)).astype(np.float32)
+    return pixels, rng.integers(0, 4, 6).astype(np.int32)
+
+
+def needs_foolbox():
+    missing = importlib.util.find_spec("foolbox") is None
+    return pytest.mark.skipif(missing, reason="needs the extra `peers`")
+
+
+@needs_foolbox()
+@pytest.mark.parametrize("members", [1, 3])
+def test_fgsm_and_pgd_are_foolboxs(draws, images, members):
+    """Fails at a lost sign, clip, projection or step size, or shares without the weights."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of foolbox on its own imports
+        import foolbox
+
+    own, (pixels, label) = draws[:members], images
+    total = sum(weight for weight, _ in own)
+
+    def log_mixture(pixels):
+        """The log of the average, whose softmax is the average."""
+        return jnp.log(
+            sum(
+                weight / total * jax.nn.softmax(logits_of(NET)(draw, pixels))
+                for weight, draw in own
+            )
+        )
+
+    attacks = {
+        "fgsm": foolbox.attacks.LinfFastGradientAttack(random_start=False),
+        "pgd": foolbox.attacks.LinfPGD(steps=10, rel_stepsize=0.25, random_start=False),
+    }
+    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"):
+        warnings.simplefilter("ignore")
+        with jax.numpy_rank_promotion("allow"):
+            model = foolbox.JAXModel(log_mixture, bounds=(0, 1))
+            theirs = {
+                name: attack(model, jnp.asarray(pixels), jnp.asarray(label), epsilons=list(ZETAS))[
+                    1
+                ]
+                for name, attack in attacks.items()
+            }
+    direction = ascent(NET, own, pixels, label)
+    for place, zeta in enumerate(ZETAS):
+        found = fgsm(pixels, direction, zeta)
+        # Sums of a few float32 numbers below 1.
+        np.testing.assert_allclose(found, theirs["fgsm"][place], atol=1e-6)
+        found = pgd(NET, own, pixels, label, zeta)
+        np.testing.assert_allclose(found, theirs["pgd"][place], atol=1e-6)
+        assert np.abs(found - fgsm(pixels, direction, zeta)).max() > 0.01
+
+
+def test_the_direction_is_the_gradient_through_the_average(draws, images):
+    """Fails if members count by their weight alone, or the average is of gradients."""
+    pixels, label = images
+
+    def loss(pixels):
+        probs = sum(w * jax.nn.softmax(logits_of(NET)(draw, pixels)) for w, draw in draws)
+        return -jnp.sum(jnp.log(probs[jnp.arange(len(label)), label]))
+
+    expected = jax.jit(jax.grad(loss))(pixels)
+    np.testing.assert_allclose(ascent(NET, draws, pixels, label), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_sure_of_itself_still_tells_its_direction():
+    """Fails if the loss is the usual log softmax, whose gradient is gone from 17 nats on."""
+    logits, label = jnp.array([[40.0, 0.0, 1.0]]), jnp.array([0])
+    value, grad = jax.value_and_grad(lambda z: negative_log_prob(z, label).sum())(logits)
+    small = np.exp(-39.0) + np.exp(-40.0)
+    assert float(value) == pytest.approx(small, rel=1e-5)
+    expected = [-small, np.exp(-40.0), np.exp(-39.0)]
+    np.testing.assert_allclose(grad[0], expected, rtol=1e-4)
+    plain = negative_log_prob(jnp.array([[1.0, 2.0, 0.5]]), jnp.array([2]))
+    assert float(plain[0]) == pytest.approx(float(-jax.nn.log_softmax(jnp.array([1, 2, 0.5]))[2]))
+
+
+# ---- the protocols -----------------------------------------------------------------------------
+
+
+def by_hand(draws, pixels, label, against, scored, own, zeta):
+    """Count the right images under FGSM, the gradient by JAX."""
+    target = mixture(NET, against, pixels).argmax(-1) if own else label
+
+    def loss(x):
+        probs = sum(w * jax.nn.softmax(logits_of(NET)(draw, x)) for w, draw in against)
+        return -jnp.sum(jnp.log(probs[jnp.arange(len(label)), target]))
+
+    moved = np.clip(pixels + zeta * np.sign(jax.jit(jax.grad(loss))(pixels)), 0, 1)
+    return int((mixture(NET, scored, moved).argmax(-1) == label).sum())
+
+
+def test_each_way_attacks_and_scores_the_networks_that_it_says(draws):
+    """Fails if the authors' way scores the network attacked, a fair one the last draw alone, ..."""
+    rng = np.random.default_rng(1)
+    pixels = rng.uniform(size=(200, 4, 4, 1)).astype(np.float32)
+    label = mixture(NET, draws, pixels).argmax(-1).astype(np.int32)
+    label[:40] = rng.integers(0, 4, 40)  # so that predicted and true classes differ
+    first, later, last = draws[:1], draws[1:], draws[-1:]
+    for samples, whole in ((True, draws), (False, last)):
+        found = Attacked(NET, draws, samples, (0.1,), (0.1,)).right(pixels, label)
+        favoured = by_hand(draws, pixels, label, first, later, True, 0.1)
+        own = by_hand(draws, pixels, label, last, last, True, 0.1)
+        fair = by_hand(draws, pixels, label, whole, whole, False, 0.1)
+        assert favoured not in (own, fair)
+        assert own != fair
+        assert found["favoured"].tolist() == [favoured]
+        assert found["authors"].tolist() == [favoured if samples else own]
+        assert found["fair"].tolist() == [fair]
+        assert found["pgd"][0] <= fair
+        right = (mixture(NET, whole, pixels).argmax(-1) == label).sum()
+        assert found["clean"] == right
+        nothing = Attacked(NET, draws, samples, (0.1,), (0.1,)).none()
+        assert {n: c.shape for n, c in found.items()} == {n: c.shape for n, c in nothing.items()}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, draws):
+    """Run the smoke preset on a network that is not trained."""
+
+    def trained(recipe, cell, seed, images, config, folder, shelf, every, report):
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(draw for _, draw in draws))
+        weights = np.array([0.2, 0.3, 0.5], np.float32)
+        return Found(1.0, Trained(stacked, weights, (), np.zeros(())), "c")
+
+    def images(name, num_train, num_scored, *, validate):
+        rng = np.random.default_rng(2)
+        image = rng.integers(0, 256, (num_scored, 4, 4, 1), dtype=np.uint8)
+        return Images({}, image, rng.integers(0, 4, num_scored).astype(np.int32), image)
+
+    monkeypatch.setattr(kept, "trained", trained)
+    monkeypatch.setattr(data, "images", images)
+    monkeypatch.setattr(networks, "network", lambda recipe, cell: NET)
+    folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
+
+    def go(*words):
+        return adversarial.main(["--no-progress", *folders, *words])
+
+    go.file = tmp_path / "rows" / "adversarial.jsonl"
+    return go
+
+
+def rows_of(file):
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
+
+
+def test_stopped_between_images_it_ends_in_the_same_rows(run, monkeypatch):
+    """Fails if counts start anew, or images are attacked twice or left out."""
+    assert run("--rows", "15") == 0
+    straight = rows_of(run.file)
+    assert len(straight) == 2
+    one = straight[1]["metrics"]
+    assert one["clean"] * 40 == pytest.approx(round(one["clean"] * 40))
+    assert one["clean"] > one["fair"][1]
+    run.file.unlink()
+    real, saves = harness.Checkpoints.save_if_due, []
+
+    def dies(self, step, tree):
+        real(self, step, tree)
+        saves.append(step)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    assert run("--rows", "15", "--checkpoint-every", "0") == 130
+    assert saves == [15, 30, 15]
+    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    assert run("--rows", "15", "--checkpoint-every", "0") == 0
+    assert rows_of(run.file) == straight
+    run.file.unlink()
+    assert run("--rows", "40") == 0
+    assert rows_of(run.file) == straight
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--levels", "0"], "levels"),
+        (["--pgd-levels", "1.5"], "pgd_levels"),
+        (["--rows", "0"], "rows"),
+        (["--recipe.burn-in", "0.75"], "burn_in"),
+    ],
+)
+def test_bad_settings_are_told(run, capsys, words, says):
+    assert run(*words) == 2
+    assert says in capsys.readouterr().err
+
+
+# ---- table and figure --------------------------------------------------------------------------
+
+
+def made_up(settings):
+    """A row a cell and seed, whose accuracies tell where they come from."""
+    rows = []
+    for cell in settings.cells():
+        lead = 0.25 if ARMS[cell.arm].samples else 0.0
+        for seed in settings.all_seeds():
+            curve = [0.5 + lead] * len(settings.levels)
+            metrics = {
+                "clean": 0.95,
+                "authors": curve,
+                "favoured": [0.625] * len(curve),
+                "fair": [0.25 + lead / 2] * len(curve),
+                "pgd": [0.0625 + lead / 4] * len(settings.pgd_levels),
+            }
+            made = {"cpu": "A", "cores": 1, "accelerator": None}
+            values = ("adversarial", settings.preset, settings.config(cell), seed, "c", made)
+            rest = ({"jax": "0"}, 7.0, metrics, "2026-01-01")
+            rows.append(dict(zip(rows_module.FIELDS, (*values, *rest), strict=True)))
+    return rows
+
+
+def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
+    """Fails if the ways are swapped, or the sentence does not follow the rows."""
+    assert report.main(["--results", str(tmp_path)]) == 0
+    section = capsys.readouterr().out.split("## Under attack")[1].split("\n## ")[0]
+    assert section.count("not run") == 2
+    results = harness.Results(tmp_path / "adversarial.jsonl")
+    results.append(made_up(PRESETS["cpu"]))
+    section = adversarial_table.report("paper", results)
+    assert section.count("not run") == 1
+    assert "| FGSM, as the authors | Vanilla | 95.0 | 50.0 (97) | 50.0 (93) |" in section
+    assert "| FGSM, as the authors | SGHMC-SA | 95.0 | 75.0 (99) |" in section
+    assert "| FGSM, the same favour to all | Vanilla | 95.0 | 62.5 | 62.5 |" in section
+    assert "| FGSM, the same favour to all | SGHMC" not in section
+    assert "| PGD, fair | SGHMC | 95.0 | 12.5 | 12.5 | - | 12.5 | - | 12.5 | - |" in section
+    assert (
+        "MNIST at 0.05: SGHMC-SA leads Vanilla by 25.0 points of FGSM as the authors measure, by "
+        "12.5 where the attack is fair, and by 6.2 under PGD; the authors' favour alone gives "
+        "Vanilla 12.5. PGD leaves the best arm 12.5 % there and 12.5 % at 0.3."
+    ) in section
+    files = adversarial_figure.figure("paper", results, tmp_path / "figures")
+    assert [file.name for file in files] == list(adversarial_table.FIGURES)
+    assert files[0].stat().st_size > 10_000
+    assert adversarial_figure.figure("smoke", results, tmp_path / "none") == []
+
+
+def test_the_papers_curves_have_a_point_a_level():
+    curves = [curve for own in adversarial_table.PAPER.values() for curve in own.values()]
+    assert len(curves) == 8
+    assert {len(curve) for curve in curves} == {len(LEVELS)} == {10}
+    assert all(list(curve) == sorted(curve, reverse=True) for curve in curves)
+    assert dataclasses.asdict(PRESETS["paper"])["num_scored"] == 10_000
+    assert PRESETS["paper"].cells()[0] == Cell("mnist", False, "vanilla")

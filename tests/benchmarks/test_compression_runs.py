@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compression script: its runs, rows, options, tables and page."""
+
+import dataclasses
+import json
+
+import pytest
+
+from benchmarks import harness, report
+from benchmarks.compression import ARMS, Released, Size
+from benchmarks.compression import page as compression_page
+from benchmarks.compression import run as compress
+from benchmarks.compression import table as compression_table
+from benchmarks.compression.recipe import FULL_STEPS
+from benchmarks.compression.run import PRESETS, Cell
+from benchmarks.harness import rows as rows_module
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+# ---- runs and rows -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(*words):
+        places = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
+        return compress.main(["--preset", "smoke", "--no-progress", *places, *words])
+
+    call.file = tmp_path / "rows" / "compression.jsonl"
+    return call
+
+
+def rows_of(file):
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "date")} for row in rows]
+
+
+def test_slices_end_in_the_rows_of_a_straight_run(run, capsys):
+    """Bytes, crops and erasing on the device, bf16, a teacher, cycles: the paper's code path."""
+    words = ("--arms", "dense", "aeb_taught")
+    assert run(*words) == 0
+    straight = rows_of(run.file)
+    run.file.unlink()
+    codes = []
+    while not codes or codes[-1] == 75:
+        assert len(codes) < 20
+        codes.append(run(*words, "--limit-seconds", "1e-9"))
+    assert codes[-1] == 0
+    # Two dense epochs in two slices; then four, each a slice.
+    assert len(codes) >= 5
+    assert "call the same command again" in capsys.readouterr().out
+    assert rows_of(run.file) == straight
+    dense, taught = straight
+    assert taught["metrics"]["size"] == sum(taught["metrics"]["kept"].values()) + round(
+        0.7 * taught["metrics"]["size"]
+    )
+    assert taught["metrics"]["average"]["samples"] == 2
+    assert taught["metrics"]["average"]["accuracy"] > 0
+    assert [look["epoch"] for look in taught["metrics"]["history"]] == [3, 4]
+    assert taught["metrics"]["latent"]["sigma"] == 1.0
+    assert taught["metrics"]["history"][0]["noise"] > 0
+    assert dense["metrics"]["zeros"] == 0
+    assert dense["metrics"]["latent"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--arms", "adam"], "--arms"),
+        (["--arms", "control"], "arms"),
+        (["--max-seeds", "0"], "max_seeds"),
+        (["--size.batch-size", "0"], "batch_size"),
+        (["--size.num-images", "5"], "num_images"),
+        (["--size.num-images", "5000"], "num_images"),
+        (["--rewound.cycles", "9"], "cycles"),
+        (["--rewound.ramp", "1"], "ramp"),
+        (["--rewound.v0", "0"], "v0"),
+        (["--released.step-size", "0"], "step_size"),
+        (["--limit-seconds", "0"], "limit_seconds"),
+        (["--preset", "paper", "--size.depth", "8", "--starts", "authors"], "authors"),
+    ],
+)
+def test_wrong_options_are_one_line(run, words, says, capsys):
+    assert run(*words) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_every_setting_that_matters_is_in_the_key():
+    settings = PRESETS["cpu"]
+    ours, theirs = Cell("aeb_taught", 0.9, "own"), Cell("a_sghmc_sa", 0.9, "own")
+    own = harness.row_key(settings.config(ours), 5)
+    assert harness.row_key(json.loads(json.dumps(settings.config(ours))), 5) == own
+    keys = [own, harness.row_key(settings.config(theirs), 5)]
+    keys += [harness.row_key(settings.config(ours._replace(sparsity=0.8)), 5)]
+    keys += [harness.row_key(settings.config(ours._replace(start="authors")), 5)]
+    for part, cell in (("size", ours), ("rewound", ours), ("released", theirs)):
+        old = getattr(settings, part)
+        for field in dataclasses.fields(old):
+            value = (7, 7) if field.name == "falls" else 77
+            value = (7, 7, 7) if field.name == "widths" else value
+            changed = dataclasses.replace(old, **{field.name: value})
+            other = dataclasses.replace(settings, **{part: changed})
+            keys.append(harness.row_key(other.config(cell), 5))
+    assert len(set(keys)) == len(keys)
+    # The dense network that an arm starts from is the same whatever the arm's own settings are.
+    dense = settings.config(Cell("dense", None, "own"))
+    other = dataclasses.replace(
+        settings,
+        rewound=dataclasses.replace(settings.rewound, v0=0.5),
+        size=dataclasses.replace(settings.size, epochs=77),
+    )
+    assert other.config(Cell("dense", None, "own")) == dense
+
+
+def test_the_paper_preset_is_the_full_size_and_asks_for_all_that_is_compared():
+    paper = PRESETS["paper"]
+    assert (paper.size, paper.released) == (Size(), Released())
+    assert paper.size.steps * paper.size.epochs == FULL_STEPS
+    cells = dict(paper.cells())
+    sparsities = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+    for arm in ("a_sghmc", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa"):
+        assert all(Cell(arm, sparsity, "authors") in cells for sparsity in sparsities)
+        assert Cell(arm, 0.9, "own") in cells
+    for arm in ("control", "aeb"):
+        assert all(Cell(arm, sparsity, "own") in cells for sparsity in sparsities)
+        assert all(cells[Cell(arm, sparsity, "own")] == 5 for sparsity in (0.9, 0.95, 0.98))
+    assert set(ARMS) == {cell.arm for cell in cells}
+    for preset in PRESETS.values():
+        preset.check()
+        # Each cell once: a plan that names it twice would count its row twice.
+        assert len(dict(preset.cells())) == len(preset.cells())
+    assert {arm for arm, _ in compression_table.POSTER.items()} == set(compression_table.LOGS)
+
+
+# ---- tables and figure -------------------------------------------------------------------------
+
+
+def made_row(settings, cell, seed, accuracy, **more):
+    look = {"epoch": 4.0, "noise": 0.5, "step": 1.0, "weight": 2.0}
+    metrics = {
+        "accuracy": accuracy, "nll": 0.5, "ece": 0.01, "sparsity": 0.9, "zeros": 900,
+        "best_test_epoch": {"epoch": 4, "accuracy": accuracy + 0.01},
+        "average": None, "latent": None, "cut": None, "history": [look],
+    } | more  # fmt: skip
+    made = {"cpu": "A", "cores": 1, "accelerator": None}
+    config = settings.config(cell)
+    values = ("compression", "paper", config, seed, "c", made, {"jax": "0"}, 7.0, metrics, "2026")
+    return dict(zip(rows_module.FIELDS, values, strict=True))
+
+
+def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
+    words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Compression")[1].split("\n## ")[0]
+    assert section.count("| 90.59 (89.10, 88.84) |") == 1
+    assert "| 90 %, one network | 92.0 | not run | not run | not run |" in section
+    settings = PRESETS["paper"]
+    cells = settings.cells()
+    assert section.count("not run") == len(cells) + 3 * 5
+    assert not (tmp_path / "figures" / "compression.png").exists()
+
+    average = {"samples": 4, "sparsity": 0.9, "accuracy": 0.925, "nll": 0.25, "ece": 0.02}
+    latent = {"delta": {"a": 0.1, "b": 0.4}, "rho_share": 0.25, "rho_undecided": 0.125}
+    cut = {"sparsity": 0.5, "before": 0.75, "by_rho": 0.625, "by_magnitude": 0.5}
+    rows = [
+        made_row(settings, Cell("dense", None, "own"), 0, 0.945, sparsity=0.0),
+        made_row(settings, Cell("aeb_cycles", 0.9, "own"), 0, 0.91, average=average, latent=latent),
+        made_row(settings, Cell("aeb_cycles", 0.9, "own"), 1, 0.93, average=average, latent=latent),
+        made_row(settings, Cell("aeb_learned", None, "own"), 0, 0.9, latent=latent, cut=cut),
+        made_row(settings, Cell("control", 0.9, "own"), 0, 0.9),
+        made_row(settings, Cell("control", 0.9, "own"), 1, 0.88),
+        made_row(settings, Cell("control", 0.9, "own"), 2, 0.1),
+    ]
+    harness.Results(tmp_path / "compression.jsonl").append(rows)
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Compression")[1].split("\n## ")[0]
+    assert "| dense | 94.50 (1) |" in section
+    assert "92.00 ± 1.41 (2)" in section
+    assert "| dense | 94.0 | dense | 94.50 (1) | yes |" in section
+    assert "| 90 %, averaged | 92.4 | aeb, noise, cycles | 92.50 ± 0.00 (2) | yes |" in section
+    assert "| aeb, noise, cycles | 90 % | 92.00 ± 1.41 | 92.50 ± 0.00 | 0.500" in section
+    line = "| aeb, no target | - | 25.0% | 12.5% | 0.10 to 0.40 | 0.5 | 0.25 | 91.00 | 900 |"
+    assert line in section
+    line = "| aeb, no target | 50.00 | 75.00 | 62.50 | 50.00 | 90.00 (1) | 90.00 (1) |"
+    assert line in section
+    assert "| aeb, noise, cycles | 90 % | 3.00 ± 2.00 (2) |" in section
+    assert (tmp_path / "figures" / "compression.png").stat().st_size > 10_000
+    assert not (tmp_path / "figures" / "compression_reduced.png").exists()
+
+
+def test_the_page_shows_the_rows_of_the_reduced_size(tmp_path):
+    """Between its marks, and with the full preset's report too."""
+    settings, results = PRESETS["cpu"], harness.Results(tmp_path / "compression.jsonl")
+    names = list(compression_page.blocks(results))
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names))
+    rows = [
+        made_row(settings, Cell("control", 0.9, "own"), 0, 0.5),
+        made_row(settings, Cell("aeb_rho", 0.9, "own"), 0, 0.625),
+    ]
+    results.append(rows)
+    out = tmp_path / "out.md"
+    words = ["--results", str(tmp_path), "--page", str(page), "--out", str(out)]
+    assert report.main([*words, "--figures", str(tmp_path / "figures")]) == 0
+    line = "| aeb, by rho | 90 % | 12.50 (1) |"
+    assert line in page.read_text()
+    assert line in out.read_text().split("### At a reduced size")[1]
+    assert "old" not in page.read_text()
+    assert (tmp_path / "figures" / "compression_reduced.png").stat().st_size > 10_000

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The convergence script: its runs, rows, options and report.
+
+Mutations that fail here, each tried: the first half of the steps averaged too, the readings of a
+run that resumes lost, a row's key without a setting.
+"""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks import harness, report
+from benchmarks.convergence import run as convergence
+from benchmarks.convergence.problem import Problem
+from benchmarks.harness import rows as rows_module
+
+SMALL = [
+    *("--preset", "smoke", "--chains", "20", "--num-steps", "1200", "--no-progress"),
+    *("--exponents", "1", "--coefficients", "10", "--ladder", "0.02", "0.04"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the script in a folder of its own; returns the exit code."""
+
+    def go(*words):
+        folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
+        return convergence.main([*SMALL, *folders, *words])
+
+    go.file = tmp_path / "rows" / "convergence.jsonl"
+    return go
+
+
+def rows_of(file):
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
+
+
+def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch):
+    assert run() == 0
+    straight = rows_of(run.file)
+    # The gain of the ladder is the one compared, so the run at 0.02 serves both.
+    assert [row["config"]["step_size"] for row in straight] == [0.02, 0.04]
+    for row in straight:
+        assert min(row["metrics"]["rate"]["error"]) > 0
+        assert row["metrics"]["rate"]["step"][-1] == 1200
+        bias, se, exact = (
+            np.array(row["metrics"]["weak"][name])
+            for name in ("bias", "bias_se", "bias_by_quadrature")
+        )
+        assert np.all(se > 0)
+        # The second half alone: the first, from 0 on, would show. Five errors, gain included.
+        assert np.all(np.abs(bias - exact) < 5 * se + 0.02)
+    run.file.unlink()
+    real, saves = harness.Checkpoints.save_if_due, []
+
+    def dies(self, step, tree):
+        real(self, step, tree)
+        saves.append(step)
+        if step == 1000:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    assert run("--checkpoint-every", "0") == 130
+    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    assert saves[-1] == 1000
+    assert run("--checkpoint-every", "0") == 0
+    assert rows_of(run.file) == straight
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--exponents", "0.4", "--coefficients", "1"], "exponents"),
+        (["--exponents", "1", "--coefficients", "1", "2"], "coefficients: got 2"),
+        (["--coefficients", "0"], "coefficients"),
+        (["--ladder", "-1"], "ladder"),
+        (["--ladder", "5"], "step_size: got 5.0, needs to be below"),
+        (["--offset", "0"], "offset"),
+        (["--step-size", "0"], "step_size"),
+        (["--chains", "1"], "chains"),
+        (["--num-steps", "10"], "num_steps"),
+        (["--tail", "0.9"], "tail"),
+        (["--problem.means", "1"], "means: got 1"),
+        (["--problem.num-rows", "3"], "even"),
+        (["--problem.a", "1"], "a: got 1.0"),
+        (["--problem.threshold", "0"], "threshold"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
+    assert run(*words) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_every_setting_that_matters_is_in_the_key():
+    settings = convergence.PRESETS["smoke"]
+    cell = settings.rate_cells()[0]
+    key = harness.row_key(settings.config(*cell), 0)
+    assert harness.row_key(json.loads(json.dumps(settings.config(*cell))), 0) == key
+    for change in ({"chains": 77}, {"num_steps": 777}, {"tail": 0.07}):
+        other = dataclasses.replace(settings, **change)
+        assert harness.row_key(other.config(*cell), 0) != key
+    for field in dataclasses.fields(Problem):
+        value = (7.0, 7.0) if field.name == "means" else 77
+        problem = dataclasses.replace(settings.problem, **{field.name: value})
+        other = dataclasses.replace(settings, problem=problem)
+        assert harness.row_key(other.config(*cell), 0) != key
+    gain, step_size = cell
+    for other_cell in (
+        (gain, 0.5),
+        *(
+            (dataclasses.replace(gain, **{f.name: 0.9}), step_size)
+            for f in dataclasses.fields(gain)
+        ),
+    ):
+        assert harness.row_key(settings.config(*other_cell), 0) != key
+
+
+def test_presets_differ_in_size():
+    smoke, cpu, paper = (convergence.PRESETS[name] for name in ("smoke", "cpu", "paper"))
+    assert smoke.chains * smoke.num_steps < cpu.chains * cpu.num_steps
+    assert cpu.chains * cpu.num_steps < paper.chains * paper.num_steps
+    for settings in (smoke, cpu, paper):
+        settings.check()
+        assert {gain.exponent for gain, _ in settings.rate_cells()} == {0.6, 0.75, 1.0}
+        # One run serves both theorems.
+        assert len(settings.units()) == len(settings.ladder) + 3
+
+
+def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, capsys):
+    words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Convergence")[1].split("## UCI")[0]
+    assert section.count("not run") == 4 * 7 + 12 * 4
+    assert "figures/" not in section
+    assert not list(tmp_path.iterdir())
+
+    settings = convergence.PRESETS["paper"]
+    rows = []
+    for gain, step_size in settings.weak_cells()[:2]:
+        rate = {
+            "step": [10, 100], "gain": [0.1, 0.01], "error": [0.2, 0.02], "error_se": [0.01, 0.001],
+            "linear_theory": [0.2, 0.02], "slope_of_linear_theory": 1.011, "stability": 0.35,
+            "slope": {"estimate": 1.0125, "low": 0.9876, "high": 1.0444}, "factor": 2.125,
+            "largest_late_factor": 2.25, "factor_in_the_limit": None,
+        }  # fmt: skip
+        bias = np.full((2, 4), 0.1 * step_size)
+        weak = {"bias": bias, "bias_se": bias / 10, "bias_by_quadrature": bias * 1.1}
+        metrics = rows_module.finite({"rate": rate, "weak": weak})
+        made = {"cpu": "A", "cores": 1, "accelerator": None}
+        values = ("convergence", "paper", settings.config(gain, step_size), 0, "c", made)
+        rest = ({"jax": "0"}, 7.0, metrics, "2026-01-01")
+        rows.append(dict(zip(rows_module.FIELDS, values + rest, strict=True)))
+    harness.Results(tmp_path / "convergence.jsonl").append(rows)
+    # The ladder holds no run at the step size of the gains yet.
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Convergence")[1].split("## UCI")[0]
+    assert section.count("not run") == 4 * 7 + 8 * 4
+    assert "| signal | 0.08 | 8.00 ± 0.80 (8.80) |" in section
+    assert re.search(r"\| null \| all \| 1.00 \[0.60, 1.40\] \(1.00\)", section)
+    assert "largest distance from quadrature is 1.0 standard errors" in section
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == [
+        "convergence_coefficients.png"
+    ]
+    rows[0]["config"] = settings.config(*settings.rate_cells()[2])
+    harness.Results(tmp_path / "convergence.jsonl").append(rows[:1])
+    assert report.main(words) == 0
+    section = capsys.readouterr().out.split("## Convergence")[1].split("## UCI")[0]
+    line = "| 1 | 10 | 3.50 | 1.012 [0.988, 1.044] | 1.011 | 2.125 | 2.250 | none | 7 |"
+    assert line in section
+    assert (tmp_path / "figures" / "convergence_latents.png").stat().st_size > 10_000

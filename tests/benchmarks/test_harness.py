@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The harness of the benchmarks, from the outside and through the simulation that runs on it.
+
+Mutations that fail here: rows written one by one, a torn line read as damage or lost, a checkpoint
+ignored on resume, the batch of a resumed unit made of the missing seeds alone, NaN in a row,
+settings that are not in the row's key.
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import platform
+import re
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from aeb.cli.usage import UsageError
+from benchmarks import harness, report
+from benchmarks.harness import checkpoints as checkpoints_module
+from benchmarks.harness import pace as pace_module
+from benchmarks.harness import rows as rows_module
+from benchmarks.harness.runner import choose
+from benchmarks.simulation import run as simulation
+from benchmarks.speed import run as speed
+
+SMALL = [
+    *("--preset", "smoke", "--design.num-rows", "10", "--design.num-columns", "12"),
+    *("--recipe.num-steps", "40", "--recipe.thinning", "2", "--recipe.interval-draws", "5"),
+    *("--v0", "0.1", "--sigma", "1", "--arms", "sa", "sgld", "--no-progress"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the small simulation in a folder of its own; returns the exit code."""
+
+    def go(*words):
+        folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
+        return simulation.main([*SMALL, *folders, *words])
+
+    go.file = tmp_path / "rows" / "simulation.jsonl"
+    go.work = tmp_path / "work" / "simulation"
+    return go
+
+
+def lines(file):
+    return file.read_text().splitlines()
+
+
+def numbers(file):
+    """All of a row that does not depend on the clock, in the order of the file."""
+    rows = [json.loads(line) for line in lines(file)]
+    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
+
+
+def test_a_row_tells_how_it_was_made(run):
+    assert run() == 0
+    rows = [json.loads(line) for line in lines(run.file)]
+    assert len(rows) == 4
+    for row in rows:
+        assert list(row) == list(rows_module.FIELDS)
+        assert (row["script"], row["preset"]) == ("simulation", "smoke")
+        assert re.fullmatch(r"[0-9a-f]{12}(\+dirty)?|unknown", row["commit"])
+        assert set(row["hardware"]) == {"cpu", "cores", "accelerator"}
+        assert set(row["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "aeb"}
+        assert row["seconds"] > 0
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"])
+        assert row["config"]["recipe"]["num_steps"] == 40
+    assert {row["seed"] for row in rows} == {0, 1}
+    assert {row["config"]["arm"] for row in rows} == {"sa", "sgld"}
+    if len(platform.node()) > 3:
+        assert platform.node() not in run.file.read_text()
+
+
+def test_only_what_is_missing_is_done(run):
+    assert run() == 0
+    before = run.file.read_text()
+    assert run() == 0
+    assert run.file.read_text() == before
+    assert run("--data-sets", "4", "--together", "2") == 0
+    after = run.file.read_text()
+    assert after.startswith(before)
+    assert [json.loads(line)["seed"] for line in lines(run.file)[4:]] == [2, 3, 2, 3]
+    assert [json.loads(line)["config"]["arm"] for line in lines(run.file)[4:]] == (
+        ["sa", "sa", "sgld", "sgld"]
+    )
+    assert run("--sigma", "2", "1") == 0
+    assert len(lines(run.file)) == 12
+    assert [path.name for path in run.work.iterdir()] == ["lock"]
+
+
+def test_every_setting_that_matters_is_in_the_key():
+    settings = simulation.PRESETS["smoke"]
+    for part in ("design", "recipe"):
+        old = getattr(settings, part)
+        for field in dataclasses.fields(old):
+            other = dataclasses.replace(old, **{field.name: 77})
+            changed = dataclasses.replace(settings, **{part: other})
+            cell = settings.cells()[0]
+            assert harness.row_key(changed.config(cell), 0) != harness.row_key(
+                settings.config(cell), 0
+            )
+    keys = [harness.row_key(settings.config(cell), 0) for cell in settings.cells()]
+    assert len(set(keys)) == 10
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 6])
+def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, stop_after):
+    assert run() == 0
+    straight = numbers(run.file)
+    run.file.unlink()
+    real, saves, starts = harness.Checkpoints.save_if_due, [], []
+
+    def dies(self, step, tree):
+        real(self, step, tree)
+        saves.append(step)
+        if len(saves) == stop_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    assert run("--checkpoint-every", "0") == 130
+    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    real_restore = harness.Checkpoints.restore
+
+    def watched(self, tree):
+        tree = real_restore(self, tree)
+        starts.append(int(tree.chain.step[0, 0]))
+        return tree
+
+    monkeypatch.setattr(harness.Checkpoints, "restore", watched)
+    assert run("--checkpoint-every", "0") == 0
+    assert starts[0] == saves[-1] > 0
+    assert numbers(run.file) == straight
+
+
+def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: now)
+    tree = {"x": np.arange(3)}
+    first = harness.Checkpoints(tmp_path, every=5.0)
+    now += 4.0
+    first.save_if_due(1, tree)
+    assert not list(tmp_path.iterdir())
+    now += 3.0
+    first.save_if_due(2, tree)
+    now += 50.0
+    second = harness.Checkpoints(tmp_path, every=5.0)
+    np.testing.assert_array_equal(second.restore({"x": np.zeros(3, int)})["x"], [0, 1, 2])
+    now += 2.0
+    assert second.seconds == 9.0
+    with pytest.raises(UsageError, match="delete it"):
+        second.restore({"y": np.zeros(3, int)})
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.01])
+def test_a_torn_line_is_set_aside_and_its_run_done_again(run, capsys, kept):
+    assert run() == 0
+    straight, text = numbers(run.file), run.file.read_text()
+    last = lines(run.file)[-1]
+    torn = last[: int(kept * len(last))]
+    run.file.write_text(text[: -len(last) - 1] + torn)
+    capsys.readouterr()
+    assert run() == 0
+    complaint = capsys.readouterr().err
+    assert f"a torn line of {len(torn)} bytes" in complaint
+    assert complaint.count("\n") == 1
+    assert numbers(run.file) == straight
+    assert run.file.with_name("simulation.jsonl.torn").read_text() == torn + "\n"
+
+
+def test_a_row_that_only_lacks_its_newline_is_kept(run):
+    assert run() == 0
+    text = run.file.read_text()
+    run.file.write_text(text[:-1])
+    assert len(harness.Results(run.file).read()) == 4
+    assert run() == 0
+    assert run.file.read_text() == text
+
+
+@pytest.mark.parametrize("damage", ["{broken", "[1, 2]", '{"script": "simulation"}', "\0\0"])
+def test_damage_elsewhere_is_one_line_and_nothing_is_touched(run, capsys, damage):
+    whole = json.dumps(dict.fromkeys(rows_module.FIELDS, 0))
+    damaged = f"{whole}\n{damage}\n{whole}\n"
+    run.file.parent.mkdir()
+    run.file.write_text(damaged)
+    for script in (run, lambda: report.main(["--results", str(run.file.parent)])):
+        assert script() == 2
+        complaint = capsys.readouterr().err
+        assert complaint.count("\n") == 1
+        assert "line 2" in complaint
+        assert "simulation.jsonl" in complaint
+    assert run.file.read_text() == damaged
+
+
+def test_rows_go_in_together_or_not_at_all(tmp_path, monkeypatch):
+    results = harness.Results(tmp_path / "rows.jsonl")
+    row = dict.fromkeys(rows_module.FIELDS, 0) | {"config": {}}
+    results.append([row])
+    before = results.path.read_bytes()
+    write = os.write
+    calls = []
+
+    def falls_short(file, content):
+        calls.append(content)
+        return write(file, content[:-7])
+
+    monkeypatch.setattr(rows_module.os, "write", falls_short)
+    with pytest.raises(OSError, match="only a part"):
+        results.append([row | {"seed": 1}, row | {"seed": 2}])
+    assert len(calls) == 1
+    assert results.path.read_bytes() == before
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="JSON"):
+        results.append([row, row | {"metrics": {"loss": float("nan")}}])
+    with pytest.raises(ValueError, match="fields"):
+        results.append([{"seed": 1}])
+    assert results.path.read_bytes() == before
+
+
+def test_what_is_not_finite_becomes_null():
+    given = {"a": [np.float32("nan"), 1.5], "b": (np.inf, np.int64(3)), "c": None, "d": True}
+    made = rows_module.finite(given)
+    assert made == {"a": [None, 1.5], "b": [None, 3], "c": None, "d": True}
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--preset", "huge"], "--preset"),
+        (["--preset", "gpu"], "preset"),
+        (["--preset"], "--preset"),
+        (["--preset=huge"], "--preset"),
+        (["--colour", "red"], "--colour"),
+        (["--arms", "hmc"], "--arms"),
+        (["--arms"], "arms"),
+        (["--seed", "-1"], "seed"),
+        (["--data-sets", "0"], "data_sets"),
+        (["--data-sets", "many"], "--data-sets"),
+        (["--v0", "-1"], "v0"),
+        (["--sigma", "nan"], "sigma"),
+        (["--checkpoint-every", "-1"], "checkpoint_every"),
+        (["--design.correlation", "1"], "correlation"),
+        (["--design.signals"], "signals"),
+        (["--recipe.thinning", "0"], "thinning"),
+        (["--recipe.thinning", "3"], "multiple"),
+        (["--recipe.burn-in", "1"], "burn_in"),
+        (["--recipe.interval-draws", "1000"], "interval_draws"),
+        (["--recipe.gain-exponent", "0.5"], "gain_exponent"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
+    assert run(*words) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint
+    assert complaint.startswith("simulation: ")
+    assert complaint.count("\n") == 1
+    assert not run.file.exists()
+
+
+class Settings(NamedTuple):
+    """Settings that are in range."""
+
+    some: tuple[int, ...] = (1, 2)
+    share: float = 1.0
+    word: str = "a"
+
+
+RANGES = {
+    "some": "some",
+    "whole": {1: "some"},
+    "positive": "share some",
+    "at_least": {1.0: "share"},
+    "within": {"(0, 1]": "share"},
+    "one_of": {("a", "b"): "word"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"some": ()}, "some: name at least one"),
+        ({"some": (1, 0)}, "some: got 0, needs to be at least 1"),
+        ({"share": 0.0}, "share: got 0.0, needs to be positive"),
+        ({"share": 0.5}, "share: got 0.5, needs to be at least 1"),
+        ({"share": 1.5}, r"share: got 1.5, needs to be in \(0, 1]"),
+        ({"word": "c"}, "word: got 'c', needs to be one of a, b"),
+    ],
+)
+def test_ranges_are_checked_by_name_and_entry(changed, says):
+    harness.check(Settings(), **RANGES)
+    with pytest.raises(ValueError, match=says):
+        harness.check(Settings(**changed), **RANGES)
+
+
+def test_the_pace_doubles_until_it_takes_long(monkeypatch):
+    clock = iter([0.0, 0.1, 1.0, 1.1, 2.0, 9.0, 10.0, 19.0, 20.0, 29.0])
+    monkeypatch.setattr(pace_module.time, "monotonic", lambda: next(clock))
+    assert list(harness.paced(13)) == [1, 2, 4, 4, 2]
+    assert list(harness.paced(0)) == []
+
+
+@pytest.mark.parametrize("option", ["--results", "--work"])
+def test_a_folder_that_cannot_be_written_is_one_line(run, option, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert run(option, str(tmp_path / "file" / "folder")) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"simulation: {option.strip('-')}: cannot write")
+    assert complaint.count("\n") == 1
+
+
+def test_two_runs_do_not_share_a_work_folder(run, capsys):
+    run.work.mkdir(parents=True)
+    with (run.work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run() == 2
+    assert "another run" in capsys.readouterr().err
+    assert run() == 0
+
+
+@pytest.mark.parametrize("script", [simulation, speed, report])
+def test_every_option_has_help(script, capsys):
+    with pytest.raises(SystemExit) as stop:
+        script.main(["--help"])
+    assert stop.value.code == 0
+    text = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    options = [i for i, line in enumerate(text) if re.match(r"--[a-z]", line)]
+    assert len(options) >= {simulation: 30, speed: 40, report: 3}[script]
+    for i in options:
+        words_of_help = re.findall(r"[a-z]{3,}", re.sub(r"^--\S+( \S+)?", "", text[i]))
+        assert words_of_help or re.match(r"[A-Za-z]", text[i + 1]), text[i]
+
+
+def test_presets_differ_in_size_alone():
+    smoke, cpu, paper = (simulation.PRESETS[name] for name in ("smoke", "cpu", "paper"))
+    assert smoke.recipe.num_steps < cpu.recipe.num_steps < paper.recipe.num_steps == 500_000
+    assert (paper.recipe.thinning, paper.data_sets) == (100, 50)
+    assert (paper.recipe.kept, paper.recipe.discarded) == (4000, 1000)
+    for settings in (smoke, cpu, paper):
+        settings.check()
+        units = settings.units()
+        assert {config["arm"] for config in units[0].configs} == {"sa", "em", "sgld"}
+        assert sum(len(unit.cases) for unit in units) == 10 * settings.data_sets
+        # The key of a row has to survive the way through a file.
+        for config in units[0].configs:
+            there = json.loads(json.dumps(config))
+            assert harness.row_key(there, 0) == harness.row_key(config, 0)
+
+
+def test_a_script_without_words_takes_its_first_preset():
+    settings = choose(simulation.PRESETS, [], prog="simulation", description="")
+    assert settings == next(iter(simulation.PRESETS.values()))
