@@ -5,19 +5,25 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 `as_gradient_transformation` and `as_sampling_algorithm` for its three faces.
 """
 
-from aeb import checkpoint, data, diagnostics, mixing, types
+from aeb import data, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
+from aeb.evaluation import Prediction, diagnostics, mixing, predict
+from aeb.files import (
+    SparsityReport,
+    checkpoint,
+    inspect_sparse,
+    load_sparse,
+    save_sparse,
+    sparsity_report,
+)
 from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
-from aeb.predict import Prediction, predict
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
-from aeb.report import SparsityReport, sparsity_report
 from aeb.sampling import sample
 from aeb.schedules import annealing, cyclical, robbins_monro, sparsity_ramp
-from aeb.sparse_file import inspect_sparse, load_sparse, save_sparse
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__

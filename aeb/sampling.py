@@ -26,9 +26,9 @@ import jax
 import jax.numpy as jnp
 from tqdm.auto import tqdm
 
-from aeb import checkpoint as files
 from aeb import guards
 from aeb.empirical_bayes import State
+from aeb.files import checkpoint as files
 from aeb.types import Batch, Kernel, PRNGKey
 from aeb.xla.compilation import collapses_in_a_loop, compiler_options
 

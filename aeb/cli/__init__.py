@@ -10,11 +10,11 @@ from typing import Annotated
 
 import tyro
 
-from aeb.archive import DamagedFileError
 from aeb.cli.compress import Compress, Demo
 from aeb.cli.files import Data, Inspect
 from aeb.cli.usage import UsageError, complain, parse
 from aeb.data import DataError
+from aeb.files.archive import DamagedFileError
 from aeb.version import __version__
 
 __all__ = ["main"]

@@ -19,8 +19,8 @@ from aeb.cli.figure import LABELS, draw
 from aeb.cli.task import Metrics, Task, evaluate, make_task
 from aeb.cli.training import Fit, Recipe, Report, Stage, arm_stage, dense_stage, fit
 from aeb.cli.usage import UsageError
+from aeb.files.sparse_file import save_sparse
 from aeb.models import load_authors_resnet20
-from aeb.sparse_file import save_sparse
 
 __all__ = ["compare", "make_stages", "run_seed"]
 

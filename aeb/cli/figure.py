@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from aeb.cli.training import Fit
-from aeb.diagnostics import reliability_curve
+from aeb.evaluation.diagnostics import reliability_curve
 
 __all__ = ["draw"]
 

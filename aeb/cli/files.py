@@ -11,7 +11,7 @@ import tyro
 
 from aeb.cli.usage import UsageError
 from aeb.data import DataError, load
-from aeb.sparse_file import inspect_sparse
+from aeb.files.sparse_file import inspect_sparse
 
 __all__ = ["Data", "Inspect"]
 

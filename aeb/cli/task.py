@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from aeb.data import Dataset, compose, load, normalizer, random_crop, random_flip
-from aeb.diagnostics import accuracy, expected_calibration_error, negative_log_likelihood
+from aeb.evaluation.diagnostics import accuracy, expected_calibration_error, negative_log_likelihood
+from aeb.files.report import sparsity_report
 from aeb.models import CNN, ResNet, make_loss
-from aeb.report import sparsity_report
 from aeb.types import ArrayTree, LossFn, PRNGKey
 
 __all__ = ["Metrics", "Task", "evaluate", "make_task", "task_of"]

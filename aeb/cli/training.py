@@ -23,8 +23,9 @@ import numpy as np
 import optax
 
 import aeb
-from aeb import checkpoint, guards
+from aeb import guards
 from aeb.cli.task import Task, evaluate
+from aeb.files import checkpoint
 from aeb.types import ArrayTree, Kernel, PRNGKey, ScalarOrSchedule, Schedule, Sparsifier
 
 __all__ = [

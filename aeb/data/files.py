@@ -2,14 +2,12 @@
 """Arrays on disk: one error for whatever is missing or damaged, and writes that cannot tear.
 
 An .npz file is a zip archive whose members carry a checksum, so damage anywhere in an array shows
-when the array is read. A write goes to a temporary file in the same folder and then takes the
-place of the old file in one step, so that no reader ever meets half a file.
+when the array is read.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from aeb.files.atomic import replacing
 
 __all__ = ["DataError", "cache_folder", "read_npz", "write_npz"]
 
@@ -93,15 +93,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
     """
     path, named = Path(path), dict[str, Any](arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, **named)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:  # nothing is left behind, whatever went wrong
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **named)
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from aeb import guards
+from aeb.evaluation.mixing import potential_scale_reduction
 from aeb.linear.result import Regression
 from aeb.linear.support import Chain, Hyper, Problem, Snapshot, Totals, adapt, block, start
 from aeb.linear.table import Standardised, as_matrix, as_target, column_names, standardise
-from aeb.mixing import potential_scale_reduction
 from aeb.schedules import robbins_monro
 from aeb.types import PRNGKey
 

@@ -12,7 +12,7 @@ import numpy as np
 import aeb
 from aeb.cli.task import Task, evaluate
 from aeb.cli.training import FRICTION
-from aeb.diagnostics import (
+from aeb.evaluation.diagnostics import (
     accuracy,
     expected_calibration_error,
     negative_log_likelihood,

@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from aeb import checkpoint
-from aeb.archive import DamagedFileError
 from aeb.cli.usage import UsageError
+from aeb.files.archive import DamagedFileError
 from benchmarks.harness import limit
 
 __all__ = ["Checkpoints"]

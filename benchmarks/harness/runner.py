@@ -24,8 +24,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from tqdm.auto import tqdm
 
 from aeb import guards
-from aeb.archive import DamagedFileError
 from aeb.cli.usage import UsageError, complain, parse
+from aeb.files.archive import DamagedFileError
 from benchmarks.harness import limit
 from benchmarks.harness.rows import Results, canonical, finite, row_key
 from benchmarks.harness.stamp import stamp

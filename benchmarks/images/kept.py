@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aeb import checkpoint
+from aeb.files.atomic import replacing
 from benchmarks.harness.rows import canonical
 from benchmarks.harness.stamp import stamp
 from benchmarks.images.chains import Trained, blank, train
@@ -73,7 +74,7 @@ def trained(
     seconds, network = train(recipe, cell, seed, images, folder, checkpoint_every, report)
     checkpoint.save(place, recipe.steps(cell), (network, np.asarray(seconds)))
     # Last, so that a network without its note is not whole.
-    draft = note.with_suffix(".tmp")
-    draft.write_text(json.dumps({"commit": made["commit"], "config": config, "seed": seed}))
-    draft.replace(note)
+    with replacing(note) as file:
+        text = json.dumps({"commit": made["commit"], "config": config, "seed": seed})
+        file.write(text.encode())
     return Found(seconds, network, made["commit"])

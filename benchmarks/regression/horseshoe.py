@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb.mixing import potential_scale_reduction
+from aeb.evaluation.mixing import potential_scale_reduction
 from benchmarks.harness import check
 from benchmarks.regression.estimate import Estimate, standardise
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from aeb.report import sparsity_report, stored_bytes
+from aeb.files.report import sparsity_report, stored_bytes
 
 
 def leaf(report, path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from aeb.archive import DTYPES, DamagedFileError, host_array, read_archive, write_archive
+from aeb.files.archive import DTYPES, DamagedFileError, host_array, read_archive, write_archive
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import safetensors.flax
 from flax import nnx
 
-from aeb.archive import DamagedFileError, read_archive, write_archive
-from aeb.report import sparsity_report
-from aeb.sparse_file import inspect_sparse, load_sparse, save_sparse
+from aeb.files.archive import DamagedFileError, read_archive, write_archive
+from aeb.files.report import sparsity_report
+from aeb.files.sparse_file import inspect_sparse, load_sparse, save_sparse
 
 
 @pytest.fixture

@@ -25,7 +25,14 @@ import jax
 import numpy as np
 
 from aeb import guards
-from aeb.archive import DamagedFileError, device_array, host_array, read_archive, write_archive
+from aeb.files.archive import (
+    DamagedFileError,
+    device_array,
+    host_array,
+    read_archive,
+    write_archive,
+)
+from aeb.files.atomic import leftovers
 from aeb.types import ArrayTree
 
 __all__ = ["latest_step", "restore", "save"]
@@ -79,7 +86,7 @@ def save(
             f"step: got {step}, but {folder} holds step {others[-1]}, which is later; "
             "save into another folder, or delete the later files first"
         )
-    for leftover in folder.glob(".step_*.tmp"):  # of a save that was killed
+    for leftover in leftovers(folder, "step_*"):  # of a save that was killed
         leftover.unlink()
     path = _file(folder, step)
     rows = {name: _describe(leaf) for name, leaf in _paths(tree)}
@@ -111,7 +118,7 @@ def restore(
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint, or not that step.
-        aeb.archive.DamagedFileError: no checkpoint asked for is whole (a ValueError).
+        aeb.files.archive.DamagedFileError: no checkpoint asked for is whole (a ValueError).
         ValueError: the checkpoint is of another tree.
 
     Example:

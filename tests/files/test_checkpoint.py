@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aeb.archive import DamagedFileError
-from aeb.checkpoint import latest_step, restore, save
+from aeb.files.archive import DamagedFileError
+from aeb.files.checkpoint import latest_step, restore, save
 
 
 class Latent(NamedTuple):
@@ -235,7 +235,7 @@ def test_x64_is_asked_for(tmp_path):
 KILLED = """
 import os, sys, time
 import numpy as np
-from aeb.checkpoint import save
+from aeb.files.checkpoint import save
 
 def stop_here(descriptor):
     print("writing", flush=True)

@@ -11,7 +11,8 @@ A leaf of n values, k of them kept, is stored in the smaller of two forms:
 A value is kept where any of its bits is set, so the round trip is exact to the bit: nan,
 infinities and negative zeros come back. (Multiplying weights by a mask leaves negative zeros, which
 take room; `jnp.where(mask, weight, 0)` does not.) The header lists path, keys, shape, dtype and
-encoding of each leaf, and the user's metadata; a checksum covers everything (see `aeb.archive`).
+encoding of each leaf, and the user's metadata; a checksum covers everything (see
+`aeb.files.archive`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,14 @@ import jax
 import numpy as np
 from jax.tree_util import GetAttrKey
 
-from aeb.archive import DamagedFileError, device_array, host_array, read_archive, write_archive
-from aeb.report import SparsityReport, kept_bits, sparsity_report, stored_bytes
+from aeb.files.archive import (
+    DamagedFileError,
+    device_array,
+    host_array,
+    read_archive,
+    write_archive,
+)
+from aeb.files.report import SparsityReport, kept_bits, sparsity_report, stored_bytes
 from aeb.tree import named_leaves, replace_leaves
 from aeb.types import ArrayTree
 
@@ -131,7 +138,7 @@ def load_sparse(
 
     Raises:
         FileNotFoundError: there is no such file.
-        aeb.archive.DamagedFileError: the file is cut short or changed (a ValueError).
+        aeb.files.archive.DamagedFileError: the file is cut short or changed (a ValueError).
         ValueError: the file is of another kind, or from a later version of aeb; its leaves are
             not those of `like`; or it holds 64-bit numbers and x64 is off.
 
@@ -157,7 +164,7 @@ def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
 
     Raises:
         FileNotFoundError: there is no such file.
-        aeb.archive.DamagedFileError: the file is cut short or changed (a ValueError).
+        aeb.files.archive.DamagedFileError: the file is cut short or changed (a ValueError).
         ValueError: the file is of another kind, or from a later version of aeb.
 
     Example:

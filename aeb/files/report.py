@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aeb.archive import host_array
+from aeb.files.archive import host_array
 from aeb.tree import select
 from aeb.types import ArrayTree, Where
 

@@ -4,16 +4,12 @@
 The file's metadata holds four strings: `aeb` (what the file is for), `version`, `header` (JSON),
 and `sha256`, taken over the other three and over the name, dtype, shape and bytes of each array.
 safetensors itself checks only that sizes add up; a flipped bit in a weight would pass unseen.
-
-A file is written beside its target, flushed to the disk, and moved over it: whoever dies on the
-way, the target is the old file or the new one, whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from aeb.files.atomic import replacing
 
 __all__ = ["DamagedFileError", "device_array", "host_array", "read_archive", "write_archive"]
 
@@ -130,16 +128,8 @@ def write_archive(
         "sha256": _digest([kind, str(VERSION), text], arrays),
     }
     content = safetensors.numpy.save(dict(arrays), metadata)
-    # In the same folder, so that moving it is one step of the file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def read_archive(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

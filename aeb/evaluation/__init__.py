@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How good predictions are, how sure, and how well chains mix."""
+
+from aeb.evaluation import diagnostics, mixing
+from aeb.evaluation.predict import Prediction, predict
+
+__all__ = ["Prediction", "diagnostics", "mixing", "predict"]

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file that takes the place of another whole, or not at all.
+
+It is written beside its target, flushed to the disk, and moved over it: whoever dies on the way,
+the target is the old file or the new one, whole. Two processes that write the same target at once
+leave the file of one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["leftovers", "replacing"]
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that takes the place of `path` when the block ends without an error.
+
+    Args:
+        path: the target; its folder has to be there.
+
+    Yields:
+        A file to write bytes into.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; nothing is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing(Path(folder, "a")) as file:
+        ...         _ = file.write(b"whole")
+        ...     Path(folder, "a").read_bytes()
+        b'whole'
+    """
+    # In the same folder, so that moving it is one step of the file system.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path, pattern: str) -> Iterator[Path]:
+    """List what writers that were killed left behind of targets whose name matches a pattern."""
+    return folder.glob(f".{pattern}.tmp")
