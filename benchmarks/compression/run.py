@@ -176,6 +176,8 @@ class Compression(harness.Settings):
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
+        if cell.sparsity is not None:
+            rewound.pop("weight", None)  # of the arm without a target alone
         config: dict[str, Any] = {
             "arm": cell.arm,
             "sparsity": cell.sparsity,
@@ -331,7 +333,7 @@ PRESETS = {
             epochs=15,
             evaluate_every=1,
         ),
-        rewound=Rewound(rewind=0.05, fall="linear", ramp=0.4, follow_ramp=True),
+        rewound=Rewound(rewind=0.05, fall="linear", ramp=0.4, weight=0.03, follow_ramp=True),
         checkpoint_every=120.0,
     ),
     "paper": Compression(
