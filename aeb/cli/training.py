@@ -129,8 +129,11 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
         algorithm = aeb.empirical_bayes(
             aeb.sghmc(_cosine(task, recipe, recipe.epochs), FRICTION, recipe.temperature),
             # Pruned weights would drag a learned sigma down, and the spike's pull 1 / (v0 sigma)
-            # up; and no penalty comes before rho has had a look at the weights.
-            aeb.spike_slab(recipe.v0, recipe.v1, kappa0=0.0, learn_sigma=False),
+            # up; no penalty comes before rho has had a look at the weights; and no weight is given
+            # up before the ramp asks for it, which costs a large network nine points.
+            aeb.spike_slab(
+                recipe.v0, recipe.v1, kappa0=0.0, learn_sigma=False, follow_ramp=arm != "learned"
+            ),
             gain=1.0 if arm == "em" else aeb.robbins_monro(),
             sparsify=aeb.learned(begin=steps // 2) if arm == "learned" else pruning,
         )
