@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
 from typing import Any
 
@@ -137,7 +138,7 @@ def short(settings: Compression, rows: Found) -> list[str]:
             zeros += f": {markdown.mean([100 * row['metrics']['sparsity'] for row in own], 1)} %"
         line = [label(cell.arm, cell.start), zeros, str(cell.epochs or settings.size.epochs)]
         line += [over(own, percent)]
-        line += [over(own, lambda m, name=name: m[name], 3) for name in ("nll", "scaled_nll")]
+        line += [over(own, operator.itemgetter(name), 3) for name in ("nll", "scaled_nll")]
         is_control = ARMS[cell.arm].kind == "control" or cell.sparsity is None
         lines.append([*line, "-" if is_control else gains(rows, cell)])
     heads = ["arm", "zeros", "epochs", "accuracy", "NLL", "scaled NLL", "less the control"]
