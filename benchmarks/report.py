@@ -25,6 +25,8 @@ from benchmarks.compression import table as compression_table
 from benchmarks.convergence import figure as convergence_figure
 from benchmarks.convergence import run as convergence
 from benchmarks.convergence import table as convergence_table
+from benchmarks.demo import run as demo
+from benchmarks.demo import table as demo_table
 from benchmarks.images.adversarial import figure as adversarial_figure
 from benchmarks.images.adversarial import run as adversarial
 from benchmarks.images.adversarial import table as adversarial_table
@@ -104,7 +106,9 @@ def main(args: Sequence[str] | None = None) -> int:
                 draw(settings.preset, rows[script], settings.figures)
         if settings.readme is not None:
             block = summary.summary(settings.results)
-            settings.readme.write_text(summary.put_into(settings.readme.read_text(), block))
+            text_of = summary.put_into(settings.readme.read_text(), block)
+            shown = demo_table.block(harness.Results(settings.results / f"{demo.NAME}.jsonl"))
+            settings.readme.write_text(summary.put_into(text_of, shown, "demo"))
         if settings.page is not None:
             page = settings.page.read_text()
             for name, block in compression_page.blocks(rows[compress.NAME]).items():
