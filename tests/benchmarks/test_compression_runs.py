@@ -102,7 +102,9 @@ def test_every_setting_that_matters_is_in_the_key():
             value = (7, 7, 7) if field.name == "widths" else value
             changed = dataclasses.replace(old, **{field.name: value})
             other = dataclasses.replace(settings, **{part: changed})
-            keys.append(harness.row_key(other.config(cell), 5))
+            # One setting is of the arm without a target alone.
+            read_by = Cell("aeb_learned", None, "own") if field.name == "weight" else cell
+            keys.append(harness.row_key(other.config(read_by), 5))
     assert len(set(keys)) == len(keys)
     # The dense network that an arm starts from is the same whatever the arm's own settings are.
     dense = settings.config(Cell("dense", None, "own"))
@@ -158,7 +160,13 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     assert "| 90 %, one network | 92.0 | not run | not run | not run |" in section
     settings = PRESETS["paper"]
     cells = settings.cells()
-    assert section.count("not run") == len(cells) + 3 * 5
+    at_length, shortly = section.split("### All of the data, few epochs")
+    assert at_length.count("not run") == len(cells) + 3 * 5
+    # Of each cell three scores, and what the arms with a control have more; two for each target.
+    few = [cell for cell, _ in PRESETS["full"].cells()]
+    beside = [cell for cell in few if cell.sparsity and ARMS[cell.arm].kind != "control"]
+    targets = compression_table.SHORT_TARGETS
+    assert shortly.count("not run") == 3 * len(few) + len(beside) + 2 * len(targets)
     assert not (tmp_path / "figures" / "compression.png").exists()
 
     average = {"samples": 4, "sparsity": 0.9, "accuracy": 0.925, "nll": 0.25, "ece": 0.02}

@@ -264,8 +264,8 @@ def chains_end():
         def mutated(*args, **kwargs):
             prior = spike_slab(*args, **kwargs)
 
-            def update(latent, params, omega, num_data, rss):
-                new = prior.update(latent, params, omega, num_data + rows, rss)
+            def update(latent, params, omega, num_data, rss=None, kept=None):
+                new = prior.update(latent, params, omega, num_data + rows, rss, kept)
                 moved = new.kappa1[""] - (1 - omega) * latent.kappa1[""]
                 return new._replace(kappa1={"": (1 - omega) * latent.kappa1[""] + factor * moved})
 

@@ -17,7 +17,8 @@ import oracle
 import pytest
 
 import aeb
-from benchmarks.simulation import design, sampler, scores
+from benchmarks.simulation import design as designs
+from benchmarks.simulation import sampler, scores
 from benchmarks.simulation.design import DataSet, Design, errors, interval_scores
 from benchmarks.simulation.recipe import Cell, Recipe
 
@@ -29,7 +30,7 @@ def many():
     """Many small data sets, in float64 numpy."""
     design = Design(num_rows=ROWS, num_columns=COLUMNS, num_fresh=FRESH)
     keys = jax.random.split(jax.random.key(1), SETS)
-    data = jax.jit(jax.vmap(lambda key: design.draw(design, key)))(keys)
+    data = jax.jit(jax.vmap(lambda key: designs.draw(design, key)))(keys)
     return DataSet(*(np.asarray(part, np.float64) for part in data))
 
 
@@ -71,8 +72,8 @@ def test_population_mse_is_the_quadratic_form():
     place = np.arange(9)
     sigma = 0.6 ** np.abs(place[:, None] - place)
     want = 3 + (beta - estimate) @ sigma @ (beta - estimate)
-    assert design.population_mse(design, beta, estimate) == pytest.approx(want, rel=1e-12)
-    assert design.population_mse(design, beta, beta) == 3
+    assert designs.population_mse(design, beta, estimate) == pytest.approx(want, rel=1e-12)
+    assert designs.population_mse(design, beta, beta) == 3
 
 
 def test_errors_and_intervals(many):
@@ -217,7 +218,7 @@ def test_cells_share_data_start_and_noise(x64):
     np.testing.assert_array_equal(start[1, 0], other.chain.position[0, 0])
     assert keys[1] == other_keys[0]
     assert not np.array_equal(data.x[0], data.x[1])
-    alone = design.draw(SMALL, design.data_key(0))  # not compiled, so rounded otherwise
+    alone = designs.draw(SMALL, designs.data_key(0))  # not compiled, so rounded otherwise
     np.testing.assert_allclose(data.y[0], alone.y, rtol=1e-12)
 
 
@@ -255,7 +256,7 @@ def test_scores_read_the_intervals_off_the_draws(x64):
     assert row["beta"][0]["sd"] == pytest.approx(2.0)  # 12 over four draws less one
     assert (row["true_discoveries"], row["false_discoveries"]) == (2, 1)
     assert row["highest_null_inclusion"] == 0.7
-    assert row["population_mse"] == design.population_mse(SMALL, beta, mean[place])
+    assert row["population_mse"] == designs.population_mse(SMALL, beta, mean[place])
     assert row["sigma_end"] == 1.0
     assert plain[1]["true_discoveries"] is plain[1]["beta"][0]["inclusion"] is None
     assert "picture" not in rows[0]
