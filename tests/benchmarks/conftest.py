@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside what all tests share: data that an experiment can run on."""
+"""Beside what all tests share: data that an experiment can run on; and all of it is slow."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.uci import splits
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of this folder as slow: the README's line leaves them to `.ci/run`."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
