@@ -24,11 +24,13 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tqdm.auto import tqdm
 
 from aeb import guards
 from aeb.empirical_bayes import State
 from aeb.files import checkpoint as files
+from aeb.files.archive import DamagedFileError
 from aeb.types import Batch, Kernel, PRNGKey
 from aeb.xla.compilation import collapses_in_a_loop, compiler_options
 
@@ -79,13 +81,16 @@ def sample(
         every: thinning, in steps.
         callback: called with the state, on the host, after each step whose count is a multiple of
             `callback_every`, and after the last. It looks, and changes nothing; what it raises
-            ends the run. A run that goes on from a checkpoint does not repeat earlier calls.
+            ends the run. With `checkpoint`, those since the last save are made again after a crash.
         callback_every: in steps.
-        checkpoint: a folder of this run alone. State and draws are saved there once a minute and
-            at the end; where it holds some already, the run goes on from them, and the caller's
-            `state` says only where it began.
+        checkpoint: a folder of this run alone. State and draws are saved there about once a minute
+            and at the end; where it holds some already, the run goes on from them, and the
+            caller's `state` says only where it began. Another key, start, batch size, thinning or
+            number of rows is refused; another kernel cannot be seen, so give it another folder.
         limit_seconds: stop after so many seconds, > 0, with a TimeoutError, once all is saved; it
-            needs `checkpoint`. The same call made again goes on.
+            needs `checkpoint`. The same call made again goes on. The clock is looked at between
+            compiled calls, and a compiled call does not end between two draws: with a large
+            `every` it may take longer.
         progress: whether to show a progress bar with the loss.
 
     Returns:
@@ -132,7 +137,13 @@ def sample(
     draws: list[Any] = []
     keeper = None
     if checkpoint is not None:
-        keeper = _Keeper(checkpoint, key, programs.watch, due, limit_seconds)
+        facts = {
+            "start": start,
+            "batch_size": num_rows if batch_size is None else batch_size,
+            "rows": num_rows,
+            "every": every if collect is not None else 0,
+        }
+        keeper = _Keeper(checkpoint, key, programs.watch, due, facts, limit_seconds)
         state, draws = keeper.restore(state, stop)
     done = int(jax.device_get(_steps_taken(state)))
     carry = (state, programs.order_at(done, keys))
@@ -150,10 +161,15 @@ def sample(
                     shown = time.monotonic()
                     loss = jax.device_get(carry[0].loss).mean()
                     bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                done += steps
                 if keeper is not None and steps:
-                    keeper.look(carry[0], draws, stop)
+                    keeper.save_if_due(carry[0], draws)
+                    if done < end or callback is None:
+                        keeper.end_if_over(carry[0], draws, done, stop)
             if callback is not None and begin < end:
                 callback(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), carry[0]))
+                if keeper is not None:  # after the call, so that none is lost
+                    keeper.end_if_over(carry[0], draws, done, stop)
     if keeper is not None:
         keeper.save(carry[0], draws)
     gathered = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws) if draws else None
@@ -184,60 +200,79 @@ class _Keeper:
         key: PRNGKey,
         watch: Callable[[State], Any],
         due: range,
+        facts: dict[str, int],
         limit_seconds: float | None,
     ) -> None:
         self._folder, self._key, self._watch, self._due = folder, key, watch, due
+        self._facts = {name: np.asarray(value) for name, value in facts.items()}
         self._limit, self._began = limit_seconds, time.monotonic()
         self._saved = self._began
 
     def restore(self, state: State, stop: int) -> tuple[State, list[Any]]:
         """Read the newest state and the draws before it; what was given where there is none."""
-        last = files.latest_step(self._folder)
-        if last is None:
+        if files.latest_step(self._folder) is None:
             return state, []
-        if last > stop:
-            raise ValueError(
-                f"checkpoint: {self._folder} holds step {last}, and this run ends at {stop}; ask "
-                "for more steps, or name another folder"
-            )
 
         def like(step: int) -> Any:
             rows = sum(1 for count in self._due if count <= step)
             return self._tree(state, [self._rows(state, rows)] if rows else [])
 
-        _, tree = files.restore(self._folder, like)
+        try:
+            last, tree = files.restore(self._folder, like)
+        except DamagedFileError:
+            raise
+        except ValueError as error:
+            raise ValueError(
+                f"checkpoint: what is in {self._folder} is of another run, or of other draws "
+                f"({error}); name another folder"
+            ) from error
+        for name, value in self._facts.items():
+            if int(tree["facts"][name]) != int(value):
+                raise ValueError(
+                    f"{name}: the run in {self._folder} was begun with {int(tree['facts'][name])}, "
+                    f"this one is with {int(value)}; name another folder as checkpoint"
+                )
         key = jax.random.key_data(tree["key"]), jax.random.key_data(self._key)
         if key[0].shape != key[1].shape or bool((key[0] != key[1]).any()):
             raise ValueError(
                 f"key: the run in {self._folder} was begun with another; pass that one, or name "
                 "another folder as checkpoint"
             )
+        if last > stop:
+            raise ValueError(
+                f"checkpoint: {self._folder} holds step {last}, and this run ends at {stop}; ask "
+                "for more steps, or name another folder"
+            )
+        # Of later files none was whole; in their place come new ones.
+        files.discard_after(self._folder, last)
         return tree["state"], [tree["draws"]] if "draws" in tree else []
 
-    def look(self, state: State, draws: list[Any], stop: int) -> None:
-        """Save where it is time, and end the run where its seconds are over."""
-        now = time.monotonic()
-        over = self._limit is not None and now - self._began >= self._limit
-        done = int(jax.device_get(_steps_taken(state)))
-        if done < stop and (over or now - self._saved >= SAVE_EVERY):
+    def save_if_due(self, state: State, draws: list[Any]) -> None:
+        """Save where the last time is long enough ago."""
+        if time.monotonic() - self._saved >= SAVE_EVERY:
             self.save(state, draws)
-            self._saved = time.monotonic()
-        if over and done < stop:
-            raise TimeoutError(
-                f"limit_seconds: {self._limit:g} s are over at step {done} of {stop}; all is "
-                f"saved in {self._folder}, and the same call goes on"
-            )
+
+    def end_if_over(self, state: State, draws: list[Any], done: int, stop: int) -> None:
+        """Save and end the run where its seconds are over and steps are left."""
+        if self._limit is None or time.monotonic() - self._began < self._limit or done == stop:
+            return
+        self.save(state, draws)
+        raise TimeoutError(
+            f"limit_seconds: {self._limit:g} s are over at step {done} of {stop}; all is "
+            f"saved in {self._folder}, and the same call goes on"
+        )
 
     def save(self, state: State, draws: list[Any]) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; the draws are brought together on the way."""
+        if len(draws) > 1:
+            draws[:] = [jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)]
         step = int(jax.device_get(_steps_taken(state)))
         files.save(self._folder, step, self._tree(state, draws))
+        self._saved = time.monotonic()
 
     def _tree(self, state: State, draws: list[Any]) -> dict[str, Any]:
-        tree = {"key": self._key, "state": state}
-        if draws:
-            tree["draws"] = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)
-        return tree
+        tree = {"key": self._key, "state": state, "facts": self._facts}
+        return tree | {"draws": draws[0]} if draws else tree
 
     def _rows(self, state: State, count: int) -> Any:
         shapes = jax.eval_shape(self._watch, state)

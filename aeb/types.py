@@ -229,8 +229,9 @@ class Sparsifier(NamedTuple):
     Attributes:
         init: see `SparsifierInit`.
         apply: see `SparsifierApply`.
-        kept: `(params, count, where) -> f32[]`, the share of the chosen leaves that is not zero
-            after this step; None for a rule without a target.
+        kept: `(params, count, where) -> f32[]` in [0, 1], the share of the chosen leaves that the
+            target leaves after this step (of their units, for a rule that prunes whole units);
+            None for a rule without a target.
     """
 
     init: SparsifierInit

@@ -15,7 +15,7 @@ Weights are dicts from path to array, the latents likewise. One call of `step` i
     prune      the round(s * size) smallest |beta|, the earlier index first among equals
 
 where each latent moves by x <- (1 - omega) x + omega x~ and the next one sees the new value. With a
-weight other than 1 the prior counts that many times: in g, and in each sum over weights.
+weight other than 1 the prior of the sparse leaves counts that many times: in g, and in each sum.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ CASES = {
     "sigma-held": ("gaussian", "sghmc", SA, None, {"learn_sigma": False}),
     "delta-held": ("categorical", "sghmc", SA, None, {"learn_delta": False}),
     "target-over-all-parameters": ("categorical", "sghmc", SA, "leaf", {"of": "all"}),
-    "weighted-categorical": ("categorical", "sghmc", SA, "global", {"weight": 0.3}),
+    "weighted-categorical": ("categorical", "sghmc", SA, "global", {"weight": 0.3, "sigma0": 0.5}),
     "rate-follows-the-ramp": ("categorical", "sghmc", SA, "global", {"follow_ramp": True}),
     "rate-follows-all-parameters": (
         "gaussian",

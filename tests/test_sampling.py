@@ -198,15 +198,13 @@ class StoppedError(Exception):
 
 def checkpointed(folder, key=1, **changes):
     """Take 20 steps with a draw every 3; the others of a run's arguments are `changes`."""
-    options = {"num_steps": 20, "callback_every": 4} | changes
+    options = {"num_steps": 20, "callback_every": 4, "batch_size": 8, "every": 3}
+    options |= {"collect": position_of} | changes
     return aeb.sample(
         KERNEL,
         ALGORITHM.init(two_layers()),
         data(),
         jax.random.key(key),
-        batch_size=8,
-        collect=position_of,
-        every=3,
         checkpoint=folder,
         progress=False,
         **options,
@@ -270,10 +268,43 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     checkpointed(tmp_path)
     with pytest.raises(ValueError, match=r"^key: the run in"):
         checkpointed(tmp_path, key=2)
+    with pytest.raises(ValueError, match=r"^batch_size: .* begun with 8, this one is with 4"):
+        checkpointed(tmp_path, batch_size=4)
+    checkpointed(tmp_path / "short", num_steps=5)  # one draw, as every 4 steps would give
+    with pytest.raises(ValueError, match=r"^every: .* begun with 3, this one is with 4"):
+        checkpointed(tmp_path / "short", num_steps=5, every=4)
+    with pytest.raises(ValueError, match=r"^checkpoint: what is in .* is of another run"):
+        checkpointed(tmp_path, collect=None)
     with pytest.raises(ValueError, match=r"^checkpoint: .* holds step 20, and this run ends at 19"):
         checkpointed(tmp_path, num_steps=19)
     with pytest.raises(ValueError, match=r"^limit_seconds: it needs a folder"):
         checkpointed(None, limit_seconds=1.0)
+
+
+def test_a_damaged_checkpoint_is_gone_behind(tmp_path, monkeypatch):
+    """Fails if the run stops at the later file that it could not read."""
+    checkpointed(tmp_path, num_steps=6)
+    checkpointed(tmp_path, num_steps=12)
+    newest = max(tmp_path.glob("step_*"))
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(bytes(content))
+    monkeypatch.setattr(sampling, "SAVE_EVERY", 0.0)
+    with pytest.warns(UserWarning, match="passed over a checkpoint"):
+        again = checkpointed(tmp_path)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(checkpointed(None)), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_no_callback_is_lost_at_a_limit(tmp_path):
+    steps = []
+    for _ in range(40):
+        try:
+            checkpointed(tmp_path, limit_seconds=1e-9, callback=lambda s: steps.append(int(s.step)))
+            break
+        except TimeoutError:
+            continue
+    assert steps == [4, 8, 12, 16, 20]
 
 
 def test_a_run_can_be_made_longer(tmp_path):

@@ -114,7 +114,8 @@ def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
         labels: i[...], the true classes, from 0 on.
 
     Returns:
-        T in [1e-3, 1e3], f32[]: above 1 where the predictions are too sure of themselves.
+        T in [1e-3, 1e3], f32[]: above 1 where the predictions are too sure of themselves; nan
+        where a label is not a class.
 
     Raises:
         ValueError: the shapes do not fit, or there are no predictions.
@@ -127,7 +128,8 @@ def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
     """
     probs, labels = _checked(probs, labels)
     logits = jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))
-    of_label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    index = jnp.where(labels < 0, probs.shape[-1], labels)
+    of_label = jnp.take_along_axis(logits, index[..., None], axis=-1, mode="fill")[..., 0]
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         # The NLL is convex in 1 / T: its slope is below 0 up to the best and above 0 from there.
@@ -138,7 +140,8 @@ def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
     limit = jnp.log(jnp.asarray(1e3, probs.dtype))
     low, high = jax.lax.fori_loop(0, HALVINGS, halve, (-limit, limit))
-    return jnp.exp(-(low + high) / 2.0)
+    # A label that is not a class has made its sum nan.
+    return jnp.exp(-(low + high) / 2.0) + 0.0 * jnp.mean(of_label)
 
 
 def temperature_scaled_nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:

@@ -19,6 +19,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, SupportsIndex
 
 import jax
@@ -35,7 +36,7 @@ from aeb.files.archive import (
 from aeb.files.atomic import leftovers
 from aeb.types import ArrayTree
 
-__all__ = ["latest_step", "restore", "save"]
+__all__ = ["discard_after", "latest_step", "restore", "save"]
 
 
 def save(
@@ -139,12 +140,27 @@ def restore(
                 raise
             warnings.warn(f"passed over a checkpoint: {error}", stacklevel=2)
             continue
-        tree = like(candidate) if callable(like) else like
+        tree = like(candidate) if isinstance(like, FunctionType | MethodType) else like
         return candidate, _rebuild(path, tree, arrays, header["leaves"])
     raise DamagedFileError(
         f"folder: every checkpoint in {folder} is damaged (steps {steps}); "
         "delete them and start afresh, or put back a copy"
     )
+
+
+def discard_after(folder: str | os.PathLike[str], step: int) -> None:
+    """Delete the checkpoints of later steps, such as damaged ones that a run goes back behind.
+
+    Args:
+        folder: where `save` puts the checkpoints; it need not be there.
+        step: the last one to keep.
+
+    Example:
+        >>> discard_after("no/such/folder", 0)
+    """
+    for later in _steps(Path(folder)):
+        if later > step:
+            _file(Path(folder).absolute(), later).unlink()
 
 
 def latest_step(folder: str | os.PathLike[str]) -> int | None:

@@ -12,9 +12,10 @@ Other leaves carry N(0, sigma0^2). Given the latents, the sampler sees the expec
     Q = - sum kappa0 |beta| / sigma - sum kappa1 beta^2 / (2 sigma^2)
         - sum_other beta^2 / (2 sigma0^2)
 
-times the weight w of the prior beside the likelihood, so that what is sampled is
+with the two sums of the sparse leaves times w, the weight of their prior beside the likelihood, so
+that what is sampled is
 
-    p(D | beta) p(beta | latents)^w
+    p(D | beta) p(sparse beta | latents)^w p(other beta)
 
 w = 1 is Bayes' rule and the paper. Below 1 it is a power prior: where weights outnumber the data, a
 prior that is narrow enough to select is too heavy to shrink by. The pull of the spike on a weight
@@ -129,7 +130,8 @@ def spike_slab(
         follow_ramp: whether delta is the share of weights that the sparsifier leaves at the step,
             in place of what Eq. 8 finds. A prior that learns its rate may give up most weights
             long before a ramp asks for them, and a weight given up is pulled to zero; one that
-            follows the ramp takes them as they are asked for.
+            follows the ramp takes them as they are asked for. It does nothing without a rule that
+            has a target, and with one it goes before `learn_delta`.
 
     Returns:
         A `Prior` whose latent is a `SpikeSlabLatent`.

@@ -74,7 +74,8 @@ def ramped_rule(
         return fraction
 
     def kept(params: ArrayTree, count: Any, where: Callable[[str, Any], bool]) -> Any:
-        return 1.0 - fraction_of(params, select(params, where), count)
+        share = 1.0 - fraction_of(params, select(params, where), count)
+        return jnp.clip(jnp.asarray(share, float), 0.0, 1.0)
 
     def choose(
         params: ArrayTree, sparse: dict[str, jax.Array], rho: Any, mask: Masks, count: Any

@@ -22,12 +22,13 @@ row b + l - i of g, and the pixels of a row meet in the same way, so with
     X[(n, b, q), (j, c)] = x[n, b, q + j - m, c]        k_w C columns, m the padding at the left
     G[(n, b, q), (i, d)] = g[n, b + l - i, q, d]        k_h D columns
 
-dw[i, j, c, d] is X'G, with no multiplication more than the convolution has. X and G are k times as
-large as the images, so they are made and multiplied for a few images at a time, which stay in the
-cache. At 3x3 and batch 100 on two cores (AVX2, jaxlib 0.12) this takes 0.7 of the convolution's
-time for 16 channels of 32x32, 0.85 for 32 of 16x16, and the same for 64 of 8x8; and oneDNN, which
-is faster than XLA at y and dx and slower at dw, has no convolution to take. Over several devices
-the sum would be sent once for each block, so there dw stays a convolution.
+dw[i, j, c, d] is X'G, at the cost of the convolution where the padding keeps the size. X and G are
+k times as large as the images, so they are made and multiplied for a few images at a time, which
+stay in the cache unless one image alone is too large for it. At 3x3 and batch 100 on two cores
+(AVX2, jaxlib 0.12) this takes 0.7 of the convolution's time for 16 channels of 32x32, 0.85 for 32
+of 16x16, and the same for 64 of 8x8; and oneDNN, which is faster than XLA at y and dx and slower at
+dw, has no convolution to take. Over several devices the sum would be sent once for each block, so
+there dw stays a convolution.
 
 On other backends the convolution is `jax.lax.conv_general_dilated`, gradients included.
 """
@@ -201,7 +202,7 @@ def _kernel_gradient(
     """dw[..., C, D]: convolve x by g, spread by s, with images for channels; strides are r."""
     image = x.ndim - 2
     single = all(step == 1 for step in (*window.strides, *window.dilation))
-    if image == 2 and single and jax.device_count() == 1:
+    if image == 2 and single and x.size and jax.device_count() == 1:
         return _kernel_gradient_by_rows(window, x, shape, g)
     padding = tuple(
         (low, s * (a - 1) + r * (k - 1) + 1 - n - low)

@@ -63,6 +63,7 @@ def test_gradients_are_those_of_jax(image, count, kernel, stride, dilation, padd
         ((8, 7), 3, (3, 3), "SAME", jnp.float64),
         ((9, 8), 6, (4, 2), ((0, 3), (2, 0)), jnp.float64),
         ((6, 5), 4, (1, 1), "VALID", jnp.float64),
+        ((6, 5), 7, (2, 3), "VALID", jnp.float64),
         ((7, 8), 2, (2, 3), ((3, 2), (0, 4)), jnp.float64),  # padding beyond the kernel
         ((8, 7), 4, (3, 3), "SAME", jnp.bfloat16),
     ],
