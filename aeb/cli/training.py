@@ -130,7 +130,7 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
             aeb.sghmc(_cosine(task, recipe, recipe.epochs), FRICTION, recipe.temperature),
             # Pruned weights would drag a learned sigma down, and the spike's pull 1 / (v0 sigma)
             # up; no penalty comes before rho has had a look at the weights; and no weight is given
-            # up before the ramp asks for it, which costs a large network nine points.
+            # up before the ramp asks for it.
             aeb.spike_slab(
                 recipe.v0, recipe.v1, kappa0=0.0, learn_sigma=False, follow_ramp=arm != "learned"
             ),

@@ -4,10 +4,10 @@
 jaxlib 0.10 to 0.12 hand two-dimensional convolutions of more than 16 channels to YNNPACK, which is
 slower at gradients than XLA's own, and sums over many short rows, at which it is slower too;
 `compiler_options` switches that off. jaxlib 0.12 can hand convolutions to oneDNN instead, which
-takes 0.65 to 0.9 of XLA's time for outputs and image gradients; `compiler_options` asks for it. And
-XLA runs one layout fast: images [N, ..., C] by kernels
-[..., C, D]. It brings others to it outside a loop, but not in the body of one, where they run far
-slower. The gradients of JAX's convolution are of that kind, those of
+took .6 to .7 of XLA's time for outputs and image gradients at 16 channels and .85 to 1.0 at 32 and
+64 (docs/lab-notes.md); `compiler_options` asks for it. And XLA runs one layout fast: images
+[N, ..., C] by kernels [..., C, D]. It brings others to it outside a loop, but not in the body of
+one, where they run far slower. The gradients of JAX's convolution are of that kind, those of
 `aeb.models.conv_general_dilated` are not; `collapses_in_a_loop` looks.
 """
 

@@ -19,7 +19,7 @@ best epoch by test accuracy, which is what the authors report, stands in a colum
 The paper preset is sized for one GPU: `--limit-seconds 540` stops at a checkpoint with exit code
 75, and the same command goes on. Each arm of it takes 1000 epochs, as the authors' do. The full
 preset has the same network and all of the images, and schedules of 5 to 60 epochs at a batch of
-100: a run of 15 is about an hour of one core.
+100.
 """
 
 from __future__ import annotations

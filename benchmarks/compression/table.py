@@ -115,7 +115,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     if full:
         parts += [
             "### All of the data, few epochs",
-            f"{command('full')} A run of 15 epochs takes one core of a CPU an hour or two.",
+            command("full"),
             *short(PRESETS["full"], found(PRESETS["full"], results)),
         ]
     reduced = found(PRESETS["cpu"], results) if full else {}
