@@ -153,7 +153,8 @@ def sample(
         shown = time.monotonic()
         for begin, end in _segments(done, stop, callback_every if callback else None):
             part = range(_first(due, begin), end + 1, due.step) if due else due
-            pieces = runner(programs, carry, data, keys, begin, end, part, due)
+            segment = _Segment(begin, end, part, len(due))
+            pieces = runner(programs, carry, data, keys, segment)
             for carry, steps, rows in pieces:
                 draws += rows
                 bar.update(steps)
@@ -367,43 +368,35 @@ Progress = Iterator[tuple[Carry, int, list[Any]]]
 """Carry, steps since the last, and rows gathered since."""
 
 
+class _Segment(NamedTuple):
+    """A part of a run: the steps after `start` up to `stop`."""
+
+    start: int
+    stop: int
+    due: range  # the steps of this part after which a row is gathered
+    most: int  # the rows of the whole run; room is made for so many, whatever part this is
+
+
 def _dispatched(
-    programs: _Programs,
-    carry: Carry,
-    data: Batch,
-    keys: _Keys,
-    start: int,
-    stop: int,
-    due: range,
-    whole: range,
+    programs: _Programs, carry: Carry, data: Batch, keys: _Keys, segment: _Segment
 ) -> Progress:
-    """Take the steps from `start` to `stop` one by one, a row after each that is due."""
-    del whole
+    """Take the steps of a segment one by one, a row after each that is due."""
     yield carry, 0, []
-    for count in range(start + 1, stop + 1):
+    for count in range(segment.start + 1, segment.stop + 1):
         carry = programs.advance(carry, data, keys)
-        yield carry, 1, [programs.watch(carry[0])] if count in due else []
+        yield carry, 1, [programs.watch(carry[0])] if count in segment.due else []
 
 
 def _looped(
-    programs: _Programs,
-    carry: Carry,
-    data: Batch,
-    keys: _Keys,
-    start: int,
-    stop: int,
-    due: range,
-    whole: range,
+    programs: _Programs, carry: Carry, data: Batch, keys: _Keys, segment: _Segment
 ) -> Progress:
-    """Take them inside compiled calls, as many at a time as fit the clock.
-
-    `whole` is what is due in all of the run: room is made for so much, whatever part this is.
-    """
+    """Take them inside compiled calls, as many at a time as fit the clock."""
+    start, stop, due, most = segment
     yield carry, 0, []
     if due:
         row = jax.eval_shape(programs.watch, carry[0])
         row_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(row))
-        room = max(1, min(len(whole), BUFFER // max(row_bytes, 1)))
+        room = max(1, min(most, BUFFER // max(row_bytes, 1)))
         lead = due.start - start
         for draws in _paced(len(due), room):
             carry, rows = programs.series(carry, data, keys, lead, due.step, draws, room=room)
