@@ -154,7 +154,7 @@ def make_stage(
                 aeb.spike_slab(
                     rewound.v0,
                     rewound.v1,
-                    weight=(rewound.weight or 1.0) if own.score == "learned" else 1.0,
+                    weight=rewound.weight or 1.0,
                     follow_ramp=bool(rewound.follow_ramp),
                     a=rewound.a,
                     b=rewound.a,

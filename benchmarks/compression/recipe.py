@@ -162,7 +162,7 @@ class Rewound:
     fall: Literal["linear"] | None = None
     """How the learning rate falls after its rise; None is by a cosine."""
     weight: float | None = None
-    """What the prior of the arm without a target counts beside the likelihood, > 0; None is 1."""
+    """What the prior of our arms counts beside the likelihood, > 0; None is 1."""
     follow_ramp: bool | None = None
     """Whether delta of our arms with a target follows the ramp; None is not."""
 

@@ -176,8 +176,8 @@ class Compression(harness.Settings):
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
-        if cell.sparsity is not None:
-            rewound.pop("weight", None)  # of the arm without a target alone
+        if ARMS[cell.arm].kind != "aeb":
+            rewound.pop("weight", None)  # of our prior alone
         config: dict[str, Any] = {
             "arm": cell.arm,
             "sparsity": cell.sparsity,

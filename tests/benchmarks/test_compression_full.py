@@ -49,9 +49,10 @@ def test_settings_that_came_later_are_in_no_older_key(preset):
         assert "epochs" not in config
 
 
-def test_only_the_arm_without_a_target_has_a_weight():
+def test_only_our_arms_have_a_weight():
     assert FULL.config(Cell("aeb_learned", None, "authors"))["rewound"]["weight"] == 0.03
-    assert "weight" not in FULL.config(Cell("aeb", 0.9, "authors"))["rewound"]
+    assert FULL.config(Cell("aeb", 0.9, "authors"))["rewound"]["weight"] == 0.03
+    assert "weight" not in FULL.config(Cell("control", 0.9, "authors"))["rewound"]
 
 
 def test_the_rate_falls_in_a_straight_line_where_it_is_told_to():
