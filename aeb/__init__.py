@@ -23,7 +23,7 @@ from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
 from aeb.sampling import sample
-from aeb.schedules import annealing, cyclical, robbins_monro, sparsity_ramp
+from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__
@@ -54,6 +54,7 @@ __all__ = [
     "data_parallel",
     "diagnostics",
     "empirical_bayes",
+    "exponential_ramp",
     "gaussian",
     "inclusion",
     "inspect_sparse",

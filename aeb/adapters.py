@@ -68,7 +68,8 @@ def as_gradient_transformation(
     Example:
         >>> import aeb
         >>> prior = aeb.spike_slab(v0=0.1, v1=1.0)
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), prior, sparsify=aeb.magnitude(0.5))
+        >>> dynamics = aeb.sgld(learning_rate=1e-3)
+        >>> algorithm = aeb.empirical_bayes(dynamics, prior, sparsify=aeb.magnitude(0.5))
         >>> tx = as_gradient_transformation(algorithm, num_data=10, key=jax.random.key(0))
         >>> params = jnp.array([1.0, 0.1])
         >>> updates, state = tx.update(jnp.zeros(2), tx.init(params), params)
@@ -78,6 +79,7 @@ def as_gradient_transformation(
     guards.made_of("algorithm", algorithm, Algorithm, "aeb.empirical_bayes(...)")
     guards.positive("num_data", num_data)
     guards.check_key("key", key)
+    num_data = float(num_data)
 
     def init(params: ArrayTree) -> TransformState:
         # A copy, for a training step that donates its state would take the caller's key along.
@@ -141,15 +143,16 @@ def as_sampling_algorithm(
 
     Returns:
         A `blackjax.SamplingAlgorithm` with `init(position, rng_key=None, model_state=())` and
-        `step(rng_key, state, minibatch, step_size=None, temperature=None) -> state`; the last two
-        override the schedules. `bind_data` gives the form that BlackJAX's own loops run.
+        `step(rng_key, state, minibatch, step_size=None, temperature=None, learning_rate=None) ->
+        state`; the last three override what the dynamics was given. `bind_data` gives the form
+        that BlackJAX's own loops run.
 
     Raises:
         ValueError: `num_data` is not positive.
 
     Example:
         >>> import aeb
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
         >>> loss_fn = lambda w, x: jnp.mean((x - w) ** 2)
         >>> sampler = as_sampling_algorithm(algorithm, loss_fn, num_data=4)
         >>> state = sampler.init(jnp.zeros(1))
@@ -173,8 +176,16 @@ def as_sampling_algorithm(
         minibatch: Batch,
         step_size: Any = None,
         temperature: Any = None,
+        learning_rate: Any = None,
     ) -> State:
-        return kernel(state, minibatch, rng_key, step_size=step_size, temperature=temperature)
+        return kernel(
+            state,
+            minibatch,
+            rng_key,
+            step_size=step_size,
+            temperature=temperature,
+            learning_rate=learning_rate,
+        )
 
     return SamplingAlgorithm(init, step)
 
@@ -197,7 +208,7 @@ def bind_data(sampler: Any, data: Batch, batch_size: int | None = None) -> Any:
 
     Example:
         >>> import aeb
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
         >>> loss_fn = lambda w, x: jnp.mean((x - w) ** 2)
         >>> sampler = as_sampling_algorithm(algorithm, loss_fn, num_data=4)
         >>> bound = bind_data(sampler, jnp.ones((4, 1)), batch_size=2)

@@ -70,6 +70,7 @@ class Transition(Protocol):
         rss: Callable[[ArrayTree], Any] | None = None,
         step_size: Any = None,
         temperature: Any = None,
+        learning_rate: Any = None,
     ) -> State:
         """Return the state after the step, whole.
 
@@ -85,9 +86,11 @@ class Transition(Protocol):
                 f32[]; the Gaussian likelihood needs it.
             step_size: overrides that of the dynamics for this step.
             temperature: likewise.
+            learning_rate: in place of `step_size`, that of the mean loss over `num_data`.
 
         Raises:
-            ValueError: the likelihood is Gaussian and there is no `rss`.
+            ValueError: the likelihood is Gaussian and there is no `rss`, or both `step_size` and
+                `learning_rate` are given.
             TypeError: `key` is not a typed key.
         """
         ...
@@ -135,7 +138,7 @@ def empirical_bayes(
 
     Example:
         >>> import aeb
-        >>> algorithm = empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> algorithm = empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
         >>> algorithm.init({"kernel": jnp.ones(2)}).step
         Array(0, dtype=int32)
     """
@@ -146,11 +149,8 @@ def empirical_bayes(
     gain = robbins_monro() if gain is None else gain
     guards.within("gain", gain, "[0, 1]")
     guards.one_of("likelihood", likelihood, LIKELIHOODS)
-    gain_at = as_schedule(gain)
-    step_size_at, temperature_at = (
-        as_schedule(dynamics.step_size),
-        as_schedule(dynamics.temperature),
-    )
+    guards.one_rate(dynamics.step_size, dynamics.learning_rate)
+    gain_at, temperature_at = as_schedule(gain), as_schedule(dynamics.temperature)
     if likelihood == "gaussian" and prior.noise_scale is None:
         raise ValueError(
             "likelihood: 'gaussian' reads the noise scale from the prior, and this prior has no "
@@ -188,6 +188,7 @@ def empirical_bayes(
         rss: Callable[[ArrayTree], Any] | None = None,
         step_size: Any = None,
         temperature: Any = None,
+        learning_rate: Any = None,
     ) -> State:
         guards.check_key("key", key)
         if noise_scale is not None and rss is None:
@@ -195,6 +196,10 @@ def empirical_bayes(
                 "rss: the Gaussian likelihood learns its noise scale from the residual sum of "
                 "squares; pass a function from the new position to it"
             )
+        if step_size is None and learning_rate is None:
+            step_size, learning_rate = dynamics.step_size, dynamics.learning_rate
+        elif step_size is not None and learning_rate is not None:
+            guards.one_rate(step_size, learning_rate)
         variance = None if noise_scale is None else jnp.square(noise_scale(state.latent))
         position, momentum = dynamics.update(
             state.position,
@@ -202,7 +207,7 @@ def empirical_bayes(
             _posterior_score(prior, state, grad, variance),
             state.step,
             key,
-            step_size=step_size_at(state.step) if step_size is None else step_size,
+            step_size=_step_size(step_size, learning_rate, state.step, num_data),
             temperature=temperature_at(state.step) if temperature is None else temperature,
         )
         omega = gain_at(state.step)
@@ -229,6 +234,13 @@ def empirical_bayes(
         )
 
     return Algorithm(init, transition, likelihood)
+
+
+def _step_size(step_size: Any, learning_rate: Any, count: Any, num_data: Any) -> Any:
+    """Read the step size of a step off whichever of the two is given: eps = learning rate / N."""
+    if learning_rate is None:
+        return as_schedule(step_size)(count)
+    return as_schedule(learning_rate)(count) / num_data
 
 
 def _inclusion(prior: Prior, latent: Any) -> dict[str, jax.Array] | None:

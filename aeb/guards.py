@@ -25,6 +25,7 @@ __all__ = [
     "check_params",
     "made_of",
     "one_of",
+    "one_rate",
     "positive",
     "whole",
     "within",
@@ -66,6 +67,20 @@ def within(name: str, value: Any, interval: str) -> None:
     below = number <= high if interval[-1] == "]" else number < high
     if not (above and below):
         raise ValueError(f"{name}: got {value!r}, needs to be in {interval}")
+
+
+def one_rate(step_size: Any, learning_rate: Any) -> None:
+    """Require a positive step size or a positive learning rate, and not both."""
+    if (step_size is None) == (learning_rate is None):
+        given = "neither" if step_size is None else "both"
+        raise ValueError(
+            f"step_size, learning_rate: got {given}, needs exactly one; learning_rate is that of "
+            "the mean loss, as in optax, and step_size = learning_rate / num_data"
+        )
+    if learning_rate is None:
+        positive("step_size", step_size)
+    else:
+        positive("learning_rate", learning_rate)
 
 
 def whole(name: str, value: Any, low: int) -> None:

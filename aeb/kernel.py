@@ -77,8 +77,9 @@ def build_kernel(
             paper does, for one more forward pass; False reuses the loss at the old one.
 
     Returns:
-        A pure `kernel(state, batch, key, *, step_size=None, temperature=None) -> state`. The
-        keyword arguments override the schedules of the dynamics for this step.
+        A pure `kernel(state, batch, key, *, step_size=None, temperature=None,
+        learning_rate=None) -> state`. The keyword arguments override what the dynamics was given
+        for this step.
 
     Raises:
         ValueError: `num_data` is not positive; when traced, the loss is not a scalar or the leaves
@@ -87,7 +88,7 @@ def build_kernel(
 
     Example:
         >>> import aeb
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
         >>> kernel = build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
         >>> state = algorithm.init(jnp.zeros(1))
         >>> state = jax.jit(kernel)(state, jnp.ones((4, 1)), jax.random.key(0))
@@ -106,7 +107,13 @@ def build_kernel(
         return _checked_loss(value, model_state, has_aux)
 
     def kernel(
-        state: State, batch: Batch, key: PRNGKey, *, step_size: Any = None, temperature: Any = None
+        state: State,
+        batch: Batch,
+        key: PRNGKey,
+        *,
+        step_size: Any = None,
+        temperature: Any = None,
+        learning_rate: Any = None,
     ) -> State:
         guards.check_key("key", key)
         guards.check_batch("batch", batch)
@@ -142,6 +149,7 @@ def build_kernel(
             rss=rss if regression else None,
             step_size=step_size,
             temperature=temperature,
+            learning_rate=learning_rate,
         )
 
     return kernel

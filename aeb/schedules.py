@@ -4,12 +4,13 @@
 A schedule maps the number of steps already taken (0 on the first step) to a scalar:
 
     robbins_monro    omega_k = min(1, C (A + k)^-alpha)          gain of stochastic approximation
-    sparsity_ramp    s_k = S (1 - D^(k / U))                     fraction of zeros
+    sparsity_ramp    s_k = S (1 - (1 - min(k, R) / R)^3)         fraction of zeros
+    exponential_ramp s_k = S (1 - D^(k / U))                     fraction of zeros, the paper's
     annealing        T_k = T / factor^floor(k / every)           temperature
     cyclical         eps_k = eps / 2 (1 + cos(pi (k mod M) / M)) step size
 
-References: Robbins and Monro (1951); Deng et al. (NeurIPS 2019), Algorithm 1; Zhang et al.
-(ICLR 2020) for the cyclical step size.
+References: Robbins and Monro (1951); Zhu and Gupta (2017) for the cubic ramp; Deng et al. (NeurIPS
+2019), Algorithm 1, for the exponential one; Zhang et al. (ICLR 2020) for the cyclical step size.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.types import ScalarOrSchedule, Schedule
 
-__all__ = ["annealing", "as_schedule", "cyclical", "is_zero", "robbins_monro", "sparsity_ramp"]
+__all__ = [
+    "annealing",
+    "as_schedule",
+    "cyclical",
+    "exponential_ramp",
+    "is_zero",
+    "robbins_monro",
+    "sparsity_ramp",
+]
 
 
 def as_schedule(value: ScalarOrSchedule) -> Schedule:
@@ -97,8 +106,68 @@ def robbins_monro(
     return gain
 
 
-def sparsity_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50) -> Schedule:
-    """Fraction of zeros that rises to its target, s_k = S (1 - D^(k / U)).
+def sparsity_ramp(
+    sparsity: float,
+    num_steps: int | None = None,
+    *,
+    until: float = 0.5,
+    decay: float | None = None,
+    every: float | None = None,
+) -> Schedule:
+    """Fraction of zeros that rises to its target within a run, fast at first.
+
+    A cubic, s_k = S (1 - (1 - min(k, R) / R)^3): the target is reached after R steps, a share of
+    the run, and holds for the rest, in which the weights that stay mend what pruning broke.
+
+    Args:
+        sparsity: S in [0, 1), the target.
+        num_steps: steps in the run.
+        until: the share of the run that the ramp takes, in (0, 1]; R = until * num_steps.
+        decay: in place of `num_steps`, this or `every` gives the ramp of `exponential_ramp`.
+        every: likewise.
+
+    Returns:
+        A schedule with values in [0, S].
+
+    Raises:
+        ValueError: an argument is out of its range, or neither the length of the run nor the pace
+            of an exponential is given.
+
+    Example:
+        >>> ramp = sparsity_ramp(0.8, num_steps=100)
+        >>> [round(float(ramp(k)), 3) for k in (0, 25, 50, 99)]
+        [0.0, 0.7, 0.8, 0.8]
+    """
+    exponential = decay is not None or every is not None
+    if exponential == (num_steps is not None):
+        raise ValueError(
+            f"num_steps: got {num_steps!r} with decay={decay!r} and every={every!r}; give the "
+            "steps in the run, num_steps, for a ramp that reaches its target in it, or decay and "
+            "every for the exponential of the paper, which comes as close as the run is long"
+        )
+    if num_steps is None:
+        return exponential_ramp(
+            sparsity,
+            decay=0.99 if decay is None else decay,
+            every=50 if every is None else every,
+        )
+    guards.within("sparsity", sparsity, "[0, 1)")
+    guards.whole("num_steps", num_steps, 1)
+    guards.within("until", until, "(0, 1]")
+    ramp_steps = max(int(until * num_steps), 1)
+
+    def fraction(count: Any) -> Any:
+        left = 1.0 - jnp.minimum(_real(count), ramp_steps) / ramp_steps
+        return sparsity - sparsity * left**3
+
+    return fraction
+
+
+def exponential_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50) -> Schedule:
+    """Fraction of zeros that approaches its target, s_k = S (1 - D^(k / U)).
+
+    After n steps the share D^(n / U) of the way is left: at the defaults 88 % of it after 660
+    steps, and 1 % only after 23,000. `sparsity_ramp` fits the length of the run.
 
     Args:
         sparsity: S in [0, 1), the fraction in the limit.
@@ -112,7 +181,7 @@ def sparsity_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50) ->
         ValueError: an argument is out of its range.
 
     Example:
-        >>> round(float(sparsity_ramp(0.9, decay=0.5, every=10)(10)), 6)
+        >>> round(float(exponential_ramp(0.9, decay=0.5, every=10)(10)), 6)
         0.45
     """
     guards.within("sparsity", sparsity, "[0, 1)")

@@ -65,6 +65,7 @@ class Kernel(Protocol):
         *,
         step_size: Any = None,
         temperature: Any = None,
+        learning_rate: Any = None,
     ) -> Any:
         """Take a step; the keyword arguments override the schedules of the dynamics for it."""
         ...
@@ -101,17 +102,22 @@ class DynamicsUpdate(Protocol):
 class Dynamics(NamedTuple):
     """A stochastic-gradient sampler that knows no prior.
 
+    Exactly one of `step_size` and `learning_rate` is given; `aeb.empirical_bayes` reads it at each
+    step, and hands `update` a step size.
+
     Attributes:
         init: `position -> momentum`; `()` where the sampler carries nothing.
         update: one step, see `DynamicsUpdate`.
-        step_size: eps > 0, a number or a schedule; `aeb.empirical_bayes` reads it at each step.
+        step_size: eps > 0, a number or a schedule.
         temperature: T >= 0, likewise.
+        learning_rate: that of the mean loss, eps N for N examples, > 0, likewise.
     """
 
     init: Callable[[ArrayTree], ArrayTree]
     update: DynamicsUpdate
-    step_size: ScalarOrSchedule
+    step_size: ScalarOrSchedule | None = None
     temperature: ScalarOrSchedule = 1.0
+    learning_rate: ScalarOrSchedule | None = None
 
 
 def every_weight(path: str, leaf: Any) -> bool:

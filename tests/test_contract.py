@@ -21,7 +21,9 @@ ALGORITHMS = {
     "sgld-em": {"dynamics": aeb.sgld(aeb.cyclical(1e-3, period=4, floor=1e-5)), "gain": 1.0},
     "cold-fixed": {"dynamics": aeb.sghmc(1e-4, temperature=0.0), "gain": 0.0},
     "leaf": {"dynamics": HOT, "sparsify": aeb.magnitude(0.5)},
-    "global-all": {"sparsify": aeb.magnitude(aeb.sparsity_ramp(0.6), scope="global", of="all")},
+    "global-all": {
+        "sparsify": aeb.magnitude(aeb.exponential_ramp(0.6), scope="global", of="all"),
+    },
     "frozen": {"dynamics": HOT, "sparsify": aeb.inclusion(0.5, regrow=False)},
     "units": {"dynamics": aeb.sgld(1e-4), "sparsify": aeb.units(0.4, scope="global")},
     "learned": {"sparsify": aeb.learned(), "likelihood": "gaussian", "loss_fn": half_mse},

@@ -28,26 +28,31 @@ __all__ = ["sghmc"]
 
 
 def sghmc(
-    step_size: ScalarOrSchedule,
+    step_size: ScalarOrSchedule | None = None,
     friction: float = 0.1,
     temperature: ScalarOrSchedule = 1.0,
     noise_estimate: ScalarOrSchedule = 0.0,
+    *,
+    learning_rate: ScalarOrSchedule | None = None,
 ) -> Dynamics:
     """Langevin dynamics with momentum and friction.
 
     Args:
-        step_size: eps > 0, or a schedule from the number of steps taken to eps. With a mean loss
-            over N examples, eps = learning rate / N.
+        step_size: eps > 0, or a schedule from the number of steps taken to eps.
         friction: alpha in (0, 1]; the momentum that SGD would call 1 - alpha.
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
         noise_estimate: B in [0, alpha], or a schedule, which is capped at alpha; the authors'
             code uses eps / 2.
+        learning_rate: in place of `step_size`, the learning rate for the mean loss over N examples
+            that `optax.sgd` would take with momentum 1 - alpha, > 0, or a schedule;
+            eps = learning_rate / N.
 
     Returns:
         A `Dynamics`; its momentum starts at zero, in the shapes of the weights.
 
     Raises:
-        ValueError: a scalar argument is out of its range.
+        ValueError: not exactly one of `step_size` and `learning_rate` is given, or a scalar
+            argument is out of its range.
 
     Example:
         >>> dynamics = sghmc(step_size=0.1, friction=0.5)
@@ -57,7 +62,7 @@ def sghmc(
         ... )
         (Array([1.], dtype=float32), Array([0.], dtype=float32))
     """
-    guards.positive("step_size", step_size)
+    guards.one_rate(step_size, learning_rate)
     guards.within("friction", friction, "(0, 1]")
     guards.at_least("temperature", temperature, 0.0)
     if not isinstance(friction, jax.core.Tracer):
@@ -95,4 +100,4 @@ def sghmc(
         moved = jax.tree.map(drift, position, velocity)
         return moved, jax.tree.map(lambda r, old: r.astype(old.dtype), velocity, momentum)
 
-    return Dynamics(init, update, step_size, temperature)
+    return Dynamics(init, update, step_size, temperature, learning_rate)

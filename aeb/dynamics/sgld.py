@@ -24,18 +24,26 @@ from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
 __all__ = ["sgld"]
 
 
-def sgld(step_size: ScalarOrSchedule, temperature: ScalarOrSchedule = 1.0) -> Dynamics:
+def sgld(
+    step_size: ScalarOrSchedule | None = None,
+    temperature: ScalarOrSchedule = 1.0,
+    *,
+    learning_rate: ScalarOrSchedule | None = None,
+) -> Dynamics:
     """Langevin dynamics without momentum.
 
     Args:
         step_size: eps > 0, or a schedule from the number of steps taken to eps.
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
+        learning_rate: in place of `step_size`, the learning rate for the mean loss over N examples
+            that optax would take, > 0, or a schedule; eps = learning_rate / N.
 
     Returns:
         A `Dynamics`; its momentum is ().
 
     Raises:
-        ValueError: a scalar argument is out of its range.
+        ValueError: not exactly one of `step_size` and `learning_rate` is given, or a scalar
+            argument is out of its range.
 
     Example:
         >>> position = jnp.ones(2)
@@ -44,7 +52,7 @@ def sgld(step_size: ScalarOrSchedule, temperature: ScalarOrSchedule = 1.0) -> Dy
         ... )
         (Array([0.9, 0.9], dtype=float32), ())
     """
-    guards.positive("step_size", step_size)
+    guards.one_rate(step_size, learning_rate)
     guards.at_least("temperature", temperature, 0.0)
 
     def init(position: ArrayTree) -> tuple[()]:
@@ -72,4 +80,4 @@ def sgld(step_size: ScalarOrSchedule, temperature: ScalarOrSchedule = 1.0) -> Dy
         noise = noise_like(key, position, temperature)
         return jax.tree.map(step, position, grad, noise), momentum
 
-    return Dynamics(init, update, step_size, temperature)
+    return Dynamics(init, update, step_size, temperature, learning_rate)

@@ -152,8 +152,9 @@ def _adam(step_size: float, loss_fn: Any) -> tuple[Callable[..., aeb.State], Ker
         *,
         step_size: Any = None,
         temperature: Any = None,
+        learning_rate: Any = None,
     ) -> aeb.State:
-        del step_size, temperature
+        del step_size, temperature, learning_rate
         (loss, model_state), grad = jax.value_and_grad(loss_fn, has_aux=True)(
             state.position, batch, state.model_state, key
         )
