@@ -9,7 +9,7 @@ from aeb import data, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
-from aeb.evaluation import Prediction, diagnostics, mixing, predict
+from aeb.evaluation import Prediction, diagnostics, mixing, predict, to_arviz
 from aeb.files import (
     SparsityReport,
     checkpoint,
@@ -75,6 +75,7 @@ __all__ = [
     "sparsity_report",
     "spike_slab",
     "state_sharding",
+    "to_arviz",
     "types",
     "units",
 ]

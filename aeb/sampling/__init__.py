@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a kernel for many steps: `sample`, its compiled loop, its checkpoints."""
+
+from aeb.sampling.runner import sample
+
+__all__ = ["sample"]
