@@ -17,12 +17,14 @@ In any other tree every leaf is a parameter.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.tree_util import DictKey
 
 from aeb.types import ArrayTree, Where, every_weight
@@ -30,6 +32,8 @@ from aeb.types import ArrayTree, Where, every_weight
 __all__ = [
     "Leaf",
     "as_where",
+    "brief",
+    "describe",
     "keyed_leaves",
     "named_leaves",
     "path_of",
@@ -210,6 +214,55 @@ def select(tree: ArrayTree, where: Where = None) -> dict[str, Any]:
         for path, leaf in _by_path(tree, "params").items()
         if not leaf.is_statistic and rule(path, leaf.value)
     }
+
+
+def describe(tree: ArrayTree) -> str:
+    """Say in a few words what a tree of arrays holds, for the repr of what holds the tree.
+
+    Args:
+        tree: any pytree. Zeros are counted where all leaves are arrays that can be read here.
+
+    Returns:
+        Text of one line.
+
+    Example:
+        >>> describe({"kernel": np.eye(3), "bias": np.ones(3)})
+        '<12 numbers, 6 of them zero>'
+    """
+    leaves = jax.tree.leaves(tree)
+    if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
+        return f"<{len(leaves)} leaves>"
+    size = sum(math.prod(leaf.shape) for leaf in leaves)
+    text = f"{size:,} numbers"
+    if all(_is_readable(leaf) for leaf in leaves):
+        zeros = sum(leaf.size - np.count_nonzero(np.asarray(leaf)) for leaf in leaves)
+        text += f", {zeros:,} of them zero"
+    return f"<{text}>"
+
+
+def brief(value: Any) -> str:
+    """Write a real scalar in four digits, and anything else as `describe` does or as it is.
+
+    Example:
+        >>> brief(jax.numpy.float32(1 / 3)), brief(jax.numpy.int32(12345)), brief(None)
+        ('0.3333', '12345', 'None')
+    """
+    if not _is_readable(value):
+        return str(value)
+    if value.ndim:
+        return describe(value)
+    number = value.item()
+    return f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+def _is_readable(leaf: Any) -> bool:
+    """Whether the numbers of an array can be had: it is no tracer, not donated, and all here."""
+    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
+        return False
+    if isinstance(leaf, np.ndarray):
+        return True
+    numbers = not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return numbers and not leaf.is_deleted() and leaf.is_fully_addressable
 
 
 def _by_path(tree: ArrayTree, argument: str) -> dict[str, Leaf]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+import aeb
 from aeb.tree import named_leaves, replace_leaves, select, statistics
 
 
@@ -87,3 +88,22 @@ def test_variables_of_nnx_beside_a_param_are_no_parameters():
     alone = nnx.state(Net(nnx.Rngs(0)), nnx.BatchStat)
     assert statistics(alone) == {}
     assert list(select(alone)) == ["norm/mean", "norm/var"]
+
+
+def test_a_state_is_short_in_a_session():
+    """Mutations: the repr of a NamedTuple; donated, traced or abstract arrays read for it."""
+    algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+    params = {"kernel": jnp.eye(40), "bias": jnp.zeros(40)}
+    state = algorithm.init(params)
+    numbers = "1,640 numbers"
+    zeros = f"position=<{numbers}, 1,600 of them zero>)"
+    assert repr(state) == f"State(step=0, loss=inf, {zeros}"
+    chains = jax.vmap(algorithm.init)(jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), params))
+    assert "step=<3 numbers, 3 of them zero>" in repr(chains)
+    texts = [repr(jax.eval_shape(lambda: state)), repr(jax.tree.map(lambda _: None, state))]
+    jax.jit(lambda state: texts.append(repr(state)) or 0)(state)
+    state.position["bias"].delete()
+    texts.append(repr(state))
+    assert [numbers in text for text in texts] == [True, False, True, True]
+    assert all("of them zero" not in text for text in texts)
+    assert repr(algorithm) == "Algorithm(init, transition, likelihood='categorical')"
