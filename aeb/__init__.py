@@ -11,9 +11,11 @@ from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.evaluation import Prediction, diagnostics, mixing, predict, to_arviz
 from aeb.files import (
+    Model,
     SparsityReport,
     checkpoint,
     inspect_sparse,
+    load,
     load_sparse,
     save_sparse,
     sparsity_report,
@@ -33,6 +35,7 @@ __all__ = [
     "Algorithm",
     "Dynamics",
     "GaussianLatent",
+    "Model",
     "Prediction",
     "Prior",
     "Regression",
@@ -59,6 +62,7 @@ __all__ = [
     "inclusion",
     "inspect_sparse",
     "learned",
+    "load",
     "load_sparse",
     "magnitude",
     "mixing",

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.precision import working_dtype
 from aeb.schedules import as_schedule, is_zero, robbins_monro
+from aeb.tree import brief, describe
 from aeb.types import ArrayTree, Dynamics, Prior, PRNGKey, ScalarOrSchedule, Sparsifier
 
 __all__ = ["Algorithm", "Init", "State", "Transition", "empirical_bayes"]
@@ -36,6 +37,10 @@ class State(NamedTuple):
     mask: Any  # bool by path, True where a weight is kept; () where pruned weights may return
     model_state: Any  # what loss_fn carries (batch statistics), or ()
     loss: jax.Array  # f32[]: mean negative log-likelihood of the last minibatch; inf before any
+
+    def __repr__(self) -> str:
+        step, loss = brief(self.step), brief(self.loss)
+        return f"State(step={step}, loss={loss}, position={describe(self.position)})"
 
 
 class Init(Protocol):
@@ -108,6 +113,9 @@ class Algorithm(NamedTuple):
     init: Init
     transition: Transition
     likelihood: str
+
+    def __repr__(self) -> str:
+        return f"Algorithm(init, transition, likelihood={self.likelihood!r})"
 
 
 def empirical_bayes(

@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aeb import guards
 from aeb.empirical_bayes import State
-from aeb.tree import named_leaves
+from aeb.tree import keyed_leaves, named_leaves, path_of
 from aeb.types import Kernel
 
 __all__ = ["chains", "data_parallel", "sharded", "state_sharding"]
@@ -163,20 +163,19 @@ def state_sharding(
         except ValueError as error:
             raise ValueError(f"rule: {spot.spec} does not fit the leaf {path!r}: {error}") from None
     everywhere = NamedSharding(mesh, PartitionSpec())
-    # In the user's tree a library may have put names around those that the latents go by.
-    raw = jax.tree_util.tree_flatten_with_path(state.position)[0]
-    own = dict(zip((_name(keys) for keys, _ in raw), spots, strict=True)) | {p: p for p in spots}
 
-    def place(keys: Any, leaf: Any) -> NamedSharding:
-        words = _name(keys).split("/")
+    def place(path: str, leaf: Any) -> NamedSharding:
+        # The state puts names before those of a weight: latent/rho/Dense_0/kernel.
+        words = path.split("/")
         for start in range(len(words) + 1):
-            path = own.get("/".join(words[start:]))
-            if path is not None and weights[path].shape == leaf.shape:
-                return spots[path]
+            end = "/".join(words[start:])
+            if end in spots and weights[end].shape == leaf.shape:
+                return spots[end]
         return everywhere
 
-    placed: State = jax.tree_util.tree_map_with_path(place, state)
-    return placed
+    placed = [place(path_of(leaf.keys), leaf.value) for leaf in keyed_leaves(state)]
+    result: State = jax.tree.unflatten(jax.tree.structure(state), placed)
+    return result
 
 
 def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Kernel:
@@ -228,10 +227,6 @@ def _longest_axis(mesh: Mesh, axis: str) -> Rule:
         return PartitionSpec(*[None] * longest, axis)
 
     return rule
-
-
-def _name(keys: Any) -> str:
-    return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
 def _sharded(kernel: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> Kernel:
