@@ -230,21 +230,6 @@ CASES = {
 }
 
 
-QUICK = (
-    "sa-sgld-categorical-global",
-    "em-sghmc-gaussian-leaf",
-    "delta-held",
-    "rate-follows-all-parameters",
-    "weighted-gaussian",
-)
-"""Every dynamics, likelihood, gain, scope and option of the prior; the other cases are slow."""
-
-
-def others_slow(cases, quick):
-    """Cases by name, those that are not in `quick` marked as slow."""
-    return [pytest.param(case, marks=() if case in quick else pytest.mark.slow) for case in cases]
-
-
 def make_case(name):
     """Return what the oracle and the library each need for a named case."""
     likelihood, dynamics, gain, scope, changes = CASES[name]
@@ -293,7 +278,7 @@ def test_oracle_gradient_is_the_slope_of_its_loss(likelihood):
             assert abs(grad[path][index] - slope) < 1e-9
 
 
-@pytest.mark.parametrize("name", others_slow(CASES, QUICK))
+@pytest.mark.parametrize("name", CASES)
 def test_library_follows_the_oracle_in_double_precision(name, x64):
     """The whole chain; two cases see other rows at each step, all have num_data above the rows.
 
@@ -320,12 +305,7 @@ def test_library_follows_the_oracle_in_double_precision(name, x64):
         assert rho_range(states)[1] > 0.9
 
 
-@pytest.mark.parametrize(
-    "name",
-    others_slow(
-        ["sa-sghmc-categorical-leaf", "em-sgld-gaussian-global"], ["sa-sghmc-categorical-leaf"]
-    ),
-)
+@pytest.mark.parametrize("name", ["sa-sghmc-categorical-leaf", "em-sgld-gaussian-global"])
 def test_library_follows_the_oracle_in_single_precision(name):
     """Two of the cases above, at 1e-4.
 
@@ -344,8 +324,8 @@ NARROW = {"rho": 0.5, "kappa0": 100.0, "kappa1": 5e4, "delta": 0.25, "sigma": 0.
     ("gain", "likelihood", "dynamics"),
     [
         (SA, "categorical", "sghmc"),
-        pytest.param(SA, "gaussian", "sgld", marks=pytest.mark.slow),
-        pytest.param(1.0, "categorical", "sgld", marks=pytest.mark.slow),
+        (SA, "gaussian", "sgld"),
+        (1.0, "categorical", "sgld"),
         (1.0, "gaussian", "sghmc"),
     ],
     ids=["sa-categorical", "sa-gaussian", "em-categorical", "em-gaussian"],
