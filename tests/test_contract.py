@@ -54,9 +54,7 @@ def row(request):
 
 def some_rows(*names):
     """Rows of a costly property, those not named being slow."""
-    rows = [
-        pytest.param(row, marks=() if row in names else pytest.mark.slow) for row in ALGORITHMS
-    ]
+    rows = [pytest.param(row, marks=() if row in names else pytest.mark.slow) for row in ALGORITHMS]
     return pytest.mark.parametrize("row", rows)
 
 
