@@ -35,6 +35,8 @@ import pytest
 from benchmarks.speed import nets, sampler
 from benchmarks.speed.compiling import memory_of
 
+pytestmark = pytest.mark.optimised
+
 SIZE = 100_000
 
 
@@ -132,16 +134,19 @@ def test_a_step_takes_no_more_passes_than_it_did(problem):
     assert len(traced) == 1
 
 
+@pytest.mark.slow
 def test_the_guard_sees_one_more_pass(problem):
     counted = count(jax.jit(one_more_pass(transition)).lower(*problem).compile())
     assert counted.bytes > MOST.bytes + ROOM.bytes, counted
 
 
+@pytest.mark.slow
 def test_the_kernel_takes_no_more_passes_than_it_did():
     counted = over_sgd(lambda step: step)
     assert within(counted, KERNEL), counted
 
 
+@pytest.mark.slow
 def test_the_guard_of_the_kernel_sees_one_more_pass():
     counted = over_sgd(one_more_pass)
     assert counted.bytes > KERNEL.bytes + ROOM.bytes, counted

@@ -77,6 +77,7 @@ def test_draws_have_equal_weight():
     np.testing.assert_allclose(share, fit.inclusion, atol=0.03)
 
 
+@pytest.mark.slow
 def test_intervals_cover_on_an_easy_design():
     """Of 240 intervals for signals and 720 for nulls, at 80 %: within five standard errors, were
     they independent. At level 0.9 the nulls fail."""
@@ -133,6 +134,7 @@ def test_units_far_from_one(x_unit, y_unit):
     assert fit.largest_r_hat == pytest.approx(want.largest_r_hat, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_answer_does_not_hang_on_the_start(monkeypatch):
     """Chains that start at as many wrong columns as there may be, against those that start at none:
     the latents learned, and what is found, are the same. Mutation: no warm-up."""
@@ -229,6 +231,7 @@ def test_a_tall_table_is_compressed_without_loss(x64):
             np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_columns_than_rows_and_the_same_answer_from_every_start():
     rng = np.random.default_rng(7)
     x = rng.normal(size=(50, 300))
@@ -242,6 +245,7 @@ def test_more_columns_than_rows_and_the_same_answer_from_every_start():
     np.testing.assert_array_equal(again.draws, fits[1].draws)
 
 
+@pytest.mark.slow
 def test_memory_is_linear_in_columns():
     def bytes_of(p):
         with jax.enable_x64(True):
@@ -258,6 +262,7 @@ def test_memory_is_linear_in_columns():
     assert 2 < large / small < 4.4
 
 
+@pytest.mark.slow
 def test_odd_tables():
     x, y, _ = draw(5, n=30, p=4)
     # Without noise: what is left is the prior's, v1 having grown for as long as the warm-up lasts.

@@ -30,7 +30,7 @@ from benchmarks.images.networks import logits_of
 from benchmarks.images.recipe import ARMS, Cell
 from benchmarks.images.scores import mixture
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 ZETAS = (0.05, 0.3)
 

@@ -23,7 +23,7 @@ from benchmarks.images.classification.run import PRESETS
 from benchmarks.images.networks import BLACK, ERASED, SPARSE, augmentation, standardise
 from benchmarks.images.recipe import Cell
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 TINY = {"channels": (2, 2), "hidden": 6, "channels_augmented": (2, 2), "hidden_augmented": (6, 5)}
 

@@ -23,7 +23,7 @@ from benchmarks.images.networks import SPARSE
 from benchmarks.images.recipe import ARMS, Cell
 from benchmarks.images.scores import area_under_roc, draws_of, mixture, score
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 # ---- images and scores -------------------------------------------------------------------------
 

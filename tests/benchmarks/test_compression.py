@@ -29,7 +29,7 @@ from benchmarks.compression.released import (
 )
 from benchmarks.compression.run import PRESETS
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 TINY = dataclasses.replace(PRESETS["smoke"].size, compute="float32", num_images=50, num_test=40)
 

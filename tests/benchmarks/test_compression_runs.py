@@ -15,7 +15,7 @@ from benchmarks.compression.recipe import FULL_STEPS
 from benchmarks.compression.run import PRESETS, Cell
 from benchmarks.harness import rows as rows_module
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 # ---- runs and rows -----------------------------------------------------------------------------
 
