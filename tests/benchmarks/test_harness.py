@@ -12,15 +12,14 @@ import json
 import os
 import platform
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pytest
 
 from aeb.cli.usage import UsageError
 from benchmarks import harness, report
-from benchmarks.harness import checkpoints as checkpoints_module
-from benchmarks.harness import pace as pace_module
+from benchmarks.harness import ranges, slices
 from benchmarks.harness import rows as rows_module
 from benchmarks.harness.runner import choose
 from benchmarks.simulation import run as simulation
@@ -64,7 +63,7 @@ def test_a_row_tells_how_it_was_made(run):
         assert list(row) == list(rows_module.FIELDS)
         assert (row["script"], row["preset"]) == ("simulation", "smoke")
         assert re.fullmatch(r"[0-9a-f]{12}(\+dirty)?|unknown", row["commit"])
-        assert set(row["hardware"]) == {"cpu", "cores", "accelerator"}
+        assert set(row["hardware"]) == {"cpu", "family", "instructions", "cores", "accelerator"}
         assert set(row["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "aeb"}
         assert row["seconds"] > 0
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"])
@@ -138,7 +137,7 @@ def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, stop_after):
 
 def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
     now = 100.0
-    monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(slices.time, "monotonic", lambda: now)
     tree = {"x": np.arange(3)}
     first = harness.Checkpoints(tmp_path, every=5.0)
     now += 4.0
@@ -261,44 +260,47 @@ def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
     assert not run.file.exists()
 
 
-class Settings(NamedTuple):
+class Layout(NamedTuple):
+    """Settings inside others."""
+
+    devices: ranges.Count = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranged:
     """Settings that are in range."""
 
-    some: tuple[int, ...] = (1, 2)
-    share: float = 1.0
-    word: str = "a"
-
-
-RANGES = {
-    "some": "some",
-    "whole": {1: "some"},
-    "positive": "share some",
-    "at_least": {1.0: "share"},
-    "within": {"(0, 1]": "share"},
-    "one_of": {("a", "b"): "word"},
-}
+    sizes: ranges.Some[ranges.Count] = (1, 2)
+    pair: tuple[ranges.Count, ranges.Positive] = (1, 0.5)
+    share: Annotated[float, ranges.within("(0, 1]")] = 1.0
+    weight: ranges.Positive | None = None
+    word: Annotated[str, ranges.one_of("a", "b")] = "a"
+    layouts: tuple[Layout, ...] = (Layout(), Layout(3))
 
 
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"some": ()}, "some: name at least one"),
-        ({"some": (1, 0)}, "some: got 0, needs to be at least 1"),
-        ({"share": 0.0}, "share: got 0.0, needs to be positive"),
-        ({"share": 0.5}, "share: got 0.5, needs to be at least 1"),
+        ({"sizes": ()}, "sizes: name at least one"),
+        ({"sizes": (1, 0)}, "sizes: got 0, needs to be at least 1"),
+        ({"pair": (0, 0.5)}, "pair: got 0, needs to be at least 1"),
+        ({"pair": (1, 0.0)}, "pair: got 0.0, needs to be positive"),
         ({"share": 1.5}, r"share: got 1.5, needs to be in \(0, 1]"),
+        ({"weight": 0.0}, "weight: got 0.0, needs to be positive"),
         ({"word": "c"}, "word: got 'c', needs to be one of a, b"),
+        ({"layouts": (Layout(), Layout(0))}, "devices: got 0"),
     ],
 )
-def test_ranges_are_checked_by_name_and_entry(changed, says):
-    harness.check(Settings(), **RANGES)
+def test_the_range_in_a_type_holds_for_each_entry(changed, says):
+    """Fails if entries, unions or settings inside others are passed over."""
+    harness.check(Ranged())
     with pytest.raises(ValueError, match=says):
-        harness.check(Settings(**changed), **RANGES)
+        harness.check(Ranged(**changed))
 
 
 def test_the_pace_doubles_until_it_takes_long(monkeypatch):
     clock = iter([0.0, 0.1, 1.0, 1.1, 2.0, 9.0, 10.0, 19.0, 20.0, 29.0])
-    monkeypatch.setattr(pace_module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(slices.time, "monotonic", lambda: next(clock))
     assert list(harness.paced(13)) == [1, 2, 4, 4, 2]
     assert list(harness.paced(0)) == []
 
