@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import re
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -260,7 +260,8 @@ def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
     assert not run.file.exists()
 
 
-class Layout(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Inner:
     """Settings inside others."""
 
     devices: ranges.Count = 2
@@ -275,7 +276,7 @@ class Ranged:
     share: Annotated[float, ranges.within("(0, 1]")] = 1.0
     weight: ranges.Positive | None = None
     word: Annotated[str, ranges.one_of("a", "b")] = "a"
-    layouts: tuple[Layout, ...] = (Layout(), Layout(3))
+    inner: Inner = Inner()
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ class Ranged:
         ({"share": 1.5}, r"share: got 1.5, needs to be in \(0, 1]"),
         ({"weight": 0.0}, "weight: got 0.0, needs to be positive"),
         ({"word": "c"}, "word: got 'c', needs to be one of a, b"),
-        ({"layouts": (Layout(), Layout(0))}, "devices: got 0"),
+        ({"inner": Inner(0)}, "devices: got 0"),
     ],
 )
 def test_the_range_in_a_type_holds_for_each_entry(changed, says):
