@@ -17,18 +17,17 @@ import pytest
 
 from benchmarks import harness, report
 from benchmarks.harness import rows as rows_module
-from benchmarks.images import data, kept, networks
+from benchmarks.images import data, networks, training
 from benchmarks.images.adversarial import figure as adversarial_figure
 from benchmarks.images.adversarial import run as adversarial
 from benchmarks.images.adversarial import table as adversarial_table
 from benchmarks.images.adversarial.attacks import Attacked, ascent, fgsm, negative_log_prob, pgd
 from benchmarks.images.adversarial.run import LEVELS, PRESETS
-from benchmarks.images.chains import Trained
 from benchmarks.images.data import Images
-from benchmarks.images.kept import Found
 from benchmarks.images.networks import logits_of
 from benchmarks.images.recipe import ARMS, Cell
 from benchmarks.images.scores import mixture
+from benchmarks.images.training import Trained
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -182,17 +181,17 @@ def test_each_way_attacks_and_scores_the_networks_that_it_says(draws):
 def run(tmp_path, monkeypatch, draws):
     """Run the smoke preset on a network that is not trained."""
 
-    def trained(recipe, cell, seed, images, config, folder, shelf, every, report):
+    def kept(recipe, cell, seed, images, folder, shelf, every, report):
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(draw for _, draw in draws))
         weights = np.array([0.2, 0.3, 0.5], np.float32)
-        return Found(1.0, Trained(stacked, weights, (), np.zeros(())), "c")
+        return training.Kept(1.0, Trained(stacked, weights, (), np.zeros(())), "c")
 
     def images(name, num_train, num_scored, *, validate):
         rng = np.random.default_rng(2)
         image = rng.integers(0, 256, (num_scored, 4, 4, 1), dtype=np.uint8)
         return Images({}, image, rng.integers(0, 4, num_scored).astype(np.int32), image)
 
-    monkeypatch.setattr(kept, "trained", trained)
+    monkeypatch.setattr(training, "kept", kept)
     monkeypatch.setattr(data, "images", images)
     monkeypatch.setattr(networks, "network", lambda recipe, cell: NET)
     folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]

@@ -14,7 +14,6 @@ from benchmarks import harness, report
 from benchmarks.harness import rows as rows_module
 from benchmarks.images import data
 from benchmarks.images import data as data_module
-from benchmarks.images.chains import Trained
 from benchmarks.images.classification import run as classification
 from benchmarks.images.classification import table as classification_table
 from benchmarks.images.classification.run import PRESETS
@@ -22,6 +21,7 @@ from benchmarks.images.data import Images
 from benchmarks.images.networks import SPARSE
 from benchmarks.images.recipe import ARMS, Cell
 from benchmarks.images.scores import area_under_roc, draws_of, mixture, score
+from benchmarks.images.training import Trained
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
