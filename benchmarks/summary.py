@@ -14,8 +14,8 @@ from benchmarks.compression import run as compress
 from benchmarks.compression import table as compression_table
 from benchmarks.compression.parts import gains, over, percent
 from benchmarks.convergence import run as convergence
-from benchmarks.convergence.problem import Gain
-from benchmarks.convergence.slopes import Slope
+from benchmarks.convergence.recipe import Gain
+from benchmarks.convergence.scores import Slope
 from benchmarks.convergence.table import found as slopes_found
 from benchmarks.harness.markdown import NOT_RUN, mean, table
 from benchmarks.images.adversarial import run as adversarial

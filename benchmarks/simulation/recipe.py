@@ -36,7 +36,7 @@ class Recipe:
     level: Annotated[float, within("(0, 1)")] = 0.9  # of the intervals
     step_size: Positive = 1e-3  # eps in eps_k = eps k^-decay, k = 1, 2, ...
     step_decay: NotNegative = 1.0 / 3.0  # the decay of the step size
-    temperature: NotNegative = 1.0  # 1 samples the posterior
+    temperature: NotNegative = 1.0  # T; 1 samples the posterior
     gain_cap: Annotated[float, within("(0, 1]")] = 0.1  # highest gain of stochastic approximation
     # C in the gain min(cap, C / (A + k)^alpha), k = 0, 1, ...
     gain_coefficient: Positive = 1000.0

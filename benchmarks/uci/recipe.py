@@ -114,7 +114,7 @@ class Recommended:
     burn_in: BurnIn = 0.5  # share of the draws that are left out
     learning_rate: Positive = 0.01  # h
     friction: Friction = 0.1  # alpha of SGHMC
-    temperature: NotNegative = 1.0  # 1 samples the posterior
+    temperature: NotNegative = 1.0  # T; 1 samples the posterior
     # Standard deviation that the target is brought to. The larger, the smaller is the start beside
     # what the network has to grow to.
     target_scale: Positive = 10.0

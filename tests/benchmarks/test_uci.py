@@ -228,7 +228,7 @@ def test_an_epoch_takes_each_row_once_and_drops_the_remainder():
         return aeb.empirical_bayes(aeb.sgld(1.0), aeb.spike_slab(1.0, 1.0)).init(params)
 
     def step(numbers, state, batch, key, num_data):
-        del cell, key
+        del numbers, key
         assert batch["features"].shape == (batch_size, rows)
         assert num_data == rows
         kernel = state.position["fc1"]["kernel"] + batch["features"].sum(axis=0)[:, None]
