@@ -16,8 +16,8 @@ from benchmarks.compression.arms import ARMS
 from benchmarks.compression.arms import ArmName as CompressionArm
 from benchmarks.compression.readings import gains, over, per_cent, percent
 from benchmarks.convergence import run as convergence
-from benchmarks.convergence.problem import Gain
-from benchmarks.convergence.slopes import Slope
+from benchmarks.convergence.recipe import Gain
+from benchmarks.convergence.scores import Slope
 from benchmarks.convergence.table import found as slopes_found
 from benchmarks.harness.markdown import NOT_RUN, mean, table
 from benchmarks.images.adversarial import run as adversarial

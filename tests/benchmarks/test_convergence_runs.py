@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import harness, report
 from benchmarks.convergence import run as convergence
-from benchmarks.convergence.problem import Problem
+from benchmarks.convergence.recipe import TwoMeans
 from benchmarks.harness import rows as rows_module
 
 SMALL = [
@@ -106,7 +106,7 @@ def test_every_setting_that_matters_is_in_the_key():
     for change in ({"chains": 77}, {"num_steps": 777}, {"tail": 0.07}):
         other = dataclasses.replace(settings, **change)
         assert harness.row_key(other.config(*cell), 0) != key
-    for field in dataclasses.fields(Problem):
+    for field in dataclasses.fields(TwoMeans):
         value = (7.0, 7.0) if field.name == "means" else 77
         problem = dataclasses.replace(settings.problem, **{field.name: value})
         other = dataclasses.replace(settings, problem=problem)

@@ -12,9 +12,8 @@ from benchmarks.harness import rows as rows_module
 from benchmarks.uci import run as uci
 from benchmarks.uci import splits
 from benchmarks.uci import table as uci_table
-from benchmarks.uci.arms import Cell, cell_of
-from benchmarks.uci.recipe import ARMS, Poster
-from benchmarks.uci.recommended import Recommended
+from benchmarks.uci.arms import Numbers, numbers_of
+from benchmarks.uci.recipe import ARMS, Poster, Recommended
 from benchmarks.uci.splits import SEEDS
 
 # ---- rows --------------------------------------------------------------------------------------
@@ -173,5 +172,5 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     assert set(uci_table.POSTER) == set(ARMS) == set(settings.arms) - {"aeb"}
 
 
-def test_a_cell_has_a_number_for_each_field():
-    assert len(cell_of("power", "sghmc_em", Poster())) == len(Cell._fields)
+def test_an_arm_has_a_number_for_each_field():
+    assert len(numbers_of("power", "sghmc_em", Poster())) == len(Numbers._fields)
