@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_up import made_up_row
 
 from benchmarks import harness, report
-from benchmarks.harness import rows as rows_module
 from benchmarks.images import data, networks, training
 from benchmarks.images.adversarial import figure as adversarial_figure
 from benchmarks.images.adversarial import run as adversarial
@@ -208,7 +208,7 @@ def rows_of(file):
     return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
 
 
-def test_stopped_between_images_it_ends_in_the_same_rows(run, monkeypatch):
+def test_stopped_between_images_it_ends_in_the_same_rows(run, dies):
     """Fails if counts start anew, or images are attacked twice or left out."""
     assert run("--rows", "15") == 0
     straight = rows_of(run.file)
@@ -217,18 +217,10 @@ def test_stopped_between_images_it_ends_in_the_same_rows(run, monkeypatch):
     assert one["clean"] * 40 == pytest.approx(round(one["clean"] * 40))
     assert one["clean"] > one["fair"][1]
     run.file.unlink()
-    real, saves = harness.Checkpoints.save_if_due, []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append(step)
-        if len(saves) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    saves = dies(lambda saves: len(saves) == 3)
     assert run("--rows", "15", "--checkpoint-every", "0") == 130
     assert saves == [15, 30, 15]
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    dies.no_more()
     assert run("--rows", "15", "--checkpoint-every", "0") == 0
     assert rows_of(run.file) == straight
     run.file.unlink()
@@ -267,10 +259,8 @@ def made_up(settings):
                 "fair": [0.25 + lead / 2] * len(curve),
                 "pgd": [0.0625 + lead / 4] * len(settings.pgd_levels),
             }
-            made = {"cpu": "A", "cores": 1, "accelerator": None}
-            values = ("adversarial", settings.preset, settings.config(cell), seed, "c", made)
-            rest = ({"jax": "0"}, 7.0, metrics, "2026-01-01")
-            rows.append(dict(zip(rows_module.FIELDS, (*values, *rest), strict=True)))
+            config = settings.config(cell)
+            rows.append(made_up_row("adversarial", settings.preset, config, seed, metrics))
     return rows
 
 

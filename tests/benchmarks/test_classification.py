@@ -174,7 +174,7 @@ def computed_in(recipe):
     return {"bf16": "bfloat16", "f32": "float32"}[types.pop()]
 
 
-def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch):
+def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch, dies):
     """Fails if the checkpoint lacks the draws or the state, or the dtype is not that asked for."""
     status, straight = run("straight")
     assert status == 0
@@ -183,18 +183,10 @@ def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch)
     assert computed_in(FULL.recipe) == "bfloat16"
     assert row["metrics"]["draws"] == 2
     assert row["metrics"]["last"] != row["metrics"]["average"]
-    real, saves = harness.Checkpoints.save_if_due, []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append(step)
-        if step == 12:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    saves = dies(lambda saves: saves[-1] == 12)
     assert run("stopped")[0] == 130
     assert saves == [4, 8, 12]
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    dies.no_more()
     taken, sample = [], aeb.sample
 
     def counted(*args, **settings):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import pytest
+from made_up import made_up_row
 
 from benchmarks import harness, report
 from benchmarks.compression import run as compress
@@ -12,7 +13,6 @@ from benchmarks.compression import table as compression_table
 from benchmarks.compression.arms import ARMS
 from benchmarks.compression.recipe import FULL_STEPS, Released, Size
 from benchmarks.compression.run import PRESETS, Cell
-from benchmarks.harness import rows as rows_module
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -145,10 +145,7 @@ def made_row(settings, cell, seed, accuracy, **more):
         "best_test_epoch": {"epoch": 4, "accuracy": accuracy + 0.01},
         "average": None, "latent": None, "cut": None, "history": [look],
     } | more  # fmt: skip
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
-    config = settings.config(cell)
-    values = ("compression", "paper", config, seed, "c", made, {"jax": "0"}, 7.0, metrics, "2026")
-    return dict(zip(rows_module.FIELDS, values, strict=True))
+    return made_up_row("compression", "paper", settings.config(cell), seed, metrics)
 
 
 def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):

@@ -107,22 +107,14 @@ def test_every_setting_that_matters_is_in_the_key():
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
-def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, stop_after):
+def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, dies, stop_after):
     assert run() == 0
     straight = numbers(run.file)
     run.file.unlink()
-    real, saves, starts = harness.Checkpoints.save_if_due, [], []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append(step)
-        if len(saves) == stop_after:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    saves = dies(lambda saves: len(saves) == stop_after)
     assert run("--checkpoint-every", "0") == 130
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
-    real_restore = harness.Checkpoints.restore
+    dies.no_more()
+    real_restore, starts = harness.Checkpoints.restore, []
 
     def watched(self, tree):
         tree = real_restore(self, tree)

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_up import made_up_row
 
 from benchmarks import harness, report
-from benchmarks.harness import rows as rows_module
 from benchmarks.speed import clock as clock_module
 from benchmarks.speed import compiling, convolutions, nets, sampler, threshold
 from benchmarks.speed import figure as speed_figure
@@ -285,11 +285,8 @@ def test_a_run_ends_in_rows_and_tables(tmp_path, capsys):
 
 
 def made_up(config, rounds, **metrics):
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
     seconds = {name: {"median": each[0], "rounds": each} for name, each in rounds.items()}
-    values = (speed.NAME, "cpu", config, 0, "c", made, {"jax": "0"}, 7.0)
-    values = (*values, metrics | {"seconds": seconds}, "2026-01-01")
-    return dict(zip(rows_module.FIELDS, values, strict=True))
+    return made_up_row(speed.NAME, "cpu", config, 0, metrics | {"seconds": seconds})
 
 
 def test_targets_are_held_against_the_rows(tmp_path, capsys):
