@@ -150,16 +150,11 @@ def released_prior(recipe: Released, params: ArrayTree, v0: float, v1: float) ->
     )
 
     def update(
-        latent: SpikeSlabLatent,
-        params: ArrayTree,
-        omega: Any,
-        num_data: Any,
-        rss: Any = None,
-        kept: Any = None,
+        latent: SpikeSlabLatent, params: ArrayTree, omega: Any, *rest: Any, kept: Any = None
     ) -> SpikeSlabLatent:
         del kept  # the authors' rate follows no ramp
         unit = latent._replace(sigma=jnp.ones_like(latent.sigma))
-        new: SpikeSlabLatent = of_library.update(unit, params, omega, num_data, rss)
+        new: SpikeSlabLatent = of_library.update(unit, params, omega, *rest)
         leaves = select(params, SPARSE)
         linear = sum(jnp.sum(new.kappa0[path] * jnp.abs(w)) for path, w in leaves.items())
         square = sum(jnp.sum(new.kappa1[path] * jnp.square(w)) for path, w in leaves.items())

@@ -145,7 +145,7 @@ def column(read: Read, digits: int = 2, **options: Any) -> Column:
     return lambda rows: over(rows, read, digits, **options)
 
 
-def metric(*path: str, times: float = 1) -> Read:
+def metric(*path: str | int, times: float = 1) -> Read:
     """Make what reads the metric under these names, in a unit of which it has so many."""
 
     def read(metrics: Any) -> float | None:

@@ -67,7 +67,7 @@ def check(
     Settings inside others are checked by their own `check`, where they have one.
 
     Args:
-        settings: a dataclass or NamedTuple.
+        settings: a dataclass.
         some: names of tuples that may not be empty.
         whole: to the least whole number the names of settings that are one.
         positive: names of settings in (0, inf).
@@ -101,7 +101,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
     """Check a value against a type; what a type says of its parts holds for them."""
     if value is None:
         return
-    if dataclasses.is_dataclass(value) or hasattr(value, "_fields"):
+    if dataclasses.is_dataclass(value):
         getattr(value, "check", lambda: check(value))()
         return
     parts = [part for part in get_args(hint) if part is not Ellipsis]
@@ -109,7 +109,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
         for guard in hint.__metadata__:
             guard(name, value)
         _check(name, value, parts[0])
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple) and parts:
         hints = parts if len(parts) == len(value) else parts[:1] * len(value)
         for entry, part in zip(value, hints, strict=True):
             _check(name, entry, part)

@@ -58,7 +58,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 def found(preset: str, results: harness.Results) -> Found:
     """Look up the rows of a preset of this script."""
     settings = PRESETS[preset]
-    return results.one_each((settings.config(case) for case in settings.cases()), settings.seed)
+    return results.one_each(map(settings.config, settings.races()), settings.seed)
 
 
 def picture_name(preset: str) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import re
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -107,22 +107,14 @@ def test_every_setting_that_matters_is_in_the_key():
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
-def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, stop_after):
+def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, dies, stop_after):
     assert run() == 0
     straight = numbers(run.file)
     run.file.unlink()
-    real, saves, starts = harness.Checkpoints.save_if_due, [], []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append(step)
-        if len(saves) == stop_after:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    saves = dies(lambda saves: len(saves) == stop_after)
     assert run("--checkpoint-every", "0") == 130
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
-    real_restore = harness.Checkpoints.restore
+    dies.no_more()
+    real_restore, starts = harness.Checkpoints.restore, []
 
     def watched(self, tree):
         tree = real_restore(self, tree)
@@ -260,7 +252,8 @@ def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
     assert not run.file.exists()
 
 
-class Layout(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Inner:
     """Settings inside others."""
 
     devices: ranges.Count = 2
@@ -275,7 +268,7 @@ class Ranged:
     share: Annotated[float, ranges.within("(0, 1]")] = 1.0
     weight: ranges.Positive | None = None
     word: Annotated[str, ranges.one_of("a", "b")] = "a"
-    layouts: tuple[Layout, ...] = (Layout(), Layout(3))
+    inner: Inner = Inner()
 
 
 @pytest.mark.parametrize(
@@ -288,7 +281,7 @@ class Ranged:
         ({"share": 1.5}, r"share: got 1.5, needs to be in \(0, 1]"),
         ({"weight": 0.0}, "weight: got 0.0, needs to be positive"),
         ({"word": "c"}, "word: got 'c', needs to be one of a, b"),
-        ({"layouts": (Layout(), Layout(0))}, "devices: got 0"),
+        ({"inner": Inner(0)}, "devices: got 0"),
     ],
 )
 def test_the_range_in_a_type_holds_for_each_entry(changed, says):
