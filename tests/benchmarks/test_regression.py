@@ -292,22 +292,3 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "mcp needs scikit-learn; pip install 'aeb[peers]'" in said
     assert not (tmp_path / "regression.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--data-sets", "0"], "data_sets: got 0"),
-        (["--folds", "1"], "folds: got 1"),
-        (["--level", "1"], "level: got 1"),
-        (["--mcp.gamma", "1"], "gamma: got 1.0, needs to be in (1, inf)"),
-        (["--horseshoe.draws", "2"], "draws: got 2"),
-        (["--keys"], "keys: name at least one"),
-        (["--methods", "ridge"], "invalid choice"),
-    ],
-)
-def test_bad_words_are_one_line(words, said, tmp_path, capsys):
-    assert regression.main([*words, "--results", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert "Traceback" not in error
