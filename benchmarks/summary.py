@@ -179,15 +179,15 @@ def _peers(results: Path) -> list[list[str]]:
     rows = regression_table.found(settings, _rows(results, regression.NAME))
     labels = {"lasso": "lasso, 10-fold CV", "mcp": "MCP, 10-fold CV", "aeb": "`aeb.regression`"}
     lines = []
-    for case, seeds in rows.items():
-        if case.method not in labels or case.design != settings.design or case.key:
+    for cell, seeds in rows.items():
+        if cell.method not in labels or cell.design != settings.design or cell.key:
             continue
         covered = [
             [row["metrics"]["intervals"][kind]["signals"]["coverage"] for row in seeds]
-            for kind in (("if included", "averaged") if case.method == "aeb" else ())
+            for kind in (("if included", "averaged") if cell.method == "aeb" else ())
         ]
         seconds = [row["metrics"]["cpu_seconds"] for row in seeds]
-        lines.append(_line(labels[case.method], seeds, covered, seconds))
+        lines.append(_line(labels[cell.method], seeds, covered, seconds))
     return lines
 
 

@@ -16,7 +16,7 @@ from benchmarks.harness import markdown
 from benchmarks.simulation.recipe import Cell
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
 
-__all__ = ["FIGURE", "LABELS", "SHOWN", "found", "report", "signals"]
+__all__ = ["FIGURE", "LABELS", "SHOWN", "covered", "found", "report", "signals"]
 
 LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
 
@@ -104,12 +104,12 @@ def signals(name: str) -> markdown.Column:
     return column
 
 
-def _covered(which: str) -> markdown.Column:
-    """Make a column of the mean coverage."""
+def covered(*path: str, digits: int = 0) -> markdown.Column:
+    """Make a column of the mean coverage, in per cent, of the intervals under these names."""
 
     def column(rows: Sequence[harness.Row]) -> str:
-        shares = (row["metrics"]["intervals"][which]["coverage"] for row in rows)
-        return f"{statistics.fmean(shares):.0%}"
+        shares = (markdown.metric(*path, "coverage")(row["metrics"]) or 0.0 for row in rows)
+        return f"{statistics.fmean(shares):.{digits}%}"
 
     return column
 
@@ -141,9 +141,9 @@ POSTERIOR: Columns = {
     "inclusion": signals("inclusion"),
     "true found": _mean("true_discoveries"),
     "false found": _mean("false_discoveries"),
-    "signals covered": _covered("signals"),
+    "signals covered": covered("intervals", "signals"),
     "width": _mean("intervals", "signals", "width"),
-    "nulls covered": _covered("nulls"),
+    "nulls covered": covered("intervals", "nulls"),
     "width ": _mean("intervals", "nulls", "width"),
     "last sigma": _mean("sigma_end"),
     "last delta": _mean("delta_end", digits=4),

@@ -228,20 +228,6 @@ def test_stopped_between_images_it_ends_in_the_same_rows(run, dies):
     assert rows_of(run.file) == straight
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--levels", "0"], "levels"),
-        (["--pgd-levels", "1.5"], "pgd_levels"),
-        (["--rows", "0"], "rows"),
-        (["--recipe.burn-in", "0.75"], "burn_in"),
-    ],
-)
-def test_bad_settings_are_told(run, capsys, words, says):
-    assert run(*words) == 2
-    assert says in capsys.readouterr().err
-
-
 # ---- table and figure --------------------------------------------------------------------------
 
 

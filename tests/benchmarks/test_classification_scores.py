@@ -14,7 +14,6 @@ from aeb.cli.usage import UsageError
 from benchmarks import harness, report
 from benchmarks.images import data
 from benchmarks.images import data as data_module
-from benchmarks.images.classification import run as classification
 from benchmarks.images.classification import table as classification_table
 from benchmarks.images.classification.run import PRESETS
 from benchmarks.images.data import Images
@@ -98,27 +97,6 @@ def test_scores_are_of_the_right_images_and_draws():
 
 
 # ---- settings and tables -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--sets", "cifar10"], "--sets"),
-        (["--arms"], "arms"),
-        (["--seeds", "0"], "seeds"),
-        (["--num-scored", "0"], "num_scored"),
-        (["--recipe.thinning", "7"], "thinning"),
-        (["--recipe.batch-size", "301"], "batch_size"),
-        (["--recipe.stretch", "0.5"], "stretch"),
-        (["--recipe.counted", "0"], "counted"),
-        (["--recipe.gain-exponent", "0.4"], "gain_exponent"),
-        (["--recipe.num-train", "3000"], "num_train"),
-    ],
-)
-def test_bad_settings_are_told(words, says, tmp_path, capsys):
-    folders = ["--results", str(tmp_path), "--work", str(tmp_path), "--no-progress"]
-    assert classification.main([*words, *folders]) == 2
-    assert says in capsys.readouterr().err
 
 
 def test_the_full_size_asks_for_the_papers_steps():

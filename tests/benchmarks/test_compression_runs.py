@@ -62,30 +62,6 @@ def test_slices_end_in_the_rows_of_a_straight_run(run, capsys):
     assert dense["metrics"]["latent"] is None
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--arms", "adam"], "--arms"),
-        (["--arms", "control"], "arms"),
-        (["--max-seeds", "0"], "max_seeds"),
-        (["--size.batch-size", "0"], "batch_size"),
-        (["--size.num-images", "5"], "num_images"),
-        (["--size.num-images", "5000"], "num_images"),
-        (["--rewound.cycles", "9"], "cycles"),
-        (["--rewound.ramp", "1"], "ramp"),
-        (["--rewound.v0", "0"], "v0"),
-        (["--released.step-size", "0"], "step_size"),
-        (["--limit-seconds", "0"], "limit_seconds"),
-        (["--preset", "paper", "--size.depth", "8", "--starts", "authors"], "authors"),
-    ],
-)
-def test_wrong_options_are_one_line(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
-
-
 def test_every_setting_that_matters_is_in_the_key():
     settings = PRESETS["cpu"]
     ours, theirs = Cell("aeb_taught", 0.9, "own"), Cell("a_sghmc_sa", 0.9, "own")

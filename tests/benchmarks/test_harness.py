@@ -218,40 +218,6 @@ def test_what_is_not_finite_becomes_null():
     assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--preset", "huge"], "--preset"),
-        (["--preset", "gpu"], "preset"),
-        (["--preset"], "--preset"),
-        (["--preset=huge"], "--preset"),
-        (["--colour", "red"], "--colour"),
-        (["--arms", "hmc"], "--arms"),
-        (["--arms"], "arms"),
-        (["--seed", "-1"], "seed"),
-        (["--data-sets", "0"], "data_sets"),
-        (["--data-sets", "many"], "--data-sets"),
-        (["--v0", "-1"], "v0"),
-        (["--sigma", "nan"], "sigma"),
-        (["--checkpoint-every", "-1"], "checkpoint_every"),
-        (["--design.correlation", "1"], "correlation"),
-        (["--design.signals"], "signals"),
-        (["--recipe.thinning", "0"], "thinning"),
-        (["--recipe.thinning", "3"], "multiple"),
-        (["--recipe.burn-in", "1"], "burn_in"),
-        (["--recipe.interval-draws", "1000"], "interval_draws"),
-        (["--recipe.gain-exponent", "0.5"], "gain_exponent"),
-    ],
-)
-def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.startswith("simulation: ")
-    assert complaint.count("\n") == 1
-    assert not run.file.exists()
-
-
 @dataclasses.dataclass(frozen=True)
 class Inner:
     """Settings inside others."""

@@ -234,27 +234,6 @@ def test_presets_and_targets_know_each_other():
     assert max(config.get("size", 0) for config in configs("gpu")) == 100_000_000
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--preset", "paper"], "--preset"),
-        (["--backend", "gpu"], "backend"),
-        (["--sections", "walk"], "sections"),
-        (["--clock.repeats", "0"], "repeats"),
-        (["--step.nets", "lenet"], "nets"),
-        (["--loop.steps", "3", "4"], "one each"),
-        (["--epoch.net", "mlp"], "net"),
-    ],
-)
-def test_wrong_options_are_one_line(words, says, tmp_path, capsys):
-    folders = ["--results", str(tmp_path), "--work", str(tmp_path / "work")]
-    assert speed.main([*words, *folders]) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_peer_that_is_not_installed_is_left_out_with_a_line(monkeypatch, capsys):
     monkeypatch.setattr(speed, "_installed", lambda package: package != "torch")
     settings = dataclasses.replace(speed.PRESETS["smoke"], sections=("torch", "nuts", "data"))

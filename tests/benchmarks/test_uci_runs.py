@@ -75,33 +75,6 @@ def test_stopped_it_ends_in_the_same_rows(run, monkeypatch):
     assert rows_of(run.file) == straight
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--sets", "iris"], "--sets"),
-        (["--arms", "adam"], "--arms"),
-        (["--arms"], "arms"),
-        (["--splits", "21"], "splits"),
-        (["--splits", "0"], "splits"),
-        (["--poster.epochs", "0"], "epochs"),
-        (["--poster.step-size", "-1"], "step_size"),
-        (["--poster.anneal", "0.9"], "anneal"),
-        (["--poster.burn-in", "1"], "burn_in"),
-        (["--poster.hold-out", "1"], "hold_out"),
-        (["--poster.gain-exponent", "0.4"], "gain_exponent"),
-        (["--recommended.chains", "0"], "chains"),
-        (["--recommended.v0", "0"], "v0"),
-        (["--recommended.target-scale", "0"], "target_scale"),
-        (["--sets", "energy"], "AEB_DATA_DIR"),
-    ],
-)
-def test_wrong_options_and_missing_sets_are_one_line(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
-
-
 def test_every_setting_that_matters_is_in_the_key():
     settings = uci.PRESETS["smoke"]
     key = harness.row_key(settings.config("yacht", "sghmc"), 5)
