@@ -89,7 +89,7 @@ def count(compiled, size=SIZE):
 
 def over_sgd(wrap):
     """Count what our step on a network has more than plain SGD."""
-    net, key, own = nets.make_problem("mlp", 10), jax.random.key(0), nets.algorithm()
+    net, key, own = nets.make_workload("mlp", 10), jax.random.key(0), nets.algorithm()
     programs = (
         (wrap(nets.kernel_step(net, own)), own.init(net.params)),
         (nets.sgd_step(net), nets.sgd_state(net)),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import harness
 from benchmarks.uci import splits
 
 
@@ -15,6 +16,30 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def dies(monkeypatch):
+    """Make a run die at the checkpoint of which `when(steps so far)` says so; lists the steps.
+
+    What was saved stays. `dies.no_more()` lets runs live again.
+    """
+    real = harness.Checkpoints.save_if_due
+
+    def start(when):
+        saves = []
+
+        def save(self, step, tree):
+            real(self, step, tree)
+            saves.append(step)
+            if when(saves):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(harness.Checkpoints, "save_if_due", save)
+        return saves
+
+    start.no_more = lambda: monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    return start
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
+from made_up import made_up_row
 
 from benchmarks.compression import table
 from benchmarks.compression.arms import rewound_step_size
@@ -67,15 +68,7 @@ def test_the_rate_falls_in_a_straight_line_where_it_is_told_to():
 def made_up(seed, accuracy, **others):
     """A row that no run has made."""
     metrics = {"accuracy": accuracy, "nll": 0.5, "scaled_nll": 0.25, "sparsity": 0.9} | others
-    hardware = {"cpu": "A", "cores": 1, "accelerator": None}
-    return {
-        "seed": seed,
-        "metrics": metrics,
-        "hardware": hardware,
-        "versions": {"jax": "0"},
-        "commit": "c",
-        "date": "2026",
-    }
+    return made_up_row("compression", "full", {}, seed, metrics)
 
 
 def test_the_tables_set_each_cell_beside_its_control():

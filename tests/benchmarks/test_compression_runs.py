@@ -5,15 +5,14 @@ import dataclasses
 import json
 
 import pytest
+from made_up import made_up_row
 
 from benchmarks import harness, report
-from benchmarks.compression import ARMS, Released, Size
-from benchmarks.compression import page as compression_page
 from benchmarks.compression import run as compress
 from benchmarks.compression import table as compression_table
-from benchmarks.compression.recipe import FULL_STEPS
+from benchmarks.compression.arms import ARMS
+from benchmarks.compression.recipe import FULL_STEPS, Released, Size
 from benchmarks.compression.run import PRESETS, Cell
-from benchmarks.harness import rows as rows_module
 
 pytestmark = pytest.mark.quickly_compiled
 
@@ -61,30 +60,6 @@ def test_slices_end_in_the_rows_of_a_straight_run(run, capsys):
     assert taught["metrics"]["history"][0]["noise"] > 0
     assert dense["metrics"]["zeros"] == 0
     assert dense["metrics"]["latent"] is None
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--arms", "adam"], "--arms"),
-        (["--arms", "control"], "arms"),
-        (["--max-seeds", "0"], "max_seeds"),
-        (["--size.batch-size", "0"], "batch_size"),
-        (["--size.num-images", "5"], "num_images"),
-        (["--size.num-images", "5000"], "num_images"),
-        (["--rewound.cycles", "9"], "cycles"),
-        (["--rewound.ramp", "1"], "ramp"),
-        (["--rewound.v0", "0"], "v0"),
-        (["--released.step-size", "0"], "step_size"),
-        (["--limit-seconds", "0"], "limit_seconds"),
-        (["--preset", "paper", "--size.depth", "8", "--starts", "authors"], "authors"),
-    ],
-)
-def test_wrong_options_are_one_line(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
 
 
 def test_every_setting_that_matters_is_in_the_key():
@@ -144,10 +119,7 @@ def made_row(settings, cell, seed, accuracy, **more):
         "best_test_epoch": {"epoch": 4, "accuracy": accuracy + 0.01},
         "average": None, "latent": None, "cut": None, "history": [look],
     } | more  # fmt: skip
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
-    config = settings.config(cell)
-    values = ("compression", "paper", config, seed, "c", made, {"jax": "0"}, 7.0, metrics, "2026")
-    return dict(zip(rows_module.FIELDS, values, strict=True))
+    return made_up_row("compression", "paper", settings.config(cell), seed, metrics)
 
 
 def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
@@ -199,7 +171,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
 def test_the_page_shows_the_rows_of_the_reduced_size(tmp_path):
     """Between its marks, and with the full preset's report too."""
     settings, results = PRESETS["cpu"], harness.Results(tmp_path / "compression.jsonl")
-    names = list(compression_page.blocks(results))
+    names = list(compression_table.blocks(results))
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names))
     rows = [

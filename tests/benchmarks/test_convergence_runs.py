@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import harness, report
 from benchmarks.convergence import run as convergence
-from benchmarks.convergence.problem import Problem
+from benchmarks.convergence.recipe import TwoMeans
 from benchmarks.harness import rows as rows_module
 
 SMALL = [
@@ -72,32 +72,6 @@ def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch):
     assert rows_of(run.file) == straight
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--exponents", "0.4", "--coefficients", "1"], "exponents"),
-        (["--exponents", "1", "--coefficients", "1", "2"], "coefficients: got 2"),
-        (["--coefficients", "0"], "coefficients"),
-        (["--ladder", "-1"], "ladder"),
-        (["--ladder", "5"], "step_size: got 5.0, needs to be below"),
-        (["--offset", "0"], "offset"),
-        (["--step-size", "0"], "step_size"),
-        (["--chains", "1"], "chains"),
-        (["--num-steps", "10"], "num_steps"),
-        (["--tail", "0.9"], "tail"),
-        (["--problem.means", "1"], "means: got 1"),
-        (["--problem.num-rows", "3"], "even"),
-        (["--problem.a", "1"], "a: got 1.0"),
-        (["--problem.threshold", "0"], "threshold"),
-    ],
-)
-def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
-
-
 def test_every_setting_that_matters_is_in_the_key():
     settings = convergence.PRESETS["smoke"]
     cell = settings.rate_cells()[0]
@@ -106,7 +80,7 @@ def test_every_setting_that_matters_is_in_the_key():
     for change in ({"chains": 77}, {"num_steps": 777}, {"tail": 0.07}):
         other = dataclasses.replace(settings, **change)
         assert harness.row_key(other.config(*cell), 0) != key
-    for field in dataclasses.fields(Problem):
+    for field in dataclasses.fields(TwoMeans):
         value = (7.0, 7.0) if field.name == "means" else 77
         problem = dataclasses.replace(settings.problem, **{field.name: value})
         other = dataclasses.replace(settings, problem=problem)
