@@ -12,7 +12,7 @@ from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
 from benchmarks.images.classification.table import column
-from benchmarks.images.recipe import ARMS, Cell
+from benchmarks.images.recipe import ARMS, ArmName, Cell
 
 __all__ = ["FIGURES", "PAPER", "Found", "found", "percent", "report", "verdict"]
 
@@ -103,10 +103,10 @@ def verdict(settings: Adversarial, rows: Found) -> str:
     return "\n".join(said)
 
 
-def _verdict(settings: Adversarial, arms: Mapping[str, Sequence[harness.Row]]) -> str:
+def _verdict(settings: Adversarial, arms: Mapping[ArmName, Sequence[harness.Row]]) -> str:
     """Say it of one set."""
 
-    def at(arm: str, way: str, zeta: float) -> float:
+    def at(arm: ArmName, way: str, zeta: float) -> float:
         levels = settings.pgd_levels if way == "pgd" else settings.levels
         return statistics.fmean(percent(arms[arm], way, levels.index(zeta)))
 

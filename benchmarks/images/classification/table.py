@@ -141,7 +141,7 @@ SCORES = [
 def _both(rows: Found) -> str:
     """The last draw and the average of each cell, a line each."""
     parts = {
-        (cell, part): [row | {"metrics": row["metrics"][part]} for row in seeds]
+        (cell, part): [{**row, "metrics": row["metrics"][part]} for row in seeds]
         for cell, seeds in rows.items()
         for part in ("last", "average")
     }
