@@ -39,7 +39,7 @@ from aeb.data import Table, train_test_split
 from benchmarks import harness
 from benchmarks.harness.ranges import Some, whole, within
 from benchmarks.uci import arms, chains, scores, splits
-from benchmarks.uci.recipe import ARMS, ArmName, Poster, Recommended, temper
+from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
 
 __all__ = ["NAME", "PRESETS", "Uci", "main"]
@@ -71,7 +71,7 @@ class Uci(harness.Settings):
         cell = {"set": name, "arm": arm, "chain_seed": self.seed}
         if arm == "aeb":
             return cell | {"recipe": dataclasses.asdict(self.recommended)}
-        inverse_temperature, v0 = temper(name)
+        inverse_temperature, v0 = TEMPERS[name]
         return cell | {
             "inverse_temperature": inverse_temperature,
             "v0": v0,
