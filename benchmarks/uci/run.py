@@ -57,8 +57,8 @@ class Uci(harness.Settings):
     arms: Some[ArmName] = (*ARMS, "aeb")  # samplers to compare
     # Splits of each set, of the authors' 20.
     splits: Annotated[int, whole(1), within(f"[1, {len(SEEDS)}]")] = 20
-    # How the authors' arms are set, and how the recommended one is.
-    poster: Poster = dataclasses.field(default_factory=Poster)
+    poster: Poster = dataclasses.field(default_factory=Poster)  # how the authors' arms are set
+    # How the recommended arm is set.
     recommended: Recommended = dataclasses.field(default_factory=Recommended)
 
     def cells(self) -> list[tuple[Set, ArmName]]:
