@@ -42,7 +42,13 @@ class Programs(NamedTuple):
 def build(problem: TwoMeans, gain: Gain) -> Programs:
     """Compile the programs; a change of step size compiles nothing anew."""
     prior = aeb.spike_slab(
-        problem.v0, problem.v1, a=problem.a, b=problem.b, nu=problem.nu, lam=problem.lam
+        problem.v0,
+        problem.v1,
+        a=problem.a,
+        b=problem.b,
+        nu=problem.nu,
+        lam=problem.lam,
+        kappa0=None,
     )
     algorithm = aeb.empirical_bayes(
         aeb.sgld(1.0), prior, gain=gain.schedule, likelihood="gaussian"

@@ -161,7 +161,12 @@ def recommended_model(recipe: Recommended) -> Model:
         # The step size is given below.
         dynamics = aeb.sghmc(1.0, recipe.friction, setting.temperature)
         prior = aeb.spike_slab(
-            setting.v0, setting.v1, a=recipe.a, b=recipe.b, sigma=setting.target_scale
+            setting.v0,
+            setting.v1,
+            a=recipe.a,
+            b=recipe.b,
+            kappa0=None,
+            sigma=setting.target_scale,
         )
         return aeb.empirical_bayes(dynamics, prior, gain=gain, likelihood="gaussian")
 
