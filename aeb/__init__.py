@@ -22,7 +22,7 @@ from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
-from aeb.sampling import sample
+from aeb.sampling import DivergenceError, DivergenceWarning, sample
 from aeb.schedules import annealing, cyclical, robbins_monro, sparsity_ramp
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.types import Dynamics, Prior, Sparsifier
@@ -31,6 +31,8 @@ from aeb.xla.compilation import compiler_options
 
 __all__ = [
     "Algorithm",
+    "DivergenceError",
+    "DivergenceWarning",
     "Dynamics",
     "GaussianLatent",
     "Prediction",
