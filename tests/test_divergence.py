@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that diverge: each policy does what it says, and says what went wrong.
 
-Mutations that fail here: the loss not looked at in the loop, the state not looked at after a call,
-the diverged state returned by "stop", its draws kept, a skipped step that does not count or that
-takes its momentum along, one chain that ends the others.
+Mutations that fail here: the loss not looked at in the loop, the diverged state returned by "stop",
+its draws kept, a skipped step that does not count.
 """
 
 import jax
