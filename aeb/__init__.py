@@ -24,7 +24,7 @@ from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, paper_spike_slab, spike_slab
-from aeb.sampling import sample
+from aeb.sampling import DivergenceError, DivergenceWarning, sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.tuning import tune
@@ -34,6 +34,8 @@ from aeb.xla.compilation import compiler_options
 
 __all__ = [
     "Algorithm",
+    "DivergenceError",
+    "DivergenceWarning",
     "Dynamics",
     "GaussianLatent",
     "Model",

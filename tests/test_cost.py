@@ -32,6 +32,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from aeb.kernel import build_kernel
+from aeb.sampling import programs
+from aeb.sampling.divergence import healthy
 from benchmarks.speed import nets, sampler
 from benchmarks.speed.compiling import memory_of
 
@@ -156,3 +159,21 @@ def test_the_state_is_at_most_five_times_the_parameters(problem):
     """Weights, momentum, rho and both penalties; the scalars of a leaf are a few bytes."""
     state, grad, _ = problem
     assert sampler.state_bytes(state) <= 5 * sampler.state_bytes(grad) + 100
+
+
+def loop_of(policy):
+    """Count what a burst of `aeb.sample` costs under a policy for divergence."""
+    net, own = nets.make_problem("mlp", 10), nets.algorithm()
+    kernel = build_kernel(own, net.loss_fn, num_data=nets.NUM_DATA, has_aux=net.has_aux)
+    built = programs.build(kernel, None, 10, None, False, policy)
+    state, key = own.init(net.params, net.model_state), jax.random.key(0)
+    keys = programs.Keys.of(key, None)
+    carry = programs.Carry(state, built.order_at(0, keys), healthy(state))
+    return count(built.burst.lower(carry, net.batch, keys, 3).compile(), net.size)
+
+
+def test_looking_for_divergence_is_within_the_room():
+    """Fails if the weights are looked at in the loop; "skip" does, and is seen to."""
+    plain, watched, skipping = map(loop_of, ("ignore", "raise", "skip"))
+    assert within(watched, plain), (watched, plain)
+    assert not within(skipping, plain), (skipping, plain)

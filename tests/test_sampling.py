@@ -270,7 +270,7 @@ def test_a_call_ends_between_two_draws(tmp_path):
 
 @pytest.mark.parametrize("every", [5, 100])
 def test_the_pace_is_kept_over_callbacks(every, monkeypatch):
-    """Fails if each callback starts the pace anew, or a short piece quickens it."""
+    """Fails if each callback starts the pace anew."""
     monkeypatch.setattr(runner.time, "monotonic", lambda: 0.0)
     taken = spied(monkeypatch)
     checkpointed(None, num_steps=64, callback=lambda state: None, callback_every=32, every=every)

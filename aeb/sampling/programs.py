@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aeb.sampling import divergence
+from aeb.sampling.divergence import Health
 from aeb.types import Batch, PRNGKey
 from aeb.xla.compilation import compiler_options
 
@@ -47,6 +49,7 @@ class Carry(NamedTuple):
 
     state: Any  # the caller's; each array leads with C where there are chains
     order: jax.Array  # i32[N] or i32[C, N]: rows of the running epoch; i32[0] without minibatches
+    health: Health
 
 
 class Programs(NamedTuple):
@@ -59,6 +62,7 @@ class Programs(NamedTuple):
         series: `(carry, data, keys, lead, every, draws, tail, *, room) -> (carry, rows)`; the
             first `draws` of the `room` rows are filled.
         watch: `state -> row`, each leaf with a new leading axis of length 1.
+        until_bad: `(carry, data, keys, steps) -> carry`, fewer steps where the next diverges.
     """
 
     order_at: Callable[[Any, Keys], jax.Array]
@@ -66,13 +70,20 @@ class Programs(NamedTuple):
     burst: Callable[..., Carry]
     series: Any
     watch: Callable[[Any], Any]
+    until_bad: Callable[..., Carry]
 
 
 @functools.lru_cache(maxsize=32)
 def build(
-    kernel: Any, collect: Any, num_rows: int, batch_size: int | None, data_per_chain: bool
+    kernel: Any,
+    collect: Any,
+    num_rows: int,
+    batch_size: int | None,
+    data_per_chain: bool,
+    policy: str,
 ) -> Programs:
     """Make the programs of a run; a second run with the same arguments compiles nothing anew."""
+    note = {"skip": divergence.skip, "ignore": divergence.ignore}.get(policy, divergence.observe)
     batches = 1 if batch_size is None else num_rows // batch_size
 
     def order_at(step: Any, keys: Keys) -> jax.Array:
@@ -90,13 +101,15 @@ def build(
         return jax.tree.map(lambda x: (jax.vmap(pick) if data_per_chain else pick)(x, rows), data)
 
     def advance(carry: Carry, data: Batch, keys: Keys) -> Carry:
-        state, order = carry
+        state, order, health = carry
         batch, step = data, steps_taken(state)
         if batch_size is not None:
             place = jnp.remainder(step, batches)
             order = jax.lax.cond(place == 0, lambda: order_at(step, keys), lambda: order)
             batch = minibatch(data, order, place, batch_size)
-        return Carry(kernel(state, batch, _step_key(state, keys.step, step)), order)
+        new = kernel(state, batch, _step_key(state, keys.step, step))
+        new, health = note(state, new, health)
+        return Carry(new, order, health)
 
     advance = jax.jit(advance)
     compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
@@ -139,12 +152,27 @@ def build(
 
         return jax.lax.fori_loop(0, draws + 1, body, (carry, rows))
 
+    def until_bad(carry: Carry, data: Batch, keys: Keys, steps: Any) -> Carry:
+        def go_on(loop: Any) -> jax.Array:
+            _, left, fine = loop
+            return jnp.logical_and(left > 0, fine)
+
+        def body(loop: Any) -> Any:
+            carry, left, _ = loop
+            new = advance(carry, data, keys)
+            fine = divergence.sound(carry.state, new.state).all()
+            state = divergence.take_where(fine, new.state, carry.state)
+            return new._replace(state=state), left - 1, fine
+
+        return jax.lax.while_loop(go_on, body, (carry, steps, True))[0]
+
     return Programs(
         jax.jit(order_at),
         compiled(advance),
         compiled(burst),
         compiled(series, static_argnames="room"),
         jax.jit(watch),
+        compiled(until_bad),
     )
 
 
@@ -189,7 +217,14 @@ def take(
     lengths = (lead, due.step, len(part), tail)
     answer = programs.series(carry, data, keys, *lengths, room=room)
     carry, rows = jax.block_until_ready(answer)
-    return carry, [jax.tree.map(lambda leaf: leaf[: len(part)], rows)] if part else []
+    return carry, first([rows], len(part))
+
+
+def first(rows: list[Any], count: int) -> list[Any]:
+    """Bring trees of rows together, and keep the first of them."""
+    if not rows or not count:
+        return []
+    return [jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *rows)]
 
 
 def within(due: range, start: int, stop: int) -> range:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -26,6 +27,13 @@ from tqdm.auto import tqdm
 from aeb import guards
 from aeb.empirical_bayes import State
 from aeb.sampling import programs as loop
+from aeb.sampling.divergence import (
+    POLICIES,
+    DivergenceError,
+    DivergenceWarning,
+    Watch,
+    healthy,
+)
 from aeb.sampling.keeper import Keeper
 from aeb.types import Batch, Kernel, PRNGKey
 from aeb.xla.compilation import collapses_in_a_loop
@@ -55,6 +63,7 @@ def sample(
     checkpoint: str | os.PathLike[str] | None = None,
     limit_seconds: float | None = None,
     data_per_chain: bool = False,
+    divergence: str = "raise",
     progress: bool = True,
 ) -> tuple[State, Any]:
     """Take many steps and gather what the user asks for.
@@ -93,6 +102,11 @@ def sample(
         data_per_chain: whether each chain has rows of its own, of which it takes minibatches in an
             order of its own. The kernel is then `aeb.chains(kernel, same_batch=False)`. By default
             all chains take the same minibatches of the same rows.
+        divergence: what to do where the loss or a value of the state is not finite any more.
+            "raise" raises a `DivergenceError` within about a second, "stop" returns the last finite
+            state with a `DivergenceWarning`, "skip" leaves out steps whose result is not finite and
+            says at the end how many, "ignore" goes on. The first two cost nothing in the loop;
+            "skip" reads the state twice more at each step.
         progress: whether to show a progress bar with the loss.
 
     Returns:
@@ -104,6 +118,8 @@ def sample(
             checkpoint is of another run.
         TypeError: `key` is not a typed key.
         TimeoutError: the seconds are over; all is saved.
+        aeb.DivergenceError: the run diverged; the message says where and what to try. With
+            `checkpoint`, what was saved before is finite.
 
     Example:
         >>> import aeb
@@ -136,6 +152,9 @@ def sample(
         guards.positive("limit_seconds", limit_seconds)
         if checkpoint is None:
             raise ValueError("limit_seconds: it needs a folder to save in; name a checkpoint")
+    guards.one_of("divergence", divergence, POLICIES)
+    if divergence == "skip" and "step" not in getattr(state, "_fields", ()):
+        raise TypeError("divergence: 'skip' needs a state with a field `step`, such as aeb.State")
     chains = jnp.shape(state.step)[0] if jnp.ndim(state.step) else None
     num_rows = _num_rows(data, chains, data_per_chain)
     if batch_size is not None:
@@ -144,7 +163,9 @@ def sample(
     _check_key(key, chains, own_rows=data_per_chain or batch_size is None)
     data = jax.tree.map(jnp.asarray, data)
     keys = loop.Keys.of(key, chains if data_per_chain else None)
-    programs = loop.build(cast(Any, kernel), collect, num_rows, batch_size, data_per_chain)
+    programs = loop.build(
+        cast(Any, kernel), collect, num_rows, batch_size, data_per_chain, divergence
+    )
     state = _copy(state)  # the loop reuses the buffers it is given
     start = int(jax.device_get(loop.steps_taken(state)))
     stop = start + num_steps
@@ -163,7 +184,8 @@ def sample(
         keeper = Keeper(checkpoint, key, programs.watch, due, facts, limit_seconds)
         state, draws = keeper.restore(state, stop)
     done = int(jax.device_get(loop.steps_taken(state)))
-    carry = loop.Carry(state, programs.order_at(done, keys))
+    watch = Watch(state, data, divergence)
+    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state))
     dispatch = collapses_in_a_loop(programs.advance, carry, data, keys)
     room = 1
     if due:
@@ -174,6 +196,7 @@ def sample(
             called = stop if callback is None else min(_after(done, callback_every), stop)
             end = int(min(done + pace.steps, called, _filled(due, done, room)))
             began = time.monotonic()
+            before = _copy(carry) if divergence == "stop" else None
             carry, rows = loop.take(
                 programs,
                 carry,
@@ -186,17 +209,28 @@ def sample(
                 dispatch=dispatch,
             )
             pace.update(end - done, time.monotonic() - began)
+            wrong = watch.look(carry.state, carry.health, done, end)
+            if wrong is not None and before is None:
+                raise DivergenceError(wrong)
+            if wrong is not None:
+                carry = programs.until_bad(before, data, keys, end - done)
+                end = stop = int(jax.device_get(loop.steps_taken(carry.state)))
+                rows = loop.first(rows, len(loop.within(due, done, end)))
+                warnings.warn(f"{wrong}; stopped after step {end}", DivergenceWarning, stacklevel=2)
             draws += rows
             bar.update(end - done, carry.state)
             done = end
             if keeper is not None:
                 keeper.save_if_due(carry.state, draws)
-            if callback is not None and done == called:
+            if callback is not None and done in (called, stop):
                 callback(_copy(carry.state))
             if keeper is not None:  # after the callback, so that none is lost
                 keeper.end_if_over(carry.state, draws, done, stop)
     if keeper is not None:
         keeper.save(carry.state, draws)
+    left_out = watch.skipped(carry.health)
+    if left_out is not None:
+        warnings.warn(left_out, DivergenceWarning, stacklevel=2)
     return carry.state, _gathered(draws, chains is not None)
 
 
