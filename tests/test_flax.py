@@ -5,6 +5,7 @@ Mutations that fail here: paths that end in `value`, a mask that clears BatchNor
 state that is sampled or dropped, a key that does not reach dropout.
 """
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -142,7 +143,7 @@ def test_nnx_state_in_the_kernel():
     state = ALGORITHM.init(params, rest)
     new = kernel(state, X, jax.random.key(5))
     assert kept(new.position) == KEPT
-    assert jax.tree.structure(new) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
 
 
 def test_path_rules_choose_the_same_tensors_in_both():
