@@ -74,6 +74,7 @@ class Gain:
 
 
 AboveOne = Annotated[float, within("(1, inf)")]
+"""At 1 delta may reach an end of its interval, where the fixed point need not be alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +87,8 @@ class TwoMeans:
     num_rows: Annotated[int, whole(2)] = 4  # m, an even number
     v0: Positive = 0.3  # scale of the spike in units of sigma
     v1: Positive = 4.0  # variance of the slab in units of sigma^2
-    # Parameters of the Beta prior of delta, above 1: at 1 delta may reach an end of its interval,
-    # where the fixed point need not be alone.
-    a: AboveOne = 2.0
-    b: AboveOne = 2.0
+    a: AboveOne = 2.0  # first parameter of the Beta prior of delta
+    b: AboveOne = 2.0  # second parameter of it
     nu: Positive = 1.0  # degrees of freedom of the prior of sigma^2
     lam: Positive = 1.0  # scale of the prior of sigma^2
     threshold: Positive = 0.5  # c in the test function 1{|beta| > c}

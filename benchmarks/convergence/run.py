@@ -68,9 +68,9 @@ class Carry(NamedTuple):
 class Convergence(harness.Settings):
     """The settings of this script."""
 
-    # alpha and C of each gain C (A + k)^-alpha.
+    # alpha of each gain C (A + k)^-alpha.
     exponents: tuple[Annotated[float, within("(0.5, 1]")], ...] = (0.6, 0.75, 1.0, 1.0)
-    coefficients: tuple[Positive, ...] = (2.0, 4.0, 10.0, 1.0)
+    coefficients: tuple[Positive, ...] = (2.0, 4.0, 10.0, 1.0)  # C of each gain
     offset: Positive = 100.0  # A of all gains, in steps
     step_size: Positive = 0.02  # eps at which the gains are compared
     # Step sizes for the law of the coefficients.

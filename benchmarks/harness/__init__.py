@@ -7,6 +7,7 @@ An experiment says what its settings are and which units of work they ask for; `
     runner      settings, presets, and the loop over units
     ranges      the range of a setting, in its type
     slices      checkpoints, a limit on seconds, the pace of a loop
+    loops       a compiled loop run to its end in slices
     rows        rows on disk
     stamp       how a row was made
     rooms       what `table.py` and `figure.py` offer

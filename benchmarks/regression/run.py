@@ -57,9 +57,8 @@ class Regression(harness.Settings):
     folds: Annotated[int, whole(2)] = 10  # folds of the cross-validations
     level: Annotated[float, within("(0, 1)")] = 0.9  # of the horseshoe's intervals
     wide_sets: NotNegative = 3  # data sets of the wide design, for aeb at its first key
-    # What the data are drawn from, and the wide ones.
-    design: Design = dataclasses.field(default_factory=Design)
-    wide: Design = dataclasses.field(default_factory=lambda: Design(200, 10_000))
+    design: Design = dataclasses.field(default_factory=Design)  # what the data are drawn from
+    wide: Design = dataclasses.field(default_factory=lambda: Design(200, 10_000))  # the same, wide
     mcp: MCP = dataclasses.field(default_factory=MCP)  # how MCP is set
     horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
 

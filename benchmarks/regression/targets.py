@@ -42,11 +42,17 @@ def targets(
     return {
         "Population MSE at or below that of MCP": _against(ours, mcp, judge=True),
         "The same beside the horseshoe, which is no target": _against(ours, horseshoe),
-        f"Intervals cover {COVERED[0]:.0%} to {COVERED[1]:.0%} of the signals": _covered(ours),
-        f"At most {FALSE_FINDS:g} false finds a data set": _false_finds(ours),
+        f"Intervals cover {COVERED[0]:.0%} to {COVERED[1]:.0%} of the signals": _if_any(
+            ours, _covered
+        ),
+        f"At most {FALSE_FINDS:g} false finds a data set": _if_any(ours, _false_finds),
         "The same answer from every start": _same(by_key),
-        f"{size} in one call": _wide(wide),
+        f"{size} in one call": _if_any(wide, _wide),
     }
+
+
+def _if_any(rows: Sequence[Row], write: markdown.Column) -> str:
+    return write(rows) if rows else markdown.NOT_RUN
 
 
 def _memory(rows: Sequence[Row]) -> str:
@@ -80,8 +86,6 @@ def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False)
 
 
 def _covered(rows: Sequence[Row]) -> str:
-    if not rows:
-        return markdown.NOT_RUN
     parts = []
     for kind in rows[0]["metrics"]["intervals"]:
         signals = [signal for row in rows for signal in row["metrics"]["beta"]]
@@ -96,8 +100,6 @@ def _covered(rows: Sequence[Row]) -> str:
 
 
 def _false_finds(rows: Sequence[Row]) -> str:
-    if not rows:
-        return markdown.NOT_RUN
     finds = [row["metrics"]["false_discoveries"] for row in rows]
     verdict = _verdict(statistics.fmean(finds) <= FALSE_FINDS)
     return f"{verdict}, {markdown.mean(finds)} over {_sets(finds)}"
@@ -124,8 +126,6 @@ def _same(by_key: Sequence[Sequence[Row]]) -> str:
 
 
 def _wide(rows: Sequence[Row]) -> str:
-    if not rows:
-        return markdown.NOT_RUN
     seconds, errors, true, false = (
         [row["metrics"][name] for row in rows]
         for name in ("cpu_seconds", "population_mse", "true_discoveries", "false_discoveries")

@@ -37,7 +37,7 @@ import aeb
 from aeb.kernel import log_likelihood_grad, residual_sum_of_squares
 from aeb.models import make_loss
 from benchmarks.uci.chains import Model, network
-from benchmarks.uci.recipe import ARMS, ArmName, Poster, Recommended, temper
+from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 
 __all__ = ["Numbers", "Setting", "numbers_of", "poster_model", "recommended_model", "setting_of"]
 
@@ -56,7 +56,7 @@ class Numbers(NamedTuple):
 
 def numbers_of(name: str, arm: ArmName, recipe: Poster) -> Numbers:
     """Gather what is particular to an arm on a set."""
-    inverse_temperature, v0 = temper(name)
+    inverse_temperature, v0 = TEMPERS[name]
     chosen = ARMS[arm]
     values = (
         v0,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from benchmarks.harness.ranges import Count, Positive, at_least, within
 
-__all__ = ["ARMS", "Arm", "ArmName", "Poster", "Recommended", "Shape", "temper"]
+__all__ = ["ARMS", "TEMPERS", "Arm", "ArmName", "Poster", "Recommended", "Shape"]
 
 
 class Arm(NamedTuple):
@@ -36,22 +36,13 @@ ARMS: dict[ArmName, Arm] = {
 }
 
 TEMPERS = {
-    "boston": (1.0, 0.1),
-    "yacht": (1.0, 0.1),
+    **dict.fromkeys(("boston", "yacht"), (1.0, 0.1)),
     "energy": (0.1, 0.1),
     "wine": (0.5, 0.01),
-    "concrete": (0.5, 0.07),
-    "power": (0.5, 0.07),
+    # The poster knows no power plant; it gets those of concrete.
+    **dict.fromkeys(("concrete", "power"), (0.5, 0.07)),
 }
-
-
-def temper(name: str) -> tuple[float, float]:
-    """Return the inverse temperature at the start, and v0, that the poster has for a set.
-
-    The poster knows no power plant; it gets those of concrete.
-    """
-    return TEMPERS[name]
-
+"""The inverse temperature at the start, and v0, that the poster has for a set."""
 
 FromOne = Annotated[float, at_least(1.0)]
 NotNegative = Annotated[float, at_least(0.0)]

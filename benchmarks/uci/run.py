@@ -39,7 +39,7 @@ from aeb.data import Table, train_test_split
 from benchmarks import harness
 from benchmarks.harness.ranges import Some, whole, within
 from benchmarks.uci import arms, chains, scores, splits
-from benchmarks.uci.recipe import ARMS, ArmName, Poster, Recommended, temper
+from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
 
 __all__ = ["NAME", "PRESETS", "Uci", "main"]
@@ -57,8 +57,8 @@ class Uci(harness.Settings):
     arms: Some[ArmName] = (*ARMS, "aeb")  # samplers to compare
     # Splits of each set, of the authors' 20.
     splits: Annotated[int, whole(1), within(f"[1, {len(SEEDS)}]")] = 20
-    # How the authors' arms are set, and how the recommended one is.
-    poster: Poster = dataclasses.field(default_factory=Poster)
+    poster: Poster = dataclasses.field(default_factory=Poster)  # how the authors' arms are set
+    # How the recommended arm is set.
     recommended: Recommended = dataclasses.field(default_factory=Recommended)
 
     def cells(self) -> list[tuple[Set, ArmName]]:
@@ -71,7 +71,7 @@ class Uci(harness.Settings):
         cell = {"set": name, "arm": arm, "chain_seed": self.seed}
         if arm == "aeb":
             return cell | {"recipe": dataclasses.asdict(self.recommended)}
-        inverse_temperature, v0 = temper(name)
+        inverse_temperature, v0 = TEMPERS[name]
         return cell | {
             "inverse_temperature": inverse_temperature,
             "v0": v0,

@@ -6,7 +6,6 @@ Mutations that fail here, each tried: see the names of the tests and their first
 
 import dataclasses
 import importlib.util
-import json
 import warnings
 
 import flax.linen as nn
@@ -178,7 +177,7 @@ def test_each_way_attacks_and_scores_the_networks_that_it_says(draws):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, draws):
+def run(runs, monkeypatch, draws):
     """Run the smoke preset on a network that is not trained."""
 
     def kept(recipe, cell, seed, images, folder, shelf, every, report):
@@ -194,24 +193,13 @@ def run(tmp_path, monkeypatch, draws):
     monkeypatch.setattr(training, "kept", kept)
     monkeypatch.setattr(data, "images", images)
     monkeypatch.setattr(networks, "network", lambda recipe, cell: NET)
-    folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
-
-    def go(*words):
-        return adversarial.main(["--no-progress", *folders, *words])
-
-    go.file = tmp_path / "rows" / "adversarial.jsonl"
-    return go
-
-
-def rows_of(file):
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
+    return runs(adversarial)
 
 
 def test_stopped_between_images_it_ends_in_the_same_rows(run, dies):
     """Fails if counts start anew, or images are attacked twice or left out."""
     assert run("--rows", "15") == 0
-    straight = rows_of(run.file)
+    straight = run.rows()
     assert len(straight) == 2
     one = straight[1]["metrics"]
     assert one["clean"] * 40 == pytest.approx(round(one["clean"] * 40))
@@ -222,10 +210,10 @@ def test_stopped_between_images_it_ends_in_the_same_rows(run, dies):
     assert saves == [15, 30, 15]
     dies.no_more()
     assert run("--rows", "15", "--checkpoint-every", "0") == 0
-    assert rows_of(run.file) == straight
+    assert run.rows() == straight
     run.file.unlink()
     assert run("--rows", "40") == 0
-    assert rows_of(run.file) == straight
+    assert run.rows() == straight
 
 
 # ---- table and figure --------------------------------------------------------------------------

@@ -20,13 +20,8 @@ pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 @pytest.fixture
-def run(tmp_path):
-    def call(*words):
-        places = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
-        return compress.main(["--preset", "smoke", "--no-progress", *places, *words])
-
-    call.file = tmp_path / "rows" / "compression.jsonl"
-    return call
+def run(runs):
+    return runs(compress, "--preset", "smoke")
 
 
 def rows_of(file):

@@ -28,31 +28,17 @@ from benchmarks.speed import run as speed
 SMALL = [
     *("--preset", "smoke", "--design.num-rows", "10", "--design.num-columns", "12"),
     *("--recipe.num-steps", "40", "--recipe.thinning", "2", "--recipe.interval-draws", "5"),
-    *("--v0", "0.1", "--sigma", "1", "--arms", "sa", "sgld", "--no-progress"),
+    *("--v0", "0.1", "--sigma", "1", "--arms", "sa", "sgld"),
 ]
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Run the small simulation in a folder of its own; returns the exit code."""
-
-    def go(*words):
-        folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
-        return simulation.main([*SMALL, *folders, *words])
-
-    go.file = tmp_path / "rows" / "simulation.jsonl"
-    go.work = tmp_path / "work" / "simulation"
-    return go
+def run(runs):
+    return runs(simulation, *SMALL)
 
 
 def lines(file):
     return file.read_text().splitlines()
-
-
-def numbers(file):
-    """All of a row that does not depend on the clock, in the order of the file."""
-    rows = [json.loads(line) for line in lines(file)]
-    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
 
 
 def test_a_row_tells_how_it_was_made(run):
@@ -109,7 +95,7 @@ def test_every_setting_that_matters_is_in_the_key():
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, dies, stop_after):
     assert run() == 0
-    straight = numbers(run.file)
+    straight = run.rows()
     run.file.unlink()
     saves = dies(lambda saves: len(saves) == stop_after)
     assert run("--checkpoint-every", "0") == 130
@@ -124,7 +110,7 @@ def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch, dies, stop_a
     monkeypatch.setattr(harness.Checkpoints, "restore", watched)
     assert run("--checkpoint-every", "0") == 0
     assert starts[0] == saves[-1] > 0
-    assert numbers(run.file) == straight
+    assert run.rows() == straight
 
 
 def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
@@ -149,7 +135,7 @@ def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kept", [0.5, 0.01])
 def test_a_torn_line_is_set_aside_and_its_run_done_again(run, capsys, kept):
     assert run() == 0
-    straight, text = numbers(run.file), run.file.read_text()
+    straight, text = run.rows(), run.file.read_text()
     last = lines(run.file)[-1]
     torn = last[: int(kept * len(last))]
     run.file.write_text(text[: -len(last) - 1] + torn)
@@ -158,7 +144,7 @@ def test_a_torn_line_is_set_aside_and_its_run_done_again(run, capsys, kept):
     complaint = capsys.readouterr().err
     assert f"a torn line of {len(torn)} bytes" in complaint
     assert complaint.count("\n") == 1
-    assert numbers(run.file) == straight
+    assert run.rows() == straight
     assert run.file.with_name("simulation.jsonl.torn").read_text() == torn + "\n"
 
 
