@@ -8,7 +8,7 @@ burn_in: Annotated[float, within("[0, 1)")] = 0.5  # share of the draws left out
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from aeb import guards
@@ -52,28 +52,13 @@ Positive = Annotated[float, guards.positive]
 Some = Annotated[tuple[T, ...], some]
 
 
-def check(
-    settings: Any,
-    *,
-    some: str = "",
-    whole: Mapping[int, str] | None = None,
-    positive: str = "",
-    at_least: Mapping[float, str] | None = None,
-    within: Mapping[str, str] | None = None,
-    one_of: Mapping[tuple[str, ...], str] | None = None,
-) -> None:
+def check(settings: Any) -> None:
     """Check each setting against the range in its type; of a tuple each entry.
 
     Settings inside others are checked by their own `check`, where they have one.
 
     Args:
         settings: a dataclass.
-        some: names of tuples that may not be empty.
-        whole: to the least whole number the names of settings that are one.
-        positive: names of settings in (0, inf).
-        at_least: to a number the names of settings that may not be below it.
-        within: to an interval, such as `(0, 1]`, the names of settings inside it.
-        one_of: to the words that there are the names of settings that are one of them.
 
     Raises:
         ValueError: names the first setting out of its range.
@@ -81,20 +66,6 @@ def check(
     for name, hint in get_type_hints(type(settings), include_extras=True).items():
         if hasattr(settings, name):
             _check(name, getattr(settings, name), hint)
-    for name in some.split():
-        if not getattr(settings, name):
-            raise ValueError(f"{name}: name at least one")
-    for name in positive.split():
-        _each(name, settings, guards.positive)
-    for guard, ranges in (
-        (guards.whole, whole),
-        (guards.at_least, at_least),
-        (guards.within, within),
-        (guards.one_of, one_of),
-    ):
-        for allowed, names in (ranges or {}).items():
-            for name in names.split():
-                _each(name, settings, guard, allowed)
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
@@ -117,9 +88,3 @@ def _check(name: str, value: Any, hint: Any) -> None:
         for part in parts:
             if hasattr(part, "__metadata__"):
                 _check(name, value, part)
-
-
-def _each(name: str, settings: Any, guard: Callable[..., None], *allowed: Any) -> None:
-    value = getattr(settings, name)
-    for entry in value if isinstance(value, tuple) else (value,):
-        guard(name, entry, *allowed)
