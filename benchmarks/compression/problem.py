@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aeb.cli.task import Task, task_of
+from aeb.comparison.task import Task, task_of
 from aeb.cli.usage import UsageError
 from aeb.data import (
     DataError,
