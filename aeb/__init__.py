@@ -22,7 +22,7 @@ from aeb.files import (
 from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
-from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
+from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, paper_spike_slab, spike_slab
 from aeb.sampling import sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
@@ -65,6 +65,7 @@ __all__ = [
     "load_sparse",
     "magnitude",
     "mixing",
+    "paper_spike_slab",
     "predict",
     "prune",
     "regression",

@@ -55,7 +55,7 @@ def data_parallel(kernel: Kernel, mesh: Mesh, *, axis: str | None = None) -> Ker
     Example:
         >>> import aeb, jax.numpy as jnp
         >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
         >>> step = data_parallel(kernel, mesh)
         >>> int(step(algorithm.init(jnp.zeros(1)), jnp.ones((4, 1)), jax.random.key(0)).step)
@@ -88,7 +88,7 @@ def chains(
 
     Example:
         >>> import aeb, jax.numpy as jnp
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
         >>> states = jax.vmap(algorithm.init)(jnp.zeros((3, 1)))
         >>> keys = jax.random.split(jax.random.key(0), 3)
@@ -147,7 +147,7 @@ def state_sharding(
     Example:
         >>> import aeb, jax.numpy as jnp
         >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-        >>> algorithm = aeb.empirical_bayes(aeb.sghmc(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sghmc(learning_rate=1e-3), aeb.spike_slab())
         >>> params = {"kernel": jnp.zeros((64, 128)), "bias": jnp.zeros(128)}
         >>> shardings = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
         >>> tuple(shardings.latent.rho["kernel"].spec), tuple(shardings.position["bias"].spec)
@@ -201,7 +201,7 @@ def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Ker
     Example:
         >>> import aeb, jax.numpy as jnp
         >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x @ w) ** 2), num_data=4)
         >>> params = jnp.zeros((1024, 2))
         >>> shardings = state_sharding(jax.eval_shape(algorithm.init, params), mesh)

@@ -105,7 +105,7 @@ def sample(
 
     Example:
         >>> import aeb
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-2), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-2), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
         >>> state, draws = sample(
         ...     kernel, algorithm.init(jnp.zeros(1)), jnp.ones((4, 1)), jax.random.key(0),

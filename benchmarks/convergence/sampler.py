@@ -55,7 +55,13 @@ def build(problem: Problem, gain: Gain) -> Programs:
         `Programs`; a change of step size compiles nothing anew.
     """
     prior = aeb.spike_slab(
-        problem.v0, problem.v1, a=problem.a, b=problem.b, nu=problem.nu, lam=problem.lam
+        problem.v0,
+        problem.v1,
+        a=problem.a,
+        b=problem.b,
+        nu=problem.nu,
+        lam=problem.lam,
+        kappa0=None,
     )
     algorithm = aeb.empirical_bayes(
         aeb.sgld(1.0), prior, gain=gain.schedule, likelihood="gaussian"

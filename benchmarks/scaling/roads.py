@@ -41,7 +41,7 @@ def algorithm() -> aeb.Algorithm:
     """Put together all that a step can have; large enough steps that five of them move weights."""
     return aeb.empirical_bayes(
         aeb.sghmc(0.1 / NUM_DATA),
-        aeb.spike_slab(v0=0.1, v1=1.0),
+        aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False),
         sparsify=aeb.magnitude(0.5, scope="global"),
     )
 

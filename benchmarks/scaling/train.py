@@ -67,7 +67,8 @@ def train(settings: Train) -> aeb.State:
     net = MLP(hidden=(32,), features=10)
     params = net.init(jax.random.key(0), normalize(images[:1]))["params"]
     algorithm = aeb.empirical_bayes(
-        aeb.sghmc(1e-4, temperature=0.1), aeb.spike_slab(v0=0.1, v1=1.0)
+        aeb.sghmc(1e-4, temperature=0.1),
+        aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False),
     )
     loss_fn = make_loss(net, preprocess=normalize)
     kernel = aeb.build_kernel(algorithm, loss_fn, num_data=len(rows))

@@ -152,7 +152,7 @@ def _contenders(problem: Posterior, batch_size: int, by_row: bool) -> dict[str, 
 def _full(**changes: Any) -> aeb.Algorithm:
     """Put together SGHMC with all that we have, but for what is changed."""
     parts: dict[str, Any] = {"sparsify": aeb.magnitude(0.9, scope="global")}
-    prior = aeb.spike_slab(v0=0.1, v1=1.0)
+    prior = aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False)
     return aeb.empirical_bayes(aeb.sghmc(STEP_SIZE), prior, **(parts | changes))
 
 

@@ -118,7 +118,7 @@ def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:
     """Put our step together: noise, latents and pruning at each step, less what is named."""
     return aeb.empirical_bayes(
         aeb.sghmc(RATE / NUM_DATA, temperature=0.0 if "noise" in without else 1e-2),
-        aeb.spike_slab(v0=0.01, v1=1.0),
+        aeb.spike_slab(v0=0.01, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False),
         gain=0.0 if "latents" in without else None,
         sparsify=None if "pruning" in without else aeb.magnitude(0.9, scope="global"),
     )

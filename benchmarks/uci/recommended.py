@@ -117,7 +117,9 @@ def recommended_model(recipe: Recommended) -> Model:
     def algorithm(cell: Setting) -> aeb.Algorithm:
         return aeb.empirical_bayes(
             aeb.sghmc(1.0, recipe.friction, cell.temperature),  # the step size is given below
-            aeb.spike_slab(cell.v0, cell.v1, a=recipe.a, b=recipe.b, sigma=cell.target_scale),
+            aeb.spike_slab(
+                cell.v0, cell.v1, a=recipe.a, b=recipe.b, kappa0=None, sigma=cell.target_scale
+            ),
             gain=gain,
             likelihood="gaussian",
         )
