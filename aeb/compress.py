@@ -45,9 +45,9 @@ from aeb.network import Network, Scores, as_network, score
 from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
 from aeb.schedules import sparsity_ramp
-from aeb.sparsity import learned, magnitude, prune
-from aeb.tree import named_leaves, select
-from aeb.types import ArrayTree, Batch, Prior, PRNGKey, Schedule, Where
+from aeb.sparsity import learned, magnitude
+from aeb.tree import named_leaves
+from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Where
 
 __all__ = ["Compressed", "Look", "compress"]
 
@@ -315,7 +315,16 @@ def compress(
         targets = network.data["targets"]
         noise = max(2.0 * before.loss / max(targets[0].size, 1), np.finfo(np.float32).tiny)
     run = _Run(
-        network, train, held_out, num_data, batch_size, num_steps, sparsity, where, temperature, noise
+        network,
+        train,
+        held_out,
+        num_data,
+        batch_size,
+        num_steps,
+        sparsity,
+        where,
+        temperature,
+        noise,
     )
     folder = None if checkpoint is None else Path(checkpoint)
     facts = {
@@ -418,22 +427,6 @@ def find_learning_rate(run: _Run, key: PRNGKey) -> float:
     return best
 
 
-def _prior(run: _Run) -> Prior:
-    """The prior at the scales of the network given."""
-    weights = np.concatenate(
-        [np.abs(np.ravel(leaf)) for leaf in select(run.network.params, run.where).values()]
-    )
-    typical = max(float(np.sqrt(np.mean(np.square(weights, dtype=float)))), 1e-6)
-    return spike_slab(
-        0.1 * typical,
-        10.0 * typical**2,
-        where=run.where,
-        kappa0=0.0,
-        learn_sigma=False,
-        follow_ramp=run.sparsity is not None,
-    )
-
-
 def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
     """The sampler, the prior and the rule of a run."""
     if run.sparsity is None:
@@ -444,7 +437,7 @@ def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
     rate = _rate(learning_rate, run.num_steps)
     return empirical_bayes(
         sghmc(learning_rate=rate, friction=FRICTION, temperature=run.temperature),
-        _prior(run),
+        spike_slab(where=run.where),
         sparsify=rule,
     )
 
@@ -454,7 +447,10 @@ def _rate(highest: float, num_steps: int) -> Schedule:
     rise = max(num_steps // 20, 1)
     schedule: Schedule = optax.schedules.warmup_cosine_decay_schedule(
         # One step more than is taken: a rate of exactly 0 would waste the last.
-        highest / rise, highest, rise, max(num_steps, rise + 1) + 1
+        highest / rise,
+        highest,
+        rise,
+        max(num_steps, rise + 1) + 1,
     )
     return schedule
 

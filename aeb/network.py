@@ -105,7 +105,9 @@ def as_network(
         ValueError: parts of the data do not fit each other or the model.
 
     Example:
-        >>> network = as_network(lambda w, x: jnp.mean((x - w) ** 2), jnp.zeros(1), jnp.ones((4, 1)))
+        >>> def loss(w, x):
+        ...     return jnp.mean((x - w) ** 2)
+        >>> network = as_network(loss, jnp.zeros(1), jnp.ones((4, 1)))
         >>> network.kind, score(network, network.params, (), network.data)
         ('loss', Scores(loss=1.0, accuracy=None))
     """
@@ -211,7 +213,9 @@ def _library(model: Any) -> str:
         if isinstance(model, flax.nnx.Module):
             return "nnx"
     if isinstance(model, type):
-        raise TypeError(f"model: got the class {model.__name__}; pass an instance, {model.__name__}(...)")
+        raise TypeError(
+            f"model: got the class {model.__name__}; pass an instance, {model.__name__}(...)"
+        )
     if not callable(model):
         raise TypeError(
             f"model: got {type(model).__name__}, needs to be a linen module, an NNX module, or a "

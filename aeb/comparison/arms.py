@@ -184,7 +184,9 @@ def fit(
     steps = task.num_data // batch_size
     watched = task.watched
     if watched is None:
-        watched = {name: rows[: len(task.data.test[name])] for name, rows in task.data.train.items()}
+        watched = {
+            name: rows[: len(task.data.test[name])] for name, rows in task.data.train.items()
+        }
     state = stage.algorithm.init(params, model_state)
     history = jnp.zeros((stage.epochs, 2))
     if folder is not None and checkpoint.latest_step(folder) is not None:

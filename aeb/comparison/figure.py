@@ -45,7 +45,9 @@ def draw(
         sparsity, correct = 100 * fits[arm].history.T
         ramp.plot(epochs, correct, color=colours[arm], label=LABELS[arm])
         rate.plot(epochs, sparsity, color=colours[arm], linestyle=":")
-    ramp.set(xlabel="epoch", ylabel=f"{watched} accuracy, %", title="Accuracy (line) and zeros (dotted)")
+    ramp.set(
+        xlabel="epoch", ylabel=f"{watched} accuracy, %", title="Accuracy (line) and zeros (dotted)"
+    )
     rate.set(ylabel="zeros over all parameters, %", ylim=(0, 100))
     ramp.legend(loc="lower center", fontsize="small")
 

@@ -20,7 +20,17 @@ from tqdm.auto import tqdm
 
 import aeb
 from aeb import guards
-from aeb.comparison.arms import ARMS, LABELS, Fit, Recipe, Report, Stage, arm_stage, dense_stage, fit
+from aeb.comparison.arms import (
+    ARMS,
+    LABELS,
+    Fit,
+    Recipe,
+    Report,
+    Stage,
+    arm_stage,
+    dense_stage,
+    fit,
+)
 from aeb.comparison.task import Metrics, Task, evaluate, hold_out, make_task
 from aeb.files.sparse_file import save_sparse
 from aeb.models import load_authors_resnet20
@@ -206,7 +216,9 @@ def run_plan(
     test: dict[str, list[Metrics]] = {arm: [] for arm in stages}
     validation: dict[str, list[Metrics]] = {arm: [] for arm in stages}
     epochs = len(seeds) * sum(stage.epochs for stage in stages.values() if stage)
-    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+    form = (
+        "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+    )
     with tqdm(total=epochs, bar_format=form, disable=not progress) as bar:
 
         def report(passed: float, news: str | None) -> None:

@@ -63,9 +63,7 @@ def run(
         if news is not None:
             report(1)
 
-    fits = run_seed(
-        task, recipe, make_stages(task, recipe, ARMS), seed, folder, once_an_epoch
-    )
+    fits = run_seed(task, recipe, make_stages(task, recipe, ARMS), seed, folder, once_an_epoch)
     metrics = {
         arm: evaluate(task, fit.state.position, fit.state.model_state)[0]._asdict()
         for arm, fit in fits.items()
@@ -74,7 +72,9 @@ def run(
 
 
 PRESETS = {
-    "smoke": Demo(preset="smoke", seeds=1, recipe=dataclasses.replace(RECIPE, dense_epochs=1, epochs=2)),
+    "smoke": Demo(
+        preset="smoke", seeds=1, recipe=dataclasses.replace(RECIPE, dense_epochs=1, epochs=2)
+    ),
     "cpu": Demo(preset="cpu"),
     "paper": Demo(preset="paper"),
 }
