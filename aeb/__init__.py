@@ -26,6 +26,7 @@ from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, paper_spike_sl
 from aeb.sampling import sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
+from aeb.tuning import tune
 from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__
 from aeb.xla.compilation import compiler_options
@@ -79,6 +80,7 @@ __all__ = [
     "sparsity_report",
     "spike_slab",
     "state_sharding",
+    "tune",
     "types",
     "units",
 ]

@@ -46,7 +46,7 @@ from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
 from aeb.schedules import sparsity_ramp
 from aeb.sparsity import learned, magnitude
-from aeb.tree import named_leaves
+from aeb.tree import named_leaves, select
 from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Where
 
 __all__ = ["Compressed", "Look", "compress"]
@@ -199,6 +199,7 @@ class _Run(NamedTuple):
     num_steps: int
     sparsity: float | None
     where: Where
+    scope: str
     temperature: float
     noise: float  # variance of a regression's noise; 1 for the rest
 
@@ -221,6 +222,7 @@ def compress(
     batch_size: int | None = None,
     validation: Any = 0.1,
     where: Where = None,
+    scope: str = "global",
     temperature: float = 0.0,
     num_draws: int = 0,
     preprocess: Callable[[Any], jax.Array] | None = None,
@@ -247,9 +249,11 @@ def compress(
         learning_rate: the highest, of the mean loss, > 0; None finds one. In a regression the mean
             loss is the squared error over twice the variance of the given network's residuals.
         batch_size: rows of a minibatch; None for 128, or all rows where they are fewer.
-        validation: share of the rows to hold out, in (0, 1), or such rows in the form of `data`.
+        validation: share of the rows to hold out, in (0, 1), or such rows in the form of `data`. Rows
+            that the network given was trained on flatter it: the score before is then too high.
         where: the leaves that may be pruned: a regular expression searched in the path,
             `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
+        scope: "global" for one threshold over all leaves, "leaf" for the same share in each.
         temperature: T >= 0 of the sampler: 1 for the posterior, 0 for no noise.
         num_draws: draws to keep from the last half of the run, >= 0, for `Compressed.predict`.
         preprocess: applied to the inputs of a module, such as `aeb.data.normalizer("mnist")`.
@@ -265,8 +269,8 @@ def compress(
 
     Raises:
         TypeError: the model, its variables or the data have a form that is not taken.
-        ValueError: an argument is out of its range, parts do not fit each other, or the checkpoint
-            is of another run.
+        ValueError: an argument is out of its range, parts do not fit each other, the checkpoint is
+            of another run, or a whole leaf was pruned.
         FloatingPointError: the loss is not finite any more.
         TimeoutError: the seconds are over; all is saved.
 
@@ -286,6 +290,7 @@ def compress(
     guards.check_key("key", key)
     if sparsity is not None:
         guards.within("sparsity", sparsity, "[0, 1)")
+    guards.one_of("scope", scope, ("global", "leaf"))
     guards.at_least("temperature", temperature, 0.0)
     guards.whole("num_draws", num_draws, 0)
     if learning_rate is not None:
@@ -323,6 +328,7 @@ def compress(
         num_steps,
         sparsity,
         where,
+        scope,
         temperature,
         noise,
     )
@@ -332,6 +338,7 @@ def compress(
         "num_steps": num_steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "scope": scope,
         "temperature": temperature,
         "num_draws": num_draws,
         "variables": _fingerprint(network.params),
@@ -386,7 +393,7 @@ def find_learning_rate(run: _Run, key: PRNGKey) -> float:
         gaussian(precision=1.0, where=run.where),
         gain=0.0,
         sparsify=magnitude(
-            sparsity_ramp(target, steps, until=PRUNED_AFTER), scope="global", of="all"
+            sparsity_ramp(target, steps, until=PRUNED_AFTER), scope=run.scope, of="all"
         ),
     )
     kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
@@ -433,7 +440,7 @@ def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
         rule = learned(begin=int(PRUNED_AFTER * run.num_steps))
     else:
         ramp = sparsity_ramp(run.sparsity, run.num_steps, until=PRUNED_AFTER)
-        rule = magnitude(ramp, scope="global", of="all")
+        rule = magnitude(ramp, scope=run.scope, of="all")
     rate = _rate(learning_rate, run.num_steps)
     return empirical_bayes(
         sghmc(learning_rate=rate, friction=FRICTION, temperature=run.temperature),
@@ -485,7 +492,15 @@ def _train(
                 f"learning_rate: at {learning_rate:.2g} the loss is {scores.loss} after step "
                 f"{step}; pass a lower one"
             )
-        history[step] = Look(step, sparsity_report(state.position).sparsity, *scores)
+        report = sparsity_report(state.position)
+        for leaf in select(state.position, run.where):
+            if run.sparsity is not None and _is_gone(report, leaf):
+                raise ValueError(
+                    f"scope: after step {step} every weight of {leaf} is zero, so nothing passes; "
+                    "pass scope='leaf', a lower sparsity, or another learning_rate than "
+                    f"{learning_rate:.2g}"
+                )
+        history[step] = Look(step, report.sparsity, *scores)
         if folder is not None:
             _write(folder / "history.json", [each._asdict() for each in history.values()])
 
@@ -507,6 +522,12 @@ def _train(
     if num_draws:
         draws = jax.tree.map(lambda leaf: leaf[-num_draws:], draws)
     return state, draws, tuple(history[step] for step in sorted(history))
+
+
+def _is_gone(report: SparsityReport, path: str) -> bool:
+    """Whether a leaf of several weights is zero throughout."""
+    (leaf,) = (leaf for leaf in report.leaves if leaf.path == path)
+    return leaf.zeros == leaf.size > 1
 
 
 def _position_and_model_state(state: State) -> tuple[ArrayTree, Any]:

@@ -50,12 +50,12 @@ class NNXNet(nnx.Module):
 def rows():
     """Points of three classes, told apart by two of ten features; as many to test."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(900, 10)).astype(np.float32)
+    x = rng.normal(size=(1500, 10)).astype(np.float32)
     y = np.where(x[:, 0] + x[:, 1] > 0.5, 2, np.where(x[:, 0] - x[:, 1] > 0, 1, 0))
-    return (x[:600], y[:600]), (x[600:], y[600:])
+    return (x[:1200], y[:1200]), (x[1200:], y[1200:])
 
 
-def trained(network, steps=200, batch=64):
+def trained(network, steps=150, batch=64):
     """Train dense by SGD; returns parameters and model state."""
     tx = optax.sgd(0.1, momentum=0.9)
     size = len(jax.tree.leaves(network.data)[0])
@@ -94,6 +94,7 @@ def sparse(linen, rows):
         sparsity=0.8,
         num_steps=STEPS,
         num_draws=3,
+        scope="leaf",
         key=jax.random.key(1),
         progress=False,
     )
@@ -105,7 +106,7 @@ def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
     (_, _), (x, y) = rows
     dense = as_network(*linen, rows[1])
     before = score(dense, dense.params, dense.model_state, dense.data)
-    assert before.accuracy > 0.9
+    assert before.accuracy > 0.85
     assert float((sparse.predict(x).argmax(axis=-1) == y).mean()) > before.accuracy - 0.02
     assert sparse.after.accuracy > 0.9
     assert sparse.history[-1].sparsity == sparse.report.sparsity
@@ -122,6 +123,7 @@ def test_a_millionth_of_the_learning_rate_does_not_do(linen, rows):
         rows[0],
         sparsity=0.8,
         num_steps=STEPS,
+        scope="leaf",
         learning_rate=1e-7,
         key=jax.random.key(1),
         progress=False,
@@ -165,6 +167,7 @@ def test_an_nnx_module(rows):
         rows[0],
         sparsity=0.8,
         num_steps=STEPS,
+        scope="leaf",
         learning_rate=0.1,
         key=jax.random.key(1),
         progress=False,
