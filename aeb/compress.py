@@ -249,8 +249,8 @@ def compress(
         learning_rate: the highest, of the mean loss, > 0; None finds one. In a regression the mean
             loss is the squared error over twice the variance of the given network's residuals.
         batch_size: rows of a minibatch; None for 128, or all rows where they are fewer.
-        validation: share of the rows to hold out, in (0, 1), or such rows in the form of `data`. Rows
-            that the network given was trained on flatter it: the score before is then too high.
+        validation: share of the rows to hold out, in (0, 1), or such rows in the form of `data`.
+            Rows that the given network was trained on flatter it: its score is then too high.
         where: the leaves that may be pruned: a regular expression searched in the path,
             `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
         scope: "global" for one threshold over all leaves, "leaf" for the same share in each.

@@ -29,7 +29,7 @@ class LinenNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train: bool = False):
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(32)(x))
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(64)(x))
         return nn.Dense(3)(nn.Dropout(0.1, deterministic=not train)(nn.relu(x)))
 
 
@@ -37,10 +37,10 @@ class NNXNet(nnx.Module):
     """The same in NNX."""
 
     def __init__(self, rngs):
-        self.l1 = nnx.Linear(10, 32, rngs=rngs)
-        self.bn = nnx.BatchNorm(32, momentum=0.9, rngs=rngs)
+        self.l1 = nnx.Linear(20, 64, rngs=rngs)
+        self.bn = nnx.BatchNorm(64, momentum=0.9, rngs=rngs)
         self.dropout = nnx.Dropout(0.1, rngs=rngs)
-        self.l2 = nnx.Linear(32, 3, rngs=rngs)
+        self.l2 = nnx.Linear(64, 3, rngs=rngs)
 
     def __call__(self, x):
         return self.l2(self.dropout(nnx.relu(self.bn(self.l1(x)))))
@@ -48,9 +48,9 @@ class NNXNet(nnx.Module):
 
 @pytest.fixture(scope="module")
 def rows():
-    """Points of three classes, told apart by two of ten features; as many to test."""
+    """Points of three classes, told apart by two of twenty features; as many to test."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(1500, 10)).astype(np.float32)
+    x = rng.normal(size=(1500, 20)).astype(np.float32)
     y = np.where(x[:, 0] + x[:, 1] > 0.5, 2, np.where(x[:, 0] - x[:, 1] > 0, 1, 0))
     return (x[:1200], y[:1200]), (x[1200:], y[1200:])
 
@@ -116,7 +116,7 @@ def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
     assert not np.allclose(averaged, sparse.predict(x))
 
 
-def test_a_millionth_of_the_learning_rate_does_not_do(linen, rows):
+def test_a_millionth_of_the_learning_rate_does_not_do(sparse, linen, rows):
     """So the accuracy above is the training's, and not left over from the dense network."""
     stuck = aeb.compress(
         *linen,
@@ -128,7 +128,8 @@ def test_a_millionth_of_the_learning_rate_does_not_do(linen, rows):
         key=jax.random.key(1),
         progress=False,
     )
-    assert stuck.after.accuracy < 0.9
+    assert stuck.after.loss > 1.5 * sparse.after.loss
+    assert stuck.after.accuracy < sparse.after.accuracy
 
 
 def test_running_moments_are_those_of_the_weights_that_came_out(sparse, rows):
@@ -136,10 +137,8 @@ def test_running_moments_are_those_of_the_weights_that_came_out(sparse, rows):
     hidden = np.asarray(rows[0][0]) @ np.asarray(sparse.params["Dense_0"]["kernel"])
     hidden += np.asarray(sparse.params["Dense_0"]["bias"])
     moments = sparse.model_state["batch_stats"]["BatchNorm_0"]
-    spread = hidden.std(axis=0)
-    gap = np.abs(np.asarray(moments["mean"]) - hidden.mean(axis=0)) / spread
-    assert gap.max() < 0.15
-    np.testing.assert_allclose(moments["var"], spread**2, rtol=0.2)
+    np.testing.assert_allclose(moments["mean"], hidden.mean(axis=0), atol=0.1 * hidden.std())
+    np.testing.assert_allclose(moments["var"], hidden.var(axis=0), rtol=0.2, atol=1e-6)
 
 
 def test_it_prints_saves_and_comes_back(sparse, tmp_path):
@@ -219,6 +218,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
     def run(**changes):
         options = {
             "sparsity": 0.8,
+            "scope": "leaf",
             "num_steps": 60,
             "key": jax.random.key(3),
             "learning_rate": 0.1,
@@ -256,17 +256,18 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
         ({"model": LinenNet}, TypeError, "pass an instance"),
         ({"model": "net"}, TypeError, "model: got str"),
         ({"variables": {"Dense_0": {}}}, TypeError, "needs to be a dict with 'params'"),
-        ({"data": np.zeros((4, 10))}, TypeError, "a pair .inputs, targets"),
-        ({"data": {"image": np.zeros((4, 10))}}, TypeError, "'image' and 'label'"),
-        ({"data": (np.zeros((4, 10)), np.zeros(3, int))}, ValueError, "differ in length"),
-        ({"data": (np.zeros((4, 10)), np.eye(3)[[0, 1, 2, 0]])}, ValueError, "one-hot"),
-        ({"data": (np.zeros((4, 10)), np.arange(4))}, ValueError, "classes run from 0 to 3"),
-        ({"data": (np.zeros((4, 10)), np.zeros(4))}, ValueError, "pass the targets as integers"),
+        ({"data": np.zeros((4, 20))}, TypeError, "a pair .inputs, targets"),
+        ({"data": {"image": np.zeros((4, 20))}}, TypeError, "'image' and 'label'"),
+        ({"data": (np.zeros((4, 20)), np.zeros(3, int))}, ValueError, "differ in length"),
+        ({"data": (np.zeros((4, 20)), np.eye(3)[[0, 1, 2, 0]])}, ValueError, "one-hot"),
+        ({"data": (np.zeros((4, 20)), np.arange(4))}, ValueError, "classes run from 0 to 3"),
+        ({"data": (np.zeros((4, 20)), np.zeros(4))}, ValueError, "pass the targets as integers"),
     ],
 )
 def test_errors_say_what_to_change(linen, rows, changes, kind, says):
     module, variables = linen
     options = {"model": module, "variables": variables, "data": rows[0], "num_steps": 20}
+    options |= {"sparsity": 0.8}
     options |= {"key": jax.random.key(0), "learning_rate": 0.1, "progress": False}
     with pytest.raises(kind, match=says):
         aeb.compress(**options | changes)

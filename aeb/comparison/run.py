@@ -92,9 +92,9 @@ class Comparison(NamedTuple):
         """
         from aeb.comparison.figure import draw  # matplotlib takes a second
 
-        written = {}
+        written: dict[str, str] = {}
         for arm, one in self.fits.items():
-            about = {"comparison": self.plan.title, "arm": arm}
+            about: dict[str, Any] = {"comparison": self.plan.title, "arm": arm}
             if self.validation is not None:
                 about["validation_accuracy"] = self.validation[arm][-1].accuracy
             variables = {"params": one.state.position, **one.state.model_state}
