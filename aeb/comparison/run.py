@@ -222,7 +222,7 @@ def run_plan(
     with tqdm(total=epochs, bar_format=form, disable=not progress) as bar:
 
         def report(passed: float, news: str | None) -> None:
-            bar.update(passed)
+            bar.update(min(passed, bar.total - bar.n))  # shares of an epoch add up with rounding
             if news is not None:
                 bar.set_postfix_str(news)
 
