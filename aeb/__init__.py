@@ -7,6 +7,7 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 
 from aeb import data, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
+from aeb.compress import Compressed, compress
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.evaluation import Prediction, diagnostics, mixing, predict, to_arviz
@@ -34,6 +35,7 @@ from aeb.xla.compilation import compiler_options
 
 __all__ = [
     "Algorithm",
+    "Compressed",
     "DivergenceError",
     "DivergenceWarning",
     "Dynamics",
@@ -55,6 +57,7 @@ __all__ = [
     "chains",
     "checkpoint",
     "compiler_options",
+    "compress",
     "cyclical",
     "data",
     "data_parallel",

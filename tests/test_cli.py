@@ -2,7 +2,8 @@
 """The command from the outside: what it writes, that it resumes, and how it complains.
 
 Mutations that fail here: a checkpoint ignored on resume, settings of another run accepted, an error
-that is a traceback or exits with another code, a panel instead of a line.
+that is a traceback or exits with another code, a panel instead of a line; the learning rate of the
+arms divided by a million, the test rows watched during a run, rows held out that are trained on.
 """
 
 import json
@@ -14,9 +15,10 @@ import pytest
 
 import aeb
 from aeb.cli import main
-from aeb.cli import training as training_module
-from aeb.cli.figure import LABELS
-from aeb.cli.task import evaluate, make_task
+from aeb.cli.compress import Demo
+from aeb.comparison import LABELS, Recipe, evaluate, make_plan, make_task, run_plan
+from aeb.comparison import arms as arms_module
+from benchmarks.demo.recipe import RECIPE
 
 QUICK = ["--dense-epochs", "1", "--epochs", "2", "--batch-size", "256", "--seeds", "1"]
 
@@ -43,7 +45,7 @@ def test_every_option_has_help(capsys):
         text = capsys.readouterr().out
         lines = [line.strip("│ ") for line in text.splitlines()]
         options = [i for i, line in enumerate(lines) if re.match(r"--[a-z]", line)]
-        assert len(options) >= {"demo": 11, "compress": 15, "data": 1, "inspect": 0}[words[0]]
+        assert len(options) >= {"demo": 11, "compress": 17, "data": 1, "inspect": 0}[words[0]]
         for i in options:
             # The help stands beside the option or, where that is long, below it.
             words_of_help = re.findall(r"[a-z]{3,}", re.sub(r"^--\S+( \S+)?", "", lines[i]))
@@ -57,10 +59,16 @@ def test_a_run_leaves_model_figure_and_results(straight, capsys):
     run = results["arms"]["sa"][0]
     assert abs(run["sparsity"] - 0.9) < 1e-3
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
-    params, metadata = aeb.load_sparse(out / "model.safetensors")
-    assert metadata["arm"] == "sa"
+    params, _ = aeb.load_sparse(out / "sa.safetensors")
     report = aeb.sparsity_report(params)
     assert (report.sparsity, report.sparse_bytes) == (run["sparsity"], run["bytes"])
+    # Every arm is kept, and the best by the rows held out has a name of its own.
+    scores = {arm: runs[0]["accuracy"] for arm, runs in results["validation"].items()}
+    del scores["dense"]
+    assert scores[results["best"]] == max(scores.values())
+    _, metadata = aeb.load_sparse(out / "model.safetensors")
+    assert metadata["arm"] == results["best"]
+    assert (out / "magnitude.safetensors").exists()
     capsys.readouterr()
     assert main(["inspect", str(out / "model.safetensors")]) == 0
     assert "fc1/kernel" in capsys.readouterr().out
@@ -77,9 +85,9 @@ def test_an_interrupted_run_ends_in_the_same_bits(straight, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(training_module.aeb, "sample", dies)
+    monkeypatch.setattr(arms_module.aeb, "sample", dies)
     assert main([*words, "--out", str(tmp_path)]) == 130
-    monkeypatch.setattr(training_module.aeb, "sample", real)
+    monkeypatch.setattr(arms_module.aeb, "sample", real)
     assert main([*words, "--out", str(tmp_path)]) == 0
     left, right = (aeb.load_sparse(folder / "model.safetensors")[0] for folder in (out, tmp_path))
     for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
@@ -103,8 +111,9 @@ def test_the_demo_compares_all_arms_and_each_is_its_own(tmp_path, capsys):
     assert arms["dense"][0]["sparsity"] < 0.01
     assert len({run[0]["nll"] for run in arms.values()}) == 5
     assert all(0 < run[0]["ece"] < 1 for run in arms.values())
-    # The file is that of the stochastic approximation, and scores what the table says.
-    variables, _ = aeb.load_sparse(tmp_path / "model.safetensors")
+    # A file holds what its name says, and scores what the table says; none is called the best.
+    assert not (tmp_path / "model.safetensors").exists()
+    variables, _ = aeb.load_sparse(tmp_path / "sa.safetensors")
     task = make_task("digits", "cnn")
     metrics, _ = evaluate(task, variables["params"], {})
     assert metrics._asdict() == pytest.approx(arms["sa"][0], rel=1e-5)
@@ -127,6 +136,9 @@ def test_a_run_with_other_settings_is_refused(straight, capsys):
         (["demo", "--temperature", "-1"], "temperature"),
         (["demo", "--batch-size", "5000"], "batch_size"),
         (["demo", "--sparsity", "0.999"], "sparsity: 0.999 of all parameters"),
+        (["compress", "--validation", "0"], "validation"),
+        (["compress", "--limit-images", "0"], "limit_images"),
+        (["compress", "--data", "digits", "--limit-images", "90"], "batch_size: got 500"),
         (["demo", "--colour", "red"], "--colour"),
         (["compress", "--data", "imagenet"], "--data"),
         (["compress", "--start", "authors"], "--model resnet20"),
@@ -156,3 +168,37 @@ def test_a_damaged_file_and_missing_data_are_one_line_each(capsys, tmp_path, mon
     complaint = capsys.readouterr().err
     assert "TFDS_DATA_DIR" in complaint
     assert complaint.count("\n") == 1
+
+
+def test_the_published_demo_is_the_one_that_runs():
+    """Its settings are spelled out twice, so that a change of one shows."""
+    demo = Demo()
+    assert Recipe(**{name: getattr(demo, name) for name in vars(RECIPE)}) == RECIPE
+
+
+@pytest.fixture(scope="module")
+def short():
+    """Every arm after a few epochs on part of the digits."""
+    recipe = Recipe(sparsity=0.8, dense_epochs=8, epochs=6, learning_rate=0.1)
+    plan = make_plan("digits", "cnn", recipe, ("magnitude", "sa"), validation=0.2, limit=800)
+    return run_plan(plan, [0], progress=False)
+
+
+def test_the_command_learns(short):
+    """Mutations: a millionth of the learning rate in dense training, or in the arms."""
+    accuracy = {arm: runs[0].accuracy for arm, runs in short.test.items()}
+    assert all(value > 0.8 for value in accuracy.values()), accuracy
+    assert abs(short.test["sa"][0].sparsity - 0.8) < 1e-3
+
+
+def test_rows_held_out_are_watched_and_the_test_rows_are_not(short):
+    """Mutations: history on the test rows, a split that shares rows."""
+    task = short.plan.task
+    assert (task.num_data, len(task.watched["label"])) == (640, 160)
+    rows = np.concatenate([task.data.train["image"], task.watched["image"]]).reshape(800, -1)
+    whole = make_task("digits", "cnn", 800).data.train["image"].reshape(800, -1)
+    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(whole, axis=0))
+    for arm, fit in short.fits.items():
+        last = short.validation[arm][0].accuracy
+        assert fit.history[-1, 1] == pytest.approx(last, rel=1e-6)
+        assert last != short.test[arm][0].accuracy

@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import aeb
 from aeb import guards
-from aeb.cli.comparison import compare
-from aeb.cli.training import ARMS, Recipe
 from aeb.cli.usage import UsageError
+from aeb.comparison import ARMS, Plan, Recipe, make_plan, run_plan
 
 __all__ = ["Compress", "Demo"]
 
@@ -38,9 +38,8 @@ class Demo(Recipe):
 
     def __call__(self) -> None:
         """Run it."""
-        recipe = _recipe(self)
-        self.out.mkdir(parents=True, exist_ok=True)
-        compare("digits", "cnn", recipe, ARMS, range(self.seeds), self.out, resume=False)
+        plan = _plan("digits", "cnn", _recipe(self), ARMS)
+        _run(plan, self.seeds, self.out, resume=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +62,18 @@ class Compress(Recipe):
     """Rows in a minibatch."""
     learning_rate: float = 0.1
     """Highest learning rate for the mean loss; falls by a cosine, and is rewound for each arm."""
+    validation: float = 0.1
+    """Share of the training images to hold out, by which the best arm is chosen, in (0, 1)."""
+    limit_images: int | None = None
+    """Take the first so many training and test images only, for a first look."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
         guards.whole("seeds", self.seeds, 1)
+        guards.within("validation", self.validation, "(0, 1)")
+        if self.limit_images is not None:
+            guards.whole("limit_images", self.limit_images, 1)
         if not self.arms:
             raise ValueError(f"arms: name at least one of {', '.join(ARMS)}")
         if self.start == "authors" and (self.data, self.model) != ("cifar10", "resnet20"):
@@ -75,19 +81,37 @@ class Compress(Recipe):
 
     def __call__(self) -> None:
         """Run it."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        arms = tuple(dict.fromkeys(self.arms))
-        seeds = range(self.seeds)
-        compare(
+        plan = _plan(
             self.data,
             self.model,
             _recipe(self),
-            arms,
-            seeds,
-            self.out,
+            tuple(dict.fromkeys(self.arms)),
             start=self.start,
-            claim=lambda: _claim(self.out / "settings.json", self),
+            validation=self.validation,
+            limit=self.limit_images,
         )
+        self.out.mkdir(parents=True, exist_ok=True)
+        _claim(self.out / "settings.json", self)
+        _run(plan, self.seeds, self.out, resume=True)
+
+
+def _plan(*args: Any, **options: Any) -> Plan:
+    """Make a plan; what cannot be planned is at fault in what was typed."""
+    try:
+        return make_plan(*args, **options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _run(plan: Plan, seeds: int, out: Path, *, resume: bool) -> None:
+    """Run a plan, print its table, write its files, and say where."""
+    images = plan.task.num_data
+    print(f"aeb {aeb.__version__}: {plan.title}, {seeds} seed(s), {images} images to train on")
+    out.mkdir(parents=True, exist_ok=True)
+    comparison = run_plan(plan, range(seeds), folder=out if resume else None)
+    print(comparison)
+    for name, what in comparison.save(out).items():
+        print(f"{out / name}: {what}")
 
 
 def _recipe(settings: Recipe) -> Recipe:

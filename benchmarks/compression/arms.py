@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 
 import aeb
-from aeb.cli.training import FRICTION, cubic_ramp, momentum_sgd
+from aeb.comparison.arms import FRICTION, cubic_ramp, momentum_sgd
 from aeb.types import ArrayTree, Kernel, LossFn, ScalarOrSchedule, Schedule, Sparsifier
 from benchmarks.compression.network import Setup
 from benchmarks.compression.recipe import Released, Rewound, Size

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aeb.cli.task import Task, task_of
 from aeb.cli.usage import UsageError
+from aeb.comparison.task import Task, task_of
 from aeb.data import (
     DataError,
     Dataset,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import aeb
-from aeb.cli.task import evaluate
+from aeb.comparison.task import evaluate
 from aeb.types import ArrayTree, PRNGKey
 from benchmarks import harness
 from benchmarks.compression import scores

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 import aeb
-from aeb.cli.task import Task, evaluate
-from aeb.cli.training import FRICTION
+from aeb.comparison.arms import FRICTION
+from aeb.comparison.task import Task, evaluate
 from aeb.evaluation.diagnostics import (
     accuracy,
     expected_calibration_error,

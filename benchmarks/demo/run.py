@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aeb.cli.comparison import make_stages, run_seed
-from aeb.cli.task import evaluate, make_task
-from aeb.cli.training import ARMS, Recipe
+from aeb.comparison import Recipe, evaluate, make_stages, make_task, run_seed
 from benchmarks import harness
+from benchmarks.demo.recipe import ARMS, RECIPE
 
 __all__ = ["NAME", "PRESETS", "main"]
 
@@ -32,8 +31,8 @@ class Demo(harness.Settings):
 
     seeds: int = 3
     """Runs with different seeds."""
-    recipe: Recipe = dataclasses.field(default_factory=Recipe)
-    """Settings of the compression; by default those of `aeb demo`."""
+    recipe: Recipe = RECIPE
+    """Settings of the compression."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
@@ -59,9 +58,12 @@ def run(
     """Train one seed; the seconds of a resumed run count from its last start."""
     began = time.monotonic()
     task = make_task("digits", "cnn")
-    fits = run_seed(
-        task, recipe, make_stages(task, recipe, ARMS), seed, folder, lambda text: report(1)
-    )
+
+    def once_an_epoch(passed: float, news: str | None) -> None:
+        if news is not None:
+            report(1)
+
+    fits = run_seed(task, recipe, make_stages(task, recipe, ARMS), seed, folder, once_an_epoch)
     metrics = {
         arm: evaluate(task, fit.state.position, fit.state.model_state)[0]._asdict()
         for arm, fit in fits.items()
@@ -70,7 +72,9 @@ def run(
 
 
 PRESETS = {
-    "smoke": Demo(preset="smoke", seeds=1, recipe=Recipe(dense_epochs=1, epochs=2)),
+    "smoke": Demo(
+        preset="smoke", seeds=1, recipe=dataclasses.replace(RECIPE, dense_epochs=1, epochs=2)
+    ),
     "cpu": Demo(preset="cpu"),
     "paper": Demo(preset="paper"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 
-from aeb.cli.figure import LABELS
+from aeb.comparison import LABELS
 from benchmarks import harness
 from benchmarks.demo.run import PRESETS
 from benchmarks.harness import markdown

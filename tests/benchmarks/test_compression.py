@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 import aeb
-from aeb.cli.task import Metrics
+from aeb.comparison.task import Metrics
 from aeb.models import ResNet
 from benchmarks import harness
 from benchmarks.compression import scores

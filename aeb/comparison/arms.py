@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command does to a network: train it dense, then adapt and prune it in several ways.
+"""The arms of a comparison: train a network dense, then adapt and prune it in several ways.
 
 Every arm is the same sampler with other ingredients, starts from the same dense network, takes the
 same number of steps and rewinds the learning rate in the same way:
@@ -24,12 +24,14 @@ import optax
 
 import aeb
 from aeb import guards
-from aeb.cli.task import Task, evaluate
+from aeb.comparison.task import Task, evaluate
 from aeb.files import checkpoint
 from aeb.types import ArrayTree, Kernel, PRNGKey, ScalarOrSchedule, Schedule, Sparsifier
 
 __all__ = [
     "ARMS",
+    "FRICTION",
+    "LABELS",
     "Fit",
     "Recipe",
     "Stage",
@@ -41,6 +43,15 @@ __all__ = [
 ]
 
 ARMS = ("magnitude", "em", "sa", "learned")
+
+LABELS = {
+    "dense": "dense",
+    "magnitude": "magnitude",
+    "em": "EM",
+    "sa": "stochastic approximation",
+    "learned": "learned sparsity",
+}
+"""What a table or a figure calls them."""
 
 FRICTION = 0.1
 """One minus the momentum, as in the paper."""
@@ -86,7 +97,7 @@ class Fit(NamedTuple):
     """A trained network and how it got there."""
 
     state: aeb.State
-    history: np.ndarray  # f32[epochs, 2]: sparsity over all parameters and test accuracy
+    history: np.ndarray  # f32[epochs, 2]: sparsity over all parameters, accuracy on watched rows
 
 
 class Stage(NamedTuple):
@@ -97,8 +108,11 @@ class Stage(NamedTuple):
     epochs: int
 
 
-Report = Callable[[str], None]
-"""Called after each epoch with a line for the progress bar."""
+Report = Callable[[float, str | None], None]
+"""Called with the epochs since the last call and, where there is news, a line for the bar."""
+
+BEATS = 10
+"""Calls of a report in an epoch."""
 
 
 def dense_stage(task: Task, recipe: Recipe) -> Stage:
@@ -161,20 +175,33 @@ def fit(
         key: of minibatches, augmentation and noise.
         batch_size: rows in a minibatch.
         folder: keep checkpoints here and go on from the last; None keeps none.
-        report: told of each epoch.
+        report: told of progress, several times in an epoch.
 
     Returns:
-        A `Fit`.
+        A `Fit`. Its history is of the rows held out; where none are, of as many training rows as
+        there are test rows. The test rows are not looked at.
     """
     steps = task.num_data // batch_size
+    watched = task.watched
+    if watched is None:
+        watched = {
+            name: rows[: len(task.data.test[name])] for name, rows in task.data.train.items()
+        }
     state = stage.algorithm.init(params, model_state)
     history = jnp.zeros((stage.epochs, 2))
     if folder is not None and checkpoint.latest_step(folder) is not None:
         _, (state, history) = checkpoint.restore(folder, (state, history))
     data = jax.tree.map(jnp.asarray, task.data.train)
     done = int(state.step) // steps
-    for _ in range(done):
-        report("resumed")
+    report(float(done), "resumed" if done else None)
+    told = done * steps
+
+    def tick(state: aeb.State) -> None:
+        nonlocal told
+        now = int(state.step)
+        report((now - told) / steps, None)
+        told = now
+
     for epoch in range(done, stage.epochs):
         state, _ = aeb.sample(
             stage.kernel,
@@ -183,13 +210,15 @@ def fit(
             key,
             num_steps=steps,
             batch_size=batch_size,
+            callback=tick,
+            callback_every=max(steps // BEATS, 1),
             progress=False,
         )
-        metrics, _ = evaluate(task, state.position, state.model_state)
+        metrics, _ = evaluate(task, state.position, state.model_state, watched)
         history = history.at[epoch].set(jnp.array([metrics.sparsity, metrics.accuracy]))
         if folder is not None:
             checkpoint.save(folder, int(state.step), (state, history))
-        report(f"{metrics.accuracy:.2%} at {metrics.sparsity:.1%} zeros")
+        report(0.0, f"{metrics.accuracy:.2%} at {metrics.sparsity:.1%} zeros")
     return Fit(state, np.asarray(history))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command trains: a data set, a network for it, and how it is scored."""
+"""What is trained and compared: a data set, a network for it, and how it is scored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aeb import guards
 from aeb.data import Dataset, compose, load, normalizer, random_crop, random_flip
 from aeb.evaluation.diagnostics import accuracy, expected_calibration_error, negative_log_likelihood
 from aeb.files.report import sparsity_report
 from aeb.models import CNN, ResNet, make_loss
 from aeb.types import ArrayTree, LossFn, PRNGKey
 
-__all__ = ["Metrics", "Task", "evaluate", "make_task", "task_of"]
+__all__ = ["Metrics", "Task", "evaluate", "hold_out", "make_task", "task_of"]
 
 TEST_BATCH = 500
 
@@ -29,6 +30,7 @@ class Task(NamedTuple):
     loss_fn: LossFn  # (params, batch, model_state, key) -> (f32[], model_state)
     init: Callable[[PRNGKey], tuple[ArrayTree, Any]]  # key -> (params, model_state)
     probs: Callable[[ArrayTree, Any, Any], jax.Array]  # (params, model_state, images) -> f32[n, K]
+    watched: dict[str, np.ndarray] | None = None  # rows held out of training, to look at in a run
 
     @property
     def num_data(self) -> int:
@@ -37,7 +39,7 @@ class Task(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """How a network does on the test set, and what it weighs."""
+    """How a network does on rows that it was not trained on, and what it weighs."""
 
     accuracy: float  # fraction
     nll: float  # nats per example
@@ -46,17 +48,24 @@ class Metrics(NamedTuple):
     bytes: int  # in a sparse file
 
 
-def make_task(data: str, model: str) -> Task:
+def make_task(data: str, model: str, limit: int | None = None) -> Task:
     """Load a data set and pair it with a network.
 
     Args:
         data: a name that `aeb.data.load` knows.
         model: "cnn" (a narrow one for the 8x8 digits) or "resnet20".
+        limit: the first so many training and test images only; None for all.
 
     Returns:
         A `Task`. CIFAR-10 is augmented by crops and flips.
     """
     dataset = load(data)
+    if limit is not None:
+        train, test = (
+            {name: array[:limit] for name, array in split.items()}
+            for split in (dataset.train, dataset.test)
+        )
+        dataset = dataset._replace(train=train, test=test)
     preprocess = normalizer(data)
     module: nn.Module
     if model == "resnet20":
@@ -102,9 +111,54 @@ def task_of(
     return Task(dataset, loss_fn, init, probs)
 
 
-def evaluate(task: Task, params: ArrayTree, model_state: Any) -> tuple[Metrics, np.ndarray]:
-    """Score a network on the test set; returns the metrics and the probabilities, f32[n, K]."""
-    images, labels = task.data.test["image"], task.data.test["label"]
+def hold_out(task: Task, share: float, seed: int = 0) -> Task:
+    """Take a share of the training rows out of training, to look at in a run and to choose by.
+
+    Args:
+        task: network and data.
+        share: of the training rows, in (0, 1).
+        seed: of the choice of rows.
+
+    Returns:
+        A `Task` with fewer training rows and `watched`.
+
+    Raises:
+        ValueError: the share is out of its range, or leaves no row on one side.
+    """
+    guards.within("validation", share, "(0, 1)")
+    count = round(share * task.num_data)
+    if not 0 < count < task.num_data:
+        raise ValueError(
+            f"validation: {share} of {task.num_data} training images is {count}; needs to leave "
+            "one or more on both sides"
+        )
+    order = np.random.default_rng(seed).permutation(task.num_data)
+    train, watched = (
+        {name: array[rows] for name, array in task.data.train.items()}
+        for rows in (order[count:], order[:count])
+    )
+    return task._replace(data=task.data._replace(train=train), watched=watched)
+
+
+def evaluate(
+    task: Task,
+    params: ArrayTree,
+    model_state: Any,
+    rows: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Metrics, np.ndarray]:
+    """Score a network.
+
+    Args:
+        task: network and data.
+        params: the weights.
+        model_state: batch statistics.
+        rows: `image` and `label` to score on; None for the test set.
+
+    Returns:
+        The metrics and the probabilities, f32[n, K].
+    """
+    rows = task.data.test if rows is None else rows
+    images, labels = rows["image"], rows["label"]
     probs = np.concatenate(
         [
             np.asarray(task.probs(params, model_state, images[first : first + TEST_BATCH]))

@@ -10,18 +10,10 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-from aeb.cli.training import Fit
+from aeb.comparison.arms import LABELS, Fit
 from aeb.evaluation.diagnostics import reliability_curve
 
 __all__ = ["draw"]
-
-LABELS = {
-    "dense": "dense",
-    "magnitude": "magnitude",
-    "em": "EM",
-    "sa": "stochastic approximation",
-    "learned": "learned sparsity",
-}
 
 
 def draw(
@@ -30,6 +22,7 @@ def draw(
     probs: Mapping[str, np.ndarray],
     labels: np.ndarray,
     title: str,
+    watched: str = "validation",
 ) -> None:
     """Draw four panels from one seed's runs and write them to a file.
 
@@ -39,6 +32,7 @@ def draw(
         probs: f32[n, K] on the test set, by arm.
         labels: i32[n], the test labels.
         title: above all panels.
+        watched: the rows that the history of each fit is of.
     """
     figure, axes = plt.subplots(2, 2, figsize=(10.5, 7.5), layout="constrained")
     colours = {arm: f"C{number}" for number, arm in enumerate(LABELS)}
@@ -51,7 +45,9 @@ def draw(
         sparsity, correct = 100 * fits[arm].history.T
         ramp.plot(epochs, correct, color=colours[arm], label=LABELS[arm])
         rate.plot(epochs, sparsity, color=colours[arm], linestyle=":")
-    ramp.set(xlabel="epoch", ylabel="test accuracy, %", title="Accuracy (line) and zeros (dotted)")
+    ramp.set(
+        xlabel="epoch", ylabel=f"{watched} accuracy, %", title="Accuracy (line) and zeros (dotted)"
+    )
     rate.set(ylabel="zeros over all parameters, %", ylim=(0, 100))
     ramp.legend(loc="lower center", fontsize="small")
 

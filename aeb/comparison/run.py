@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run every arm on every seed, and say how they compare.
+
+The test rows are looked at once, at the end. What is watched in between, and what the best arm is
+chosen by, are training rows that were held out; without any, nothing is chosen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+import aeb
+from aeb import guards
+from aeb.comparison.arms import (
+    ARMS,
+    LABELS,
+    Fit,
+    Recipe,
+    Report,
+    Stage,
+    arm_stage,
+    dense_stage,
+    fit,
+)
+from aeb.comparison.task import Metrics, Task, evaluate, hold_out, make_task
+from aeb.files.sparse_file import save_sparse
+from aeb.models import load_authors_resnet20
+
+__all__ = ["Comparison", "Plan", "compare", "make_plan", "make_stages", "run_plan", "run_seed"]
+
+
+class Plan(NamedTuple):
+    """A comparison that was checked, and is yet to run."""
+
+    task: Task
+    recipe: Recipe
+    stages: dict[str, Stage | None]  # the dense network and the arms; None where it is given
+    title: str
+
+
+class Comparison(NamedTuple):
+    """How the arms compare; `print` shows a table.
+
+    Attributes:
+        plan: what was run.
+        test: scores on the test rows, by arm, one a seed.
+        validation: the same on the training rows held out; None where there are none.
+        fits: the networks of the last seed, by arm.
+        probs: what they predict for the test rows, f32[n, K].
+    """
+
+    plan: Plan
+    test: dict[str, list[Metrics]]
+    validation: dict[str, list[Metrics]] | None
+    fits: dict[str, Fit]
+    probs: dict[str, np.ndarray]
+
+    @property
+    def best(self) -> str | None:
+        """The arm of highest accuracy on the rows held out; None where there are none."""
+        if self.validation is None:
+            return None
+        scores = {
+            arm: (np.mean([run.accuracy for run in runs]), -np.mean([run.nll for run in runs]))
+            for arm, runs in self.validation.items()
+            if arm != "dense"
+        }
+        return max(scores, key=lambda arm: scores[arm])
+
+    def __str__(self) -> str:
+        """Show means over seeds on the test rows."""
+        return _table(self.test)
+
+    def save(self, folder: Path) -> dict[str, str]:
+        """Write the networks of the last seed, a figure and the numbers.
+
+        Args:
+            folder: where to; it has to be there.
+
+        Returns:
+            What each file holds, by its name. `model.safetensors` is the best arm, where rows were
+            held out to choose it by.
+        """
+        from aeb.comparison.figure import draw  # matplotlib takes a second
+
+        written: dict[str, str] = {}
+        for arm, one in self.fits.items():
+            about: dict[str, Any] = {"comparison": self.plan.title, "arm": arm}
+            if self.validation is not None:
+                about["validation_accuracy"] = self.validation[arm][-1].accuracy
+            variables = {"params": one.state.position, **one.state.model_state}
+            names = {f"{arm}.safetensors": LABELS[arm]}
+            if arm == self.best:
+                names["model.safetensors"] = f"the best arm by validation, {LABELS[arm]}"
+            for name in names:
+                save_sparse(folder / name, variables, metadata=about)
+            written |= names
+        labels = self.plan.task.data.test["label"]
+        watched = "training" if self.validation is None else "validation"
+        title = f"{self.plan.title}: last seed, final epoch"
+        draw(folder / "figure.png", self.fits, self.probs, labels, title, watched)
+        results = {
+            "settings": dataclasses.asdict(self.plan.recipe),
+            "best": self.best,
+            "arms": _as_dicts(self.test),
+            "validation": None if self.validation is None else _as_dicts(self.validation),
+        }
+        (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        return written | {"figure.png": "figure", "results.json": "every run's numbers"}
+
+
+def compare(
+    data: str = "digits",
+    model: str = "cnn",
+    recipe: Recipe | None = None,
+    arms: Sequence[str] = ARMS,
+    *,
+    seeds: Sequence[int] = (0,),
+    start: str = "scratch",
+    validation: float | None = 0.1,
+    limit: int | None = None,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Train a network, compress it by every arm, and compare.
+
+    Args:
+        data: a name that `aeb.data.load` knows.
+        model: "cnn" or "resnet20".
+        recipe: the settings; None for those of `aeb demo`.
+        arms: ways to compress, of `ARMS`.
+        seeds: one run of all arms for each.
+        start: "scratch" to train the dense network, "authors" for their ResNet20.
+        validation: share of the training rows to hold out, in (0, 1); None holds out none.
+        limit: the first so many training and test images only; None for all.
+        folder: keep checkpoints here and go on from them; None keeps none.
+        progress: whether to show a progress bar.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    recipe = Recipe() if recipe is None else recipe
+    plan = make_plan(data, model, recipe, arms, start=start, validation=validation, limit=limit)
+    return run_plan(plan, seeds, folder=folder, progress=progress)
+
+
+def make_plan(
+    data: str,
+    model: str,
+    recipe: Recipe,
+    arms: Sequence[str],
+    *,
+    start: str = "scratch",
+    validation: float | None = None,
+    limit: int | None = None,
+) -> Plan:
+    """Load the data, put the arms together, and see that each can start.
+
+    Args:
+        data: as for `compare`, like the rest.
+        model: the network.
+        recipe: the settings.
+        arms: ways to compress.
+        start: where the dense network comes from.
+        validation: share of the training rows to hold out; None holds out none.
+        limit: the first so many images only.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    recipe.check()
+    if limit is not None:
+        guards.whole("limit_images", limit, 1)
+    task = make_task(data, model, limit)
+    if validation is not None:
+        task = hold_out(task, validation)
+    if recipe.batch_size > task.num_data:
+        raise ValueError(
+            f"batch_size: got {recipe.batch_size}, {data} has {task.num_data} training images"
+        )
+    stages = make_stages(task, recipe, arms, start)
+    _check_reach(task, stages)
+    return Plan(task, recipe, stages, f"{data}, {model}")
+
+
+def run_plan(
+    plan: Plan, seeds: Sequence[int], *, folder: Path | None = None, progress: bool = True
+) -> Comparison:
+    """Run all arms of a plan on every seed, and score them.
+
+    Args:
+        plan: made by `make_plan`.
+        seeds: one run of all arms for each, one or more.
+        folder: keep checkpoints here and go on from them; None keeps none.
+        progress: whether to show a progress bar.
+
+    Returns:
+        A `Comparison`.
+    """
+    task, stages = plan.task, plan.stages
+    test: dict[str, list[Metrics]] = {arm: [] for arm in stages}
+    validation: dict[str, list[Metrics]] = {arm: [] for arm in stages}
+    epochs = len(seeds) * sum(stage.epochs for stage in stages.values() if stage)
+    form = (
+        "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+    )
+    with tqdm(total=epochs, bar_format=form, disable=not progress) as bar:
+
+        def report(passed: float, news: str | None) -> None:
+            bar.update(min(passed, bar.total - bar.n))  # shares of an epoch add up with rounding
+            if news is not None:
+                bar.set_postfix_str(news)
+
+        for seed in seeds:
+            bar.set_description(f"seed {seed}")
+            own = None if folder is None else folder / f"seed-{seed}"
+            fits = run_seed(task, plan.recipe, stages, seed, own, report)
+            probs = {}
+            for arm, one in fits.items():
+                metrics, probs[arm] = evaluate(task, one.state.position, one.state.model_state)
+                test[arm].append(metrics)
+                if task.watched is not None:
+                    watched, _ = evaluate(
+                        task, one.state.position, one.state.model_state, task.watched
+                    )
+                    validation[arm].append(watched)
+    held_out = None if task.watched is None else validation
+    return Comparison(plan, test, held_out, fits, probs)
+
+
+def make_stages(
+    task: Task, recipe: Recipe, arms: Sequence[str], start: str = "scratch"
+) -> dict[str, Stage | None]:
+    """Put together dense training and the arms; None where the dense network is the authors'."""
+    dense = dense_stage(task, recipe) if start == "scratch" else None
+    return {"dense": dense} | {arm: arm_stage(task, recipe, arm) for arm in arms}
+
+
+def _check_reach(task: Task, stages: Mapping[str, Stage | None]) -> None:
+    """See that every arm can start, before the first is trained."""
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    try:
+        for stage in filter(None, stages.values()):
+            stage.algorithm.init(params, model_state)
+    except ValueError as error:
+        # The ramp is ours, the sparsity what was typed.
+        raise ValueError(str(error).replace("ramp:", "sparsity:", 1)) from error
+
+
+def run_seed(
+    task: Task,
+    recipe: Recipe,
+    stages: Mapping[str, Stage | None],
+    seed: int,
+    folder: Path | None,
+    report: Report,
+) -> dict[str, Fit]:
+    """Train the dense network, then every arm from it.
+
+    Args:
+        task: network and data.
+        recipe: the settings.
+        stages: made by `make_stages`.
+        seed: of initial weights, minibatches and noise; every arm sees the same of the latter two.
+        folder: keep checkpoints here and go on from them; None keeps none.
+        report: told of progress.
+
+    Returns:
+        A `Fit` for each stage.
+    """
+    fits: dict[str, Fit] = {}
+    for arm, stage in stages.items():
+        if stage is None:
+            fits[arm] = _authors()
+            continue
+        begin = fits["dense"].state if fits else None
+        params, model_state = (
+            task.init(jax.random.key(seed))
+            if begin is None
+            else (begin.position, begin.model_state)
+        )
+        fits[arm] = fit(
+            task,
+            stage,
+            params,
+            model_state,
+            jax.random.fold_in(jax.random.key(seed), arm == "dense"),
+            batch_size=recipe.batch_size,
+            folder=folder / arm if folder else None,
+            # mypy cannot infer a lambda with a default, which binds the arm of this turn.
+            report=lambda passed, news, arm=arm: report(  # type: ignore[misc]
+                passed, None if news is None else f"{arm} {news}"
+            ),
+        )
+    return fits
+
+
+def _authors() -> Fit:
+    """The authors' dense ResNet20 as a fit without a history."""
+    params, batch_stats = load_authors_resnet20()
+    algorithm = aeb.empirical_bayes(aeb.sgld(1.0), aeb.gaussian(), gain=0.0)
+    return Fit(algorithm.init(params, {"batch_stats": batch_stats}), np.zeros((0, 2)))
+
+
+def _as_dicts(scores: Mapping[str, list[Metrics]]) -> dict[str, list[dict[str, Any]]]:
+    return {arm: [run._asdict() for run in runs] for arm, runs in scores.items()}
+
+
+def _table(rows: Mapping[str, list[Metrics]]) -> str:
+    """Means over seeds, with the standard deviation of the accuracy."""
+    lines = [f"{'':<26}{'accuracy %':>16}{'NLL':>9}{'ECE %':>8}{'zeros %':>9}{'bytes':>12}"]
+    for arm, runs in rows.items():
+        values: Any = np.array(runs, float)
+        mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1 if len(runs) > 1 else 0)
+        correct = f"{100 * mean[0]:.2f}"
+        if len(runs) > 1:
+            correct += f" +- {100 * spread[0]:.2f}"
+        numbers = f"{mean[1]:>9.4f}{100 * mean[2]:>8.2f}{100 * mean[3]:>9.2f}{mean[4]:>12,.0f}"
+        lines.append(f"{LABELS[arm]:<26}{correct:>16}{numbers}")
+    seeds = len(next(iter(rows.values())))
+    lines.append(
+        f"(final epoch on the test set, mean over {seeds} seed(s); "
+        "bytes of the weights in a sparse file, without its header)"
+    )
+    return "\n".join(lines)

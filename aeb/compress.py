@@ -1,0 +1,626 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained network to a sparse one, in one call.
+
+What `compress` does, in order:
+
+1. A share of the rows is held out; every choice and both reports are made on these.
+2. The learning rate is the one that mends a pruned copy of the network best in a short trial.
+3. The network is trained on under a spike-and-slab prior at its own scales, by SGHMC. The learning
+   rate rises over the first twentieth of the run and falls to 0 by a cosine. The smallest weights,
+   by one threshold over all leaves, are pruned along a cubic ramp that reaches its target after
+   two fifths of the run. With `sparsity=None` there is no target: from that step on, the weights
+   that the prior holds for spike are zero.
+4. Running moments of BatchNorm are taken anew at the weights that came out.
+
+Reference: Deng, Zhang, Liang and Lin, "An Adaptive Empirical Bayesian Method for Sparse Deep
+Learning", NeurIPS 2019; the settings are those that `docs/lab-notes.md` found to work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from aeb import guards
+from aeb.dynamics import sghmc
+from aeb.empirical_bayes import Algorithm, State, empirical_bayes
+from aeb.evaluation.predict import predict
+from aeb.files.atomic import replacing
+from aeb.files.report import SparsityReport, sparsity_report
+from aeb.files.sparse_file import save_sparse
+from aeb.kernel import build_kernel
+from aeb.network import Network, Scores, as_network, score
+from aeb.priors import gaussian, spike_slab
+from aeb.sampling import sample
+from aeb.schedules import sparsity_ramp
+from aeb.sparsity import learned, magnitude
+from aeb.tree import named_leaves, select
+from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Where
+
+__all__ = ["Compressed", "Look", "compress"]
+
+FRICTION = 0.1
+"""One minus the momentum, as in the paper."""
+
+PRUNED_AFTER = 0.4
+"""Share of the run after which the ramp is at its target."""
+
+EPOCHS, LEAST_STEPS = 20, 1000
+"""Length of a run that was given none: so many epochs, and at least so many steps."""
+
+LOOKS = 20
+"""Times that a run looks at the rows held out."""
+
+RATES = tuple(10.0 ** (-half / 2) for half in range(1, 13))
+"""Learning rates that are tried, from 0.3 down."""
+
+TRIAL_STEPS = (50, 200)
+"""Fewest and most steps of a trial; between them a twentieth of the run."""
+
+TRIAL_SPARSITY = 0.8
+"""Most zeros in a trial, which is too short to mend more."""
+
+REFRESH_BATCHES = 100
+"""Minibatches over which the running moments of BatchNorm are taken anew."""
+
+
+class Look(NamedTuple):
+    """One look at a run, on the rows held out."""
+
+    step: int
+    sparsity: float  # share of zeros over all parameters
+    loss: float
+    accuracy: float | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compressed:
+    """A sparse network and how it came about; `print` shows the report.
+
+    Attributes:
+        params: the sparse weights, in the tree and dtypes that were given.
+        model_state: the rest of what the model carries, such as running moments; () for nothing.
+        before: scores of the network that was given, on the rows held out.
+        after: scores of the sparse one, on the same rows.
+        report: zeros and bytes by leaf.
+        history: looks along the run.
+        draws: `(params, model_state)` of the draws that were kept, each leaf with a leading axis of
+            draws; None for none.
+        learning_rate: the highest, of the mean loss.
+        num_steps: steps of the run.
+        state: the sampler's last state, with the latents of the prior.
+        network: the model in the form that the run used.
+    """
+
+    params: ArrayTree
+    model_state: Any
+    before: Scores
+    after: Scores
+    report: SparsityReport
+    history: tuple[Look, ...]
+    draws: tuple[ArrayTree, Any] | None
+    learning_rate: float
+    num_steps: int
+    state: State
+    network: Network
+
+    @property
+    def variables(self) -> Any:
+        """The result as its own library takes it.
+
+        `{"params": ..., "batch_stats": ...}` for a linen module, a new module for NNX, the
+        parameters for a bare loss.
+        """
+        return self.network.variables(self.params, self.model_state)
+
+    def predict(self, inputs: Any, *, average: bool = False) -> jax.Array:
+        """Predict with the sparse network.
+
+        Args:
+            inputs: rows as in training, [n, ...].
+            average: whether to average over the draws in place of the last network alone; it needs
+                `num_draws` in `compress`.
+
+        Returns:
+            Probabilities f32[n, ..., classes], or the outputs of a regression, f32[n, ...].
+
+        Raises:
+            TypeError: the model was a bare loss, which says nothing of predictions.
+            ValueError: there are no draws to average over.
+        """
+        if self.network.outputs is None:
+            raise TypeError(
+                "predict: a bare loss has no predictions; use the weights in `params` with the "
+                "function that the loss calls"
+            )
+        draws = self.draws
+        if average and draws is None:
+            raise ValueError("average: no draws were kept; call compress with num_draws=10")
+        if not average or draws is None:
+            draws = jax.tree.map(lambda leaf: leaf[None], (self.params, self.model_state))
+        return predict(_predictor(self.network.kind, self.network.outputs), draws, inputs).mean
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and running moments to a sparse file, which `aeb.load_sparse` reads.
+
+        Args:
+            path: the file; its folder must be there.
+        """
+        about = {
+            "sparsity": self.report.sparsity,
+            "validation": {"before": self.before._asdict(), "after": self.after._asdict()},
+            "learning_rate": self.learning_rate,
+            "num_steps": self.num_steps,
+        }
+        save_sparse(path, self.network.stored(self.params, self.model_state), metadata=about)
+
+    def __str__(self) -> str:
+        """Show scores before and after, and zeros by leaf."""
+        name = {"categorical": "NLL", "gaussian": "half MSE", "loss": "loss"}[self.network.kind]
+        lines = [f"{'on the rows held out':<24}{'before':>12}{'after':>12}"]
+        if self.before.accuracy is not None and self.after.accuracy is not None:
+            lines.append(
+                f"{'accuracy':<24}{self.before.accuracy:>12.2%}{self.after.accuracy:>12.2%}"
+            )
+        lines.append(f"{name:<24}{self.before.loss:>12.4g}{self.after.loss:>12.4g}")
+        lines.append(
+            f"{self.num_steps:,} steps at a learning rate of up to {self.learning_rate:.2g}"
+        )
+        return "\n".join([*lines, "", str(self.report)])
+
+    def __repr__(self) -> str:
+        """Name the result in one line."""
+        return (
+            f"Compressed(sparsity={self.report.sparsity:.4f}, before={self.before}, "
+            f"after={self.after})"
+        )
+
+
+class _Run(NamedTuple):
+    """What the parts of a run share."""
+
+    network: Network
+    train: Batch
+    validation: Batch
+    num_data: int
+    batch_size: int
+    num_steps: int
+    sparsity: float | None
+    where: Where
+    scope: str
+    temperature: float
+    noise: float  # variance of a regression's noise; 1 for the rest
+
+    def loss_fn(self, params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
+        """Give the mean negative log-likelihood per row, in nats."""
+        loss, model_state = self.network.loss_fn(params, batch, model_state, key)
+        return loss / self.noise, model_state
+
+
+def compress(
+    model: Any,
+    variables: Any,
+    data: Any,
+    *,
+    sparsity: float | None = 0.9,
+    num_steps: int | None = None,
+    epochs: float | None = None,
+    key: PRNGKey,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    validation: Any = 0.1,
+    where: Where = None,
+    scope: str = "global",
+    temperature: float = 0.0,
+    num_draws: int = 0,
+    preprocess: Callable[[Any], jax.Array] | None = None,
+    augment: Callable[[PRNGKey, jax.Array], jax.Array] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    limit_seconds: float | None = None,
+    progress: bool = True,
+) -> Compressed:
+    """Make a trained network sparse.
+
+    Args:
+        model: a linen module, an NNX module (it is left as it is), or a loss
+            `(params, batch) -> f32[]`, the mean over the batch of the negative log-likelihood.
+        variables: the trained weights: `{"params": ..., "batch_stats": ...}` for a linen module,
+            None for an NNX module, which carries its own, the parameters for a loss.
+        data: the rows it was trained on. For a module, a pair (inputs, targets) or a dict with
+            "image" and "label" or with "features" and "target"; integer targets are classes, real
+            ones a regression. For a loss, a pytree of arrays that share their leading axis.
+        sparsity: share of all parameters to set to zero, in [0, 1); None lets the prior decide.
+        num_steps: minibatches to train on; not with `epochs`. Without either, 20 epochs and at
+            least 1,000 steps.
+        epochs: passes over the training rows.
+        key: a typed key for the whole call.
+        learning_rate: the highest, of the mean loss, > 0; None finds one. In a regression the mean
+            loss is the squared error over twice the variance of the given network's residuals.
+        batch_size: rows of a minibatch; None for 128, or all rows where they are fewer.
+        validation: share of the rows to hold out, in (0, 1), or such rows in the form of `data`.
+            Rows that the given network was trained on flatter it: its score is then too high.
+        where: the leaves that may be pruned: a regular expression searched in the path,
+            `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
+        scope: "global" for one threshold over all leaves, "leaf" for the same share in each.
+        temperature: T >= 0 of the sampler: 1 for the posterior, 0 for no noise.
+        num_draws: draws to keep from the last half of the run, >= 0, for `Compressed.predict`.
+        preprocess: applied to the inputs of a module, such as `aeb.data.normalizer("mnist")`.
+        augment: `(key, inputs) -> inputs`, applied next, in training only.
+        checkpoint: a folder of this run alone; the same call made again goes on from what it holds,
+            and ends in the same bits.
+        limit_seconds: stop training after so many seconds with a TimeoutError, once all is saved;
+            it needs `checkpoint`.
+        progress: whether to show a progress bar.
+
+    Returns:
+        A `Compressed`.
+
+    Raises:
+        TypeError: the model, its variables or the data have a form that is not taken.
+        ValueError: an argument is out of its range, parts do not fit each other, the checkpoint is
+            of another run, or a whole leaf was pruned.
+        FloatingPointError: the loss is not finite any more.
+        TimeoutError: the seconds are over; all is saved.
+
+    Example:
+        >>> x = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> y = x[:, 0] - 2.0 * x[:, 1]
+        >>> def loss(w, batch):
+        ...     return jnp.mean((batch["y"] - batch["x"] @ w) ** 2) / 2
+        >>> w = jnp.array([1.0, -2.0, 0.1, 0.1, -0.1, 0.1, 0.1, -0.1])
+        >>> sparse = compress(
+        ...     loss, w, {"x": x, "y": y}, sparsity=0.75, num_steps=100, learning_rate=0.1,
+        ...     key=jax.random.key(1), progress=False,
+        ... )
+        >>> print(sparse.params.round(1), sparse.report.zeros)
+        [ 1. -2.  0.  0.  0.  0. -0. -0.] 6
+    """
+    guards.check_key("key", key)
+    if sparsity is not None:
+        guards.within("sparsity", sparsity, "[0, 1)")
+    guards.one_of("scope", scope, ("global", "leaf"))
+    guards.at_least("temperature", temperature, 0.0)
+    guards.whole("num_draws", num_draws, 0)
+    if learning_rate is not None:
+        guards.positive("learning_rate", learning_rate)
+    network = as_network(model, variables, data, preprocess=preprocess, augment=augment)
+    guards.check_matches(network.params, where)
+    split_key, trial_key, run_key, refresh_key = jax.random.split(key, 4)
+    if isinstance(validation, float | int):
+        train, held_out = _hold_out(network.data, validation, split_key)
+    else:
+        train = network.data
+        held_out = as_network(model, variables, validation, preprocess=preprocess).data
+    num_data = guards.check_data("data", train)
+    batch_size = min(128, num_data) if batch_size is None else batch_size
+    guards.whole("batch_size", batch_size, 1)
+    guards.within("batch_size", batch_size, f"[1, {num_data}]")
+    num_steps = _length(num_steps, epochs, num_data // batch_size)
+    guards.whole("num_draws", num_draws, 0)
+    guards.within("num_draws", num_draws, f"[0, {num_steps // 2}]")
+
+    before = score(network, network.params, network.model_state, held_out)
+    if not math.isfinite(before.loss):
+        raise ValueError("variables: the loss of the given weights is not finite")
+    noise = 1.0
+    if network.kind == "gaussian":
+        # The noise that the network given leaves, for each of its outputs.
+        targets = network.data["targets"]
+        noise = max(2.0 * before.loss / max(targets[0].size, 1), np.finfo(np.float32).tiny)
+    run = _Run(
+        network,
+        train,
+        held_out,
+        num_data,
+        batch_size,
+        num_steps,
+        sparsity,
+        where,
+        scope,
+        temperature,
+        noise,
+    )
+    folder = None if checkpoint is None else Path(checkpoint)
+    facts = {
+        "sparsity": sparsity,
+        "num_steps": num_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "scope": scope,
+        "temperature": temperature,
+        "num_draws": num_draws,
+        "variables": _fingerprint(network.params),
+        "validation": _fingerprint(held_out),
+    }
+    found = _resume(folder, facts)
+    if learning_rate is None:
+        learning_rate = found or find_learning_rate(run, trial_key)
+    _record(folder, facts, learning_rate)
+    state, draws, history = _train(
+        run, learning_rate, run_key, num_draws, folder, limit_seconds, progress
+    )
+    params, model_state = state.position, state.model_state
+    if network.has_averages:
+        model_state = _refreshed(run, params, model_state, refresh_key)
+    return Compressed(
+        params=params,
+        model_state=model_state,
+        before=before,
+        after=score(network, params, model_state, held_out),
+        report=sparsity_report(params),
+        history=history,
+        draws=draws,
+        learning_rate=learning_rate,
+        num_steps=num_steps,
+        state=state,
+        network=network,
+    )
+
+
+def find_learning_rate(run: _Run, key: PRNGKey) -> float:
+    """Find the learning rate that mends a pruned copy best in a few steps.
+
+    Rates are tried from high to low, each on the same minibatches and with a fall to 0, until two
+    in a row are worse than the best.
+
+    Args:
+        run: the network and its rows.
+        key: of minibatches and of what the loss draws.
+
+    Returns:
+        One of `RATES`.
+
+    Raises:
+        ValueError: no rate keeps the loss finite.
+    """
+    target = TRIAL_SPARSITY if run.sparsity is None else min(run.sparsity, TRIAL_SPARSITY)
+    low, high = TRIAL_STEPS
+    steps = min(max(run.num_steps // 20, low), high)
+    algorithm = empirical_bayes(
+        sghmc(learning_rate=1.0, friction=FRICTION, temperature=0.0),
+        gaussian(precision=1.0, where=run.where),
+        gain=0.0,
+        sparsify=magnitude(
+            sparsity_ramp(target, steps, until=PRUNED_AFTER), scope=run.scope, of="all"
+        ),
+    )
+    kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
+
+    @jax.jit
+    def step(state: State, batch: Batch, key: PRNGKey, rate: Any) -> State:
+        return kernel(state, batch, key, learning_rate=rate * (1.0 - state.step / steps))
+
+    @jax.jit
+    def loss_at(state: State, part: Batch, key: PRNGKey) -> jax.Array:
+        loss, _ = run.loss_fn(state.position, part, state.model_state, key)
+        return loss
+
+    rows = np.asarray(jax.random.permutation(key, run.num_data))
+    start = _named_start(algorithm, run)
+    check = _part(run.validation, np.arange(guards.check_data("data", run.validation))[:1024])
+    best, least, worse = 0.0, math.inf, 0
+    for rate in RATES:
+        state = start
+        for number in range(steps):
+            place = np.arange(number * run.batch_size, (number + 1) * run.batch_size)
+            batch = _part(run.train, rows[place % run.num_data])
+            step_key = jax.random.fold_in(key, number)
+            state = step(state, batch, step_key, jnp.float32(rate))
+        # In training mode: the moments of BatchNorm have had no time to follow the weights.
+        loss = float(loss_at(state, check, jax.random.fold_in(key, steps)))
+        if math.isfinite(loss) and loss < least:
+            best, least, worse = rate, loss, 0
+        elif best:
+            worse += 1
+        if worse == 2:
+            break
+    if not best:
+        raise ValueError(
+            f"learning_rate: none from {RATES[0]:.2g} to {RATES[-1]:.2g} keeps the loss finite; "
+            "see that the loss is a mean over the batch, or pass one"
+        )
+    return best
+
+
+def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
+    """The sampler, the prior and the rule of a run."""
+    if run.sparsity is None:
+        rule = learned(begin=int(PRUNED_AFTER * run.num_steps))
+    else:
+        ramp = sparsity_ramp(run.sparsity, run.num_steps, until=PRUNED_AFTER)
+        rule = magnitude(ramp, scope=run.scope, of="all")
+    rate = _rate(learning_rate, run.num_steps)
+    return empirical_bayes(
+        sghmc(learning_rate=rate, friction=FRICTION, temperature=run.temperature),
+        spike_slab(where=run.where),
+        sparsify=rule,
+    )
+
+
+def _rate(highest: float, num_steps: int) -> Schedule:
+    """Rise over the first twentieth of a run, then fall to 0 by a cosine."""
+    rise = max(num_steps // 20, 1)
+    schedule: Schedule = optax.schedules.warmup_cosine_decay_schedule(
+        # One step more than is taken: a rate of exactly 0 would waste the last.
+        highest / rise,
+        highest,
+        rise,
+        max(num_steps, rise + 1) + 1,
+    )
+    return schedule
+
+
+def _named_start(algorithm: Algorithm, run: _Run) -> State:
+    """The first state; what the rule says of its ramp is said of the sparsity."""
+    try:
+        return algorithm.init(run.network.params, run.network.model_state)
+    except ValueError as error:
+        raise ValueError(str(error).replace("ramp:", "sparsity:", 1)) from error
+
+
+def _train(
+    run: _Run,
+    learning_rate: float,
+    key: PRNGKey,
+    num_draws: int,
+    folder: Path | None,
+    limit_seconds: float | None,
+    progress: bool,
+) -> tuple[State, Any, tuple[Look, ...]]:
+    """Run all the steps; look now and then at the rows held out."""
+    algorithm = _algorithm(run, learning_rate)
+    kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
+    history = _read_history(folder)
+
+    def look(state: State) -> None:
+        step = int(state.step)
+        scores = score(run.network, state.position, state.model_state, run.validation)
+        if not math.isfinite(scores.loss):
+            raise FloatingPointError(
+                f"learning_rate: at {learning_rate:.2g} the loss is {scores.loss} after step "
+                f"{step}; pass a lower one"
+            )
+        report = sparsity_report(state.position)
+        for leaf in select(state.position, run.where):
+            if run.sparsity is not None and _is_gone(report, leaf):
+                raise ValueError(
+                    f"scope: after step {step} every weight of {leaf} is zero, so nothing passes; "
+                    "pass scope='leaf', a lower sparsity, or another learning_rate than "
+                    f"{learning_rate:.2g}"
+                )
+        history[step] = Look(step, report.sparsity, *scores)
+        if folder is not None:
+            _write(folder / "history.json", [each._asdict() for each in history.values()])
+
+    state, draws = sample(
+        kernel,
+        _named_start(algorithm, run),
+        run.train,
+        key,
+        num_steps=run.num_steps,
+        batch_size=run.batch_size,
+        collect=_position_and_model_state if num_draws else None,
+        every=run.num_steps // (2 * num_draws) if num_draws else 1,
+        callback=look,
+        callback_every=max(run.num_steps // LOOKS, 1),
+        checkpoint=None if folder is None else folder / "steps",
+        limit_seconds=limit_seconds,
+        progress=progress,
+    )
+    if num_draws:
+        draws = jax.tree.map(lambda leaf: leaf[-num_draws:], draws)
+    return state, draws, tuple(history[step] for step in sorted(history))
+
+
+def _is_gone(report: SparsityReport, path: str) -> bool:
+    """Whether a leaf of several weights is zero throughout."""
+    (leaf,) = (leaf for leaf in report.leaves if leaf.path == path)
+    return leaf.zeros == leaf.size > 1
+
+
+def _position_and_model_state(state: State) -> tuple[ArrayTree, Any]:
+    return state.position, state.model_state
+
+
+def _refreshed(run: _Run, params: ArrayTree, model_state: Any, key: PRNGKey) -> Any:
+    """Let the running moments forget those of weights that moved."""
+    forward = jax.jit(run.loss_fn)
+    for number in range(REFRESH_BATCHES):
+        row_key, loss_key = jax.random.split(jax.random.fold_in(key, number))
+        rows = np.asarray(jax.random.permutation(row_key, run.num_data))[: run.batch_size]
+        _, model_state = forward(params, _part(run.train, rows), model_state, loss_key)
+    return model_state
+
+
+def _hold_out(data: Batch, share: float, key: PRNGKey) -> tuple[Batch, Batch]:
+    """Split the rows by a permutation."""
+    guards.within("validation", share, "(0, 1)")
+    rows = guards.check_data("data", data)
+    held_out = max(round(share * rows), 1)
+    if held_out >= rows:
+        raise ValueError(f"validation: {share} of {rows} rows leaves none to train on")
+    order = np.asarray(jax.random.permutation(key, rows))
+    return _part(data, order[held_out:]), _part(data, order[:held_out])
+
+
+def _part(data: Batch, rows: np.ndarray) -> Batch:
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[rows]), data)
+
+
+def _length(num_steps: int | None, epochs: float | None, batches: int) -> int:
+    """Read the length of the run in steps."""
+    if num_steps is not None and epochs is not None:
+        raise ValueError(f"epochs: got {epochs!r} beside num_steps={num_steps!r}; give one of them")
+    if num_steps is not None:
+        guards.whole("num_steps", num_steps, 1)
+        return num_steps
+    if epochs is not None:
+        guards.positive("epochs", epochs)
+        return max(round(epochs * batches), 1)
+    return max(EPOCHS * batches, LEAST_STEPS)
+
+
+def _fingerprint(tree: Any) -> int:
+    """A number that tells trees of other values apart."""
+    total = 0
+    for path, leaf in named_leaves(tree).items():
+        total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), zlib.crc32(path.encode(), total))
+    return total
+
+
+def _resume(folder: Path | None, facts: Mapping[str, Any]) -> float | None:
+    """Give the learning rate of the run in a folder; None where there is none yet."""
+    if folder is None or not (folder / "settings.json").exists():
+        return None
+    written = json.loads((folder / "settings.json").read_text())
+    for name, value in facts.items():
+        if written["facts"].get(name) != value:
+            was = "others" if name in ("variables", "validation") else written["facts"].get(name)
+            raise ValueError(
+                f"{name}: the run in {folder} was begun with {was}; give the same again to go on "
+                "with it, or name another folder as checkpoint"
+            )
+    return float(written["found"])
+
+
+def _record(folder: Path | None, facts: Mapping[str, Any], learning_rate: float) -> None:
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "settings.json", {"facts": dict(facts), "found": learning_rate})
+
+
+def _write(path: Path, content: Any) -> None:
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=2).encode())
+
+
+def _read_history(folder: Path | None) -> dict[int, Look]:
+    """Read the looks of a run that goes on, by step."""
+    if folder is None or not (folder / "history.json").exists():
+        return {}
+    looks = [Look(**each) for each in json.loads((folder / "history.json").read_text())]
+    return {each.step: each for each in looks}
+
+
+@functools.lru_cache(maxsize=8)
+def _predictor(kind: str, outputs: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Make a prediction function of one draw; the same one each time, so it is compiled once."""
+
+    def probs(draw: Any, inputs: Any) -> jax.Array:
+        predicted = outputs(*draw, inputs)
+        return jax.nn.softmax(predicted) if kind == "categorical" else predicted
+
+    return probs

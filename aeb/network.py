@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `aeb.compress` needs of a model: a loss, where it starts, and how it is scored.
+
+A model is a linen module, an NNX module, or a bare loss `(params, batch) -> f32[]`. The first two
+come with data of inputs and targets, and their loss is the mean negative log-likelihood:
+
+    integer targets    classes:    -log softmax(f(x))_y, in nats
+    real targets       regression: |y - f(x)|^2 / 2
+
+A module that behaves otherwise in training than in use says so as Flax has it: a linen module by an
+argument of `__call__` (`train`, `training`, `deterministic`, `use_running_average`), an NNX module
+by its `train()` and `eval()`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb import guards
+from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
+
+__all__ = ["Network", "Scores", "as_network", "score"]
+
+SCORE_ROWS = 512
+"""Rows that are scored at a time."""
+
+TRAINING_FLAGS = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "deterministic": False,
+    "use_running_average": False,
+}
+"""Arguments of `__call__` that Flax models use, and what they are in training."""
+
+FORMS = (("image", "label"), ("features", "target"))
+"""Names of inputs and targets that a dict may have."""
+
+
+class Scores(NamedTuple):
+    """How a network does on rows that it was not trained on."""
+
+    loss: float  # nats per row; half the mean squared error of a regression; what a bare loss gives
+    accuracy: float | None  # share of right classes, where the targets are classes
+
+
+class Network(NamedTuple):
+    """A model in one form, whatever it was.
+
+    Attributes:
+        kind: "categorical", "gaussian", or "loss" for a bare loss.
+        params: the weights to start from.
+        model_state: what else the model carries, such as running moments; () for nothing.
+        data: the rows as the loss takes them.
+        loss_fn: `(params, batch, model_state, key) -> (f32[], model_state)`, as in training.
+        outputs: `(params, model_state, inputs) -> f32[n, ...]`, as in use; None for a bare loss.
+        has_averages: whether the model state holds running moments of BatchNorm.
+        variables: `(params, model_state) ->` what the model's own library takes.
+        stored: `(params, model_state) ->` the arrays that a file should hold.
+    """
+
+    kind: str
+    params: ArrayTree
+    model_state: Any
+    data: Batch
+    loss_fn: LossFn
+    outputs: Callable[[ArrayTree, Any, Any], jax.Array] | None
+    has_averages: bool
+    variables: Callable[[ArrayTree, Any], Any]
+    stored: Callable[[ArrayTree, Any], Any]
+
+
+def as_network(
+    model: Any,
+    variables: Any,
+    data: Any,
+    *,
+    preprocess: Callable[[Any], jax.Array] | None = None,
+    augment: Callable[[PRNGKey, jax.Array], jax.Array] | None = None,
+) -> Network:
+    """Bring a model and its data into one form.
+
+    Args:
+        model: a linen module, an NNX module, or a loss `(params, batch) -> f32[]`.
+        variables: what `module.init` returned and training left, `{"params": ...}`; None for an
+            NNX module, which carries its own; the parameters of a bare loss.
+        data: for a module, a pair (inputs, targets) or a dict with "image" and "label" or with
+            "features" and "target", all with a leading axis of rows; for a bare loss, what its
+            batch is, with all rows.
+        preprocess: applied to the inputs of a module.
+        augment: `(key, inputs) -> inputs`, applied next, in training only.
+
+    Returns:
+        A `Network`.
+
+    Raises:
+        TypeError: the model is none of the three, or the data have another form.
+        ValueError: parts of the data do not fit each other or the model.
+
+    Example:
+        >>> def loss(w, x):
+        ...     return jnp.mean((x - w) ** 2)
+        >>> network = as_network(loss, jnp.zeros(1), jnp.ones((4, 1)))
+        >>> network.kind, score(network, network.params, (), network.data)
+        ('loss', Scores(loss=1.0, accuracy=None))
+    """
+    library = _library(model)
+    if library == "loss":
+        if preprocess is not None or augment is not None:
+            name = "augment" if preprocess is None else "preprocess"
+            raise ValueError(f"{name}: it is for modules; a loss does its own")
+        return _from_loss(model, variables, data)
+    inputs, targets = _inputs_and_targets(data)
+    prepare = preprocess or (lambda x: x)
+    read = _from_linen if library == "linen" else _from_nnx
+    params, model_state, train, use, has_averages, whole, stored = read(model, variables)
+    guards.check_params(params)
+    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), inputs)
+    shape = jax.eval_shape(lambda x: use(params, model_state, prepare(x)), row).shape
+    kind, targets = _checked_targets(targets, shape)
+
+    def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
+        augment_key, model_key = jax.random.split(key)
+        inputs = prepare(batch["inputs"])
+        if augment is not None:
+            inputs = augment(augment_key, inputs)
+        outputs, model_state = train(params, model_state, inputs, model_key)
+        return jnp.mean(_losses(kind, outputs, batch["targets"])), model_state
+
+    return Network(
+        kind=kind,
+        params=params,
+        model_state=model_state,
+        data={"inputs": inputs, "targets": targets},
+        loss_fn=loss_fn,
+        outputs=jax.jit(lambda params, state, inputs: use(params, state, prepare(inputs))),
+        has_averages=has_averages,
+        variables=whole,
+        stored=stored,
+    )
+
+
+def score(network: Network, params: ArrayTree, model_state: Any, data: Batch) -> Scores:
+    """Score a network on rows, as in use: no dropout, running moments for BatchNorm.
+
+    Args:
+        network: made by `as_network`.
+        params: its weights.
+        model_state: its state.
+        data: rows in the form of `network.data`.
+
+    Returns:
+        Means over the rows.
+    """
+    program = _scorer(network.kind, network.loss_fn, network.outputs)
+    rows = guards.check_data("data", data)
+    totals = np.zeros(2)
+    for first in range(0, rows, SCORE_ROWS):
+        part = jax.tree.map(lambda leaf, at=first: leaf[at : at + SCORE_ROWS], data)
+        size = min(SCORE_ROWS, rows - first)
+        totals += size * np.asarray(program(params, model_state, part), float)
+    loss, accuracy = totals / rows
+    return Scores(float(loss), float(accuracy) if network.kind == "categorical" else None)
+
+
+@functools.lru_cache(maxsize=8)
+def _scorer(kind: str, loss_fn: Any, outputs: Any) -> Any:
+    """Compile the scores of a part: f32[2], loss and accuracy."""
+
+    @jax.jit
+    def program(params: ArrayTree, model_state: Any, part: Batch) -> jax.Array:
+        if outputs is None:
+            # A bare loss takes no key; one has to be given.
+            loss, _ = loss_fn(params, part, model_state, jax.random.key(0))
+            return jnp.stack([loss, jnp.zeros_like(loss)])
+        predicted, targets = outputs(params, model_state, part["inputs"]), part["targets"]
+        loss = jnp.mean(_losses(kind, predicted, targets))
+        right = jnp.zeros_like(loss)
+        if kind == "categorical":
+            right = jnp.mean(predicted.argmax(axis=-1) == targets, dtype=loss.dtype)
+        return jnp.stack([loss, right])
+
+    return program
+
+
+def _losses(kind: str, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Give each row's negative log-likelihood, in at least float32."""
+    if jnp.finfo(outputs.dtype).bits < 32:
+        outputs = outputs.astype(jnp.float32)
+    if kind == "categorical":
+        of_label = jnp.take_along_axis(outputs, targets[..., None], axis=-1)[..., 0]
+        losses = jax.nn.logsumexp(outputs, axis=-1) - of_label
+        return losses.reshape(len(targets), -1).mean(axis=1)
+    squares = jnp.square(targets.astype(outputs.dtype) - outputs.reshape(targets.shape))
+    return squares.reshape(len(targets), -1).sum(axis=1) / 2
+
+
+def _library(model: Any) -> str:
+    """Tell "linen", "nnx" or "loss"; Flax is imported only where it made the model."""
+    if any(cls.__module__.split(".")[0] == "flax" for cls in type(model).__mro__):
+        import flax.linen
+        import flax.nnx
+
+        if isinstance(model, flax.linen.Module):
+            return "linen"
+        if isinstance(model, flax.nnx.Module):
+            return "nnx"
+    if isinstance(model, type):
+        raise TypeError(
+            f"model: got the class {model.__name__}; pass an instance, {model.__name__}(...)"
+        )
+    if not callable(model):
+        raise TypeError(
+            f"model: got {type(model).__name__}, needs to be a linen module, an NNX module, or a "
+            "loss (params, batch) -> number"
+        )
+    return "loss"
+
+
+def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
+    """A bare loss: no state, no outputs, and its batch is its own affair."""
+    guards.check_params(params)
+    guards.check_data("data", data)
+
+    def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
+        return loss(params, batch), model_state
+
+    def alone(params: ArrayTree, model_state: Any) -> Any:
+        return params
+
+    return Network("loss", params, (), data, loss_fn, None, False, alone, alone)
+
+
+def _from_linen(module: Any, variables: Any) -> Any:
+    """A linen module: its other collections are the model state."""
+    if not (isinstance(variables, Mapping) and "params" in variables):
+        got = f"keys {sorted(variables)}" if isinstance(variables, Mapping) else type(variables)
+        raise TypeError(
+            f"variables: got {got}, needs to be a dict with 'params', as module.init returns"
+        )
+    model_state = {name: tree for name, tree in variables.items() if name != "params"}
+    flag = _training_flag(module)
+
+    def train(params: ArrayTree, model_state: Any, inputs: Any, key: PRNGKey) -> Any:
+        mode = {name: TRAINING_FLAGS[name] for name in flag}
+        outputs, new = module.apply(
+            {"params": params, **model_state},
+            inputs,
+            mutable=list(model_state),
+            rngs={"dropout": key},
+            **mode,
+        )
+        return outputs, {name: new.get(name, tree) for name, tree in model_state.items()}
+
+    def use(params: ArrayTree, model_state: Any, inputs: Any) -> jax.Array:
+        mode = {name: not TRAINING_FLAGS[name] for name in flag}
+        outputs: jax.Array = module.apply({"params": params, **model_state}, inputs, **mode)
+        return outputs
+
+    def whole(params: ArrayTree, model_state: Any) -> Any:
+        return {"params": params, **model_state}
+
+    return variables["params"], model_state, train, use, "batch_stats" in model_state, whole, whole
+
+
+def _training_flag(module: Any) -> tuple[str, ...]:
+    """Find the argument that tells a linen module whether it is trained, if it has one."""
+    _, *parameters = inspect.signature(type(module).__call__).parameters.values()
+    flags = tuple(p.name for p in parameters if p.name in TRAINING_FLAGS)
+    needed = [
+        p.name
+        for p in parameters[1:]
+        if p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        and p.name not in flags
+    ]
+    if needed:
+        raise TypeError(
+            f"model: {type(module).__name__}.__call__ also needs {', '.join(needed)}; pass a loss "
+            "(params, batch) -> number that calls it, and the parameters as variables"
+        )
+    return flags
+
+
+def _from_nnx(module: Any, variables: Any) -> Any:
+    """An NNX module: what is neither a parameter nor a random stream is the model state."""
+    from flax import nnx
+
+    if variables is not None:
+        raise TypeError(
+            f"variables: got {type(variables).__name__}; an NNX module carries its own, pass None"
+        )
+    module = nnx.clone(module)
+    module.train()
+    training, params, streams, model_state = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    module.eval()
+    serving = nnx.split(module, nnx.Param, nnx.RngState, ...)[0]
+    has_averages = bool(jax.tree.leaves(nnx.state(module, nnx.BatchStat)))
+
+    def train(params: ArrayTree, model_state: Any, inputs: Any, key: PRNGKey) -> Any:
+        model = nnx.merge(training, params, streams, model_state, copy=True)
+        nnx.reseed(model, default=key)
+        outputs = model(inputs)
+        return outputs, nnx.split(model, nnx.Param, nnx.RngState, ...)[3]
+
+    def use(params: ArrayTree, model_state: Any, inputs: Any) -> jax.Array:
+        outputs: jax.Array = nnx.merge(serving, params, streams, model_state, copy=True)(inputs)
+        return outputs
+
+    def whole(params: ArrayTree, model_state: Any) -> Any:
+        return nnx.merge(serving, params, streams, model_state, copy=True)
+
+    def stored(params: ArrayTree, model_state: Any) -> Any:
+        return nnx.merge_state(params, model_state)
+
+    return params, model_state, train, use, has_averages, whole, stored
+
+
+def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
+    """Read the rows in any form that is taken."""
+    wanted = (
+        "a pair (inputs, targets), or a dict with 'image' and 'label', or with 'features' and "
+        "'target'"
+    )
+    if isinstance(data, Mapping):
+        for form in FORMS:
+            if set(form) <= set(data):
+                inputs, targets = data[form[0]], data[form[1]]
+                break
+        else:
+            raise TypeError(f"data: got a dict with {sorted(map(str, data))}, needs to be {wanted}")
+    elif isinstance(data, tuple | list) and len(data) == 2:
+        inputs, targets = data
+    else:
+        raise TypeError(f"data: got {type(data).__name__}, needs to be {wanted}")
+    targets = np.asarray(targets)
+    guards.check_data("data", {"inputs": inputs, "targets": targets})
+    return inputs, targets
+
+
+def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
+    """Tell what the targets are, and see that they fit the outputs of one row."""
+    rest = targets.shape[1:]
+    if np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool:
+        if shape[1:-1] != rest or len(shape) < 2:
+            raise ValueError(
+                f"data: integer targets {targets.shape} are classes, and the model gives {shape} "
+                "for one row; it needs one logit a class on a last axis more. For a regression, "
+                "pass the targets as floats"
+            )
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= shape[-1]:
+            raise ValueError(
+                f"data: the classes run from {low} to {high}, and the model has {shape[-1]} "
+                f"outputs, for the classes 0 to {shape[-1] - 1}"
+            )
+        return "categorical", targets.astype(np.int32)
+    if not np.issubdtype(targets.dtype, np.floating):
+        raise TypeError(f"data: the targets are {targets.dtype}, need to be integers or floats")
+    if targets.ndim == 2 and targets.shape[1] > 1 and _one_hot(targets):
+        raise ValueError(
+            "data: the targets are one-hot; pass the classes as integers, targets.argmax(axis=1)"
+        )
+    if shape[1:] not in (rest, (*rest, 1)):
+        raise ValueError(
+            f"data: real targets {targets.shape} do not fit the model, which gives {shape} for "
+            "one row; for classes, pass the targets as integers"
+        )
+    if not np.isfinite(targets).all():
+        raise ValueError("data: a target is not finite; leave out such rows")
+    return "gaussian", targets
+
+
+def _one_hot(targets: np.ndarray) -> bool:
+    return bool(np.isin(targets, (0.0, 1.0)).all() and (targets.sum(axis=1) == 1.0).all())

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call from a trained network to a sparse one: it learns, resumes and explains itself.
+
+Mutations that fail here: the learning rate divided by a million, the prior's weight at 1, dropout
+on in the scores, running moments left as they were, BatchNorm moments of an NNX module dropped, the
+step counter of a resumed run at 0, the rows held out trained on, one-hot targets taken for a
+regression.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import aeb
+from aeb.network import as_network, score
+from aeb.tree import named_leaves
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+STEPS = 240
+
+
+class LinenNet(nn.Module):
+    """Two layers with BatchNorm and dropout."""
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(64)(x))
+        return nn.Dense(3)(nn.Dropout(0.1, deterministic=not train)(nn.relu(x)))
+
+
+class NNXNet(nnx.Module):
+    """The same in NNX."""
+
+    def __init__(self, rngs):
+        self.l1 = nnx.Linear(20, 64, rngs=rngs)
+        self.bn = nnx.BatchNorm(64, momentum=0.9, rngs=rngs)
+        self.dropout = nnx.Dropout(0.1, rngs=rngs)
+        self.l2 = nnx.Linear(64, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.l2(self.dropout(nnx.relu(self.bn(self.l1(x)))))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Points of three classes, told apart by two of twenty features; as many to test."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1500, 20)).astype(np.float32)
+    y = np.where(x[:, 0] + x[:, 1] > 0.5, 2, np.where(x[:, 0] - x[:, 1] > 0, 1, 0))
+    return (x[:1200], y[:1200]), (x[1200:], y[1200:])
+
+
+def trained(network, steps=150, batch=64):
+    """Train dense by SGD; returns parameters and model state."""
+    tx = optax.sgd(0.1, momentum=0.9)
+    size = len(jax.tree.leaves(network.data)[0])
+
+    @jax.jit
+    def step(carry, batch, key):
+        params, model_state, opt = carry
+        (_, model_state), grad = jax.value_and_grad(network.loss_fn, has_aux=True)(
+            params, batch, model_state, key
+        )
+        updates, opt = tx.update(grad, opt)
+        return optax.apply_updates(params, updates), model_state, opt
+
+    carry = network.params, network.model_state, tx.init(network.params)
+    for number in range(steps):
+        chosen = np.random.default_rng(number).integers(0, size, batch)
+        part = jax.tree.map(lambda leaf, at=chosen: leaf[at], network.data)
+        carry = step(carry, part, jax.random.key(number))
+    return carry[:2]
+
+
+@pytest.fixture(scope="module")
+def linen(rows, quickly_compiled):
+    """A trained linen network: module and variables."""
+    module = LinenNet()
+    variables = module.init(jax.random.key(0), rows[0][0][:1])
+    params, model_state = trained(as_network(module, variables, rows[0]))
+    return module, {"params": params, **model_state}
+
+
+@pytest.fixture(scope="module")
+def sparse(linen, rows):
+    return aeb.compress(
+        *linen,
+        rows[0],
+        sparsity=0.8,
+        num_steps=STEPS,
+        num_draws=3,
+        scope="leaf",
+        key=jax.random.key(1),
+        progress=False,
+    )
+
+
+def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
+    """Mutations: a learning rate of a millionth, the prior's weight at 1."""
+    assert abs(sparse.report.sparsity - 0.8) < 0.003
+    (_, _), (x, y) = rows
+    dense = as_network(*linen, rows[1])
+    before = score(dense, dense.params, dense.model_state, dense.data)
+    assert before.accuracy > 0.85
+    assert float((sparse.predict(x).argmax(axis=-1) == y).mean()) > before.accuracy - 0.02
+    assert sparse.after.accuracy > 0.9
+    assert sparse.history[-1].sparsity == sparse.report.sparsity
+    assert [look.step for look in sparse.history] == list(range(12, STEPS + 1, 12))
+    averaged = sparse.predict(x, average=True)
+    np.testing.assert_allclose(averaged.sum(axis=-1), 1.0, rtol=1e-5)
+    assert not np.allclose(averaged, sparse.predict(x))
+
+
+def test_a_millionth_of_the_learning_rate_does_not_do(sparse, linen, rows):
+    """So the accuracy above is the training's, and not left over from the dense network."""
+    stuck = aeb.compress(
+        *linen,
+        rows[0],
+        sparsity=0.8,
+        num_steps=STEPS,
+        scope="leaf",
+        learning_rate=1e-7,
+        key=jax.random.key(1),
+        progress=False,
+    )
+    assert stuck.after.loss > 1.5 * sparse.after.loss
+    assert stuck.after.accuracy < sparse.after.accuracy
+
+
+def test_running_moments_are_those_of_the_weights_that_came_out(sparse, rows):
+    """Mutation: `_refreshed` returns what it is given, after moments set to 0."""
+    hidden = np.asarray(rows[0][0]) @ np.asarray(sparse.params["Dense_0"]["kernel"])
+    hidden += np.asarray(sparse.params["Dense_0"]["bias"])
+    moments = sparse.model_state["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(moments["mean"], hidden.mean(axis=0), atol=0.1 * hidden.std())
+    np.testing.assert_allclose(moments["var"], hidden.var(axis=0), rtol=0.2, atol=1e-6)
+
+
+def test_it_prints_saves_and_comes_back(sparse, tmp_path):
+    text = str(sparse)
+    assert "accuracy" in text
+    assert "Dense_0/kernel" in text
+    assert "\n" not in repr(sparse)
+    sparse.save(tmp_path / "net.safetensors")
+    variables, about = aeb.load_sparse(tmp_path / "net.safetensors")
+    assert about["validation"]["after"]["accuracy"] == sparse.after.accuracy
+    wanted, found = named_leaves(sparse.variables), named_leaves(variables)
+    assert set(wanted) == set(found)
+    for path, leaf in wanted.items():
+        np.testing.assert_array_equal(leaf, found[path])
+
+
+def test_an_nnx_module(rows):
+    module = NNXNet(nnx.Rngs(0))
+    params, model_state = trained(as_network(module, None, rows[0]))
+    nnx.update(module, params, model_state)
+    kernel = np.asarray(module.l1.kernel[...])
+    out = aeb.compress(
+        module,
+        None,
+        rows[0],
+        sparsity=0.8,
+        num_steps=STEPS,
+        scope="leaf",
+        learning_rate=0.1,
+        key=jax.random.key(1),
+        progress=False,
+    )
+    np.testing.assert_array_equal(module.l1.kernel[...], kernel)
+    assert out.after.accuracy > 0.9
+    assert abs(out.report.sparsity - 0.8) < 0.003
+    x, _ = rows[1]
+    # What comes back is a module that serves: dropout off, running moments used.
+    np.testing.assert_allclose(
+        jax.nn.softmax(out.variables(x)), out.predict(x), rtol=1e-4, atol=1e-6
+    )
+    assert float(jnp.abs(out.variables.bn.mean[...]).max()) > 0
+
+
+def test_a_bare_loss_and_no_target():
+    """A regression on 3 of 20 columns: the prior finds how many are needed."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(400, 20)).astype(np.float32)
+    truth = np.zeros(20, np.float32)
+    truth[[2, 7, 11]] = [2.0, -1.5, 1.0]
+    y = x @ truth + 0.5 * rng.normal(size=400).astype(np.float32)
+
+    def loss(w, batch):
+        return 2.0 * jnp.mean(jnp.square(batch["y"] - batch["x"] @ w))
+
+    start = jnp.asarray(np.linalg.lstsq(x, y)[0])
+    out = aeb.compress(
+        loss,
+        start,
+        {"x": x, "y": y},
+        sparsity=None,
+        num_steps=STEPS,
+        learning_rate=0.01,
+        key=jax.random.key(2),
+        progress=False,
+    )
+    assert np.flatnonzero(out.params).tolist() == [2, 7, 11]
+    np.testing.assert_allclose(out.params[np.array([2, 7, 11])], truth[[2, 7, 11]], atol=0.15)
+    assert out.after.accuracy is None
+    assert "accuracy" not in str(out)
+    with pytest.raises(TypeError, match="bare loss"):
+        out.predict(x)
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, monkeypatch):
+    """Mutations: a learning rate found anew with another key, looks lost on resume."""
+
+    def run(**changes):
+        options = {
+            "sparsity": 0.8,
+            "scope": "leaf",
+            "num_steps": 60,
+            "key": jax.random.key(3),
+            "learning_rate": 0.1,
+            "progress": False,
+        }
+        return aeb.compress(*linen, rows[0], **options | changes)
+
+    straight = run()
+    with pytest.raises(TimeoutError, match="same call"):
+        run(checkpoint=tmp_path, limit_seconds=1e-6)
+    resumed = run(checkpoint=tmp_path)
+    for one, two in zip(
+        jax.tree.leaves((straight.params, straight.model_state)),
+        jax.tree.leaves((resumed.params, resumed.model_state)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, two)
+    assert straight.history == resumed.history
+    for name, value in (("sparsity", 0.5), ("num_steps", 61), ("batch_size", 32)):
+        with pytest.raises(ValueError, match=f"^{name}: the run in"):
+            run(checkpoint=tmp_path, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "says"),
+    [
+        ({"sparsity": 1.5}, ValueError, "sparsity: got 1.5"),
+        ({"sparsity": 0.999}, ValueError, "sparsity: 0.999 of all parameters"),
+        ({"epochs": 3}, ValueError, "epochs: got 3 beside num_steps"),
+        ({"validation": 1.0}, ValueError, "validation: got 1.0"),
+        ({"batch_size": 5000}, ValueError, "batch_size: got 5000"),
+        ({"where": "conv"}, ValueError, "where: 'conv' matches no leaf"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate: got -1.0"),
+        ({"learning_rate": 1e9}, FloatingPointError, "learning_rate: at 1e"),
+        ({"model": LinenNet}, TypeError, "pass an instance"),
+        ({"model": "net"}, TypeError, "model: got str"),
+        ({"variables": {"Dense_0": {}}}, TypeError, "needs to be a dict with 'params'"),
+        ({"data": np.zeros((4, 20))}, TypeError, "a pair .inputs, targets"),
+        ({"data": {"image": np.zeros((4, 20))}}, TypeError, "'image' and 'label'"),
+        ({"data": (np.zeros((4, 20)), np.zeros(3, int))}, ValueError, "differ in length"),
+        ({"data": (np.zeros((4, 20)), np.eye(3)[[0, 1, 2, 0]])}, ValueError, "one-hot"),
+        ({"data": (np.zeros((4, 20)), np.arange(4))}, ValueError, "classes run from 0 to 3"),
+        ({"data": (np.zeros((4, 20)), np.zeros(4))}, ValueError, "pass the targets as integers"),
+    ],
+)
+def test_errors_say_what_to_change(linen, rows, changes, kind, says):
+    module, variables = linen
+    options = {"model": module, "variables": variables, "data": rows[0], "num_steps": 20}
+    options |= {"sparsity": 0.8}
+    options |= {"key": jax.random.key(0), "learning_rate": 0.1, "progress": False}
+    with pytest.raises(kind, match=says):
+        aeb.compress(**options | changes)
