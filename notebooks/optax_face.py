@@ -156,7 +156,7 @@ for name, losses in {"Adam": adam_losses, "aeb": our_losses, "control": control_
 left.set(xlabel="step", ylabel="training loss", yscale="log")
 left.legend(fontsize=7)
 right.plot(100 * np.array(our_zeros), color="tab:orange")
-right.set(xlabel="step", ylabel="zeros in the hidden layer, %")
+right.set(xlabel="step", ylabel="zeros of the hidden layer, %")
 figure.tight_layout()
 plt.show()
 
