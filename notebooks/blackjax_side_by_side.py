@@ -196,7 +196,7 @@ for name, sample in draws.items():
 # %%
 adaptive = aeb.empirical_bayes(
     aeb.sghmc(step_size=STEP / 4, friction=0.1),
-    aeb.spike_slab(v0=0.05, v1=1.0, learn_sigma=False),
+    aeb.spike_slab(v0=0.05, v1=1.0),
     gain=aeb.robbins_monro(),
 )
 sampler = aeb.as_sampling_algorithm(adaptive, loss_fn, num_data=len(y))

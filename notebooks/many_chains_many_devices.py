@@ -128,7 +128,9 @@ r_hat = aeb.mixing.potential_scale_reduction(curves)
 ess = aeb.mixing.effective_sample_size(curves)
 for place in (-1.5, 0.0, 1.5):
     i = int(jnp.argmin(jnp.abs(grid[:, 0] - place)))
-    print(f"f({place:+.1f})   R-hat {r_hat[i]:.2f}, ESS {ess[i]:.0f} of {curves[..., 0].size} draws")
+    print(
+        f"f({place:+.1f})   R-hat {r_hat[i]:.2f}, ESS {ess[i]:.0f} of {curves[..., 0].size} draws"
+    )
 weight = draws["params"]["fc1"]["kernel"][..., 0, 0]
 print(f"a weight  R-hat {aeb.mixing.potential_scale_reduction(weight):.2f}")
 

@@ -127,7 +127,7 @@ dense, adam_losses, _ = train(optax.adam(1e-3))
 # %%
 algorithm = aeb.empirical_bayes(
     aeb.sghmc(learning_rate=0.02, friction=0.1, temperature=0.01),
-    aeb.spike_slab(v0=0.01, v1=1.0, kappa0=0.0, learn_sigma=False, follow_ramp=True),
+    aeb.spike_slab(v0=0.01, v1=1.0),
     sparsify=aeb.magnitude(aeb.sparsity_ramp(0.9, NUM_STEPS), scope="global"),
 )
 tx = aeb.as_gradient_transformation(algorithm, num_data=num_data, key=jax.random.key(1))

@@ -213,9 +213,7 @@ samplers = {
     "ours": preconditioned_sgld(step_size=5e-4, temperature=0.01),
 }
 priors = {
-    "spike-and-slab": aeb.spike_slab(
-        v0=0.01, v1=1.0, kappa0=0.0, learn_sigma=False, follow_ramp=True
-    ),
+    "spike-and-slab": aeb.spike_slab(v0=0.01, v1=1.0),
     "student t": student_t(),
 }
 for sampler, dynamics in samplers.items():
@@ -240,7 +238,7 @@ for sampler, dynamics in samplers.items():
 # %% [markdown]
 # All four learn the digits with a tenth of their weights. Nobody tuned ours, and on this problem the library's
 # spike-and-slab prior does better with either sampler: one reason may be that Student's t pulls from the
-# first step on, while `follow_ramp=True` makes the other wait until the ramp asks.
+# first step on, while the other waits until the ramp asks.
 #
 # ## Make it part of the library
 #

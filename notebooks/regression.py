@@ -137,7 +137,9 @@ chances = chance_beyond(means, fit.sigma_draws.ravel()).mean(axis=1)
 for patient in range(3):
     middle, probability = means[patient].mean(), chances[patient]
     visit = "see" if probability > VISIT / MISS else "wait"
-    print(f"patient {patient}: expect {middle:.0f}, beyond {BEYOND} with {probability:.0%}: {visit}")
+    print(
+        f"patient {patient}: expect {middle:.0f}, beyond {BEYOND} with {probability:.0%}: {visit}"
+    )
 
 # %% [markdown]
 # What does each rule cost over all new patients? For the lasso we try both: act where its guess is beyond
