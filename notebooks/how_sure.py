@@ -82,13 +82,13 @@ params = net.init(jax.random.key(0), normalize(train["image"][:1]))["params"]
 
 
 def run(temperature):
-    """Draws of a run, and its last network."""
+    """Draws of a run."""
     algorithm = aeb.empirical_bayes(
         aeb.sghmc(learning_rate=0.02, friction=0.1, temperature=temperature),
         aeb.gaussian(precision=10.0),
         gain=0.0,
     )
-    state, draws = aeb.sample(
+    _, draws = aeb.sample(
         aeb.build_kernel(algorithm, loss_fn, num_data=num_data),
         algorithm.init(params),
         train,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each notebook runs at its small size, and its two files hold the same cells.
 
-Mutations that fail here: a renamed argument or public name in a script; a cell changed in one file of
-a pair alone; a notebook that was never run.
+Mutations that fail here: a renamed argument or public name in a script; a cell changed in one file
+of a pair alone; a notebook that was never run.
 """
 
 import importlib.util
