@@ -104,7 +104,7 @@ states, draws = aeb.sample(
     progress=False,
 )
 print("draws of a layer:", draws["params"]["fc1"]["kernel"].shape)
-print("noise found by each chain:", np.round(draws["sigma"][:, -1], 3))
+print("noise found by each chain:", *(f"{value:.2f}" for value in draws["sigma"][:, -1]))
 
 # %% [markdown]
 # ## Have they mixed?

@@ -53,6 +53,19 @@ def cells_of_notebook(notebook: dict[str, Any]) -> list[Cell]:
     return [Cell(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
 
 
+def shown(outputs: list[Any]) -> list[Any]:
+    """Leave out warnings, and make one text of what was printed in pieces."""
+    kept: list[Any] = []
+    for output in outputs:
+        if output.get("name") == "stderr":
+            continue
+        if kept and output["output_type"] == kept[-1]["output_type"] == "stream":
+            kept[-1]["text"] += output["text"]
+        else:
+            kept.append(output)
+    return kept
+
+
 def make(script: Path) -> None:
     """Run a script's cells in a kernel and write its notebook."""
     import nbformat
@@ -72,8 +85,7 @@ def make(script: Path) -> None:
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            shown = [output for output in cell.outputs if output.get("name") != "stderr"]
-            cell.outputs = shown
+            cell.outputs = shown(cell.outputs)
     nbformat.write(notebook, script.with_suffix(".ipynb"))
 
 

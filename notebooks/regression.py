@@ -185,7 +185,7 @@ plt.show()
 # - What the posterior adds is a probability for each column and each patient. Acting on a probability
 #   cost less than acting on a guess. At this size the lasso's guess with the spread of its residuals did
 #   as well as the posterior, so the gain is from asking for the chance, not from who answers.
-# - The chances are close to what came.
+# - The chances are near to what came; at the lower end they are a little too high.
 #
 # **Where next**: [how sure is my network?](how_sure.ipynb) asks the same of a neural network. How
 # `aeb.regression` compares over 50 data sets with known truth is in
