@@ -9,11 +9,13 @@ from aeb import data, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
-from aeb.evaluation import Prediction, diagnostics, mixing, predict
+from aeb.evaluation import Prediction, diagnostics, mixing, predict, to_arviz
 from aeb.files import (
+    Model,
     SparsityReport,
     checkpoint,
     inspect_sparse,
+    load,
     load_sparse,
     save_sparse,
     sparsity_report,
@@ -21,18 +23,22 @@ from aeb.files import (
 from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
-from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, spike_slab
-from aeb.sampling import sample
+from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, paper_spike_slab, spike_slab
+from aeb.sampling import DivergenceError, DivergenceWarning, sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
+from aeb.tuning import tune
 from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__
 from aeb.xla.compilation import compiler_options
 
 __all__ = [
     "Algorithm",
+    "DivergenceError",
+    "DivergenceWarning",
     "Dynamics",
     "GaussianLatent",
+    "Model",
     "Prediction",
     "Prior",
     "Regression",
@@ -59,9 +65,11 @@ __all__ = [
     "inclusion",
     "inspect_sparse",
     "learned",
+    "load",
     "load_sparse",
     "magnitude",
     "mixing",
+    "paper_spike_slab",
     "predict",
     "prune",
     "regression",
@@ -75,6 +83,8 @@ __all__ = [
     "sparsity_report",
     "spike_slab",
     "state_sharding",
+    "to_arviz",
+    "tune",
     "types",
     "units",
 ]

@@ -67,7 +67,7 @@ def as_gradient_transformation(
 
     Example:
         >>> import aeb
-        >>> prior = aeb.spike_slab(v0=0.1, v1=1.0)
+        >>> prior = aeb.spike_slab()
         >>> dynamics = aeb.sgld(learning_rate=1e-3)
         >>> algorithm = aeb.empirical_bayes(dynamics, prior, sparsify=aeb.magnitude(0.5))
         >>> tx = as_gradient_transformation(algorithm, num_data=10, key=jax.random.key(0))
@@ -152,7 +152,7 @@ def as_sampling_algorithm(
 
     Example:
         >>> import aeb
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> loss_fn = lambda w, x: jnp.mean((x - w) ** 2)
         >>> sampler = as_sampling_algorithm(algorithm, loss_fn, num_data=4)
         >>> state = sampler.init(jnp.zeros(1))
@@ -208,7 +208,7 @@ def bind_data(sampler: Any, data: Batch, batch_size: int | None = None) -> Any:
 
     Example:
         >>> import aeb
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> loss_fn = lambda w, x: jnp.mean((x - w) ** 2)
         >>> sampler = as_sampling_algorithm(algorithm, loss_fn, num_data=4)
         >>> bound = bind_data(sampler, jnp.ones((4, 1)), batch_size=2)

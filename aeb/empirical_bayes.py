@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.precision import working_dtype
 from aeb.schedules import as_schedule, is_zero, robbins_monro
+from aeb.tree import brief, describe
 from aeb.types import ArrayTree, Dynamics, Prior, PRNGKey, ScalarOrSchedule, Sparsifier
 
 __all__ = ["Algorithm", "Init", "State", "Transition", "empirical_bayes"]
@@ -36,6 +37,10 @@ class State(NamedTuple):
     mask: Any  # bool by path, True where a weight is kept; () where pruned weights may return
     model_state: Any  # what loss_fn carries (batch statistics), or ()
     loss: jax.Array  # f32[]: mean negative log-likelihood of the last minibatch; inf before any
+
+    def __repr__(self) -> str:
+        step, loss = brief(self.step), brief(self.loss)
+        return f"State(step={step}, loss={loss}, position={describe(self.position)})"
 
 
 class Init(Protocol):
@@ -109,6 +114,9 @@ class Algorithm(NamedTuple):
     transition: Transition
     likelihood: str
 
+    def __repr__(self) -> str:
+        return f"Algorithm(init, transition, likelihood={self.likelihood!r})"
+
 
 def empirical_bayes(
     dynamics: Dynamics,
@@ -138,7 +146,7 @@ def empirical_bayes(
 
     Example:
         >>> import aeb
-        >>> algorithm = empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> algorithm.init({"kernel": jnp.ones(2)}).step
         Array(0, dtype=int32)
     """
@@ -200,18 +208,20 @@ def empirical_bayes(
             step_size, learning_rate = dynamics.step_size, dynamics.learning_rate
         elif step_size is not None and learning_rate is not None:
             guards.one_rate(step_size, learning_rate)
-        variance = None if noise_scale is None else jnp.square(noise_scale(state.latent))
+        latent = state.latent
+        if prior.with_num_data is not None:
+            latent = prior.with_num_data(latent, num_data)
+        variance = None if noise_scale is None else jnp.square(noise_scale(latent))
         position, momentum = dynamics.update(
             state.position,
             state.momentum,
-            _posterior_score(prior, state, grad, variance),
+            _posterior_score(prior, state.position, latent, grad, variance),
             state.step,
             key,
             step_size=_step_size(step_size, learning_rate, state.step, num_data),
             temperature=temperature_at(state.step) if temperature is None else temperature,
         )
         omega = gain_at(state.step)
-        latent = state.latent
         if not is_zero(omega):
             residual = None if noise_scale is None or rss is None else rss(position)
             kept = None
@@ -254,10 +264,10 @@ def _working(params: ArrayTree) -> ArrayTree:
 
 
 def _posterior_score(
-    prior: Prior, state: State, grad: ArrayTree, variance: jax.Array | None
+    prior: Prior, position: ArrayTree, latent: Any, grad: ArrayTree, variance: jax.Array | None
 ) -> ArrayTree:
     """Gradient of log-likelihood plus log prior, in the working type of each leaf."""
-    prior_grad = jax.grad(prior.log_density)(_working(state.position), state.latent)
+    prior_grad = jax.grad(prior.log_density)(_working(position), latent)
 
     def add(likelihood_grad: jax.Array, own: jax.Array) -> jax.Array:
         scaled = likelihood_grad.astype(own.dtype)

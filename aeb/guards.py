@@ -7,13 +7,16 @@ A value that is not known yet (a tracer) or is a schedule passes: only concrete 
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb.tree import named_leaves, select
+from aeb.tree import named_leaves, select, statistics
 from aeb.types import ArrayTree, Where
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "one_of",
     "one_rate",
     "positive",
+    "some",
     "whole",
     "within",
 ]
@@ -102,9 +106,30 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: got {value!r}, needs to be one of {', '.join(choices)}")
 
 
-def check_params(params: ArrayTree) -> None:
-    """Require a tree with at least one leaf, all of them real floating-point arrays."""
-    named = named_leaves(params)
+def some(words: Sequence[str], count: int = 3) -> str:
+    """List the first few words, and say how many more there are.
+
+    Example:
+        >>> some(["a", "b", "c"], 2)
+        "'a', 'b' and 1 more"
+    """
+    more = f" and {len(words) - count} more" if len(words) > count else ""
+    return ", ".join(repr(word) for word in words[:count]) + more
+
+
+def check_params(params: ArrayTree, *, alone: bool = True) -> None:
+    """Require one parameter or more, real floating-point arrays all of them.
+
+    Statistics (see `aeb.tree`) are refused, or passed over unless the parameters must be `alone`.
+    """
+    left = list(statistics(params)) if alone else []
+    if left:
+        raise ValueError(
+            f"params: {len(left)} of its leaves are no parameters ({some(left)}), and a sampler "
+            'would move them; pass variables["params"] or nnx.state(model, nnx.Param), and the '
+            "rest as model_state"
+        )
+    named = select(params, ".*")
     if not named:
         raise ValueError("params: the tree holds no array; pass the parameters of the model")
     for path, leaf in named.items():
@@ -147,7 +172,12 @@ def check_batch(name: str, batch: Any) -> int | None:
 
 def check_matches(params: ArrayTree, where: Where) -> None:
     """Require a rule that chooses at least one leaf."""
-    if not select(params, where):
-        paths = ", ".join(repr(path) for path in list(select(params, lambda p, _: True))[:8])
-        rule = repr(where) if isinstance(where, str) else "the rule"
-        raise ValueError(f"where: {rule} matches no leaf; the paths are {paths}")
+    if select(params, where):
+        return
+    paths = list(select(params, ".*"))
+    # All of them: those that differ in their numbers alone are written once.
+    kinds = Counter(re.sub(r"\d+", "*", path) for path in paths)
+    listing = ", ".join(f"{kind!r}{f' ({n})' if n > 1 else ''}" for kind, n in kinds.items())
+    rule = repr(where) if isinstance(where, str) else "the rule"
+    numbers = " (* stands for a number)" if any("*" in kind for kind in kinds) else ""
+    raise ValueError(f"where: {rule} matches no leaf; the paths are {listing}{numbers}")

@@ -88,7 +88,7 @@ def build_kernel(
 
     Example:
         >>> import aeb
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
         >>> state = algorithm.init(jnp.zeros(1))
         >>> state = jax.jit(kernel)(state, jnp.ones((4, 1)), jax.random.key(0))

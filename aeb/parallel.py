@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aeb import guards
 from aeb.empirical_bayes import State
-from aeb.tree import named_leaves
+from aeb.tree import keyed_leaves, named_leaves, path_of
 from aeb.types import Kernel
 
 __all__ = ["chains", "data_parallel", "sharded", "state_sharding"]
@@ -55,7 +55,7 @@ def data_parallel(kernel: Kernel, mesh: Mesh, *, axis: str | None = None) -> Ker
     Example:
         >>> import aeb, jax.numpy as jnp
         >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
         >>> step = data_parallel(kernel, mesh)
         >>> int(step(algorithm.init(jnp.zeros(1)), jnp.ones((4, 1)), jax.random.key(0)).step)
@@ -88,7 +88,7 @@ def chains(
 
     Example:
         >>> import aeb, jax.numpy as jnp
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
         >>> states = jax.vmap(algorithm.init)(jnp.zeros((3, 1)))
         >>> keys = jax.random.split(jax.random.key(0), 3)
@@ -147,7 +147,7 @@ def state_sharding(
     Example:
         >>> import aeb, jax.numpy as jnp
         >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-        >>> algorithm = aeb.empirical_bayes(aeb.sghmc(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sghmc(learning_rate=1e-3), aeb.spike_slab())
         >>> params = {"kernel": jnp.zeros((64, 128)), "bias": jnp.zeros(128)}
         >>> shardings = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
         >>> tuple(shardings.latent.rho["kernel"].spec), tuple(shardings.position["bias"].spec)
@@ -163,20 +163,19 @@ def state_sharding(
         except ValueError as error:
             raise ValueError(f"rule: {spot.spec} does not fit the leaf {path!r}: {error}") from None
     everywhere = NamedSharding(mesh, PartitionSpec())
-    # In the user's tree a library may have put names around those that the latents go by.
-    raw = jax.tree_util.tree_flatten_with_path(state.position)[0]
-    own = dict(zip((_name(keys) for keys, _ in raw), spots, strict=True)) | {p: p for p in spots}
 
-    def place(keys: Any, leaf: Any) -> NamedSharding:
-        words = _name(keys).split("/")
+    def place(path: str, leaf: Any) -> NamedSharding:
+        # The state puts names before those of a weight: latent/rho/Dense_0/kernel.
+        words = path.split("/")
         for start in range(len(words) + 1):
-            path = own.get("/".join(words[start:]))
-            if path is not None and weights[path].shape == leaf.shape:
-                return spots[path]
+            end = "/".join(words[start:])
+            if end in spots and weights[end].shape == leaf.shape:
+                return spots[end]
         return everywhere
 
-    placed: State = jax.tree_util.tree_map_with_path(place, state)
-    return placed
+    placed = [place(path_of(leaf.keys), leaf.value) for leaf in keyed_leaves(state)]
+    result: State = jax.tree.unflatten(jax.tree.structure(state), placed)
+    return result
 
 
 def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Kernel:
@@ -201,7 +200,7 @@ def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Ker
     Example:
         >>> import aeb, jax.numpy as jnp
         >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab(0.1, 1.0))
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x @ w) ** 2), num_data=4)
         >>> params = jnp.zeros((1024, 2))
         >>> shardings = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
@@ -228,10 +227,6 @@ def _longest_axis(mesh: Mesh, axis: str) -> Rule:
         return PartitionSpec(*[None] * longest, axis)
 
     return rule
-
-
-def _name(keys: Any) -> str:
-    return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
 def _sharded(kernel: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> Kernel:

@@ -1,30 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leaves by name: one path rule for linen, nnx and plain pytrees.
+"""Leaves by name: one notation of paths for linen, nnx and plain pytrees.
 
 The path of a leaf joins its keys with `/`. What a library adds around the user's names is taken
-off, so that a rule written once chooses the same tensors everywhere: nnx ends each path in
-`value`, and a linen variable dict begins each in `params`. A bare array has the path "".
+off, so that a rule written once chooses the same tensors everywhere: nnx ends the path of each
+variable in `value`, and a linen variable dict begins each in `params` where it holds nothing else.
+A bare array has the path "". Rules, reports, checkpoints, sparse files and shardings all use it.
+
+A tree may hold more than parameters: batch statistics, counters, keys. Two libraries say which:
+
+    linen   in a dict with a collection `params`, all that stands beside that collection
+    nnx     in a tree with an `nnx.Param`, every `nnx.Variable` that is none
+
+These leaves are called statistics here. They have paths like all others, but no rule chooses them.
+In any other tree every leaf is a parameter.
 """
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-from jax.tree_util import DictKey, GetAttrKey
+import numpy as np
+from jax.tree_util import DictKey
 
 from aeb.types import ArrayTree, Where, every_weight
 
-__all__ = ["as_where", "named_leaves", "replace_leaves", "select"]
+__all__ = [
+    "Leaf",
+    "as_where",
+    "brief",
+    "describe",
+    "keyed_leaves",
+    "named_leaves",
+    "path_of",
+    "replace_leaves",
+    "select",
+    "statistics",
+]
+
+PARAMS = DictKey("params")
+"""The collection of a linen variable dict that holds the parameters."""
 
 
-def named_leaves(tree: ArrayTree) -> dict[str, Any]:
+class Leaf(NamedTuple):
+    """A leaf and where it stands."""
+
+    keys: tuple[Any, ...]  # jax's key path, without the `value` of an nnx variable
+    value: Any
+    is_statistic: bool
+
+
+def keyed_leaves(tree: ArrayTree) -> list[Leaf]:
+    """List the leaves by key path, and say which are statistics.
+
+    Args:
+        tree: any pytree.
+
+    Returns:
+        A `Leaf` each, in the order of `jax.tree.leaves`.
+
+    Example:
+        >>> variables = {"params": {"scale": 1.0}, "batch_stats": {"mean": 2.0}}
+        >>> [(path_of(leaf.keys), leaf.is_statistic) for leaf in keyed_leaves(variables)]
+        [('batch_stats/mean', True), ('params/scale', False)]
+    """
+    # Where nobody imported nnx, no tree holds a variable of it.
+    nnx: Any = sys.modules.get("flax.nnx")
+
+    def is_variable(node: Any) -> bool:
+        return nnx is not None and isinstance(node, nnx.Variable)
+
+    nodes = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_variable)[0]
+    any_param = any(is_variable(node) and isinstance(node, nnx.Param) for _, node in nodes)
+    variable_dicts = {
+        keys[:depth]
+        for keys, node in nodes
+        for depth in range(len(keys) - 1)
+        if keys[depth] == PARAMS and isinstance(keys[depth + 1], DictKey) and not is_variable(node)
+    }
+    leaves = []
+    for keys, node in nodes:
+        if is_variable(node):
+            is_statistic = any_param and not isinstance(node, nnx.Param)
+            for inner, value in jax.tree_util.tree_flatten_with_path(node)[0]:
+                leaves.append(Leaf((*keys, *inner[1:]), value, is_statistic))
+        else:
+            is_statistic = any(
+                keys[:depth] in variable_dicts and key != PARAMS for depth, key in enumerate(keys)
+            )
+            leaves.append(Leaf(keys, node, is_statistic))
+    return leaves
+
+
+def path_of(keys: tuple[Any, ...]) -> str:
+    """Write a key path of jax in the notation of this library.
+
+    Example:
+        >>> path_of((DictKey("block"), jax.tree_util.SequenceKey(0)))
+        'block/0'
+    """
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
+def named_leaves(tree: ArrayTree, argument: str = "params") -> dict[str, Any]:
     """List the leaves by path, in the order of `jax.tree.leaves`.
 
     Args:
         tree: any pytree.
+        argument: the caller's name for it, for the message.
 
     Returns:
         A dict from path to leaf.
@@ -36,18 +123,24 @@ def named_leaves(tree: ArrayTree) -> dict[str, Any]:
         >>> list(named_leaves({"Dense_0": {"kernel": 1.0, "bias": 2.0}}))
         ['Dense_0/bias', 'Dense_0/kernel']
     """
-    entries = jax.tree_util.tree_flatten_with_path(tree)[0]
-    keys = [path for path, _ in entries]
-    if keys and all(len(path) > 1 and path[0] == DictKey("params") for path in keys):
-        keys = [path[1:] for path in keys]
-    if keys and all(len(path) > 1 and path[-1] == GetAttrKey("value") for path in keys):
-        keys = [path[:-1] for path in keys]
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in keys]
-    named = dict(zip(names, (leaf for _, leaf in entries), strict=True))
-    if len(named) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"params: two leaves share the path {twice[0]!r}; rename one of them")
-    return named
+    return {path: leaf.value for path, leaf in _by_path(tree, argument).items()}
+
+
+def statistics(tree: ArrayTree) -> dict[str, Any]:
+    """List the leaves that are no parameters, by path; see the module's docstring.
+
+    Args:
+        tree: any pytree.
+
+    Returns:
+        A dict from path to leaf, in the order of `jax.tree.leaves`.
+
+    Example:
+        >>> statistics({"params": {"scale": 1.0}, "batch_stats": {"mean": 2.0}})
+        {'batch_stats/mean': 2.0}
+    """
+    named = _by_path(tree, "params")
+    return {path: leaf.value for path, leaf in named.items() if leaf.is_statistic}
 
 
 def replace_leaves(tree: ArrayTree, named: Mapping[str, Any]) -> ArrayTree:
@@ -102,7 +195,7 @@ def as_where(where: Where) -> Callable[[str, Any], bool]:
 
 
 def select(tree: ArrayTree, where: Where = None) -> dict[str, Any]:
-    """List the leaves that a rule chooses, by path.
+    """List the parameters that a rule chooses, by path; statistics are left out.
 
     Args:
         tree: any pytree.
@@ -116,4 +209,68 @@ def select(tree: ArrayTree, where: Where = None) -> dict[str, Any]:
         {'kernel': 1.0}
     """
     rule = as_where(where)
-    return {path: leaf for path, leaf in named_leaves(tree).items() if rule(path, leaf)}
+    return {
+        path: leaf.value
+        for path, leaf in _by_path(tree, "params").items()
+        if not leaf.is_statistic and rule(path, leaf.value)
+    }
+
+
+def describe(tree: ArrayTree) -> str:
+    """Say in a few words what a tree of arrays holds, for the repr of what holds the tree.
+
+    Args:
+        tree: any pytree. Zeros are counted where all leaves are arrays that can be read here.
+
+    Returns:
+        Text of one line.
+
+    Example:
+        >>> describe({"kernel": np.eye(3), "bias": np.ones(3)})
+        '<12 numbers, 6 of them zero>'
+    """
+    leaves = jax.tree.leaves(tree)
+    if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
+        return f"<{len(leaves)} leaves>"
+    size = sum(math.prod(leaf.shape) for leaf in leaves)
+    text = f"{size:,} numbers"
+    if all(_is_readable(leaf) for leaf in leaves):
+        zeros = sum(leaf.size - np.count_nonzero(np.asarray(leaf)) for leaf in leaves)
+        text += f", {zeros:,} of them zero"
+    return f"<{text}>"
+
+
+def brief(value: Any) -> str:
+    """Write a real scalar in four digits, and anything else as `describe` does or as it is.
+
+    Example:
+        >>> brief(jax.numpy.float32(1 / 3)), brief(jax.numpy.int32(12345)), brief(None)
+        ('0.3333', '12345', 'None')
+    """
+    if not _is_readable(value):
+        return str(value)
+    if value.ndim:
+        return describe(value)
+    number = value.item()
+    return f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+def _is_readable(leaf: Any) -> bool:
+    """Whether the numbers of an array can be had: it is no tracer, not donated, and all here."""
+    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
+        return False
+    if isinstance(leaf, np.ndarray):
+        return True
+    numbers = not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return numbers and not leaf.is_deleted() and leaf.is_fully_addressable
+
+
+def _by_path(tree: ArrayTree, argument: str) -> dict[str, Leaf]:
+    leaves = keyed_leaves(tree)
+    rooted = leaves and all(len(leaf.keys) > 1 and leaf.keys[0] == PARAMS for leaf in leaves)
+    names = [path_of(leaf.keys[1:] if rooted else leaf.keys) for leaf in leaves]
+    named = dict(zip(names, leaves, strict=True))
+    if len(named) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"{argument}: two leaves share the path {twice[0]!r}; rename one of them")
+    return named

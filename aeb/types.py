@@ -176,6 +176,9 @@ class Prior(NamedTuple):
             None where the latent has none.
         inclusion: `latent -> {path: f32[leaf shape]}`, the inclusion probabilities rho of the
             sparse leaves; None where the latent has none.
+        with_num_data: `(latent, num_data) -> latent`, which writes into the latent what depends on
+            N, the examples in the data set; called at each step before the prior is scored. None
+            where nothing does.
     """
 
     init: Callable[[ArrayTree], Any]
@@ -184,6 +187,7 @@ class Prior(NamedTuple):
     where: Callable[[str, Any], bool] = every_weight
     noise_scale: Callable[[Any], Array] | None = None
     inclusion: Callable[[Any], dict[str, Array]] | None = None
+    with_num_data: Callable[[Any, Any], Any] | None = None
 
 
 class SparsifierInit(Protocol):

@@ -8,14 +8,16 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import compression as compressing
 from benchmarks import harness
-from benchmarks.compression import run as compress
+from benchmarks.compression import readings
+from benchmarks.compression import run as compression
 from benchmarks.compression import table as compression_table
-from benchmarks.compression.parts import gains, over, percent
+from benchmarks.compression.arms import ARMS
+from benchmarks.compression.arms import ArmName as CompressionArm
+from benchmarks.compression.readings import gains, over, per_cent, percent
 from benchmarks.convergence import run as convergence
-from benchmarks.convergence.problem import Gain
-from benchmarks.convergence.slopes import Slope
+from benchmarks.convergence.recipe import Gain
+from benchmarks.convergence.scores import Slope
 from benchmarks.convergence.table import found as slopes_found
 from benchmarks.harness.markdown import NOT_RUN, mean, table
 from benchmarks.images.adversarial import run as adversarial
@@ -80,7 +82,7 @@ magnitude pruning with the learning rate rewound, seed by seed, ± standard erro
 REDUCED = 0.9
 """The sparsity that is shown."""
 
-COMPRESSED: tuple[compressing.ArmName, ...] = (
+COMPRESSED: tuple[CompressionArm, ...] = (
     "a_sghmc",
     "a_sghmc_em",
     "sghmc_sa",
@@ -130,13 +132,13 @@ def summary(results: Path) -> str:
             sets=simulation.PRESETS["paper"].data_sets,
         ),
         table(heads, [*_samplers(results), *_peers(results)]),
-        CONVERGENCE.format(slopes="\n".join(f"- {own}" for own in said) or NOT_RUN),
+        CONVERGENCE.format(slopes="\n".join(f"- {line}" for line in said) or NOT_RUN),
         UCI.format(chains=uci.PRESETS["paper"].recommended.chains),
         _uci(results),
         *_pictures(results),
         *_full(results),
         COMPRESSION.format(
-            size=compression_table.size_of(compress.PRESETS["cpu"]), zeros=100 * REDUCED
+            size=compression_table.size_of(compression.PRESETS["cpu"]), zeros=100 * REDUCED
         ),
         _compression(results),
     ]
@@ -177,15 +179,15 @@ def _peers(results: Path) -> list[list[str]]:
     rows = regression_table.found(settings, _rows(results, regression.NAME))
     labels = {"lasso": "lasso, 10-fold CV", "mcp": "MCP, 10-fold CV", "aeb": "`aeb.regression`"}
     lines = []
-    for case, own in rows.items():
-        if case.method not in labels or case.design != settings.design or case.key:
+    for cell, seeds in rows.items():
+        if cell.method not in labels or cell.design != settings.design or cell.key:
             continue
         covered = [
-            [row["metrics"]["intervals"][kind]["signals"]["coverage"] for row in own]
-            for kind in (("if included", "averaged") if case.method == "aeb" else ())
+            [row["metrics"]["intervals"][kind]["signals"]["coverage"] for row in seeds]
+            for kind in (("if included", "averaged") if cell.method == "aeb" else ())
         ]
-        seconds = [row["metrics"]["cpu_seconds"] for row in own]
-        lines.append(_line(labels[case.method], own, covered, seconds))
+        seconds = [row["metrics"]["cpu_seconds"] for row in seeds]
+        lines.append(_line(labels[cell.method], seeds, covered, seconds))
     return lines
 
 
@@ -201,7 +203,7 @@ def _line(
     return [
         label,
         *(
-            mean([own[name] for own in metrics])
+            mean([each[name] for each in metrics])
             for name in ("population_mse", "true_discoveries", "false_discoveries")
         ),
         _shares(covered),
@@ -213,7 +215,7 @@ def _shares(covered: Sequence[Sequence[float]]) -> str:
     """Write the mean of the first, and of the others in brackets."""
     if not covered:
         return "-"
-    first, *rest = (f"{statistics.fmean(own):.1%}" for own in covered)
+    first, *rest = (f"{statistics.fmean(shares):.1%}" for shares in covered)
     return first + "".join(f" ({own})" for own in rest)
 
 
@@ -239,24 +241,22 @@ def _uci(results: Path) -> str:
             ("aeb", "log_likelihood"),
         )
         for arm, metric in wanted:
-            own = found[name, arm]
-            line.append(uci_table.over(own, operator.itemgetter(metric)))
+            line.append(uci_table.over(found[name, arm], operator.itemgetter(metric)))
         lines.append(line)
     return table(heads, lines)
 
 
 def _full(results: Path) -> list[str]:
     """The full size at few epochs, as far as it was run; nothing where it was not."""
-    settings = compress.PRESETS["full"]
-    rows = compression_table.found(settings, _rows(results, compress.NAME))
+    settings = compression.PRESETS["full"]
+    rows = readings.found(settings, _rows(results, compression.NAME))
     lines = []
-    for cell, own in rows.items():
+    for cell, seeds in rows.items():
         control = rows.get(cell._replace(arm="control"), [])
-        if cell.arm != "aeb" or not (own or control):
-            continue
-        zeros, epochs = f"{100 * (cell.sparsity or 0):g} %", cell.epochs or settings.size.epochs
-        line = [zeros, str(epochs), over(control, percent), over(own, percent)]
-        lines.append([*line, gains(rows, cell)])
+        if cell.arm == "aeb" and (seeds or control):
+            epochs = cell.epochs or settings.size.epochs
+            line = [per_cent(cell.sparsity or 0), str(epochs), over(control, percent)]
+            lines.append([*line, over(seeds, percent), gains(rows, cell)])
     if not lines:
         return []
     size = settings.size
@@ -266,18 +266,18 @@ def _full(results: Path) -> list[str]:
 
 
 def _compression(results: Path) -> str:
-    rows = compression_table.found(compress.PRESETS["cpu"], _rows(results, compress.NAME))
-    lines = [["dense", over(rows[compress.Cell("dense", None, "own")], percent), "-"]]
+    rows = readings.found(compression.PRESETS["cpu"], _rows(results, compression.NAME))
+    lines = [["dense", over(rows[compression.Cell("dense", None, "own")], percent), "-"]]
     for arm in COMPRESSED:
-        cell = compress.Cell(arm, REDUCED, "own")
+        cell = compression.Cell(arm, REDUCED, "own")
         gain = "-" if arm == "control" else gains(rows, cell)
-        lines.append([compressing.ARMS[arm].label, over(rows[cell], percent), gain])
+        lines.append([ARMS[arm].label, over(rows[cell], percent), gain])
     return table(["", "accuracy", "less the control"], lines)
 
 
 def _pictures(results: Path) -> list[str]:
     """The full size where there is a row of it, else the reduced one."""
-    rows, attacks = (_rows(results, own.NAME) for own in (classification, adversarial))
+    rows, attacks = (_rows(results, run.NAME) for run in (classification, adversarial))
     preset: harness.Preset = "paper"
     if not any(classification_table.found(classification.PRESETS[preset], rows).values()):
         preset = "cpu"

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strict by default: eight virtual devices, no silent promotion, no key used twice."""
+"""Strict by default: eight virtual devices, no silent promotion, no key used twice.
+
+Compiling is most of what the tests cost. Those of the README's line are compiled without most
+optimisations, which halves it; tests marked `optimised` or `slow` are compiled as users compile.
+"""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -26,10 +31,23 @@ def x64():
         yield
 
 
-@pytest.fixture(scope="module")
-def quickly_compiled():
-    """For tests where compiling is most of the time, and no time is looked at."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+def pytest_runtest_setup(item):
+    """Choose how a test's programs are compiled, before its fixtures are made."""
+    full = item.get_closest_marker("optimised") or item.get_closest_marker("slow")
+    quick = item.get_closest_marker("quickly_compiled") is not None or full is None
+    jax.config.update("jax_disable_most_optimizations", quick)
+
+
+MOST_MEMORY = 2**30
+"""Bytes that a process may hold at the end of a module before its programs are dropped."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_do_not_pile_up():
+    """Drop the compiled programs once they are many: those of all tests would take 5 GiB."""
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    held = Path("/proc/self/statm")
+    if not held.exists() or int(held.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > (
+        MOST_MEMORY
+    ):
+        jax.clear_caches()

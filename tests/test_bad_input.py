@@ -161,3 +161,13 @@ def test_value(word):
 def test_type(word):
     with pytest.raises(TypeError, match=f"^{word.strip()}:"):
         TYPE_ERRORS[word]()
+
+
+def test_where_lists_every_path():
+    """Mutation: the first eight of them."""
+    names = [f"block_{n}/conv_{m}/kernel" for n in range(9) for m in range(2)]
+    params = {name: jnp.ones(1) for name in [*names, "head/kernel"]}
+    with pytest.raises(ValueError, match=r"^where: 'convolution' matches no leaf") as caught:
+        aeb.prune(params, 0.5, where="convolution")
+    paths = str(caught.value).split("the paths are ")[1]
+    assert paths == "'block_*/conv_*/kernel' (18), 'head/kernel' (* stands for a number)"

@@ -87,6 +87,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(straight, tmp_path, monkeypatc
     assert (out / "results.json").read_text() == (tmp_path / "results.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_demo_compares_all_arms_and_each_is_its_own(tmp_path, capsys):
     """Mutations: EM given the gain of SA, the learned arm given a target, an ECE of 0."""
     # At v0 = 1 the prior holds little for slab within these few steps: far from the target.

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every algorithm owes its users: one table of algorithms, one list of properties.
 
+Each property holds for every row. Those that compile a row anew are checked for `SPOT` at once, and
+for the other rows among the slow tests.
+
 Mutations that fail here: a bf16 leaf returned as float32 (dtype), `step` not incremented (count),
 a key reused for noise (determinism, key-reuse checker), a Python branch on a traced value (trace).
 """
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +35,9 @@ ALGORITHMS = {
     "own-prior": {"prior": laplace_prior()},
 }
 
+SPOT = ("frozen", "gaussian")
+"""The dynamics with momentum, both likelihoods and priors, and a rule that keeps a mask."""
+
 
 @functools.cache
 def build(name, **kernel_options):
@@ -48,6 +55,12 @@ def row(request):
     return request.param
 
 
+def some_rows(*names):
+    """Rows of a costly property, those not named being slow."""
+    rows = [pytest.param(row, marks=() if row in names else pytest.mark.slow) for row in ALGORITHMS]
+    return pytest.mark.parametrize("row", rows)
+
+
 def keys(*seeds):
     return jax.vmap(jax.random.key)(jnp.array(seeds))
 
@@ -59,28 +72,32 @@ def run(kernel, state, num_steps, seed=0, batch=None):
 
 
 def assert_same(left, right, rtol=0.0, atol=0.0):
-    assert jax.tree.structure(left) == jax.tree.structure(right)
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
+    chex.assert_trees_all_equal_shapes_and_dtypes(left, right)
+    chex.assert_trees_all_close(left, right, rtol=rtol, atol=atol)
 
 
-def signature(tree):
-    return jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)]
+def test_structure_shape_and_dtype_are_kept(row):
+    keeps_structure_shape_and_dtype(row, jnp.float32)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["f32", "bf16"])
-def test_structure_shape_and_dtype_are_kept(row, dtype):
+@some_rows(*SPOT)
+def test_bfloat16_is_kept(row):
+    keeps_structure_shape_and_dtype(row, jnp.bfloat16)
+
+
+def keeps_structure_shape_and_dtype(row, dtype):
     algorithm, kernel = build(row)
     params = two_layers(dtype)
     batch = {**data(), "x": data()["x"].astype(dtype), "y": data()["y"].astype(dtype)}
     state = algorithm.init(params)
     new = run(kernel, state, 2, batch=batch)
-    assert signature(new) == signature(state)
-    assert signature(new.position) == signature(params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(new.position, params)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(new.latent))
     assert new.loss.dtype == jnp.float32
 
 
+@some_rows(*SPOT)
 def test_double_parameters_get_double_latents(row, x64):
     algorithm, kernel = build(row)
     new = run(kernel, algorithm.init(two_layers(jnp.float64)), 2, batch=data(jnp.float64))
@@ -99,21 +116,15 @@ def test_every_number_stays_finite_and_the_weights_move(row):
         assert not np.array_equal(old_leaf, leaf)
 
 
+@some_rows(*SPOT)
 def test_traced_once(row):
-    traces = []
     options = dict(ALGORITHMS[row])
-    loss_fn = options.pop("loss_fn", cross_entropy)
-
-    def counted(params, batch):
-        traces.append(1)
-        return loss_fn(params, batch)
-
+    loss_fn = chex.assert_max_traces(options.pop("loss_fn", cross_entropy), n=1)
     dynamics = options.pop("dynamics", aeb.sghmc(1e-4))
     prior = options.pop("prior", aeb.spike_slab(**SLAB))
     algorithm = aeb.empirical_bayes(dynamics, prior, **options)
-    kernel = jax.jit(aeb.build_kernel(algorithm, counted, num_data=NUM_DATA, exact_rss=False))
+    kernel = jax.jit(aeb.build_kernel(algorithm, loss_fn, num_data=NUM_DATA, exact_rss=False))
     run(kernel, algorithm.init(two_layers()), 3)
-    assert len(traces) == 1
 
 
 def test_steps_are_counted(row):
@@ -130,6 +141,7 @@ def test_same_key_same_chain_and_other_key_other_chain(row):
         assert not np.array_equal(run(kernel, state, 3).position["Dense_0"]["bias"], other)
 
 
+@some_rows(*SPOT)
 def test_scan_gives_the_chain_of_a_loop(row):
     algorithm, kernel = build(row)
     state, batch = algorithm.init(two_layers()), data()
@@ -143,6 +155,7 @@ def test_scan_gives_the_chain_of_a_loop(row):
     assert_same(scanned(state), run(kernel, state, 4), rtol=2e-4, atol=2e-5)
 
 
+@some_rows(*SPOT)
 def test_vmapped_chains_equal_a_loop_over_them(row):
     algorithm, kernel = build(row)
     starts = [jax.tree.map(lambda x, s=s: x * s, two_layers()) for s in (1.0, 0.5, -2.0)]
@@ -164,6 +177,7 @@ def test_no_transfer_inside_the_loop(row):
     assert int(state.step) == 3
 
 
+@some_rows("leaf", "gaussian")
 def test_faces_make_one_chain(row):
     """Kernel, optax and BlackJAX agree over 30 steps with noise, adaptation and pruning."""
     import optax

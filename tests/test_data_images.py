@@ -338,3 +338,8 @@ def test_real_sets_read(name, shape, tmp_path, monkeypatch):
     assert dataset.train["image"].shape == dataset.test["image"].shape == (6, *shape)
     assert set(dataset.train["label"]) <= set(range(10))
     assert len(np.unique(dataset.train["image"])) > 50
+
+
+def test_a_set_is_short_in_a_session():
+    """Mutation: the repr of a NamedTuple, with arrays in it."""
+    assert repr(load("digits")) == "Dataset('digits': 1,437 + 360 images of 8x8x1, 10 classes)"

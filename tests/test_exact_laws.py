@@ -24,6 +24,8 @@ import pytest
 import aeb
 from aeb.schedules import as_schedule
 
+pytestmark = pytest.mark.optimised
+
 CHAINS = 100_000
 PRECISION = np.array([0.5, 1.0, 4.0])
 EPS, FRICTION = 0.2, 0.3

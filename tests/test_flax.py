@@ -5,11 +5,13 @@ Mutations that fail here: paths that end in `value`, a mask that clears BatchNor
 state that is sampled or dropped, a key that does not reach dropout.
 """
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 
@@ -141,7 +143,7 @@ def test_nnx_state_in_the_kernel():
     state = ALGORITHM.init(params, rest)
     new = kernel(state, X, jax.random.key(5))
     assert kept(new.position) == KEPT
-    assert jax.tree.structure(new) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
 
 
 def test_path_rules_choose_the_same_tensors_in_both():
@@ -153,3 +155,24 @@ def test_path_rules_choose_the_same_tensors_in_both():
         left = {path: leaf.shape for path, leaf in select(linen_params, where).items()}
         assert left == {p: leaf.shape for p, leaf in select(nnx_params, where).items()}
         assert left
+
+
+def test_pruning_all_variables_leaves_the_statistics_alone():
+    """Mutation: statistics ranked with the weights. All running means at 0 would go first."""
+    variables = LinenNet().init(jax.random.key(1), X, train=False)
+    state = nnx.state(NNXNet(nnx.Rngs(1)))
+    for tree, left in ((variables, "batch_stats/bn/mean"), (state, "bn/mean")):
+        pruned = aeb.prune(tree, 0.75)
+        before, after = named_leaves(tree), named_leaves(pruned)
+        assert aeb.sparsity_report(pruned, None).sparsity == 0.75
+        assert left in aeb.sparsity_report(pruned).left
+        for path in aeb.sparsity_report(pruned).left:
+            assert after[path] is before[path]
+
+
+def test_statistics_among_the_parameters_are_refused():
+    """Mutation: the check dropped. The sampler would add noise to running means."""
+    variables = LinenNet().init(jax.random.key(1), X, train=False)
+    for tree in (variables, nnx.state(NNXNet(nnx.Rngs(1)))):
+        with pytest.raises(ValueError, match=r"params: .* no parameters .*bn/mean.* model_state"):
+            ALGORITHM.init(tree)

@@ -2,7 +2,7 @@
 """The arrows of import that CONTRIBUTING.md draws, read off the source.
 
 Mutations that fail here: `from aeb.kernel import build_kernel` in `aeb/priors/gaussian.py`;
-`import flax` at the top of `aeb/sampling.py`; a file put into `aeb/` that has no floor.
+`import flax` at the top of `aeb/sampling/runner.py`; a file put into `aeb/` that has no floor.
 """
 
 import ast

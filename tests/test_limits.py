@@ -207,7 +207,7 @@ def test_sigma_of_the_classification_is_the_mode_of_q(x64):
     Mutations caught: the + 2 lost; Rc without its 4; nu for nu lam; the old kappa in Rb and J.
     """
     params, nu, lam = two_leaves(), 3.0, 0.4
-    prior = aeb.spike_slab(v0=0.2, v1=0.8, nu=nu, lam=lam, sigma=1.3)
+    prior = aeb.spike_slab(v0=0.2, v1=0.8, nu=nu, lam=lam, sigma=1.3, learn_sigma=True)
     latent, rb, j = learned(prior, params)
     sigma = float(latent.sigma)
 
@@ -228,7 +228,7 @@ def test_sigma_of_the_regression_is_the_mode_in_log_sigma(x64):
     Mutations caught: + 2 added; N left out of Ra; I left out of Rc.
     """
     params, nu, lam, num_data, rss = two_leaves(), 3.0, 0.4, 30, 12.5
-    prior = aeb.spike_slab(v0=0.2, v1=0.8, nu=nu, lam=lam, sigma=1.3)
+    prior = aeb.spike_slab(v0=0.2, v1=0.8, nu=nu, lam=lam, sigma=1.3, learn_sigma=True)
     latent, rb, j = learned(prior, params, num_data, jnp.asarray(rss))
     sigma = float(latent.sigma)
 

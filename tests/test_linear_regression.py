@@ -77,6 +77,7 @@ def test_draws_have_equal_weight():
     np.testing.assert_allclose(share, fit.inclusion, atol=0.03)
 
 
+@pytest.mark.slow
 def test_intervals_cover_on_an_easy_design():
     """Of 240 intervals for signals and 720 for nulls, at 80 %: within five standard errors, were
     they independent. At level 0.9 the nulls fail."""
@@ -133,6 +134,7 @@ def test_units_far_from_one(x_unit, y_unit):
     assert fit.largest_r_hat == pytest.approx(want.largest_r_hat, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_answer_does_not_hang_on_the_start(monkeypatch):
     """Chains that start at as many wrong columns as there may be, against those that start at none:
     the latents learned, and what is found, are the same. Mutation: no warm-up."""
@@ -162,10 +164,52 @@ def test_predictions_are_of_the_mean():
         fit.predict(x[:, 1:])
     with pytest.raises(ValueError, match="finite"):
         fit.predict(np.full((1, 12), np.nan))
-    with pytest.raises(ValueError, match="put them in that order"):
-        fit.predict(Frame(x, fit.names[::-1]))
-    np.testing.assert_array_equal(fit.predict(Frame(x, fit.names)), fit.predict(x))
+    # No names were given at the fit, so those of a frame say nothing.
     np.testing.assert_array_equal(fit.predict(Frame(x, list("abcdefghijkl"))), fit.predict(x))
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_frame_of_other_columns_is_refused(by_hand):
+    """Mutation: names looked at only where some are those fitted. Renamed and reordered columns
+    would be read by position."""
+    x, y, _ = draw(0, p=3)
+    names = ["x0", "age", "height"]
+    given = {"names": names} if by_hand else {}
+    fit = aeb.regression(x if by_hand else Frame(x, names), y, **given, **QUICK)
+    np.testing.assert_array_equal(fit.predict(Frame(x, names)), fit.predict(x))
+    for columns, says in (
+        (["age", "x0", "height"], r"another order .* column 0 is 'age' and was 'x0'; .*fit.names"),
+        (["height_cm", "years", "x"], r"lacks 'x0', 'age', 'height' and has 'height_cm', .*rename"),
+        (["x0", "age", "size"], r"lacks 'height' and has 'size'; .*x.to_numpy\(\)"),
+        (["x0", "age", "age"], "lacks 'height'; rename"),
+        (["x0", "age", "height", "more"], "it has 'more'; rename or choose"),
+    ):
+        values = np.c_[x, x[:, :1]][:, : len(columns)]
+        with pytest.raises(ValueError, match=f"^x: .*{says}"):
+            fit.predict(Frame(values, columns))
+
+
+def test_columns_are_named_where_they_have_names():
+    """Mutation: the position alone."""
+    holes = Frame(HOLES, ["a", "b", "c"])
+    text = Frame(np.array([[1.0, "red"]] * 8, object), ["size", "colour"])
+    with pytest.raises(ValueError, match=r"^X: 3 of .* the first in row 0, column 0 \('a'\)"):
+        aeb.regression(holes, Y)
+    with pytest.raises(ValueError, match=r"column 0 \('u'\)"):
+        aeb.regression(HOLES, Y, names=["u", "v", "w"])
+    with pytest.raises(ValueError, match="column 0; drop"):
+        aeb.regression(HOLES, Y)
+    with pytest.raises(TypeError, match=r"^X: .*not numbers, the first in column 1 \('colour'\)"):
+        aeb.regression(text, Y)
+
+
+def test_a_fit_is_short_in_a_session():
+    """Mutation: the repr of a NamedTuple, with every draw in it."""
+    text = repr(fitted())
+    assert text.startswith(
+        "Regression(12 columns, 3 of them likely in the model: x0, x1, x2; sigma"
+    )
+    assert len(text) < 150
 
 
 def test_a_tall_table_is_compressed_without_loss(x64):
@@ -187,6 +231,7 @@ def test_a_tall_table_is_compressed_without_loss(x64):
             np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_columns_than_rows_and_the_same_answer_from_every_start():
     rng = np.random.default_rng(7)
     x = rng.normal(size=(50, 300))
@@ -200,6 +245,7 @@ def test_more_columns_than_rows_and_the_same_answer_from_every_start():
     np.testing.assert_array_equal(again.draws, fits[1].draws)
 
 
+@pytest.mark.slow
 def test_memory_is_linear_in_columns():
     def bytes_of(p):
         with jax.enable_x64(True):
@@ -216,6 +262,7 @@ def test_memory_is_linear_in_columns():
     assert 2 < large / small < 4.4
 
 
+@pytest.mark.slow
 def test_odd_tables():
     x, y, _ = draw(5, n=30, p=4)
     # Without noise: what is left is the prior's, v1 having grown for as long as the warm-up lasts.

@@ -180,6 +180,7 @@ def test_draws_have_the_moments_of_their_model(problem, chosen):
         assert abs(z.var() - 1) < 5 * (2 / draws) ** 0.5
 
 
+@pytest.mark.slow
 def test_delta_and_v1_settle_where_their_equations_hold(problem):
     """The fixed point of both targets, by adding up all models."""
     x, y = numbers()

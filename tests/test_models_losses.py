@@ -162,3 +162,40 @@ def test_gradient_reaches_every_parameter(key):
         params, batch, (), jax.random.key(2)
     )
     assert all(bool(jnp.isfinite(g).all() and (g != 0).any()) for g in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "batch", "says"),
+    [
+        ("categorical", {"x": 1, "y": 2}, "reads 'image' and 'label' from it, got keys 'x', 'y'"),
+        ("categorical", {"image": 1}, "got keys 'image';"),
+        ("categorical", (1, 2), "got tuple; pass the data as a dict"),
+        ("gaussian", {"image": 1, "label": 2}, "reads 'features' and 'target'"),
+    ],
+)
+def test_a_batch_of_other_names_is_told(likelihood, batch, says):
+    """Mutation: the check dropped, for `KeyError: 'image'`."""
+    with pytest.raises(ValueError, match=f"^batch: .*{says}"):
+        make_loss(Scale(), likelihood=likelihood)(PARAMS, batch)
+
+
+def test_a_module_that_takes_no_train_is_told_before_the_first_step():
+    """Mutation: the check dropped, for a TypeError of Flax about an unexpected keyword."""
+
+    class NeedsTrain(nn.Module):
+        def __call__(self, x, train):
+            return x
+
+    class TakesAny(nn.Module):
+        def __call__(self, x, **options):
+            return x
+
+    with pytest.raises(TypeError, match=r"^module: .*Dense.__call__ takes 'inputs' alone; give it"):
+        make_loss(nn.Dense(3), has_aux=True)
+    with pytest.raises(
+        TypeError, match=r"^module: NeedsTrain.__call__ needs `train`.*has_aux=True"
+    ):
+        make_loss(NeedsTrain())
+    make_loss(nn.Dense(3))
+    make_loss(NeedsTrain(), has_aux=True)
+    make_loss(TakesAny(), has_aux=True)

@@ -86,8 +86,19 @@ def by_data_parallel(case, mesh):
     return run(aeb.data_parallel(kernel, mesh), state)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("road", [by_pmap, by_shard_map, by_unchecked_shard_map, by_data_parallel])
+@pytest.mark.parametrize(
+    ("road", "case"),
+    [
+        pytest.param(by_pmap, "categorical", marks=pytest.mark.slow),
+        pytest.param(by_pmap, "gaussian", marks=pytest.mark.slow),
+        pytest.param(by_shard_map, "categorical", marks=pytest.mark.slow),
+        (by_shard_map, "gaussian"),
+        pytest.param(by_unchecked_shard_map, "categorical", marks=pytest.mark.slow),
+        pytest.param(by_unchecked_shard_map, "gaussian", marks=pytest.mark.slow),
+        (by_data_parallel, "categorical"),
+        pytest.param(by_data_parallel, "gaussian", marks=pytest.mark.slow),
+    ],
+)
 def test_eight_devices_give_the_chain_of_one(case, road, mesh):
     kernel, state = build(case)
     alone = run(jax.jit(kernel), state)
@@ -135,7 +146,8 @@ def test_the_batch_and_the_chains_are_spread(mesh):
     assert new.position["Dense_0"]["kernel"].sharding.shard_shape((8, 6, 5)) == (1, 6, 5)
 
 
-def test_chains_over_a_mesh_equal_chains_on_one_device(mesh):
+@pytest.mark.parametrize("same_batch", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_chains_over_a_mesh_equal_chains_on_one_device(mesh, same_batch):
     algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(0.1, 1.0))
     kernel = aeb.build_kernel(algorithm, cross_entropy, num_data=NUM_DATA)
     starts = jax.tree.map(lambda x: jnp.stack([x * c for c in range(1, 9)]), two_layers())
@@ -145,14 +157,14 @@ def test_chains_over_a_mesh_equal_chains_on_one_device(mesh):
     def keys():
         return jax.random.split(jax.random.key(3), 8)
 
-    for same_batch, batch in ((True, data()), (False, batches)):
-        here = aeb.chains(kernel, same_batch=same_batch)(states, batch, keys())
-        there = aeb.chains(kernel, mesh=mesh, same_batch=same_batch)(states, batch, keys())
-        for a, b in zip(jax.tree.leaves(here), jax.tree.leaves(there), strict=True):
-            np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-4, atol=2e-5)
-        for c in range(8):
-            one = jax.tree.map(lambda x, c=c: x[c], states)
-            row = batch if same_batch else jax.tree.map(lambda x, c=c: x[c], batch)
-            alone = jax.jit(kernel)(one, row, keys()[c])
-            for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(here), strict=True):
-                np.testing.assert_allclose(np.asarray(a), np.asarray(b)[c], rtol=2e-4, atol=2e-5)
+    batch = data() if same_batch else batches
+    here = aeb.chains(kernel, same_batch=same_batch)(states, batch, keys())
+    there = aeb.chains(kernel, mesh=mesh, same_batch=same_batch)(states, batch, keys())
+    for a, b in zip(jax.tree.leaves(here), jax.tree.leaves(there), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-4, atol=2e-5)
+    for c in range(8):
+        one = jax.tree.map(lambda x, c=c: x[c], states)
+        row = batch if same_batch else jax.tree.map(lambda x, c=c: x[c], batch)
+        alone = jax.jit(kernel)(one, row, keys()[c])
+        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(here), strict=True):
+            np.testing.assert_allclose(np.asarray(a), np.asarray(b)[c], rtol=2e-4, atol=2e-5)

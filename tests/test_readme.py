@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 import aeb
 
@@ -18,6 +19,18 @@ def examples():
     return network, regression
 
 
+def test_a_short_run_of_the_example(tmp_path, monkeypatch):
+    """Every name and argument of the first block, in fewer steps."""
+    monkeypatch.chdir(tmp_path)
+    short, changes = re.subn(r"num_steps=\d+", "num_steps=100", examples()[0])
+    assert changes == 1
+    names = {}
+    exec(short, names)
+    assert int(names["state"].step) == 100
+    assert (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.slow
 def test_the_example_runs_and_prunes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -36,6 +49,7 @@ def test_the_example_runs_and_prunes(tmp_path, monkeypatch):
     assert (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_regression_runs(capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 80))

@@ -12,8 +12,8 @@ import pytest
 from problems import NUM_DATA, cross_entropy, data, two_layers
 
 import aeb
-from aeb import sampling
 from aeb.models import conv_general_dilated
+from aeb.sampling import keeper, programs, runner
 
 ALGORITHM = aeb.empirical_bayes(
     aeb.sghmc(1e-4), aeb.spike_slab(0.1, 1.0), sparsify=aeb.magnitude(0.5)
@@ -28,6 +28,18 @@ def key():
 
 def position_of(state):
     return state.position
+
+
+def spied(monkeypatch):
+    """Note how each piece of a run is taken."""
+    taken, real = [], programs.take
+
+    def take(*arguments, **settings):
+        taken.append(settings)
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(programs, "take", take)
+    return taken
 
 
 def rows_seen(num_steps, batch_size, start=0, key=3):
@@ -84,7 +96,9 @@ def test_the_chain_is_the_kernel_with_folded_keys():
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("every", [1, 3, 7])
+@pytest.mark.parametrize(
+    "every", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_resumed_in_slices_it_ends_in_the_same_bits(every, key):
     options = {"batch_size": 8, "collect": position_of, "every": every, "progress": False}
     start = ALGORITHM.init(two_layers())
@@ -111,7 +125,7 @@ def test_resumed_in_slices_it_ends_in_the_same_bits(every, key):
 def test_a_cpu_steps_jaxs_convolutions_and_loops_over_ours(convolve, stepped, monkeypatch):
     """Fails if the wrong one of the two ways is taken, or if it gathers other steps."""
     stepped = stepped and jax.default_backend() == "cpu"
-    monkeypatch.delattr(sampling, "_looped" if stepped else "_dispatched")
+    taken = spied(monkeypatch)
     algorithm = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(0.1, 1.0))
 
     def loss_fn(params, batch):
@@ -134,6 +148,7 @@ def test_a_cpu_steps_jaxs_convolutions_and_loops_over_ours(convolve, stepped, mo
     )
     assert steps.tolist() == [3, 6]
     assert int(state.step) == 7
+    assert {settings["dispatch"] for settings in taken} == {stepped}
 
 
 def test_the_loss_is_traced_once_over_slices():
@@ -158,9 +173,9 @@ def test_the_callers_state_survives():
     assert bool(jnp.isfinite(state.position["Dense_0"]["kernel"]).all())
 
 
-def test_many_chains_are_many_runs(key):
-    """Chains share the rows of a step and differ in noise; draws lead, then chains."""
-    starts = jax.tree.map(lambda x: jnp.stack([x, x, 2 * x]), two_layers())
+def test_chains_lead_and_collect_sees_one(key):
+    """Fails if the axes are left as [draws, chains], or `collect` is given all chains at once."""
+    starts = jax.tree.map(lambda x: jnp.stack([x, x]), two_layers())
     state, draws = aeb.sample(
         aeb.chains(KERNEL),
         jax.vmap(ALGORITHM.init)(starts),
@@ -168,13 +183,98 @@ def test_many_chains_are_many_runs(key):
         key,
         num_steps=6,
         batch_size=8,
-        collect=lambda s: s.loss,
+        collect=lambda s: (s.loss, s.position["Dense_1"]["bias"]),
         every=2,
         progress=False,
     )
-    assert state.step.tolist() == [6, 6, 6]
-    assert draws.shape == (3, 3)
-    assert float(draws[2, 0]) != float(draws[2, 1])
+    assert state.step.tolist() == [6, 6]
+    losses, biases = draws
+    assert losses.shape == (2, 3)
+    np.testing.assert_array_equal(losses[:, -1], state.loss)
+    np.testing.assert_array_equal(biases[:, -1], state.position["Dense_1"]["bias"])
+    # They share the rows of a step and differ in noise.
+    assert float(losses[0, 2]) != float(losses[1, 2])
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_each_chain_has_its_rows_and_is_the_run_that_it_would_be_alone(batch_size):
+    """Fails if chains share an order, take the rows of another, or mix up their keys."""
+
+    def note_rows(state, batch, key):
+        return state._replace(
+            step=state.step + 1, model_state=(batch["row"], jax.random.uniform(key))
+        )
+
+    states = jax.vmap(aeb.empirical_bayes(aeb.sgld(1e-4), aeb.gaussian()).init)(
+        jnp.ones((2, 2)), (jnp.zeros((2, batch_size or 7), jnp.int32), jnp.zeros(2))
+    )
+    data, keys = (
+        {"row": jnp.arange(14, dtype=jnp.int32).reshape(2, 7)},
+        jax.random.split(jax.random.key(3), 2),
+    )
+    options = {"num_steps": 9, "batch_size": batch_size, "progress": False}
+    options |= {"collect": lambda state: state.model_state}
+    _, (rows, noise) = aeb.sample(
+        aeb.chains(note_rows, same_batch=False), states, data, keys, data_per_chain=True, **options
+    )
+    assert rows.shape == (2, 9, batch_size or 7)
+    for chain in range(2):
+        state, own_rows = jax.tree.map(lambda leaf, at=chain: leaf[at], (states, data))
+        _, alone = aeb.sample(note_rows, state, own_rows, keys[chain], **options)
+        np.testing.assert_array_equal(rows[chain], alone[0])
+        np.testing.assert_array_equal(noise[chain], alone[1])
+    _, (rows, noise) = aeb.sample(
+        aeb.chains(note_rows, same_batch=False),
+        states,
+        data,
+        jax.random.key(3),
+        data_per_chain=True,
+        **options,
+    )
+    assert (rows[0] < 7).all()
+    assert (rows[1] >= 7).all()
+    assert (batch_size is None) == np.array_equal(rows[0], rows[1] - 7)
+    assert not np.array_equal(noise[0], noise[1])
+
+
+def test_data_of_chains_that_do_not_fit_are_refused(key):
+    states = jax.vmap(ALGORITHM.init)(jax.tree.map(lambda x: jnp.stack([x, x]), two_layers()))
+
+    def run(states=states, key=key, **options):
+        aeb.sample(aeb.chains(KERNEL), states, data(), key, num_steps=1, batch_size=4, **options)
+
+    with pytest.raises(ValueError, match=r"^data: it leads with 32 where .* 2 chains"):
+        run(data_per_chain=True)
+    with pytest.raises(ValueError, match=r"^data_per_chain: the state is of one chain"):
+        run(ALGORITHM.init(two_layers()), data_per_chain=True)
+    with pytest.raises(ValueError, match=r"^key: expected one key, got shape \(2,\)"):
+        run(key=jax.random.split(key, 2))  # they share the minibatches
+
+
+def test_the_first_draws_are_left_out_in_the_warmup():
+    _, whole = checkpointed(None, every=3)
+    _, rest = checkpointed(None, every=3, warmup=9)
+    np.testing.assert_array_equal(
+        whole["Dense_1"]["bias"][3:], rest["Dense_1"]["bias"], strict=True
+    )
+    assert checkpointed(None, warmup=20)[1] is None
+    with pytest.raises(ValueError, match=r"^warmup: got 21, needs to be in \[0, 20\]"):
+        checkpointed(None, warmup=21)
+
+
+def test_a_call_ends_between_two_draws(tmp_path):
+    """Fails if a compiled call goes on to the next draw, however far that is."""
+    with pytest.raises(TimeoutError, match="step 1 of 20;"):
+        checkpointed(tmp_path, every=20, limit_seconds=1e-9)
+
+
+@pytest.mark.parametrize("every", [5, 100])
+def test_the_pace_is_kept_over_callbacks(every, monkeypatch):
+    """Fails if each callback starts the pace anew."""
+    monkeypatch.setattr(runner.time, "monotonic", lambda: 0.0)
+    taken = spied(monkeypatch)
+    checkpointed(None, num_steps=64, callback=lambda state: None, callback_every=32, every=every)
+    assert [piece["stop"] - piece["start"] for piece in taken] == [1, 2, 4, 8, 16, 1, 32]
 
 
 def test_no_steps_give_no_draws():
@@ -213,7 +313,7 @@ def checkpointed(folder, key=1, **changes):
 
 def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_bits(tmp_path, monkeypatch):
     """Fails if draws are lost or taken twice, the rows start anew, or the end is not saved."""
-    monkeypatch.setattr(sampling, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(keeper, "SAVE_EVERY", 0.0)
     straight = checkpointed(tmp_path / "straight")
     assert straight[1]["Dense_0"]["kernel"].shape == (6, 6, 5)
     seen = []
@@ -289,7 +389,7 @@ def test_a_damaged_checkpoint_is_gone_behind(tmp_path, monkeypatch):
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(bytes(content))
-    monkeypatch.setattr(sampling, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(keeper, "SAVE_EVERY", 0.0)
     with pytest.warns(UserWarning, match="passed over a checkpoint"):
         again = checkpointed(tmp_path)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(checkpointed(None)), strict=True):

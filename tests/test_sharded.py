@@ -118,6 +118,7 @@ def test_a_sharded_state_may_be_used_up(mesh):
     assert int(new.step) == 1
 
 
+@pytest.mark.slow
 def test_orbax_keeps_a_sharded_state(mesh, tmp_path):
     """As docs/scaling.md has it."""
     import orbax.checkpoint
@@ -246,6 +247,7 @@ def sampler_alone(mesh, split, scope, regrow):
     return program.lower(shapes, tree, key).compile()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "scope", "regrow"),
     [
@@ -267,6 +269,7 @@ def test_the_sampler_alone_sends_scalars_only(mesh, split, scope, regrow):
     assert sum(own.bytes * own.times for own in found) <= 3 * DIGITS * 2 * 7 * 8 * 8 * 4 + 100
 
 
+@pytest.mark.optimised
 def test_data_parallel_sends_the_gradient_once(mesh):
     """And the moments of BatchNorm; neither noise nor latents nor the threshold."""
     kernel, init = build()

@@ -42,6 +42,13 @@ class Dataset(NamedTuple):
     num_classes: int
     name: str
 
+    def __repr__(self) -> str:
+        train, test = self.train["image"], self.test["image"]
+        return (
+            f"Dataset({self.name!r}: {len(train):,} + {len(test):,} images of "
+            f"{'x'.join(map(str, train.shape[1:]))}, {self.num_classes} classes)"
+        )
+
 
 def load(
     name: str,

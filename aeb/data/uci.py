@@ -44,6 +44,9 @@ class Table(NamedTuple):
     target: np.ndarray
     names: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"Table({len(self.target):,} rows of {', '.join(self.names)})"
+
 
 def load_uci(name: str, *, data_dir: str | os.PathLike[str] | None = None) -> Table:
     r"""Load a regression set from `DATA_DIR/uci/NAME.csv`.

@@ -2,6 +2,7 @@
 """How good predictions are, how sure, and how well chains mix."""
 
 from aeb.evaluation import diagnostics, mixing
+from aeb.evaluation.export import to_arviz
 from aeb.evaluation.predict import Prediction, predict
 
-__all__ = ["Prediction", "diagnostics", "mixing", "predict"]
+__all__ = ["Prediction", "diagnostics", "mixing", "predict", "to_arviz"]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well the chains have mixed: effective sample size and split R-hat of draws[chains, draws].
 
+Both take what `aeb.sample` gathers over `aeb.chains`, a tree of arrays that lead with chains.
+
     ESS      M N / tau, where tau = 1 + 2 sum_t rho_t over Geyer's initial monotone sequence
     R-hat    sqrt(((N - 1) / N W + B / N) / W) over the 2 M half chains of N draws, where W is the
              mean variance within them and B / N the variance of their means
@@ -15,33 +17,38 @@ Reference: Gelman et al., Bayesian Data Analysis (2013), 11.4 and 11.5.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from aeb.precision import working_dtype
+from aeb.tree import named_leaves
+from aeb.types import ArrayTree
 
 __all__ = ["effective_sample_size", "potential_scale_reduction"]
 
-ArrayLike: TypeAlias = jax.Array | np.ndarray
 
-
-def effective_sample_size(draws: ArrayLike) -> jax.Array:
+def effective_sample_size(draws: ArrayTree) -> ArrayTree:
     """Number of independent draws that would fix the mean as well as these do.
 
     Geyer's initial monotone sequence over all chains, as in Stan (Gelman et al. 2013, 11.5). For
     an autoregressive series of coefficient phi it tends to (1 - phi) / (1 + phi) of the draws.
 
     Args:
-        draws: [chains, draws, ...], at least four draws a chain.
+        draws: an array [chains, draws, ...], or a tree of them; at least four draws a chain. For
+            one chain write `draws[None]`.
 
     Returns:
-        f32[...], one for each scalar sampled; 0 where the draws never change, nan where one is nan.
+        f32[...], one for each scalar sampled, in a tree like `draws`; 0 where the draws never
+        change, nan where one is nan.
 
     Raises:
-        ValueError: `draws` lacks an axis, or has fewer than four draws.
+        ValueError: `draws` lacks an axis, or has fewer than four draws a chain.
+
+    Warns:
+        UserWarning: there are more chains than draws, so that the axes may be swapped.
 
     Example:
         >>> draws = jax.random.normal(jax.random.key(0), (4, 500, 2))
@@ -50,12 +57,14 @@ def effective_sample_size(draws: ArrayLike) -> jax.Array:
     """
     from blackjax import diagnostics
 
-    draws = _checked(draws)
-    # Compiled as a whole: one by one its operations take seconds to compile.
-    return jax.jit(diagnostics.effective_sample_size)(draws).reshape(draws.shape[2:])
+    def one(array: jax.Array) -> jax.Array:
+        # Compiled as a whole: one by one its operations take seconds to compile.
+        return jax.jit(diagnostics.effective_sample_size)(array).reshape(array.shape[2:])
+
+    return jax.tree.map(one, _checked(draws))
 
 
-def potential_scale_reduction(draws: ArrayLike) -> jax.Array:
+def potential_scale_reduction(draws: ArrayTree) -> ArrayTree:
     """Split R-hat: the spread over all half chains against that within them.
 
     Each chain counts as two, its first and its second half, so that a chain that drifts shows, and
@@ -63,13 +72,18 @@ def potential_scale_reduction(draws: ArrayLike) -> jax.Array:
     do not.
 
     Args:
-        draws: [chains, draws, ...], at least four draws a chain; an odd last draw is left out.
+        draws: an array [chains, draws, ...], or a tree of them; at least four draws a chain, of
+            which an odd last one is left out. For one chain write `draws[None]`.
 
     Returns:
-        f32[...], one for each scalar sampled; nan where the draws never change.
+        f32[...], one for each scalar sampled, in a tree like `draws`; nan where the draws never
+        change.
 
     Raises:
-        ValueError: `draws` lacks an axis, or has fewer than four draws.
+        ValueError: `draws` lacks an axis, or has fewer than four draws a chain.
+
+    Warns:
+        UserWarning: there are more chains than draws, so that the axes may be swapped.
 
     Example:
         >>> draws = jax.random.normal(jax.random.key(0), (4, 500))
@@ -78,17 +92,27 @@ def potential_scale_reduction(draws: ArrayLike) -> jax.Array:
     """
     from blackjax import diagnostics
 
-    draws = _checked(draws)
-    half = draws.shape[1] // 2
-    halves = jnp.concatenate([draws[:, :half], draws[:, half : 2 * half]])
-    return diagnostics.potential_scale_reduction(halves).reshape(draws.shape[2:])
+    def one(array: jax.Array) -> jax.Array:
+        half = array.shape[1] // 2
+        halves = jnp.concatenate([array[:, :half], array[:, half : 2 * half]])
+        return diagnostics.potential_scale_reduction(halves).reshape(array.shape[2:])
+
+    return jax.tree.map(one, _checked(draws))
 
 
-def _checked(draws: ArrayLike) -> jax.Array:
-    array = jnp.asarray(draws)
-    if array.ndim < 2 or array.shape[0] < 1 or array.shape[1] < 4:
-        raise ValueError(
-            f"draws: got shape {array.shape}, "
-            "needs to be [chains, draws, ...] with four draws or more"
-        )
-    return array.astype(working_dtype(array))
+def _checked(draws: ArrayTree) -> ArrayTree:
+    """Require [chains, draws, ...] in each leaf."""
+    for path, leaf in named_leaves(draws).items():
+        shape, name = np.shape(leaf), f"draws: leaf {path!r}" if path else "draws:"
+        if len(shape) < 2 or shape[0] < 1 or shape[1] < 4:
+            raise ValueError(
+                f"{name} got shape {shape}, "
+                "needs to be [chains, draws, ...] with four draws or more"
+            )
+        if shape[0] > shape[1]:
+            warnings.warn(
+                f"{name} got shape {shape}: more chains than draws; if draws lead, swap the first "
+                "two axes, for chains have to",
+                stacklevel=3,
+            )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(jnp.asarray(leaf))), draws)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from aeb import guards
 from aeb.precision import working_dtype
+from aeb.tree import named_leaves
 from aeb.types import ArrayTree
 
 __all__ = ["Prediction", "predict"]
@@ -36,6 +37,7 @@ def predict(
     draws: ArrayTree,
     inputs: Any,
     *,
+    chains: bool = False,
     weights: jax.Array | None = None,
     batch_size: int | None = None,
 ) -> Prediction:
@@ -44,38 +46,58 @@ def predict(
     Args:
         predict_fn: `(draw, inputs) -> f32[N, ...]`; probabilities rather than logits, since it is
             these that are averaged.
-        draws: a pytree whose leaves lead with an axis of draws, as `aeb.sample` gathers them:
-            positions, or positions with their model state.
+        draws: a pytree as `aeb.sample` gathers it, of positions, or of positions with their model
+            state. Its leaves lead with [draws], or with [chains, draws] where `chains` is True.
         inputs: an array or a pytree of arrays that share their leading axis, N rows.
-        weights: f32[draws], non-negative; None for equal ones. They are normalised here.
+        chains: whether the draws are those of several chains, and the average is over all of them.
+        weights: f32[draws], or f32[chains, draws]; non-negative, None for equal ones. They are
+            normalised here.
         batch_size: rows at a time, to bound the memory; None for all at once.
 
     Returns:
         A `Prediction` with the weighted mean and variance over draws.
 
     Raises:
-        ValueError: the draws differ in number, there is none, no row is given, or `weights` has
-            another shape, a negative entry or no positive one.
+        ValueError: the draws differ in number, there is none, no row is given, `weights` has
+            another shape, a negative entry or no positive one, or `predict_fn` does not return
+            one row for each row of `inputs`, as when `chains` is wrong.
 
     Example:
         >>> draws = jnp.array([1.0, 3.0])
         >>> predict(lambda w, x: w * x, draws, jnp.array([1.0, 2.0]))
         Prediction(mean=Array([2., 4.], dtype=float32), variance=Array([1., 4.], dtype=float32))
+
+        Two chains of three draws:
+
+        >>> draws = jnp.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+        >>> predict(lambda w, x: w * x, draws, jnp.array([1.0, 2.0]), chains=True).mean
+        Array([2., 4.], dtype=float32)
     """
-    num_draws = guards.check_data("draws", draws)
+    lead: tuple[int, ...] = (guards.check_data("draws", draws),)
     num_rows = guards.check_data("inputs", inputs)
-    weights = jnp.ones((num_draws,)) if weights is None else jnp.asarray(weights)
-    if weights.shape != (num_draws,):
-        raise ValueError(f"weights: got shape {weights.shape}, needs ({num_draws},), one a draw")
+    if chains:
+        lead += (guards.check_data("draws", jax.tree.map(itemgetter(0), draws)),)
+        draws = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), draws)
+    weights = jnp.ones(lead) if weights is None else jnp.asarray(weights)
+    if weights.shape != lead:
+        raise ValueError(f"weights: got shape {weights.shape}, needs {lead}, one a draw")
+    weights = weights.reshape(-1)
     if not (bool((weights >= 0).all()) and float(weights.sum()) > 0):
         raise ValueError("weights: they have to be at least 0, and one of them above")
     size = num_rows if batch_size is None else batch_size
     guards.whole("batch_size", size, 1)
     average, weights = _averager(predict_fn), weights / jnp.sum(weights)
-    parts = [
-        average(draws, weights, jax.tree.map(itemgetter(slice(first, first + size)), inputs))
-        for first in range(0, num_rows, size)
-    ]
+    starts = range(0, num_rows, size)
+    batches = [jax.tree.map(itemgetter(slice(at, at + size)), inputs) for at in starts]
+    try:
+        parts = [average(draws, weights, batch) for batch in batches]
+    except Exception as error:
+        shapes = {path: leaf.shape[1:] for path, leaf in named_leaves(draws).items()}
+        error.add_note(
+            f"chains: with chains={chains} a draw has the shapes {shapes}; if it has others, pass "
+            f"chains={not chains}"
+        )
+        raise
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
@@ -85,6 +107,12 @@ def _averager(predict_fn: Callable[[Any, Any], jax.Array]) -> Callable[..., Pred
 
     def average(draws: ArrayTree, weights: jax.Array, inputs: Any) -> Prediction:
         shape = jax.eval_shape(predict_fn, jax.tree.map(lambda leaf: leaf[0], draws), inputs)
+        rows = len(jax.tree.leaves(inputs)[0])
+        if not shape.shape or shape.shape[0] != rows:
+            raise ValueError(
+                f"predict_fn: it returned shape {shape.shape} for {rows} rows of inputs, needs "
+                f"to lead with {rows}"
+            )
         dtype = working_dtype(shape)
         zero = jnp.zeros(shape.shape, dtype)
 

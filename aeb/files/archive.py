@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Named arrays and a JSON header in one safetensors file that knows when it is damaged.
 
-The file's metadata holds four strings: `aeb` (what the file is for), `version`, `header` (JSON),
-and `sha256`, taken over the other three and over the name, dtype, shape and bytes of each array.
-safetensors itself checks only that sizes add up; a flipped bit in a weight would pass unseen.
+The file's metadata has one entry, `aeb`: a checksum, a space, and JSON with what the file is for
+(`kind`), the `version` of the format, and the caller's `header`. The checksum is a SHA-256 over
+this JSON and over the name, dtype, shape and bytes of each array. safetensors itself checks only
+that sizes add up; a flipped bit in a weight would pass unseen.
+
+The same arrays and header give the same bytes: keys are sorted, and nothing tells the time. It is
+one entry because safetensors writes several in an order of its own choice; version 1 had four,
+`aeb` (the kind), `version`, `header` and `sha256`, and is still read.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +26,11 @@ import safetensors
 import safetensors.numpy
 
 from aeb.files.atomic import replacing
+from aeb.guards import some
 
 __all__ = ["DamagedFileError", "device_array", "host_array", "read_archive", "write_archive"]
 
-VERSION = 1
+VERSION = 2
 DTYPES = {
     "BOOL": "bool",
     "U8": "uint8",
@@ -120,13 +126,9 @@ def write_archive(
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: there is no folder {path.parent}; make it first")
-    text = json.dumps(header, allow_nan=False)
-    metadata = {
-        "aeb": kind,
-        "version": str(VERSION),
-        "header": text,
-        "sha256": _digest([kind, str(VERSION), text], arrays),
-    }
+    about = {"kind": kind, "version": VERSION, "header": header}
+    text = json.dumps(about, allow_nan=False, sort_keys=True)
+    metadata = {"aeb": f"{_digest(text, arrays)} {text}"}
     content = safetensors.numpy.save(dict(arrays), metadata)
     with replacing(path) as file:
         file.write(content)
@@ -144,44 +146,72 @@ def read_archive(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         DamagedFileError: the file is cut short or changed, or is no safetensors file.
         ValueError: the file is whole but not of this kind, or from a later version of aeb.
     """
+    if path.is_dir():
+        inside = sorted(file.name for file in path.glob("*.safetensors"))
+        hint = f"it holds {some(inside)}" if inside else "and no .safetensors file is in it"
+        raise IsADirectoryError(f"path: {path} is a folder, {hint}; name one file")
     if not path.is_file():
         raise FileNotFoundError(f"path: there is no file {path}")
-    content = path.read_bytes()
     try:
-        entries = safetensors.deserialize(content)
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+        # Not through the open file, which cannot read float8 into numpy.
+        entries = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise DamagedFileError(f"{path} is damaged, or no safetensors file: {error}") from error
-    # safetensors has checked this length and this JSON just now.
-    header_end = 8 + int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8:header_end]).get("__metadata__", {})
-    if metadata.get("aeb") != kind:
-        found = f"an aeb file of kind {metadata['aeb']!r}" if "aeb" in metadata else "not from aeb"
-        raise ValueError(f"{path} is {found}; this function reads aeb files of kind {kind!r}")
-    version = metadata.get("version", "")
-    if not version.isdecimal():
-        raise DamagedFileError(f"{path} is damaged: its version is {version!r}")
-    if int(version) > VERSION:
-        raise ValueError(
-            f"{path} has format version {version}; this aeb reads up to {VERSION}: upgrade aeb"
-        )
+    if "aeb" not in metadata:
+        raise ValueError(f"{path} is not from aeb; this function reads aeb files of kind {kind!r}")
     try:
+        about = _version_1(metadata) if "header" in metadata else _about(metadata["aeb"])
         arrays = {
             name: np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
             for name, entry in entries
         }
-        header = json.loads(metadata["header"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"{path} is damaged: its header does not read") from error
-    if _digest([kind, version, metadata["header"]], arrays) != metadata.get("sha256"):
+    if about.kind != kind:
+        raise ValueError(
+            f"{path} is an aeb file of kind {about.kind!r}; this function reads aeb files of kind "
+            f"{kind!r}"
+        )
+    if about.version > VERSION:
+        raise ValueError(
+            f"{path} has format version {about.version}; this aeb reads up to {VERSION}: "
+            "upgrade aeb"
+        )
+    if _digest(about.text, arrays) != about.checksum:
         raise DamagedFileError(f"{path} is damaged: its content does not match its checksum")
-    return arrays, header
+    return arrays, about.header
 
 
-def _digest(words: list[str], arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(json.dumps(words).encode())
+class _About(NamedTuple):
+    """What the metadata of a file says."""
+
+    checksum: str
+    text: str  # what the checksum is over, beside the arrays
+    kind: str
+    version: int
+    header: dict[str, Any]
+
+
+def _about(entry: str) -> _About:
+    checksum, text = entry.split(" ", 1)
+    about = json.loads(text)
+    return _About(checksum, text, about["kind"], int(about["version"]), about["header"])
+
+
+def _version_1(metadata: Mapping[str, str]) -> _About:
+    kind, version, header = (metadata[name] for name in ("aeb", "version", "header"))
+    text = json.dumps([kind, version, header])
+    return _About(metadata["sha256"], text, kind, int(version), json.loads(header))
+
+
+def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())

@@ -6,6 +6,9 @@ as the keys and the order of the batches come from the saved tree too. A save th
 the previous files as they were; a file that was damaged later is found by its checksum and passed
 over for the one before it.
 
+Leaves go by the paths of `aeb.tree`. Files written before that have paths in Python's notation,
+`.position['kernel']`, and are still read.
+
 Why not orbax-checkpoint, which scales to many hosts: on restoring, 0.12.8 let flipped bits in the
 weights pass, cast silently to the dtype of the template, and would not hold arrays of size 0.
 Where an array spans several hosts, use it; here every array must be readable from this process.
@@ -17,7 +20,7 @@ import operator
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, SupportsIndex
@@ -34,9 +37,13 @@ from aeb.files.archive import (
     write_archive,
 )
 from aeb.files.atomic import leftovers
+from aeb.tree import named_leaves
 from aeb.types import ArrayTree
 
 __all__ = ["discard_after", "latest_step", "restore", "save"]
+
+PATHS = "a/b"
+"""How the paths of a file are written, in its header."""
 
 
 def save(
@@ -76,7 +83,8 @@ def save(
     step = operator.index(step)
     guards.at_least("step", step, 0)
     guards.at_least("keep_last", keep_last, 1)
-    leaves = {path: _to_host(path, leaf) for path, leaf in _paths(tree)}
+    named = named_leaves(tree, "tree")
+    leaves = {path: _to_host(path, leaf) for path, leaf in named.items()}
     if not leaves:
         raise ValueError("tree: it holds no array; pass the state of the run")
     folder = Path(folder).absolute()
@@ -90,8 +98,8 @@ def save(
     for leftover in leftovers(folder, "step_*"):  # of a save that was killed
         leftover.unlink()
     path = _file(folder, step)
-    rows = {name: _describe(leaf) for name, leaf in _paths(tree)}
-    write_archive(path, "checkpoint", leaves, {"leaves": rows})
+    rows = {name: _describe(leaf) for name, leaf in named.items()}
+    write_archive(path, "checkpoint", leaves, {"leaves": rows, "paths": PATHS})
     for old in others[: max(0, len(others) - keep_last + 1)]:
         _file(folder, old).unlink()
     return path
@@ -141,7 +149,9 @@ def restore(
             warnings.warn(f"passed over a checkpoint: {error}", stacklevel=2)
             continue
         tree = like(candidate) if isinstance(like, FunctionType | MethodType) else like
-        return candidate, _rebuild(path, tree, arrays, header["leaves"])
+        own = header.get("paths") == PATHS
+        wanted = named_leaves(tree, "like") if own else _python_paths(tree)
+        return candidate, _rebuild(path, tree, wanted, arrays, header["leaves"])
     raise DamagedFileError(
         f"folder: every checkpoint in {folder} is damaged (steps {steps}); "
         "delete them and start afresh, or put back a copy"
@@ -179,10 +189,10 @@ def latest_step(folder: str | os.PathLike[str]) -> int | None:
     return max(_steps(Path(folder)), default=None)
 
 
-def _paths(tree: ArrayTree) -> Iterator[tuple[str, Any]]:
-    """List the leaves by their full path in Python's notation, which no two leaves share."""
-    for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        yield jax.tree_util.keystr(keys), leaf
+def _python_paths(tree: ArrayTree) -> dict[str, Any]:
+    """List the leaves as files did before they took the paths of `aeb.tree`."""
+    entries = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(keys): leaf for keys, leaf in entries}
 
 
 def _steps(folder: Path) -> list[int]:
@@ -212,14 +222,17 @@ def _describe(leaf: Any) -> dict[str, Any]:
 
 
 def _rebuild(
-    path: Path, like: ArrayTree, arrays: dict[str, np.ndarray], rows: dict[str, dict[str, Any]]
+    path: Path,
+    like: ArrayTree,
+    wanted: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    rows: dict[str, dict[str, Any]],
 ) -> ArrayTree:
-    wanted = dict(_paths(like))
     for name in [*wanted, *rows]:
         if name not in rows or name not in wanted:
             fault = "the checkpoint lacks" if name not in rows else "only the checkpoint has"
             raise ValueError(
-                f"like: {fault} the leaf {name} of {path}; build the tree as when it was saved, "
+                f"like: {fault} the leaf {name!r} of {path}; build the tree as when it was saved, "
                 "or choose another folder"
             )
     leaves = [_to_leaf(path, name, leaf, arrays[name], rows[name]) for name, leaf in wanted.items()]
@@ -228,11 +241,11 @@ def _rebuild(
 
 def _to_leaf(path: Path, name: str, like: Any, array: np.ndarray, row: dict[str, Any]) -> Any:
     if not (hasattr(like, "shape") and hasattr(like, "dtype")):
-        raise TypeError(f"like: leaf {name} is {type(like).__name__}, needs to be an array")
+        raise TypeError(f"like: leaf {name!r} is {type(like).__name__}, needs to be an array")
     given, held = (list(like.shape), like.dtype.name), (row["shape"], row["dtype"])
     if given != held:
         raise ValueError(
-            f"like: leaf {name} is {given[1]}{given[0]}, in {path} it is {held[1]}{held[0]}; "
+            f"like: leaf {name!r} is {given[1]}{given[0]}, in {path} it is {held[1]}{held[0]}; "
             "build the tree as when it was saved, or choose another folder"
         )
     if isinstance(like, np.ndarray | np.generic):

@@ -8,6 +8,8 @@ A leaf of n values, k of them kept, w bytes each, takes
 
 `zeros` counts values equal to 0. A value is kept where any of its bits is set, so a negative zero
 is a zero that is kept: files are exact to the bit.
+
+Statistics (see `aeb.tree`) are listed by name and not counted: no rule prunes them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aeb.files.archive import host_array
-from aeb.tree import select
+from aeb.guards import some
+from aeb.tree import select, statistics
 from aeb.types import ArrayTree, Where
 
 __all__ = [
@@ -51,6 +54,7 @@ class SparsityReport(NamedTuple):
     """A table of leaves, with totals; `str` prints it, `to_dict` is for JSON."""
 
     leaves: tuple[LeafReport, ...]
+    left: tuple[str, ...] = ()  # paths of the statistics, which are not counted
 
     @property
     def size(self) -> int:
@@ -84,7 +88,18 @@ class SparsityReport(NamedTuple):
             for leaf in self.leaves
         ]
         totals = ("size", "zeros", "sparsity", "dense_bytes", "sparse_bytes")
-        return {"leaves": leaves, "total": {name: getattr(self, name) for name in totals}}
+        return {
+            "leaves": leaves,
+            "left": list(self.left),
+            "total": {name: getattr(self, name) for name in totals},
+        }
+
+    def __repr__(self) -> str:
+        left = f", {len(self.left)} leaves of statistics not counted" if self.left else ""
+        return (
+            f"SparsityReport({self.size:,} values in {len(self.leaves)} leaves, "
+            f"{self.zeros:,} zeros, {self.sparsity:.2%}{left})"
+        )
 
     def __str__(self) -> str:
         head = (
@@ -111,13 +126,16 @@ class SparsityReport(NamedTuple):
             ("total", "", "", *_numbers(self)),
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
+        lines = [
             "  ".join(
                 cell.ljust(width) if index < 3 else cell.rjust(width)
                 for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
-        )
+        ]
+        if self.left:
+            lines.append(f"not counted: {len(self.left)} leaves of statistics ({some(self.left)})")
+        return "\n".join(lines)
 
 
 def sparsity_report(params: ArrayTree, where: Where = ".*") -> SparsityReport:
@@ -127,10 +145,11 @@ def sparsity_report(params: ArrayTree, where: Where = ".*") -> SparsityReport:
         params: a tree of arrays: plain, linen, nnx, or a bare array.
         where: the leaves to list and to sum over: a regular expression over the path,
             `(path, leaf) -> bool`, or None for every leaf but those named bias or scale. By
-            default every leaf.
+            default every leaf that is a parameter.
 
     Returns:
-        A `SparsityReport`, its leaves in the order of `jax.tree.leaves`.
+        A `SparsityReport`, its leaves in the order of `jax.tree.leaves`. Statistics that the tree
+        holds, such as the collection `batch_stats`, are named in `left` and not counted.
 
     Raises:
         ValueError: `where` chooses no leaf, or is no regular expression.
@@ -149,7 +168,8 @@ def sparsity_report(params: ArrayTree, where: Where = ".*") -> SparsityReport:
     chosen = select(params, where)
     if not chosen:
         raise ValueError("params: no leaf to report; the tree is empty or `where` chooses none")
-    return SparsityReport(tuple(_leaf_report(path, leaf) for path, leaf in chosen.items()))
+    leaves = tuple(_leaf_report(path, leaf) for path, leaf in chosen.items())
+    return SparsityReport(leaves, tuple(statistics(params)))
 
 
 def stored_bytes(size: int, kept: int, itemsize: int) -> int:

@@ -11,8 +11,9 @@ A leaf of n values, k of them kept, is stored in the smaller of two forms:
 A value is kept where any of its bits is set, so the round trip is exact to the bit: nan,
 infinities and negative zeros come back. (Multiplying weights by a mask leaves negative zeros, which
 take room; `jnp.where(mask, weight, 0)` does not.) The header lists path, keys, shape, dtype and
-encoding of each leaf, and the user's metadata; a checksum covers everything (see
-`aeb.files.archive`).
+encoding of each leaf and whether it is a statistic (see `aeb.tree`), the user's metadata, and the
+module that the weights belong to where it was given (see `aeb.files.module`). A checksum covers
+everything, and equal content makes equal bytes (see `aeb.files.archive`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax.tree_util import GetAttrKey
 
 from aeb.files.archive import (
     DamagedFileError,
@@ -35,11 +34,30 @@ from aeb.files.archive import (
     read_archive,
     write_archive,
 )
+from aeb.files.module import build_module, describe_module
 from aeb.files.report import SparsityReport, kept_bits, sparsity_report, stored_bytes
-from aeb.tree import named_leaves, replace_leaves
+from aeb.tree import keyed_leaves, named_leaves, path_of, replace_leaves, statistics
 from aeb.types import ArrayTree
 
-__all__ = ["SparseFileInfo", "inspect_sparse", "load_sparse", "save_sparse"]
+__all__ = ["Model", "SparseFileInfo", "inspect_sparse", "load", "load_sparse", "save_sparse"]
+
+
+class Model(NamedTuple):
+    """A network read from a file; call it as `model(inputs)`."""
+
+    module: Any  # a flax.linen.Module
+    variables: dict[str, Any]  # {"params": ...} and the other collections that were saved
+    metadata: dict[str, Any]
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Apply the module to inputs; options are those of `flax.linen.Module.apply`."""
+        return self.module.apply(self.variables, *inputs, **options)
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({type(self.module).__name__}, {sparsity_report(self.variables)!r}, "
+            f"metadata={self.metadata})"
+        )
 
 
 class SparseFileInfo(NamedTuple):
@@ -48,10 +66,16 @@ class SparseFileInfo(NamedTuple):
     report: SparsityReport
     metadata: dict[str, Any]
     file_bytes: int  # of the whole file, header included
+    module: str | None = None  # class of the network, `package.module:Name`; None if not given
 
     def __str__(self) -> str:
-        metadata = [f"{key}: {json.dumps(value)}" for key, value in self.metadata.items()]
-        return "\n".join([*metadata, f"file: {self.file_bytes:,} bytes", "", str(self.report)])
+        lines = [f"{key}: {json.dumps(value)}" for key, value in self.metadata.items()]
+        if self.module:
+            lines.append(f"module: {self.module}")
+        return "\n".join([*lines, f"file: {self.file_bytes:,} bytes", "", str(self.report)])
+
+    def __repr__(self) -> str:
+        return f"SparseFileInfo({self.report!r}, {self.file_bytes:,} bytes, module={self.module})"
 
 
 def save_sparse(
@@ -59,8 +83,9 @@ def save_sparse(
     params: ArrayTree,
     *,
     metadata: Mapping[str, Any] | None = None,
+    module: Any = None,
 ) -> None:
-    """Write a sparse model to a file, exactly and atomically.
+    """Write a sparse model to a file, exactly and atomically; equal content makes equal bytes.
 
     Batch statistics go beside the parameters: `{"params": params, "batch_stats": batch_stats}`.
 
@@ -68,12 +93,14 @@ def save_sparse(
         path: the file; the folder must be there, a file that is there is replaced in one step.
         params: a tree of arrays: plain, linen, nnx, or a bare array.
         metadata: what to remember with them: names and anything that JSON can hold.
+        module: the linen module that they belong to, so that `aeb.load` needs the file alone;
+            its class has to be in a package, its fields plain values.
 
     Raises:
         FileNotFoundError: the folder is not there.
-        TypeError: a leaf is not an array of numbers, or is a typed PRNG key; or JSON cannot hold
-            the metadata.
-        ValueError: the tree holds no array.
+        TypeError: a leaf is not an array of numbers, or is a typed PRNG key; or a file cannot hold
+            the metadata or a field of the module.
+        ValueError: the tree holds no array, or the class of the module cannot be imported.
 
     Example:
         >>> import tempfile
@@ -92,13 +119,15 @@ def save_sparse(
     if not named:
         raise ValueError("params: the tree holds no array; pass the parameters of the model")
     try:
-        json.dumps(dict(metadata or {}), allow_nan=False)
+        json.dumps(dict(metadata or {}), allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise TypeError(f"metadata: JSON cannot hold it: {error}") from error
-    entries = jax.tree_util.tree_flatten_with_path(params)[0]
+    header = {"metadata": dict(metadata or {})}
+    if module is not None:
+        header["module"] = describe_module(module)
     tensors: dict[str, np.ndarray] = {}
     leaves = []
-    for (name, array), (keys, _) in zip(named.items(), entries, strict=True):
+    for (name, array), leaf in zip(named.items(), keyed_leaves(params), strict=True):
         kept = kept_bits(array)
         size, itemsize = array.size, array.dtype.itemsize
         smaller = stored_bytes(size, int(np.count_nonzero(kept)), itemsize) < array.nbytes
@@ -110,15 +139,14 @@ def save_sparse(
         leaves.append(
             {
                 "path": name,
-                "keys": _plain_keys(keys),
+                "keys": _plain_keys(leaf.keys),
                 "shape": array.shape,
                 "dtype": array.dtype.name,
                 "encoding": "bitmask" if smaller else "dense",
+                "statistic": leaf.is_statistic,
             }
         )
-    write_archive(
-        Path(path), "sparse", tensors, {"metadata": dict(metadata or {}), "leaves": leaves}
-    )
+    write_archive(Path(path), "sparse", tensors, header | {"leaves": leaves})
 
 
 def load_sparse(
@@ -145,12 +173,58 @@ def load_sparse(
     Example:
         See `save_sparse`.
     """
-    leaves, metadata = _read(Path(path))
-    arrays = {leaf.path: device_array("path", leaf.path, leaf.array) for leaf in leaves}
+    file = _read(Path(path))
     if like is None:
-        return _nested((leaf.keys, arrays[leaf.path]) for leaf in leaves), metadata
+        return _tree(file), file.metadata
+    arrays = {leaf.path: device_array("path", leaf.path, leaf.array) for leaf in file.leaves}
     _check_like(like, arrays, path)
-    return replace_leaves(like, arrays), metadata
+    return replace_leaves(like, arrays), file.metadata
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a network from its file alone: the module, its variables, and the metadata.
+
+    This imports the package that the file names, so it runs that package's code, as any import
+    does. It imports nothing but the class of a linen module, and a file holds no code of its own.
+
+    Args:
+        path: a file made by `save_sparse(path, variables, module=module)`.
+
+    Returns:
+        A `Model`; `model(inputs)` applies it. Where the parameters alone were saved, the variables
+        are `{"params": params}`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        aeb.files.archive.DamagedFileError: the file is cut short or changed (a ValueError).
+        ValueError: the file was saved without its module, names what is no linen module, or is
+            one that `load_sparse` refuses.
+        ImportError: the class of the module is not in the packages installed here.
+
+    Example:
+        >>> import tempfile
+        >>> import jax, jax.numpy as jnp
+        >>> from aeb.models import MLP
+        >>> net = MLP(features=3)
+        >>> inputs = jnp.ones((1, 4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = folder + "/model.safetensors"
+        ...     save_sparse(path, net.init(jax.random.key(0), inputs), module=net)
+        ...     model = load(path)
+        >>> model.module == net, model(inputs).shape
+        (True, (1, 3))
+    """
+    file = _read(Path(path))
+    if file.module is None:
+        raise ValueError(
+            f"path: {path} does not say which module it belongs to; save it by "
+            "aeb.save_sparse(path, variables, module=module), or read the weights by "
+            "aeb.load_sparse"
+        )
+    module = build_module(file.module)
+    tree = _tree(file)
+    variables = tree if isinstance(tree, dict) and "params" in tree else {"params": tree}
+    return Model(module, variables, file.metadata)
 
 
 def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
@@ -160,7 +234,8 @@ def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
         path: a file made by `save_sparse`.
 
     Returns:
-        A `SparseFileInfo`: the sparsity report, its leaves by path, the metadata, and the size.
+        A `SparseFileInfo`: the sparsity report, its leaves by path, the metadata, the size, and
+        the class of the module if the file has it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -170,23 +245,49 @@ def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
     Example:
         See `save_sparse`.
     """
-    leaves, metadata = _read(Path(path))
-    report = sparsity_report({leaf.path: leaf.array for leaf in leaves})
-    return SparseFileInfo(report, metadata, Path(path).stat().st_size)
+    file = _read(Path(path))
+    counted = {leaf.path: leaf.array for leaf in file.leaves if not leaf.is_statistic}
+    left = tuple(leaf.path for leaf in file.leaves if leaf.is_statistic)
+    return SparseFileInfo(
+        sparsity_report(counted)._replace(left=left),
+        file.metadata,
+        Path(path).stat().st_size,
+        None if file.module is None else file.module["class"],
+    )
 
 
 class _Leaf(NamedTuple):
     path: str
     keys: list[str | int]
     array: np.ndarray
+    is_statistic: bool
 
 
-def _read(path: Path) -> tuple[list[_Leaf], dict[str, Any]]:
+class _File(NamedTuple):
+    leaves: list[_Leaf]
+    metadata: dict[str, Any]
+    module: dict[str, Any] | None
+
+
+def _read(path: Path) -> _File:
     tensors, header = read_archive(path, "sparse")
+    rows = header["leaves"]
+    # Files of version 1 do not say which leaves are statistics; those of linen show by their path.
+    known = statistics(_nested((row["keys"], row["path"]) for row in rows))
     leaves = [
-        _Leaf(row["path"], row["keys"], _decode(path, row, tensors)) for row in header["leaves"]
+        _Leaf(
+            row["path"],
+            row["keys"],
+            _decode(path, row, tensors),
+            row.get("statistic", row["path"] in known.values()),
+        )
+        for row in rows
     ]
-    return leaves, header["metadata"]
+    return _File(leaves, header["metadata"], header.get("module"))
+
+
+def _tree(file: _File) -> ArrayTree:
+    return _nested((leaf.keys, device_array("path", leaf.path, leaf.array)) for leaf in file.leaves)
 
 
 def _decode(path: Path, row: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -218,17 +319,15 @@ def _decode(path: Path, row: Mapping[str, Any], tensors: Mapping[str, np.ndarray
 
 
 def _plain_keys(keys: tuple[Any, ...]) -> list[str | int]:
-    """Turn a jax key path into strings and integers, without the `value` that nnx ends it in."""
-    if keys and keys[-1] == GetAttrKey("value"):
-        keys = keys[:-1]
+    """Turn a jax key path into strings and integers."""
     plain = [getattr(key, "key", getattr(key, "idx", None)) for key in keys]
     return [
-        entry if type(entry) is int else jax.tree_util.keystr((key,), simple=True)
+        entry if type(entry) is int else path_of((key,))
         for entry, key in zip(plain, keys, strict=True)
     ]
 
 
-def _nested(leaves: Iterable[tuple[list[str | int], jax.Array]]) -> ArrayTree:
+def _nested(leaves: Iterable[tuple[list[str | int], Any]]) -> ArrayTree:
     tree: dict[str | int, Any] = {}
     for keys, array in leaves:
         if not keys:
@@ -240,7 +339,7 @@ def _nested(leaves: Iterable[tuple[list[str | int], jax.Array]]) -> ArrayTree:
     return tree
 
 
-def _check_like(like: ArrayTree, arrays: Mapping[str, jax.Array], path: Any) -> None:
+def _check_like(like: ArrayTree, arrays: Mapping[str, Any], path: Any) -> None:
     wanted = named_leaves(like)
     for name in [*wanted, *arrays]:
         if name not in arrays or name not in wanted:

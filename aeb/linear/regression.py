@@ -94,8 +94,9 @@ def regression(
         >>> bool(abs(fit.coefficients[4] - 3) < 0.5)
         True
     """
-    matrix = as_matrix("X", X)
+    matrix = as_matrix("X", X, names)
     target = as_target("y", y, len(matrix))
+    named = names is not None or hasattr(X, "columns")
     names = column_names(names, X, matrix.shape[1])
     guards.within("level", level, "(0, 1)")
     guards.whole("num_chains", num_chains, 1)
@@ -131,7 +132,7 @@ def regression(
                 run_key,
             )
         )
-    return _collect(data, names, level, chain, totals, snapshots)
+    return _collect(data, names, level, chain, totals, snapshots)._replace(named=named)
 
 
 def _compress(data: Standardised, nu: float, lam: float) -> Problem:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aeb import guards
+from aeb.guards import some
 from aeb.linear.table import as_matrix
 
 __all__ = ["Regression"]
@@ -36,6 +37,7 @@ class Regression(NamedTuple):
         delta: the inclusion rate that was learned.
         v1: the variance of the slab that was learned, for standardised columns and in units of
             sigma^2.
+        named: whether `names` were given, by a data frame or by hand, and are not x0, x1, ...
     """
 
     names: tuple[str, ...]
@@ -54,6 +56,7 @@ class Regression(NamedTuple):
     sigma_draws: np.ndarray
     delta: float
     v1: float
+    named: bool = True
 
     @property
     def selected(self) -> np.ndarray:
@@ -72,22 +75,28 @@ class Regression(NamedTuple):
 
         Raises:
             ValueError: the shape is wrong, a number is not finite, or the columns of a data frame
-                have other names than those fitted, or another order.
+                have other names than those fitted, or another order. Where no names were given at
+                the fit, those of a data frame are not looked at.
             TypeError: the numbers are not real.
         """
         matrix = as_matrix("x", x)
-        own = tuple(str(name) for name in getattr(x, "columns", ()))
-        # Names that were given at the fit need not be those of a frame.
-        if own != self.names and set(own) & set(self.names):
-            raise ValueError(
-                f"x: its columns are {', '.join(own[:5])}, ..., but those fitted are "
-                f"{', '.join(self.names[:5])}, ...; put them in that order"
-            )
+        columns = getattr(x, "columns", None)
+        if columns is not None and self.named:
+            _check_names(self.names, tuple(str(name) for name in columns))
         if matrix.shape[1] != len(self.coefficients):
             raise ValueError(
                 f"x: got {matrix.shape[1]} columns, but {len(self.coefficients)} were fitted"
             )
         return self.intercept + matrix @ self.coefficients
+
+    def __repr__(self) -> str:
+        chosen = ", ".join(self.names[j] for j in self.selected[:5])
+        more = f" and {len(self.selected) - 5} more" if len(self.selected) > 5 else ""
+        return (
+            f"Regression({len(self.names):,} columns, {len(self.selected)} of them likely in the "
+            f"model{': ' if chosen else ''}{chosen}{more}; sigma {self.sigma:.4g}, largest R-hat "
+            f"{self.largest_r_hat:.3f})"
+        )
 
     def summary(self, rows: int = 10) -> str:
         """Make a table of the columns, the most likely first.
@@ -130,6 +139,25 @@ class Regression(NamedTuple):
     def largest_r_hat(self) -> float:
         """The largest R-hat, that of sigma included."""
         return float(max(self.r_hat.max(), self.r_hat_sigma))
+
+
+def _check_names(fitted: tuple[str, ...], given: tuple[str, ...]) -> None:
+    """Require the columns that were fitted, in their order."""
+    if given == fitted:
+        return
+    if sorted(given) == sorted(fitted):
+        first = next(j for j, name in enumerate(given) if name != fitted[j])
+        raise ValueError(
+            f"x: its columns are in another order than those fitted, column {first} is "
+            f"{given[first]!r} and was {fitted[first]!r}; pass x[list(fit.names)]"
+        )
+    missing = [name for name in fitted if name not in given]
+    others = [name for name in given if name not in fitted]
+    both = [f"lacks {some(missing)}"] * bool(missing) + [f"has {some(others)}"] * bool(others)
+    raise ValueError(
+        f"x: its columns are not those fitted, it {' and '.join(both)}; rename or choose them, or "
+        "pass x.to_numpy() if they stand in the order of fit.names"
+    )
 
 
 def _pair(interval: np.ndarray) -> str:

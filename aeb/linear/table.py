@@ -26,9 +26,16 @@ class Standardised(NamedTuple):
     y_scale: float
 
 
-def as_matrix(name: str, value: Any) -> np.ndarray:
-    """Read a matrix of finite real numbers as f64[n, p], or say what is wrong with it."""
-    matrix = _real(name, value)
+def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarray:
+    """Read a matrix of finite real numbers as f64[n, p], or say what is wrong with it.
+
+    Args:
+        name: the caller's name for it.
+        value: an array or a data frame.
+        names: of its columns, for the message; by default those of the data frame.
+    """
+    names = getattr(value, "columns", None) if names is None else names
+    matrix = _real(name, value, names)
     if matrix.ndim != 2 or not matrix.shape[1]:
         raise ValueError(f"{name}: got shape {matrix.shape}, needs to be [rows, columns]")
     bad = np.argwhere(~np.isfinite(matrix))
@@ -36,7 +43,7 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
         row, column = bad[0]
         raise ValueError(
             f"{name}: {len(bad)} of its numbers are not finite, the first in row {row}, "
-            f"column {column}; drop or fill them"
+            f"{_column(column, names)}; drop or fill them"
         )
     return matrix
 
@@ -125,7 +132,13 @@ def _is_constant(x: np.ndarray) -> np.ndarray:
     return high / 2 - low / 2 <= rounding * np.maximum(np.abs(low), np.abs(high))
 
 
-def _real(name: str, value: Any) -> np.ndarray:
+def _column(column: int, names: Sequence[str] | None) -> str:
+    """Say which column, by name where there is one."""
+    known = names is not None and not isinstance(names, str) and column < len(names)
+    return f"column {column}" + (f" ({names[column]!r})" if known and names is not None else "")
+
+
+def _real(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarray:
     if hasattr(value, "toarray"):
         raise TypeError(f"{name}: got a sparse matrix; pass {name}.toarray()")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -135,14 +148,18 @@ def _real(name: str, value: Any) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{name}: its rows differ in length") from error
     if array.dtype == object:
+        # Text that reads as a number is text all the same.
+        text = [isinstance(entry, str | bytes) for entry in array.flat]
         try:
-            # Text that reads as a number is text all the same.
-            if any(isinstance(entry, str | bytes) for entry in array.flat):
+            if any(text):
                 raise TypeError
             array = array.astype(np.float64)
         except (TypeError, ValueError):
+            first = np.unravel_index(int(np.argmax(text)), array.shape)
+            where = f", the first in {_column(int(first[1]), names)}" if array.ndim == 2 else ""
             raise TypeError(
-                f"{name}: got entries that are not numbers; encode text and categories as numbers"
+                f"{name}: got entries that are not numbers{where if any(text) else ''}; "
+                "encode text and categories as numbers"
             ) from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got {array.dtype}")

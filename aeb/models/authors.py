@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 
 from aeb.data.files import DataError, read_npz
 from aeb.models.resnet import ResNet
+from aeb.tree import path_of
 
 __all__ = ["load_authors_resnet20"]
 
@@ -67,7 +67,7 @@ def load_authors_resnet20(
     used = set()
 
     def convert(entry: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        name = _torch_name(keystr(entry[1:], simple=True, separator="/"))
+        name = _torch_name(path_of(entry[1:]))
         if name not in tensors:
             raise DataError(f"{path}: no tensor {name!r}")
         used.add(name)

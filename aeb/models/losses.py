@@ -13,7 +13,8 @@ model state is what `module.init` returns besides `params`, such as `{"batch_sta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aeb.guards import one_of
+from aeb.guards import one_of, some
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
 
 __all__ = ["make_loss"]
@@ -56,7 +57,9 @@ def make_loss(
 
     Raises:
         ValueError: the likelihood is neither of the two, or `augment` comes without `has_aux`.
-            The loss itself raises it where outputs and targets differ in shape.
+            The loss itself raises it where the batch lacks a key, or outputs and targets differ in
+            shape.
+        TypeError: the module takes no `train` and is to be called with it, or the reverse.
 
     Example:
         >>> from aeb.models import MLP
@@ -71,8 +74,17 @@ def make_loss(
         raise ValueError("augment: needs a key in every step; set has_aux=True")
     inputs_key, targets_key = _KEYS[likelihood]
     score = _categorical if likelihood == "categorical" else _gaussian
+    _check_train(module, has_aux)
 
     def inputs_of(batch: Batch) -> jax.Array:
+        if not isinstance(batch, Mapping) or not {inputs_key, targets_key} <= batch.keys():
+            got = (
+                f"keys {some(list(batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+            )
+            raise ValueError(
+                f"batch: make_loss(likelihood={likelihood!r}) reads {inputs_key!r} and "
+                f"{targets_key!r} from it, got {got}; pass the data as a dict with these keys"
+            )
         inputs = batch[inputs_key]
         return inputs if preprocess is None else preprocess(inputs)
 
@@ -99,6 +111,26 @@ def make_loss(
         return score(outputs, batch[targets_key]), new_state
 
     return loss_fn_with_aux if has_aux else loss_fn
+
+
+def _check_train(module: nn.Module, has_aux: bool) -> None:
+    """Require a module that can be called as the loss will call it."""
+    parameters = inspect.signature(module.__call__).parameters
+    name = type(module).__name__
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if has_aux and "train" not in parameters and not takes_any:
+        raise TypeError(
+            f"module: with has_aux it is called with train=True, and {name}.__call__ takes "
+            f"{some(list(parameters))} alone; give it a keyword `train`, or leave has_aux out if "
+            "it has neither BatchNorm nor dropout"
+        )
+    if not has_aux and "train" in parameters:
+        train = parameters["train"]
+        if train.default is train.empty:
+            raise TypeError(
+                f"module: {name}.__call__ needs `train`, and without has_aux it is not passed; "
+                "give it the default False, or pass has_aux=True for BatchNorm and dropout"
+            )
 
 
 def _categorical(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -5,6 +5,6 @@ A prior of your own is an `aeb.types.Prior` of three functions; see `gaussian.py
 """
 
 from aeb.priors.gaussian import GaussianLatent, gaussian
-from aeb.priors.spike_slab import SpikeSlabLatent, spike_slab
+from aeb.priors.spike_slab import SpikeSlabLatent, paper_spike_slab, spike_slab
 
-__all__ = ["GaussianLatent", "SpikeSlabLatent", "gaussian", "spike_slab"]
+__all__ = ["GaussianLatent", "SpikeSlabLatent", "gaussian", "paper_spike_slab", "spike_slab"]

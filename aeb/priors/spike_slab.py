@@ -22,6 +22,17 @@ prior that is narrow enough to select is too heavy to shrink by. The pull of the
 is w (1 - rho) / (v0 sigma), so w scales how hard the prior pulls and leaves alone which weights it
 takes for spike: rho is the inclusion probability under the prior itself, not under its power.
 
+Without numbers the prior takes its own from each leaf at `init`, with s_l the size of a weight
+there (`typical_size`), p the number of sparse weights and N that of examples:
+
+    v0 sigma = s_l / 10,   v1 sigma^2 = (3 s_l)^2,   w = min(1, N / (5 p))
+
+So rho decides between weights well below and well above s_l, and all sparse weights together count
+for at most a fifth as much as the data. Where the weights of a leaf are c times as large and the
+function is the same, the gradients are 1 / c times as large, and so is the pull of this spike,
+w / (v0 sigma), and of this slab, w beta / (v1 sigma^2): hence w knows no scale. The latent keeps
+s_l and w.
+
 One sweep of gain omega moves each latent x <- (1 - omega) x + omega x~, in this order, each target
 from the values already moved (Eqs. 5-8):
 
@@ -50,6 +61,7 @@ and data that speak for it can bring it back.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -67,9 +79,25 @@ __all__ = [
     "expected_penalties",
     "inclusion_probability",
     "inclusion_rate",
+    "paper_spike_slab",
     "scale",
     "spike_slab",
+    "typical_size",
 ]
+
+
+SPIKE = 0.1
+"""Scale of the spike that is not given, in units of a weight's size at the start."""
+
+SLAB = 3.0
+"""Standard deviation of the slab that is not given, likewise."""
+
+SHARE = 0.2
+"""What all sparse weights together count for at most, where their weight is not given, as a share
+of the examples. ResNet20 on 50,000 images wants about this much: w = 1/30 for 270,000 weights."""
+
+PAPER = {0.3: (0.5, 1e-3), 0.5: (0.1, 5e-4), 0.7: (0.1, 5e-5), 0.9: (0.005, 1e-5)}
+"""v0 and v1 of the authors' ResNet20 on CIFAR-10, by the sparsity."""
 
 
 class SpikeSlabLatent(NamedTuple):
@@ -80,13 +108,15 @@ class SpikeSlabLatent(NamedTuple):
     kappa1: dict[str, jax.Array]  # f32[leaf shape]: expected slab penalty, kappa_1
     delta: dict[str, jax.Array]  # f32[]: prior inclusion rate of the leaf, delta_l
     sigma: jax.Array  # f32[]: scale of the prior, and of the noise in a regression
+    size: Any = ()  # f32[] by path: size of a weight at the start, s_l; () where v0, v1 are given
+    weight: Any = ()  # f32[]: w, once N is known; () where it is given
 
 
 def spike_slab(
-    v0: float,
-    v1: float,
+    v0: float | None = None,
+    v1: float | None = None,
     *,
-    weight: float = 1.0,
+    weight: float | None = None,
     where: Where = None,
     a: float = 2.0,
     b: float = 2.0,
@@ -94,25 +124,29 @@ def spike_slab(
     lam: float = 1.0,
     sigma0: float = math.inf,
     rho: float = 0.5,
-    kappa0: float | None = None,
+    kappa0: float | None = 0.0,
     kappa1: float | None = None,
     delta: float = 0.5,
     sigma: float = 1.0,
-    learn_sigma: bool = True,
+    learn_sigma: bool | None = None,
     learn_delta: bool = True,
-    follow_ramp: bool = False,
+    follow_ramp: bool = True,
 ) -> Prior:
     """Spike-and-slab prior with learned inclusion probabilities, penalties, rates and scale.
 
-    To select, v0 and sqrt(v1) have to be at the scale of the weights: v0 about as large as a
-    weight that may go, sqrt(v1) as one that stays. With v1 so small that the slab is narrower than
-    the spike, rho favours small weights.
+    `spike_slab()` takes v0, v1 and the weight from the network it is given: start it from trained
+    weights. Of your own, v0 and sqrt(v1) have to be at the scale of the weights to select: v0 about
+    as large as a weight that may go, sqrt(v1) as one that stays. With v1 so small that the slab is
+    narrower than the spike, rho favours small weights. For the paper's see `paper_spike_slab`.
 
     Args:
-        v0: scale of the spike in units of sigma, > 0.
-        v1: variance of the slab in units of sigma^2, > 0.
+        v0: scale of the spike in units of sigma, > 0; None for a tenth of the size that the weights
+            of a leaf have at `init`.
+        v1: variance of the slab in units of sigma^2, > 0; None for the square of three times that
+            size.
         weight: w, the power of the prior beside the likelihood, > 0. 1 samples the posterior;
-            where weights outnumber the data, less keeps the spike from shrinking them all.
+            where weights outnumber the data, less keeps the spike from shrinking them all. None
+            is 1 where v0 and v1 are given, else min(1, N / (5 p)).
         where: the leaves that carry it: a regular expression searched in the path, a function
             `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
         a: first parameter of the Beta prior of delta, >= 1; above 1 keeps delta off 0.
@@ -121,11 +155,13 @@ def spike_slab(
         lam: its scale, > 0.
         sigma0: standard deviation of the other leaves, > 0; inf is flat.
         rho: starting inclusion probability, in [0, 1].
-        kappa0: starting spike penalty, >= 0; None for (1 - rho) / v0.
+        kappa0: starting spike penalty, >= 0. At 0 no weight is pulled before rho has had a look at
+            it; None for (1 - rho) / v0, which pulls on all alike.
         kappa1: starting slab penalty, >= 0; None for rho / v1.
         delta: starting inclusion rate, in (0, 1).
         sigma: starting scale, > 0.
-        learn_sigma: whether sigma is updated.
+        learn_sigma: whether sigma is updated; None where it is also the noise of a Gaussian
+            likelihood. Elsewhere pruned weights drag it down, and the spike's pull grows.
         learn_delta: whether delta is updated.
         follow_ramp: whether delta is the share of weights that the sparsifier leaves at the step,
             in place of what Eq. 8 finds. A prior that learns its rate may give up most weights
@@ -140,44 +176,80 @@ def spike_slab(
         ValueError: an argument is out of its range.
 
     Example:
-        >>> prior = spike_slab(v0=0.1, v1=1.0)
+        >>> prior = spike_slab()
         >>> latent = prior.init({"kernel": jnp.array([0.0, 3.0])})
-        >>> latent.rho
-        {'kernel': Array([0.5, 0.5], dtype=float32)}
+        >>> latent.rho, latent.size
+        ({'kernel': Array([0.5, 0.5], dtype=float32)}, {'kernel': Array(3., dtype=float32)})
     """
+    measured = v0 is None or v1 is None
+    if weight is None and not measured:
+        weight = 1.0
     positive = {"v0": v0, "v1": v1, "weight": weight, "nu": nu, "lam": lam, "sigma": sigma}
     for name, value in positive.items():
-        guards.positive(name, value)
+        if value is not None:
+            guards.positive(name, value)
     guards.at_least("a", a, 1.0)
     guards.at_least("b", b, 1.0)
     guards.within("sigma0", sigma0, "(0, inf]")
     guards.within("rho", rho, "[0, 1]")
     guards.within("delta", delta, "(0, 1)")
-    kappa0 = (1.0 - rho) / v0 if kappa0 is None else kappa0
-    kappa1 = rho / v1 if kappa1 is None else kappa1
-    guards.at_least("kappa0", kappa0, 0.0)
-    guards.at_least("kappa1", kappa1, 0.0)
+    for name, value in (("kappa0", kappa0), ("kappa1", kappa1)):
+        if value is not None:
+            guards.at_least(name, value, 0.0)
     chosen = as_where(where)
+
+    def widths(size: Any, path: str) -> tuple[Any, Any]:
+        """Scale of the spike and variance of the slab of a leaf, in units of sigma."""
+        spike = SPIKE * size[path] / sigma if v0 is None else v0
+        slab = jnp.square(SLAB * size[path] / sigma) if v1 is None else v1
+        return spike, slab
+
+    def power(latent: SpikeSlabLatent, dtype: Any) -> Any:
+        """w, in the type of what it multiplies."""
+        return latent.weight.astype(dtype) if weight is None else weight
 
     def init(params: ArrayTree) -> SpikeSlabLatent:
         sparse = select(params, chosen)
+        size = {p: typical_size(leaf) for p, leaf in sparse.items()} if measured else ()
+        width = {path: widths(size, path) for path in sparse}
 
-        def filled(value: Any) -> dict[str, jax.Array]:
+        def filled(value: Any, at: Callable[[Any, Any], Any]) -> dict[str, jax.Array]:
+            """Fill arrays with a value, or with what the widths of the leaf make of None."""
             return {
-                path: jnp.full_like(leaf, value, dtype=working_dtype(leaf))
+                path: jnp.full_like(
+                    leaf, at(*width[path]) if value is None else value, dtype=working_dtype(leaf)
+                )
                 for path, leaf in sparse.items()
             }
 
         rates = {path: jnp.asarray(delta, working_dtype(x)) for path, x in sparse.items()}
         scale = jnp.asarray(sigma, working_dtype(*sparse.values()))
-        return SpikeSlabLatent(filled(rho), filled(kappa0), filled(kappa1), rates, scale)
+        unknown = jnp.ones_like(scale) if weight is None else ()
+        return SpikeSlabLatent(
+            rho=filled(rho, lambda spike, slab: rho),
+            kappa0=filled(kappa0, lambda spike, slab: (1.0 - rho) / spike),
+            kappa1=filled(kappa1, lambda spike, slab: rho / slab),
+            delta=rates,
+            sigma=scale,
+            size=size,
+            weight=unknown,
+        )
+
+    def with_num_data(latent: SpikeSlabLatent, num_data: Any) -> SpikeSlabLatent:
+        if weight is not None:
+            return latent
+        count = sum(chance.size for chance in latent.rho.values())
+        found = jnp.minimum(1.0, SHARE * num_data / count)
+        return latent._replace(weight=jnp.asarray(found, latent.weight.dtype))
 
     def log_density(params: ArrayTree, latent: SpikeSlabLatent) -> jax.Array:
         def sparse_term(path: str, beta: jax.Array) -> jax.Array:
             scaled = beta / latent.sigma.astype(beta.dtype)
             # Its slope at 0 is 0. That of JAX's abs is 1, which would pull on every pruned weight.
             laplace = latent.kappa0[path] * scaled * jnp.sign(scaled)
-            return weight * jnp.sum(laplace + 0.5 * latent.kappa1[path] * jnp.square(scaled))
+            return power(latent, beta.dtype) * jnp.sum(
+                laplace + 0.5 * latent.kappa1[path] * jnp.square(scaled)
+            )
 
         energy = jnp.zeros_like(latent.sigma)
         for path, leaf in named_leaves(params).items():
@@ -195,14 +267,21 @@ def spike_slab(
         rss: Any = None,
         kept: Any = None,
     ) -> SpikeSlabLatent:
+        latent = with_num_data(latent, num_data)
         leaves = named_leaves(params)
+        width = {path: widths(latent.size, path) for path in latent.rho}
         magnitude = {p: jnp.abs(leaves[p]).astype(old.dtype) for p, old in latent.rho.items()}
         chances = {
-            path: inclusion_probability(beta, latent.sigma, latent.delta[path], v0=v0, v1=v1)
+            path: inclusion_probability(
+                beta, latent.sigma, latent.delta[path], v0=width[path][0], v1=width[path][1]
+            )
             for path, beta in magnitude.items()
         }
         rho = approximate(latent.rho, chances, omega)
-        penalties = {path: expected_penalties(chance, v0=v0, v1=v1) for path, chance in rho.items()}
+        penalties = {
+            path: expected_penalties(chance, v0=width[path][0], v1=width[path][1])
+            for path, chance in rho.items()
+        }
         kappa0 = approximate(latent.kappa0, {p: both[0] for p, both in penalties.items()}, omega)
         kappa1 = approximate(latent.kappa1, {p: both[1] for p, both in penalties.items()}, omega)
         totals = {
@@ -210,14 +289,15 @@ def spike_slab(
             for path, beta in magnitude.items()
         }
         new_sigma, new_delta = latent.sigma, latent.delta
-        if learn_sigma:
+        if rss is not None if learn_sigma is None else learn_sigma:
             dtype = latent.sigma.dtype
+            own = power(latent, dtype)
             zero = jnp.zeros((), dtype)
             linear, quadratic = (
-                weight * sum((each[part].astype(dtype) for each in totals.values()), zero)
+                own * sum((each[part].astype(dtype) for each in totals.values()), zero)
                 for part in (1, 2)
             )
-            size = weight * float(sum(chance.size for chance in rho.values()))
+            size = own * float(sum(chance.size for chance in rho.values()))
             target = scale(linear, quadratic, size, nu=nu, lam=lam, num_data=num_data, rss=rss)
             new_sigma = approximate(latent.sigma, target, omega)
         if follow_ramp and kept is not None:
@@ -231,11 +311,18 @@ def spike_slab(
             }
         elif learn_delta:
             rates = {
-                path: inclusion_rate(weight * totals[path][0], weight * chance.size, a=a, b=b)
+                path: inclusion_rate(
+                    power(latent, chance.dtype) * totals[path][0],
+                    power(latent, chance.dtype) * chance.size,
+                    a=a,
+                    b=b,
+                )
                 for path, chance in rho.items()
             }
             new_delta = approximate(latent.delta, rates, omega)
-        return SpikeSlabLatent(rho, kappa0, kappa1, new_delta, new_sigma)
+        return latent._replace(
+            rho=rho, kappa0=kappa0, kappa1=kappa1, delta=new_delta, sigma=new_sigma
+        )
 
     return Prior(
         init,
@@ -244,7 +331,79 @@ def spike_slab(
         chosen,
         noise_scale=lambda latent: latent.sigma,
         inclusion=lambda latent: latent.rho,
+        with_num_data=with_num_data if weight is None else None,
     )
+
+
+def paper_spike_slab(
+    sparsity: float = 0.9, *, num_weights: float = 267_264, where: Where = None
+) -> Prior:
+    """Spike-and-slab prior with the numbers of the paper, for its ResNet20 on CIFAR-10.
+
+    They belong to its weights, its step size of 2e-9 and its N of 50,000 over 1000 epochs; with
+    them rho does not select, and the penalties act as a strong weight decay. For a network of your
+    own use `spike_slab()`.
+
+    Args:
+        sparsity: in (0, 1); v0 and v1 are those of the nearest of 0.3, 0.5, 0.7 and 0.9.
+        num_weights: p, sparse weights of the network, > 0; a, b and nu are in proportion to it.
+        where: as in `spike_slab`.
+
+    Returns:
+        A `Prior` whose latent is a `SpikeSlabLatent`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> latent = paper_spike_slab(0.5).init({"kernel": jnp.ones(1)})
+        >>> round(float(latent.kappa0["kernel"][0]), 6)
+        0.0005
+    """
+    guards.within("sparsity", sparsity, "(0, 1)")
+    guards.positive("num_weights", num_weights)
+    v0, v1 = PAPER[min(PAPER, key=lambda known: (abs(known - sparsity), -known))]
+    share = num_weights / 267_264
+    strength = max(2.7e5 * share, 1.0)
+    return spike_slab(
+        v0,
+        v1,
+        where=where,
+        a=strength,
+        b=strength,
+        nu=1000.0 * share,
+        lam=1000.0,
+        kappa0=5e-4,
+        kappa1=5e-4,
+        learn_sigma=True,
+        follow_ramp=False,
+    )
+
+
+def typical_size(leaf: jax.Array) -> jax.Array:
+    """Compute the size of a weight of a leaf, the root mean square of those that are not zero.
+
+    So a leaf that is pruned has the size of the weights that are left. One that is zero altogether
+    gets the size that an initializer would give it, one over the root of its inputs.
+
+    Args:
+        leaf: f32[...], the weights.
+
+    Returns:
+        f32[], > 0.
+
+    Example:
+        >>> float(typical_size(jnp.array([3.0, 0.0, -3.0, 0.0])))
+        3.0
+    """
+    magnitude = jnp.abs(leaf.astype(working_dtype(leaf)))
+    # In units of the largest, so that no square under- or overflows.
+    largest = jnp.max(magnitude, initial=0.0)
+    unit = jnp.where(largest > 0, largest, 1.0)
+    kept = jnp.maximum(jnp.sum(magnitude > 0), 1).astype(magnitude.dtype)
+    size = unit * jnp.sqrt(jnp.sum(jnp.square(magnitude / unit)) / kept)
+    inputs = max(leaf.size // leaf.shape[-1], 1) if leaf.size and leaf.ndim else 1
+    return jnp.where(largest > 0, size, inputs**-0.5)
 
 
 def inclusion_probability(

@@ -59,7 +59,9 @@ def prune(
     """Prune trained parameters by magnitude, once.
 
     Args:
-        params: a tree of floating-point arrays.
+        params: a tree of floating-point arrays. It may hold statistics too, a linen variable dict
+            or an nnx state: they stay as they are, and `aeb.sparsity_report(params).left` lists
+            them.
         sparsity: fraction of zeros over the chosen leaves, in [0, 1).
         where: the leaves: a regular expression searched in the path, `(path, leaf) -> bool`, or
             None for every leaf but those named bias or scale.
@@ -79,7 +81,7 @@ def prune(
         Array([3., 0., 2., 0.], dtype=float32)
     """
     guards.within("sparsity", sparsity, "[0, 1)")
-    guards.check_params(params)
+    guards.check_params(params, alone=False)
     guards.check_matches(params, where)
     pruned, _, _ = magnitude(sparsity, scope=scope).apply(params, (), None, (), 0, as_where(where))
     return pruned

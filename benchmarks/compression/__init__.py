@@ -1,29 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compression of a ResNet: its size, recipes and arms, a run of one, what is measured."""
+"""Compression of a ResNet: what it costs in accuracy to set most of its weights to zero.
 
-from benchmarks.compression.arms import ARMS, Arm, ArmName, Stage, make_stage
-from benchmarks.compression.problem import Problem, authors_network, make_problem
-from benchmarks.compression.recipe import Released, Rewound, Size
-from benchmarks.compression.released import DEPARTURES, SPARSE
-from benchmarks.compression.runs import START, Carry, Start, metrics_of, train
-
-__all__ = [
-    "ARMS",
-    "DEPARTURES",
-    "SPARSE",
-    "START",
-    "Arm",
-    "ArmName",
-    "Carry",
-    "Problem",
-    "Released",
-    "Rewound",
-    "Size",
-    "Stage",
-    "Start",
-    "authors_network",
-    "make_problem",
-    "make_stage",
-    "metrics_of",
-    "train",
-]
+recipe      size, the authors' settings, ours
+network     images, network and losses of a size
+released    the authors' sparse stage
+arms        what each arm is, and the stage that runs it
+runs        a run of one arm, in slices that resume
+scores      what is measured of a network and of a step
+readings    what the tables and the figure read off the rows
+"""

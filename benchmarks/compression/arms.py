@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import aeb
 from aeb.cli.training import FRICTION, cubic_ramp, momentum_sgd
 from aeb.types import ArrayTree, Kernel, LossFn, ScalarOrSchedule, Schedule, Sparsifier
-from benchmarks.compression.problem import Problem
+from benchmarks.compression.network import Setup
 from benchmarks.compression.recipe import Released, Rewound, Size
 from benchmarks.compression.released import released_algorithm
 
@@ -95,7 +95,7 @@ class Stage(NamedTuple):
 
 
 def make_stage(
-    problem: Problem,
+    setup: Setup,
     size: Size,
     released: Released,
     rewound: Rewound,
@@ -106,7 +106,7 @@ def make_stage(
     """Put an arm together.
 
     Args:
-        problem: images and network.
+        setup: images and network.
         size: how large they are.
         released: how the authors' arms are set.
         rewound: how the others are.
@@ -117,44 +117,44 @@ def make_stage(
     Returns:
         A `Stage`.
     """
-    own = ARMS[arm]
-    epochs = size.dense_epochs if own.kind == "dense" else size.epochs
-    loss_fn = problem.taught(rewound.teacher, rewound.softness) if own.taught else problem.loss_fn
-    cycles = rewound.cycles if own.cycles else 0
+    how = ARMS[arm]
+    epochs = size.dense_epochs if how.kind == "dense" else size.epochs
+    loss_fn = setup.taught(rewound.teacher, rewound.softness) if how.taught else setup.loss_fn
+    cycles = rewound.cycles if how.cycles else 0
     cycle = rewound.cycle_epochs(epochs) if cycles else 0
     main = epochs - cycles * cycle
     temperature: ScalarOrSchedule = 0.0
     num_data, cut = size.num_images, None
-    if own.kind == "released":
+    if how.kind == "released":
         assert sparsity is not None
         num_data = released.num_data
         algorithm, step_size, temperature = released_algorithm(
             released,
             params,
             sparsity=sparsity,
-            gain=own.gain,
-            anneal=own.anneal,
+            gain=how.gain,
+            anneal=how.anneal,
             epochs=epochs,
             epoch_steps=size.steps,
         )
     else:
-        peak = rewound.learning_rate if own.kind == "dense" else rewound.rewind
+        peak = rewound.learning_rate if how.kind == "dense" else rewound.rewind
         step_size = rewound_step_size(
             rewound, peak / num_data, main * size.steps, cycle * size.steps
         )
         ramp_steps = round(rewound.ramp * main * size.steps)
-        if own.score == "learned":
+        if how.score == "learned":
             cut = ramp_steps // size.steps * size.steps
-        rule = None if own.kind == "dense" else _rule(own, sparsity, ramp_steps, cut)
-        if own.kind == "aeb":
-            temperature = rewound.temperature if own.noise else 0.0
+        rule = None if how.kind == "dense" else _rule(how, sparsity, ramp_steps, cut)
+        if how.kind == "aeb":
+            temperature = rewound.temperature if how.noise else 0.0
             algorithm = aeb.empirical_bayes(
                 aeb.sghmc(step_size, FRICTION, temperature),
                 # Why sigma stays and kappa0 starts at 0: see aeb.cli.training.
                 aeb.spike_slab(
                     rewound.v0,
                     rewound.v1,
-                    weight=(rewound.weight or 1.0) if own.score == "learned" else 1.0,
+                    weight=rewound.weight or 1.0,
                     follow_ramp=bool(rewound.follow_ramp),
                     a=rewound.a,
                     b=rewound.a,
@@ -171,7 +171,7 @@ def make_stage(
     kernel = aeb.build_kernel(algorithm, loss_fn, num_data=num_data, has_aux=True)
     samples = tuple(main + cycle * number for number in range(1, cycles + 1))
     return Stage(
-        algorithm, kernel, loss_fn, step_size, temperature, epochs, samples, cut, own.taught
+        algorithm, kernel, loss_fn, step_size, temperature, epochs, samples, cut, how.taught
     )
 
 
@@ -207,9 +207,9 @@ def _cosine(phase: Any) -> Any:
     return 0.5 * (1.0 + jnp.cos(jnp.pi * phase))
 
 
-def _rule(own: Arm, sparsity: float | None, steps: int, cut: int | None) -> Sparsifier:
+def _rule(arm: Arm, sparsity: float | None, steps: int, cut: int | None) -> Sparsifier:
     if cut is not None:
         return aeb.learned(begin=cut)
     assert sparsity is not None
-    rule = aeb.inclusion if own.score == "rho" else aeb.magnitude
-    return rule(cubic_ramp(sparsity, steps), scope=own.scope, of="all")
+    rule = aeb.inclusion if arm.score == "rho" else aeb.magnitude
+    return rule(cubic_ramp(sparsity, steps), scope=arm.scope, of="all")

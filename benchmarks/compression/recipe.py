@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from aeb import guards
+from benchmarks.harness import check
+from benchmarks.harness.ranges import Count, Positive, at_least, whole, within
 
 __all__ = ["FULL_STEPS", "Released", "Rewound", "Size", "spike_and_slab"]
 
@@ -23,47 +25,36 @@ def spike_and_slab(sparsity: float) -> tuple[float, float]:
     return SCALES[min(SCALES, key=lambda known: (abs(known - sparsity), -known))]
 
 
+Part = Annotated[float, within("(0, 1)")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Size:
     """Data and network; the defaults are the full size."""
 
+    # Image set; digits ship with the package and serve to try the code.
     data: Literal["cifar10", "digits"] = "cifar10"
-    """Image set; digits ship with the package and serve to try the code."""
-    pool: int = 1
-    """Pixels a side that are averaged into one."""
-    num_images: int = 50_000
-    """Training images, drawn once from the training set."""
-    num_validation: int = 0
-    """Other training images to score instead of the test images, for choosing; 0 scores these."""
-    num_test: int = 10_000
-    """Test images to score."""
-    depth: int = 20
-    """Depth of the ResNet, 6n + 2."""
-    widths: tuple[int, int, int] = (16, 32, 64)
-    """Channels of its three stages."""
+    pool: Count = 1  # pixels a side that are averaged into one
+    num_images: Count = 50_000  # training images, drawn once from the training set
+    # Other training images to score instead of the test images, for choosing; 0 scores these.
+    num_validation: Annotated[int, whole(0)] = 0
+    num_test: Count = 10_000  # test images to score
+    depth: int = 20  # depth of the ResNet, 6n + 2
+    widths: tuple[int, int, int] = (16, 32, 64)  # channels of its three stages
+    # What the network computes in while training; parameters and latents are float32.
     compute: Literal["float32", "bfloat16"] = "bfloat16"
-    """What the network computes in while training; parameters and latents are float32."""
-    padding: int = 4
-    """Pixels of padding before the random crop."""
-    flip: bool = True
-    """Whether to mirror."""
-    erasing: bool = True
-    """Whether to erase a rectangle of every second image."""
-    batch_size: int = 1000
-    """Images of a minibatch."""
-    dense_epochs: int = 1000
-    """Epochs of dense training."""
-    epochs: int = 1000
-    """Epochs of each sparse arm."""
-    evaluate_every: int = 50
-    """Epochs between two looks at the scores; none is chosen by them."""
+    padding: int = 4  # pixels of padding before the random crop
+    flip: bool = True  # whether to mirror
+    erasing: bool = True  # whether to erase a rectangle of every second image
+    batch_size: Count = 1000  # images of a minibatch
+    dense_epochs: Count = 1000  # epochs of dense training
+    epochs: Count = 1000  # epochs of each sparse arm
+    evaluate_every: Count = 50  # epochs between two looks at the scores; none is chosen by them
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        for name in ("pool", "batch_size", "dense_epochs", "epochs", "evaluate_every", "num_test"):
-            guards.whole(name, getattr(self, name), 1)
+        check(self)
         guards.whole("num_images", self.num_images, self.batch_size)
-        guards.whole("num_validation", self.num_validation, 0)
 
     @property
     def steps(self) -> int:
@@ -81,39 +72,22 @@ class Released:
     in proportion to the number of weights stays so.
     """
 
-    step_size: float = 2e-9
-    """eps of SGHMC for the loss summed over the images, > 0."""
-    num_data: int = 50_000
-    """Images that the likelihood counts as."""
-    inverse_temperature: float = 1000.0
-    """1 / T at the start."""
-    anneal: float = 1.005
-    """What the A- arms multiply it by after each of 1000 epochs."""
-    weight_decay: float = 5e-4
-    """L2 penalty per image on what is not sparse, and both kappas of the sparse at the start."""
-    gain_coefficient: float = 0.02
-    """C in the gain C (A + k)^-alpha."""
-    gain_offset: float = 1000.0
-    """A, in steps."""
-    gain_exponent: float = 0.75
-    """alpha."""
-    beta: float = 2.7e5 / 267_264
-    """a = b of the Beta prior of delta, per sparse weight."""
-    nu: float = 1000.0 / 267_264
-    """nu of the prior of sigma^2, per sparse weight."""
-    lam: float = 1000.0
-    """lambda of it."""
-    ramp_every: float = 50.0
-    """Steps in which a hundredth of what is left of the ramp goes."""
+    step_size: Positive = 2e-9  # eps of SGHMC for the loss summed over the images
+    num_data: Count = 50_000  # images that the likelihood counts as
+    inverse_temperature: Positive = 1000.0  # 1 / T at the start
+    # What the A- arms multiply it by after each of 1000 epochs.
+    anneal: Annotated[float, at_least(1.0)] = 1.005
+    # L2 penalty per image on what is not sparse, and both kappas of the sparse at the start.
+    weight_decay: Positive = 5e-4
+    gain_coefficient: float = 0.02  # C in the gain C (A + k)^-alpha
+    gain_offset: float = 1000.0  # A, in steps
+    gain_exponent: float = 0.75  # alpha
+    beta: Positive = 2.7e5 / 267_264  # a = b of the Beta prior of delta, per sparse weight
+    nu: Positive = 1000.0 / 267_264  # nu of the prior of sigma^2, per sparse weight
+    lam: Positive = 1000.0  # lambda of it
+    ramp_every: float = 50.0  # steps in which a hundredth of what is left of the ramp goes
+    # Shares of the run at which the step size falls to a tenth.
     falls: tuple[float, float] = (0.7, 0.9)
-    """Shares of the run at which the step size falls to a tenth."""
-
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        for name in ("step_size", "inverse_temperature", "weight_decay", "beta", "nu", "lam"):
-            guards.positive(name, getattr(self, name))
-        guards.whole("num_data", self.num_data, 1)
-        guards.at_least("anneal", self.anneal, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,60 +99,33 @@ class Rewound:
     average the predictions of the networks at the end of each.
     """
 
-    learning_rate: float = 0.1
-    """Highest learning rate for the mean loss, dense."""
-    rewind: float = 0.1
-    """Highest learning rate of the arms."""
-    warmup: float = 0.05
-    """Share of the steps in which it rises."""
-    weight_decay: float = 5e-4
-    """L2 penalty per image of dense training and of the control."""
-    ramp: float = 0.5
-    """Share of the steps before the cycles at which the target is reached, or rho cuts first."""
-    cycle_share: float = 0.4
-    """Share of the epochs that the cycles take."""
-    cycles: int = 4
-    """Cycles in it, one sample each."""
-    cycle_rate: float = 0.5
-    """Highest learning rate of a cycle, as a share of `rewind`."""
-    refresh: int = 50
-    """Minibatches by which BatchNorm statistics of a sample are refreshed."""
-    v0: float = 0.01
-    """Scale of the spike."""
-    v1: float = 0.1
-    """Variance of the slab."""
-    gain_offset: float = 10.0
-    """A in the gain (A + k)^-alpha, in steps."""
-    gain_exponent: float = 0.7
-    """alpha."""
-    a: float = 2.0
-    """Both parameters of the Beta prior of delta."""
-    temperature: float = 0.1
-    """T of the arms with noise; 1 is the posterior."""
-    teacher: float = 0.5
-    """Weight of the dense network's probabilities beside the labels, in arms with a teacher."""
-    softness: float = 2.0
-    """What both logits are divided by for it."""
+    learning_rate: Positive = 0.1  # highest learning rate for the mean loss, dense
+    rewind: Positive = 0.1  # highest learning rate of the arms
+    warmup: Part = 0.05  # share of the steps in which it rises
+    weight_decay: Positive = 5e-4  # L2 penalty per image of dense training and of the control
+    # Share of the steps before the cycles at which the target is reached, or rho cuts first.
+    ramp: Part = 0.5
+    cycle_share: Part = 0.4  # share of the epochs that the cycles take
+    cycles: Count = 4  # cycles in it, one sample each
+    # Highest learning rate of a cycle, as a share of `rewind`.
+    cycle_rate: Annotated[float, within("(0, 1]")] = 0.5
+    refresh: Count = 50  # minibatches by which BatchNorm statistics of a sample are refreshed
+    v0: Positive = 0.01  # scale of the spike
+    v1: Positive = 0.1  # variance of the slab
+    gain_offset: float = 10.0  # A in the gain (A + k)^-alpha, in steps
+    gain_exponent: float = 0.7  # alpha
+    a: float = 2.0  # both parameters of the Beta prior of delta
+    # T of the arms with noise; 1 is the posterior.
+    temperature: Annotated[float, at_least(0.0)] = 0.1
+    # Weight of the dense network's probabilities beside the labels, in arms with a teacher.
+    teacher: Annotated[float, within("[0, 1]")] = 0.5
+    softness: Positive = 2.0  # what both logits are divided by for it
+    # How the learning rate falls after its rise; None is by a cosine.
     fall: Literal["linear"] | None = None
-    """How the learning rate falls after its rise; None is by a cosine."""
-    weight: float | None = None
-    """What the prior of the arm without a target counts beside the likelihood, > 0; None is 1."""
+    # What the prior of our arms counts beside the likelihood; None is 1.
+    weight: Positive | None = None
+    # Whether delta of our arms with a target follows the ramp; None is not.
     follow_ramp: bool | None = None
-    """Whether delta of our arms with a target follows the ramp; None is not."""
-
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        for name in ("learning_rate", "rewind", "weight_decay", "v0", "v1", "softness"):
-            guards.positive(name, getattr(self, name))
-        for name in ("warmup", "ramp", "cycle_share"):
-            guards.within(name, getattr(self, name), "(0, 1)")
-        guards.within("teacher", self.teacher, "[0, 1]")
-        guards.within("cycle_rate", self.cycle_rate, "(0, 1]")
-        guards.at_least("temperature", self.temperature, 0.0)
-        guards.whole("cycles", self.cycles, 1)
-        guards.whole("refresh", self.refresh, 1)
-        if self.weight is not None:
-            guards.positive("weight", self.weight)
 
     def cycle_epochs(self, epochs: int) -> int:
         """Tell how many epochs a cycle takes in a run of so many.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import aeb
-from aeb.priors import SpikeSlabLatent
+from aeb.priors import SpikeSlabLatent as Latent
 from aeb.tree import select
 from aeb.types import ArrayTree, Prior, ScalarOrSchedule, Schedule
 from benchmarks.compression.recipe import FULL_STEPS, Released, spike_and_slab
@@ -150,16 +150,11 @@ def released_prior(recipe: Released, params: ArrayTree, v0: float, v1: float) ->
     )
 
     def update(
-        latent: SpikeSlabLatent,
-        params: ArrayTree,
-        omega: Any,
-        num_data: Any,
-        rss: Any = None,
-        kept: Any = None,
-    ) -> SpikeSlabLatent:
+        latent: Latent, params: Any, omega: Any, num_data: Any, rss: Any = None, kept: Any = None
+    ) -> Latent:
         del kept  # the authors' rate follows no ramp
         unit = latent._replace(sigma=jnp.ones_like(latent.sigma))
-        new: SpikeSlabLatent = of_library.update(unit, params, omega, num_data, rss)
+        new: Latent = of_library.update(unit, params, omega, num_data, rss)
         leaves = select(params, SPARSE)
         linear = sum(jnp.sum(new.kappa0[path] * jnp.abs(w)) for path, w in leaves.items())
         square = sum(jnp.sum(new.kappa1[path] * jnp.square(w)) for path, w in leaves.items())

@@ -33,10 +33,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from aeb import checkpoint, guards
-from benchmarks import compression as compressing
+from aeb import checkpoint
 from benchmarks import harness
-from benchmarks.compression import ARMS, ArmName, Carry, Released, Rewound, Size, Stage, Start
+from benchmarks.compression.arms import ARMS, ArmName, Stage, make_stage
+from benchmarks.compression.network import authors_network, make_setup
+from benchmarks.compression.recipe import Released, Rewound, Size
+from benchmarks.compression.runs import Carry, Start, metrics_of, train
+from benchmarks.harness.ranges import Count
 
 __all__ = ["NAME", "PLANS", "PRESETS", "Cell", "Compression", "main"]
 
@@ -121,30 +124,19 @@ PLANS: dict[str, tuple[Plan, ...]] = {
 class Compression(harness.Settings):
     """The settings of this script."""
 
+    # Those of the preset's arms, sparsities and starts to run.
     arms: tuple[ArmName, ...] = tuple(ARMS)
-    """Those of the preset's arms to run."""
     sparsities: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
-    """Those of its sparsities to run."""
     starts: tuple[StartName, ...] = ("authors", "own")
-    """Those of its starts to run from."""
-    lengths: tuple[int, ...] = ()
-    """Those of its sparse epochs to run; () is all."""
-    max_seeds: int = 5
-    """Seeds to run of each at most."""
-    size: Size = dataclasses.field(default_factory=Size)
-    """Data and network."""
-    released: Released = dataclasses.field(default_factory=Released)
-    """How the authors' arms are set."""
-    rewound: Rewound = dataclasses.field(default_factory=Rewound)
-    """How dense training, the control and our arms are set."""
+    lengths: tuple[int, ...] = ()  # those of its sparse epochs to run; () is all
+    max_seeds: Count = 5  # seeds to run of each at most
+    size: Size = Size()  # data and network
+    released: Released = Released()  # how the authors' arms are set
+    rewound: Rewound = Rewound()  # how dense training, the control and our arms are set
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        guards.whole("max_seeds", self.max_seeds, 1)
-        self.size.check()
-        self.released.check()
-        self.rewound.check()
         if any(ARMS[cell.arm].cycles for cell, _ in self.cells()):
             self.rewound.cycle_epochs(self.size.epochs)
         full = Size()
@@ -176,8 +168,8 @@ class Compression(harness.Settings):
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
-        if cell.sparsity is not None:
-            rewound.pop("weight", None)  # of the arm without a target alone
+        if ARMS[cell.arm].kind != "aeb":
+            rewound.pop("weight", None)  # of our prior alone
         config: dict[str, Any] = {
             "arm": cell.arm,
             "sparsity": cell.sparsity,
@@ -219,22 +211,22 @@ class Compression(harness.Settings):
         self, cell: Cell, seed: int, folder: Path, report: Callable[[int], Any]
     ) -> tuple[float, list[dict[str, Any]]]:
         """Run an arm for a seed, after the dense network that it starts from."""
-        problem = compressing.make_problem(self.size)
-        labels = problem.task.data.test["label"]
+        setup = make_setup(self.size)
+        labels = setup.task.data.test["label"]
         if cell.arm == "dense":
             seconds, carry, stage = self._dense(seed, folder.parent, report)
-            return seconds, [compressing.metrics_of(carry, stage, labels)]
+            return seconds, [metrics_of(carry, stage, labels)]
         if cell.start == "own":
             _, dense, _ = self._dense(seed, folder.parent, lambda epochs: None)
             params, model_state = dense.state.position, dense.state.model_state
         else:
-            params, model_state = compressing.authors_network()
+            params, model_state = authors_network()
         size = self._size(cell)
         stage = _stage(size, self.released, self.rewound, cell.arm, cell.sparsity)
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
         teacher = {"params": params, **model_state}
-        carry = compressing.train(
-            problem,
+        carry = train(
+            setup,
             size,
             stage,
             Start(params, model_state, teacher),
@@ -243,25 +235,25 @@ class Compression(harness.Settings):
             report,
             refresh=self.rewound.refresh,
         )
-        return checkpoints.seconds, [compressing.metrics_of(carry, stage, labels)]
+        return checkpoints.seconds, [metrics_of(carry, stage, labels)]
 
     def _dense(
         self, seed: int, work: Path, report: Callable[[int], Any]
     ) -> tuple[float, Carry, Stage]:
         """Train the dense network of a seed, or read it where that was done."""
-        problem = compressing.make_problem(self.size)
+        setup = make_setup(self.size)
         config = self.config(Cell("dense", None, "own"))
         folder = work / f"dense_{harness.place_of([config, seed], harness.stamp())}"
         stage = _stage(self.size, self.released, self.rewound, "dense", None)
         init_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), DENSE))
         if checkpoint.latest_step(folder) is None:
-            params, model_state = jax.jit(problem.task.init)(init_key)
+            params, model_state = jax.jit(setup.task.init)(init_key)
         else:  # their values are in it, and drawing them takes a while to compile
-            shapes = jax.eval_shape(problem.task.init, init_key)
+            shapes = jax.eval_shape(setup.task.init, init_key)
             params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        carry = compressing.train(
-            problem,
+        carry = train(
+            setup,
             self.size,
             stage,
             Start(params, model_state, ()),
@@ -280,9 +272,9 @@ def _stage(
     size: Size, released: Released, rewound: Rewound, arm: ArmName, sparsity: float | None
 ) -> Stage:
     """Make a stage, once for all seeds."""
-    problem = compressing.make_problem(size)
-    params, _ = jax.eval_shape(problem.task.init, jax.random.key(0))
-    return compressing.make_stage(problem, size, released, rewound, arm, sparsity, params)
+    setup = make_setup(size)
+    params, _ = jax.eval_shape(setup.task.init, jax.random.key(0))
+    return make_stage(setup, size, released, rewound, arm, sparsity, params)
 
 
 PRESETS = {

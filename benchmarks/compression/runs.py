@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from aeb.types import ArrayTree, PRNGKey
 from benchmarks import harness
 from benchmarks.compression import scores
 from benchmarks.compression.arms import Stage
-from benchmarks.compression.problem import Problem
+from benchmarks.compression.network import Setup
 from benchmarks.compression.recipe import Size
 
 __all__ = ["Carry", "Start", "looks", "metrics_of", "train"]
@@ -56,7 +55,7 @@ def looks(stage: Stage, size: Size) -> list[int]:
 
 
 def train(
-    problem: Problem,
+    setup: Setup,
     size: Size,
     stage: Stage,
     start: Start,
@@ -69,7 +68,7 @@ def train(
     """Run an arm to its end, from the last checkpoint if there is one; the end is saved too.
 
     Args:
-        problem: images and network.
+        setup: images and network.
         size: how large they are.
         stage: the arm.
         start: where it begins.
@@ -85,7 +84,7 @@ def train(
     model_state = dict(start.model_state)
     if stage.taught:
         model_state["teacher"] = start.teacher
-    shape = (len(problem.task.data.test["label"]), problem.task.data.num_classes)
+    shape = (len(setup.task.data.test["label"]), setup.task.data.num_classes)
     carry = checkpoints.restore(
         Carry(
             state=stage.algorithm.init(start.params, model_state),
@@ -95,21 +94,18 @@ def train(
             cut=np.zeros(4),
         )
     )
-    done, pace = int(carry.state.step) // size.steps, 1
+    done = int(carry.state.step) // size.steps
     report(done)
-    while done < stage.epochs:
-        due = next(epoch for epoch in epochs if epoch > done)
-        some = min(pace, due - done)
-        began = time.monotonic()
-        state, momentum = _advance(problem, size, stage, carry.state, key, some)
-        pace = pace * 2 if time.monotonic() - began < PATIENCE else pace
-        done += some
-        carry = carry._replace(state=state)
-        if done == due:
-            carry = _looked(problem, size, stage, carry, momentum, key, epochs, done, refresh)
-        report(some)
-        if done < stage.epochs:
-            checkpoints.save_if_due(done, carry)
+    for due in (epoch for epoch in epochs if epoch > done):
+        for some in harness.paced(due - done, PATIENCE):
+            state, momentum = _advance(setup, size, stage, carry.state, key, some)
+            done += some
+            carry = carry._replace(state=state)
+            if done == due:
+                carry = _looked(setup, size, stage, carry, momentum, key, epochs, done, refresh)
+            report(some)
+            if done < stage.epochs:
+                checkpoints.save_if_due(done, carry)
     return carry
 
 
@@ -137,13 +133,13 @@ def metrics_of(carry: Carry, stage: Stage, labels: np.ndarray) -> dict[str, Any]
 
 
 def _advance(
-    problem: Problem, size: Size, stage: Stage, state: aeb.State, key: PRNGKey, epochs: int
+    setup: Setup, size: Size, stage: Stage, state: aeb.State, key: PRNGKey, epochs: int
 ) -> tuple[aeb.State, ArrayTree]:
     """Take some epochs; also returns the momentum before the last step."""
     sample = functools.partial(
         aeb.sample,
         stage.kernel,
-        data=problem.train,
+        data=setup.train,
         key=jax.random.fold_in(key, STEPS),
         batch_size=size.batch_size,
         progress=False,
@@ -155,7 +151,7 @@ def _advance(
 
 
 def _looked(
-    problem: Problem,
+    setup: Setup,
     size: Size,
     stage: Stage,
     carry: Carry,
@@ -166,14 +162,14 @@ def _looked(
     refresh: int,
 ) -> Carry:
     """Score the network; take a sample and try the cut where they are due."""
-    task, state = problem.task, carry.state
+    task, state = setup.task, carry.state
     row = scores.look(task, stage, state, momentum, done)
     history = carry.history.copy()
     history[epochs.index(done)] = row
     carry = carry._replace(history=history)
     if done in stage.samples:
         refresh_key = jax.random.fold_in(jax.random.fold_in(key, REFRESH), done)
-        model_state = _refreshed(problem, size, stage, state, refresh_key, refresh)
+        model_state = _refreshed(setup, size, stage, state, refresh_key, refresh)
         metrics, probs = evaluate(task, state.position, {"batch_stats": model_state["batch_stats"]})
         carry = carry._replace(
             probs=carry.probs + probs, sparsity=np.asarray(carry.sparsity + metrics.sparsity)
@@ -184,11 +180,11 @@ def _looked(
 
 
 def _refreshed(
-    problem: Problem, size: Size, stage: Stage, state: aeb.State, key: PRNGKey, count: int
+    setup: Setup, size: Size, stage: Stage, state: aeb.State, key: PRNGKey, count: int
 ) -> Any:
     """Forget the running moments of BatchNorm in those of `count` minibatches."""
     return _refresher(stage.loss_fn, size.batch_size, count)(
-        state.position, state.model_state, problem.train, key
+        state.position, state.model_state, setup.train, key
     )
 
 

@@ -3,27 +3,30 @@
 
 from __future__ import annotations
 
-import operator
 import statistics
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.compression import ARMS, DEPARTURES
-from benchmarks.compression.parts import (
+from benchmarks.compression.arms import ARMS
+from benchmarks.compression.readings import (
     Found,
-    against,
-    averaged,
-    cut,
+    dense_accuracies,
+    felt,
+    found,
     gains,
     label,
     over,
+    per_cent,
     percent,
-    prior,
+    used,
 )
+from benchmarks.compression.released import DEPARTURES
 from benchmarks.compression.run import PRESETS, Cell, Compression
 from benchmarks.harness import markdown
+from benchmarks.harness.markdown import by_cell, column, metric
 
-__all__ = ["FIGURES", "LOGS", "POSTER", "TARGETS", "command", "final", "found", "report", "size_of"]
+__all__ = ["FIGURES", "LOGS", "POSTER", "SHORT_TARGETS", "TARGETS", "blocks", "report", "short"]
 
 FIGURES = {"paper": "compression.png", "cpu": "compression_reduced.png", "smoke": "compression.png"}
 """Preset to file."""
@@ -81,22 +84,33 @@ REACHED = """\
 Targets at the full size, and the arm of ours or of the controls that comes nearest. As there are
 several of these, the nearest by test accuracy flatters a little."""
 
+AGAINST = """\
+Each arm less the control at the same sparsity, from the same start and with the same minibatches,
+in points of test accuracy at the last epoch: mean ± standard error over seeds (their number in
+brackets). A difference of less than two standard errors is none that these seeds can show."""
+
+AVERAGED = """\
+The last network alone, and the predictions of the last networks of the cycles averaged, each with
+its BatchNorm statistics refreshed. NLL in nats, ECE in per cent."""
+
+PRIOR = """\
+What the prior has learned at the end, means over seeds: the share of weights with rho > 0.5; the
+share not decided, rho between 0.1 and 0.9; delta from the least to the largest of the layers; the
+standard deviation of the noise injected in a step, over the root mean square of what the gradient
+moves in it and over the median magnitude of the weights, medians over seeds, where a look found the
+noise largest (with cycles the looks are at their ends, where the gradient's step is next to
+nothing); the best test epoch, which chooses by the test set; zeros, counted over all parameters."""
+
+CUT = """\
+No target: the prior has half of the epochs to form rho; then the weights with rho below 0.5 are
+cut, and return where rho rises. In the middle, one network cut in two ways to as many zeros, with
+no training in between; at the end, the accuracy of the last epoch."""
+
 DEPARTED = "The authors' code, and what is done here in its place:"
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report.
-
-    Args:
-        preset: which configurations to look for.
-        results: the rows of the script.
-
-    Returns:
-        Markdown, with "not run" where an arm has no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the section of the report (`harness.Section`)."""
     full = preset == "paper"
     rows = found(PRESETS[preset], results)
     parts = [
@@ -107,10 +121,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         *_details(preset, rows),
         _papers(),
         PAPER,
-        _targets(rows) if full else "",
-        REACHED if full else "",
+        *([_targets(rows), REACHED] if full else []),
         DEPARTED,
-        markdown.table(["there", "here"], [list(pair) for pair in DEPARTURES]),
+        markdown.table(["there", "here"], DEPARTURES),
     ]
     if full:
         parts += [
@@ -126,68 +139,27 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
             final(reduced),
             *_details("cpu", reduced),
         ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown.join(parts)
 
 
-def short(settings: Compression, rows: Found) -> list[str]:
-    """Make the tables of the preset `full`: each cell in a line, then the targets."""
-    lines = []
-    for cell, own in rows.items():
-        zeros = "found by itself" if cell.sparsity is None else f"{100 * cell.sparsity:g} %"
-        if cell.sparsity is None and own:
-            zeros += f": {markdown.mean([100 * row['metrics']['sparsity'] for row in own], 1)} %"
-        line = [label(cell.arm, cell.start), zeros, str(cell.epochs or settings.size.epochs)]
-        line += [over(own, percent)]
-        line += [over(own, operator.itemgetter(name), 3) for name in ("nll", "scaled_nll")]
-        is_control = ARMS[cell.arm].kind == "control" or cell.sparsity is None
-        lines.append([*line, "-" if is_control else gains(rows, cell)])
-    heads = ["arm", "zeros", "epochs", "accuracy", "NLL", "scaled NLL", "less the control"]
-    reached = []
-    for sparsity, epochs, target in SHORT_TARGETS:
-        texts = []
-        for arm in ("control", "aeb"):
-            cells = [
-                cell
-                for cell in rows
-                if (cell.arm, cell.sparsity, cell.start) == (arm, sparsity, "authors")
-                and (cell.epochs or settings.size.epochs) == epochs
-            ]
-            texts.append(over(rows[cells[0]], percent))
-        reached.append([f"{100 * sparsity:g} %, {epochs} epochs", f"{target:.1f}", *texts])
-    used = [row for own in rows.values() for row in own]
-    return [
-        markdown.table(heads, lines),
-        SHORT,
-        markdown.table(["", "target", "control", "aeb"], reached),
-        markdown.made(used),
-    ]
-
-
-def found(settings: Compression, results: harness.Results) -> Found:
-    """Look up the rows of each cell."""
-    return results.look_up(
-        (cell, settings.config(cell), range(settings.seed, settings.seed + seeds))
-        for cell, seeds in settings.cells()
-    )
+def blocks(results: harness.Results) -> dict[str, str]:
+    """Make the tables of docs/what-it-does.md by the names of their marks, of the reduced size."""
+    rows = found(PRESETS["cpu"], results)
+    dense = dense_accuracies(rows)
+    text = f"{markdown.mean(dense, deviation=True)} %" if dense else markdown.NOT_RUN
+    made = markdown.made(used(rows))
+    return {
+        "size": f"{command('cpu')} The dense networks have {text}.\n\n{made}".strip(),
+        "accuracy": final(rows),
+        "control": _against(rows),
+        "prior": _prior(rows),
+        "average": _averaged(rows),
+        "cut": _cut(rows),
+    }
 
 
 def command(preset: harness.Preset) -> str:
     return f"`python -m benchmarks.compression --preset {preset}`: {size_of(PRESETS[preset])}."
-
-
-def _details(preset: harness.Preset, rows: Found) -> list[str]:
-    """What is shown of rows that are there."""
-    used = [row for own in rows.values() for row in own]
-    if not used:
-        return []
-    return [
-        f"![Test accuracy against sparsity](figures/{FIGURES[preset]})",
-        against(rows),
-        averaged(rows),
-        prior(rows),
-        cut(rows),
-        markdown.made(used),
-    ]
 
 
 def size_of(settings: Compression) -> str:
@@ -203,20 +175,83 @@ def size_of(settings: Compression) -> str:
     )
 
 
+def _details(preset: harness.Preset, rows: Found) -> list[str]:
+    """What is shown of rows that are there."""
+    if not any(rows.values()):
+        return []
+    return [
+        f"![Test accuracy against sparsity](figures/{FIGURES[preset]})",
+        _against(rows),
+        _averaged(rows),
+        _prior(rows),
+        _cut(rows),
+        markdown.made(used(rows)),
+    ]
+
+
+# ---- accuracy -----------------------------------------------------------------------------------
+
+
 def final(rows: Found) -> str:
+    """An arm a line, a sparsity a column."""
     sparsities = sorted({cell.sparsity for cell in rows if cell.sparsity is not None})
     lines = []
     for arm, start in dict.fromkeys((cell.arm, cell.start) for cell in rows):
-        own = rows.get(Cell(arm, None, start))
-        if own is not None:
-            zeros = [100 * row["metrics"]["sparsity"] for row in own]
-            at = f" at {markdown.mean(zeros, 1)} % zeros" if own and arm != "dense" else ""
-            lines.append([label(arm, start), over(own, percent) + at, *["-"] * len(sparsities)])
-            continue
-        cells = [Cell(arm, sparsity, start) for sparsity in sparsities]
-        texts = [over(rows[cell], percent) if cell in rows else "-" for cell in cells]
-        lines.append([label(arm, start), "-", *texts])
-    return markdown.table(["arm", "no target", *(f"{100 * s:g} %" for s in sparsities)], lines)
+        untargeted = rows.get(Cell(arm, None, start))
+        if untargeted is not None:
+            zeros = [100 * row["metrics"]["sparsity"] for row in untargeted]
+            at = f" at {markdown.mean(zeros, 1)} % zeros" if zeros and arm != "dense" else ""
+            texts = [over(untargeted, percent) + at, *["-"] * len(sparsities)]
+        else:
+            cells = [Cell(arm, sparsity, start) for sparsity in sparsities]
+            texts = ["-", *(over(rows[cell], percent) if cell in rows else "-" for cell in cells)]
+        lines.append([label(arm, start), *texts])
+    return markdown.table(["arm", "no target", *map(per_cent, sparsities)], lines)
+
+
+def short(settings: Compression, rows: Found) -> list[str]:
+    """Make the tables of the preset `full`: each cell in a line, then the targets."""
+
+    def zeros(cell: Cell) -> str:
+        if cell.sparsity is not None:
+            return per_cent(cell.sparsity)
+        shares = [100 * row["metrics"]["sparsity"] for row in rows[cell]]
+        return "found by itself" + (f": {markdown.mean(shares, 1)} %" if shares else "")
+
+    def epochs(cell: Cell) -> int:
+        return cell.epochs or settings.size.epochs
+
+    def less_the_control(cell: Cell) -> str:
+        alone = ARMS[cell.arm].kind == "control" or cell.sparsity is None
+        return "-" if alone else gains(rows, cell)
+
+    shown = {
+        cell: [
+            label(cell.arm, cell.start),
+            zeros(cell),
+            str(epochs(cell)),
+            over(seeds, percent),
+            over(seeds, metric("nll"), 3),
+            over(seeds, metric("scaled_nll"), 3),
+            less_the_control(cell),
+        ]
+        for cell, seeds in rows.items()
+    }
+    reached = []
+    for sparsity, length, target in SHORT_TARGETS:
+        line = [f"{per_cent(sparsity)}, {length} epochs", f"{target:.1f}"]
+        for arm in ("control", "aeb"):
+            wanted = (arm, sparsity, "authors", length)
+            (cell,) = (c for c in rows if (*c[:3], epochs(c)) == wanted)
+            line.append(over(rows[cell], percent))
+        reached.append(line)
+    heads = ["arm", "zeros", "epochs", "accuracy", "NLL", "scaled NLL", "less the control"]
+    return [
+        markdown.table(heads, list(shown.values())),
+        SHORT,
+        markdown.table(["", "target", "control", "aeb"], reached),
+        markdown.made(used(rows)),
+    ]
 
 
 def _papers() -> str:
@@ -229,34 +264,137 @@ def _papers() -> str:
         ]
         # A name out of a table is any text to mypy.
         lines.append([ARMS[arm].label, *texts])  # type: ignore[index]
-    return markdown.table(["arm", *(f"{100 * s:g} %" for s in sparsities)], lines)
+    return markdown.table(["arm", *map(per_cent, sparsities)], lines)
 
 
 def _targets(rows: Found) -> str:
+    """Set the nearest arm of ours or of the controls beside each target."""
+
+    def of_average(metrics: Any) -> float:
+        return percent(metrics["average"])
+
     lines = []
     for what, sparsity, average, target in TARGETS:
-
-        def read(metrics: Any, average: bool = average) -> float:
-            return percent(metrics["average"] if average else metrics)
-
-        ours = {
-            cell: own
-            for cell, own in rows.items()
+        read = of_average if average else percent
+        means = {
+            cell: statistics.fmean(read(row["metrics"]) for row in seeds)
+            for cell, seeds in rows.items()
             if cell.sparsity == sparsity
             and cell.start == "own"
             and ARMS[cell.arm].kind != "released"
-            and own
+            and seeds
             and (ARMS[cell.arm].cycles or not average)
             and (sparsity is not None or cell.arm == "dense")
         }
-        if not ours:
-            lines.append([what, f"{target:.1f}", *[markdown.NOT_RUN] * 3])
-            continue
-        means = {
-            cell: statistics.fmean(read(row["metrics"]) for row in own)
-            for cell, own in ours.items()
-        }
-        best = max(means, key=means.__getitem__)
-        reached = "yes" if means[best] >= target else "no"
-        lines.append([what, f"{target:.1f}", ARMS[best.arm].label, over(ours[best], read), reached])
+        line = [what, f"{target:.1f}"]
+        if means:
+            best = max(means, key=means.__getitem__)
+            reached = "yes" if means[best] >= target else "no"
+            line += [ARMS[best.arm].label, over(rows[best], read), reached]
+        else:
+            line += [markdown.NOT_RUN] * 3
+        lines.append(line)
     return markdown.table(["", "target", "arm", "measured", "reached"], lines)
+
+
+# ---- what stands behind it ----------------------------------------------------------------------
+
+ARM = ("arm", lambda cell: label(cell.arm, cell.start))
+
+
+def _against(rows: Found) -> str:
+    """Set each arm against the control, seed by seed."""
+    cells = {
+        cell: seeds
+        for cell, seeds in rows.items()
+        if cell.arm != "control" and cell.sparsity is not None
+    }
+    names = [
+        ARM,
+        ("zeros", lambda cell: per_cent(cell.sparsity)),
+        ("less the control", lambda cell: gains(rows, cell)),
+    ]
+    return _noted(by_cell(cells, names, []), AGAINST)
+
+
+def _averaged(rows: Found) -> str:
+    """Set the last network beside the average over the samples."""
+    columns = [
+        (head, column(metric(*of, name, times=times), digits, deviation=True))
+        for title, name, times, digits in (
+            ("accuracy", "accuracy", 100, 2),
+            ("NLL", "nll", 1, 3),
+            ("ECE", "ece", 100, 2),
+        )
+        for head, of in ((title, ()), ("averaged", ("average",)))
+    ]
+    cells = {cell: seeds for cell, seeds in rows.items() if ARMS[cell.arm].cycles}
+    names = [ARM, ("zeros", lambda cell: per_cent(cell.sparsity or 0))]
+    return _noted(by_cell(cells, names, columns), AVERAGED)
+
+
+def _prior(rows: Found) -> str:
+    """Tell what the prior has learned, and how large the noise is."""
+
+    def latent(say: Callable[[Sequence[Any]], str]) -> markdown.Column:
+        def text(seeds: Sequence[harness.Row]) -> str:
+            latents = [row["metrics"]["latent"] for row in seeds]
+            known = [each for each in latents if each is not None]
+            return say(known) if known else "-"
+
+        return text
+
+    def share(name: str) -> markdown.Column:
+        return latent(lambda latents: f"{statistics.fmean(each[name] for each in latents):.1%}")
+
+    def deltas(latents: Sequence[Any]) -> str:
+        rates = [list(each["delta"].values()) for each in latents]
+        low, high = (statistics.fmean(map(end, rates)) for end in (min, max))
+        return f"{low:.2f} to {high:.2f}"
+
+    def noise(beside: str) -> markdown.Column:
+        def text(seeds: Sequence[harness.Row]) -> str:
+            ratio = felt(seeds, beside)
+            return "0" if ratio == 0 else "over 10" if ratio > 10 else f"{ratio:.2g}"
+
+        return text
+
+    def zeros(seeds: Sequence[harness.Row]) -> str:
+        return f"{statistics.fmean(row['metrics']['zeros'] for row in seeds):,.0f}"
+
+    target = ("target", lambda cell: "-" if cell.sparsity is None else per_cent(cell.sparsity))
+    best = metric("best_test_epoch", "accuracy", times=100)
+    columns = [
+        ("rho > 0.5", share("rho_share")),
+        ("undecided", share("rho_undecided")),
+        ("delta", latent(deltas)),
+        ("noise / step", noise("step")),
+        ("noise / weight", noise("weight")),
+        ("best test epoch", column(best, deviation=True)),
+        ("zeros", zeros),
+    ]
+    return _noted(by_cell(rows, [ARM, target], columns), PRIOR)
+
+
+def _cut(rows: Found) -> str:
+    """Set a cut by rho beside one by magnitude, where there is no target."""
+    columns = [
+        (head, column(metric("cut", name, times=100), deviation=True))
+        for head, name in (
+            ("zeros %", "sparsity"),
+            ("before", "before"),
+            ("cut by rho", "by_rho"),
+            ("cut by magnitude", "by_magnitude"),
+        )
+    ]
+    columns += [
+        ("zeros % at the end", lambda seeds: over(seeds, metric("sparsity", times=100))),
+        ("accuracy at the end", lambda seeds: over(seeds, percent)),
+    ]
+    cells = {cell: seeds for cell, seeds in rows.items() if ARMS[cell.arm].score == "learned"}
+    return _noted(by_cell(cells, [ARM], columns), CUT)
+
+
+def _noted(table: str, note: str) -> str:
+    """Put a note below a table; "" where there is none."""
+    return f"{table}\n\n{note}" if table else ""

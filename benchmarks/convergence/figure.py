@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from benchmarks import harness
-from benchmarks.convergence.problem import FUNCTIONS
+from benchmarks.convergence.recipe import FUNCTIONS
 from benchmarks.convergence.run import PRESETS
 from benchmarks.convergence.table import FIGURES, Found, found, ladder
 from benchmarks.harness import figures

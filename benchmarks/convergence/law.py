@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.convergence.problem import Problem, Theta
+from benchmarks.convergence.recipe import Theta, TwoMeans
 
 __all__ = ["Law", "functions", "mean_of_functions", "score", "stationary_law"]
 
@@ -44,14 +44,14 @@ class Law(NamedTuple):
     transition: np.ndarray | None  # f64[n, n]: mass that goes from node [., j] to node [i, .]
 
 
-def score(problem: Problem, theta: Theta, which: int, beta: np.ndarray) -> np.ndarray:
+def score(problem: TwoMeans, theta: Theta, which: int, beta: np.ndarray) -> np.ndarray:
     """Slope of log pi of coefficient `which`, g."""
     pull = problem.num_rows * (problem.means[which] - beta) - theta.kappa1[which] * beta
     return pull / theta.sigma**2 - theta.kappa0[which] * np.sign(beta) / theta.sigma
 
 
 def stationary_law(
-    problem: Problem, theta: Theta, which: int, step_size: float, *, finer: int = 1
+    problem: TwoMeans, theta: Theta, which: int, step_size: float, *, finer: int = 1
 ) -> Law:
     """Make pi_eps of a coefficient, or pi at step size 0.
 
@@ -98,13 +98,13 @@ def stationary_law(
     return Law(nodes, mass, transition)
 
 
-def functions(problem: Problem, beta: np.ndarray) -> np.ndarray:
+def functions(problem: TwoMeans, beta: np.ndarray) -> np.ndarray:
     """Evaluate the test functions at f64[n]; returns f64[n, 4]."""
     size = np.abs(beta)
     return np.stack([beta, beta * beta, size, size > problem.threshold], axis=-1, dtype=np.float64)
 
 
-def mean_of_functions(problem: Problem, theta: Theta, step_size: float) -> np.ndarray:
+def mean_of_functions(problem: TwoMeans, theta: Theta, step_size: float) -> np.ndarray:
     """Expectations of the test functions under the laws of both coefficients, f64[2, 4]."""
     laws = [stationary_law(problem, theta, j, step_size) for j in range(2)]
     return np.stack([law.mass @ functions(problem, law.nodes) for law in laws])

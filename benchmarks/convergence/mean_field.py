@@ -35,7 +35,7 @@ import scipy.linalg
 import scipy.special
 
 from benchmarks.convergence.law import Law, stationary_law
-from benchmarks.convergence.problem import SIZE, Gain, Problem, Theta, from_vector, to_vector
+from benchmarks.convergence.recipe import SIZE, Gain, Theta, TwoMeans, from_vector, to_vector
 
 __all__ = ["MeanField", "Prediction", "limit_factor", "predict", "targets"]
 
@@ -66,7 +66,7 @@ class Prediction(NamedTuple):
 
 
 def targets(
-    problem: Problem, theta: Theta, nodes: tuple[np.ndarray, np.ndarray]
+    problem: TwoMeans, theta: Theta, nodes: tuple[np.ndarray, np.ndarray]
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Evaluate rho~ on the nodes of each coefficient, and sigma~ on their product.
 
@@ -97,7 +97,7 @@ class MeanField:
         step_size: eps >= 0.
     """
 
-    def __init__(self, problem: Problem, step_size: float) -> None:
+    def __init__(self, problem: TwoMeans, step_size: float) -> None:
         self.problem, self.step_size = problem, step_size
 
     def laws(self, theta: Theta) -> tuple[Law, Law]:

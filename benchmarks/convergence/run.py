@@ -25,8 +25,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -35,9 +36,10 @@ import aeb
 from aeb.cli.usage import UsageError
 from benchmarks import harness
 from benchmarks.convergence.mean_field import MeanField, Prediction
-from benchmarks.convergence.problem import Gain, Problem
+from benchmarks.convergence.recipe import Gain, TwoMeans
 from benchmarks.convergence.sampler import build, theta_of
 from benchmarks.convergence.scores import score_coefficients, score_latents
+from benchmarks.harness.ranges import Positive, whole, within
 from benchmarks.harness.rows import canonical
 
 __all__ = ["NAME", "PRESETS", "Convergence", "main"]
@@ -66,42 +68,28 @@ class Carry(NamedTuple):
 class Convergence(harness.Settings):
     """The settings of this script."""
 
-    exponents: tuple[float, ...] = (0.6, 0.75, 1.0, 1.0)
-    """alpha of each gain C (A + k)^-alpha."""
-    coefficients: tuple[float, ...] = (2.0, 4.0, 10.0, 1.0)
-    """C of each gain."""
-    offset: float = 100.0
-    """A of all gains, in steps."""
-    step_size: float = 0.02
-    """eps at which the gains are compared."""
-    ladder: tuple[float, ...] = (0.08, 0.04, 0.02, 0.01, 0.005, 0.0025)
-    """Step sizes for the law of the coefficients."""
-    ladder_coefficient: float = 10.0
-    """C of the gain there, with alpha = 1."""
-    chains: int = 2000
-    """Chains of each run."""
-    num_steps: int = 100_000
-    """Steps of each chain."""
-    tail: float = 0.05
-    """The slope is taken from this share of the steps on, in (0, 0.5]."""
-    problem: Problem = dataclasses.field(default_factory=Problem)
-    """What is fitted."""
+    # alpha of each gain C (A + k)^-alpha.
+    exponents: tuple[Annotated[float, within("(0.5, 1]")], ...] = (0.6, 0.75, 1.0, 1.0)
+    coefficients: tuple[Positive, ...] = (2.0, 4.0, 10.0, 1.0)  # C of each gain
+    offset: Positive = 100.0  # A of all gains, in steps
+    step_size: Positive = 0.02  # eps at which the gains are compared
+    # Step sizes for the law of the coefficients.
+    ladder: tuple[Positive, ...] = (0.08, 0.04, 0.02, 0.01, 0.005, 0.0025)
+    ladder_coefficient: Positive = 10.0  # C of the gain there, with alpha = 1
+    chains: Annotated[int, whole(2)] = 2000  # chains of each run
+    num_steps: Annotated[int, whole(100)] = 100_000  # steps of each chain
+    # The slope is taken from this share of the steps on.
+    tail: Annotated[float, within("(0, 0.5]")] = 0.05
+    problem: TwoMeans = dataclasses.field(default_factory=TwoMeans)  # what is fitted
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        self.problem.check()
         if len(self.exponents) != len(self.coefficients):
             raise ValueError(
                 f"coefficients: got {len(self.coefficients)} of them for "
                 f"{len(self.exponents)} exponents, needs one each"
             )
-        harness.check(
-            self,
-            whole={2: "chains", 100: "num_steps"},
-            positive="coefficients ladder offset step_size ladder_coefficient",
-            within={"(0.5, 1]": "exponents", "(0, 0.5]": "tail"},
-        )
 
     def rate_cells(self) -> list[tuple[Gain, float]]:
         """List the gains to compare, at one step size."""
@@ -114,7 +102,7 @@ class Convergence(harness.Settings):
         return [(gain, step_size) for step_size in dict.fromkeys(self.ladder)]
 
     def config(self, gain: Gain, step_size: float) -> dict[str, Any]:
-        """Tell all that fixes the row of a cell but its seed."""
+        """Return all that fixes the row of a cell but its seed."""
         return {
             "gain": dataclasses.asdict(gain),
             "step_size": step_size,
@@ -147,48 +135,27 @@ class Convergence(harness.Settings):
         self, gain: Gain, step_size: float, folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
         """Run the chains of a cell, and score them."""
-        prediction = _prediction(self.problem, step_size)
-        programs, readings, half = build(self.problem, gain), self.readings(), self.num_steps // 2
-        blocks = np.arange(BLOCK, self.num_steps, BLOCK)
-        stops = np.unique(np.concatenate([readings, blocks, [half, self.num_steps]]))
-        # A stream of its own for each cell, so that their errors are independent.
+        prediction, limit = _prediction(self.problem, step_size), _limit(self.problem)
+        # A stream for each cell, so that their errors are independent.
         cell = zlib.crc32(canonical(self.config(gain, step_size)).encode())
         key = jax.random.fold_in(jax.random.key(self.seed), cell)
         keys = jax.random.split(key, self.chains)
+        programs = build(self.problem, gain)
         # Compiled before the clock starts.
         states, _ = programs.advance(programs.start(self.chains), keys, step_size, 0)
-        carry = Carry(
-            states=states,
-            sums=np.zeros((self.chains, 2, 4)),
-            errors=np.zeros((self.chains, len(readings))),
-            passed=np.zeros((), int),
-        )
-        first = theta_of(carry.states)[0]
+        first = theta_of(states)[0]
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        carry = checkpoints.restore(carry)
-        states, sums, errors = carry.states, np.array(carry.sums), np.array(carry.errors)
-        done = int(stops[carry.passed - 1]) if carry.passed else 0
-        report(done)
-        for number in range(int(carry.passed), len(stops)):
-            stop = int(stops[number])
-            states, added = programs.advance(states, keys, step_size, stop - done)
-            if done >= half:
-                sums += np.asarray(added, np.float64)
-            if stop in readings:
-                gaps = theta_of(states) - prediction.theta
-                errors[:, np.searchsorted(readings, stop)] = np.square(gaps).sum(axis=1)
-            report(stop - done)
-            done = stop
-            if number + 1 < len(stops):
-                saved = Carry(states, sums, errors, np.asarray(number + 1))
-                checkpoints.save_if_due(done, saved)
-        seconds = checkpoints.seconds
-        rng = np.random.default_rng([self.seed, cell])
-        rate = score_latents(prediction, gain, first, readings, errors, self.tail, rng)
-        limit = _limit(self.problem)
-        means = sums / (self.num_steps - half)
+
+        def advance(states: aeb.State, steps: int) -> tuple[aeb.State, np.ndarray]:
+            states, sums = programs.advance(states, keys, step_size, steps)
+            return states, np.asarray(sums, np.float64)
+
+        carry = self._to_the_end(advance, states, prediction.theta, checkpoints, report)
+        seconds, rng = checkpoints.seconds, np.random.default_rng([self.seed, cell])
+        rate = score_latents(prediction, gain, first, self.readings(), carry.errors, self.tail, rng)
+        means = carry.sums / (self.num_steps - self.num_steps // 2)
         weak = score_coefficients(self.problem, step_size, prediction, limit, means)
-        last = theta_of(states)
+        last = theta_of(carry.states)
         theta = {
             "fixed_point": prediction.theta,
             "fixed_point_of_diffusion": limit,
@@ -197,10 +164,42 @@ class Convergence(harness.Settings):
         }
         return seconds, [{"theta": theta, "rate": rate, "weak": weak}]
 
+    def _to_the_end(
+        self,
+        advance: Callable[[aeb.State, int], tuple[aeb.State, np.ndarray]],
+        states: aeb.State,
+        fixed_point: np.ndarray,
+        checkpoints: harness.Checkpoints,
+        report: Callable[[int], object],
+    ) -> Carry:
+        """Take all steps, from the last checkpoint if there is one; gather errors and sums."""
+        readings, half = self.readings(), self.num_steps // 2
+        blocks = np.arange(BLOCK, self.num_steps, BLOCK)
+        stops = np.unique(np.concatenate([readings, blocks, [half, self.num_steps]]))
+        sums, errors = np.zeros((self.chains, 2, 4)), np.zeros((self.chains, len(readings)))
+        carry = checkpoints.restore(Carry(states, sums, errors, np.zeros((), int)))
+        states, sums, errors = carry.states, np.array(carry.sums), np.array(carry.errors)
+        done = int(stops[carry.passed - 1]) if carry.passed else 0
+        report(done)
+        for number, stop in enumerate(stops.tolist()):
+            if number < carry.passed:
+                continue
+            states, added = advance(states, stop - done)
+            if done >= half:
+                sums += added
+            if stop in readings:
+                gaps = theta_of(states) - fixed_point
+                errors[:, np.searchsorted(readings, stop)] = np.square(gaps).sum(axis=1)
+            report(stop - done)
+            done = stop
+            if stop < self.num_steps:
+                checkpoints.save_if_due(stop, Carry(states, sums, errors, np.asarray(number + 1)))
+        return Carry(states, sums, errors, np.asarray(len(stops)))
+
 
 @functools.lru_cache(maxsize=32)
-def _prediction(problem: Problem, step_size: float) -> Prediction:
-    """What linear theory needs; where there is no fixed point the settings are at fault."""
+def _prediction(problem: TwoMeans, step_size: float) -> Prediction:
+    """Return what linear theory needs; where there is no fixed point the settings are at fault."""
     try:
         return MeanField(problem, step_size).prediction()
     except ValueError as error:
@@ -208,8 +207,8 @@ def _prediction(problem: Problem, step_size: float) -> Prediction:
 
 
 @functools.lru_cache(maxsize=32)
-def _limit(problem: Problem) -> np.ndarray:
-    """theta* of the diffusion."""
+def _limit(problem: TwoMeans) -> np.ndarray:
+    """Return theta* of the diffusion."""
     return MeanField(problem, 0.0).fixed_point()
 
 

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import aeb
-from benchmarks.convergence.problem import SIZE, Gain, Problem, Theta, to_vector
+from benchmarks.convergence.recipe import SIZE, Gain, Theta, TwoMeans, to_vector
 
-__all__ = ["LEAF", "Programs", "build", "half_mean_squared_error", "theta_of"]
+__all__ = ["Programs", "build", "theta_of"]
 
 LEAF = ""
 """The path of a bare array of coefficients."""
@@ -38,29 +38,22 @@ class Programs(NamedTuple):
     advance: Callable[..., tuple[aeb.State, jax.Array]]
 
 
-def half_mean_squared_error(beta: jax.Array, rows: jax.Array) -> jax.Array:
-    """The loss, sigma left out."""
-    return 0.5 * jnp.mean(jnp.square(rows - beta[None]))
-
-
 @functools.lru_cache(maxsize=16)
-def build(problem: Problem, gain: Gain) -> Programs:
-    """Make the programs.
-
-    Args:
-        problem: what is fitted.
-        gain: omega.
-
-    Returns:
-        `Programs`; a change of step size compiles nothing anew.
-    """
+def build(problem: TwoMeans, gain: Gain) -> Programs:
+    """Compile the programs; a change of step size compiles nothing anew."""
     prior = aeb.spike_slab(
-        problem.v0, problem.v1, a=problem.a, b=problem.b, nu=problem.nu, lam=problem.lam
+        problem.v0,
+        problem.v1,
+        a=problem.a,
+        b=problem.b,
+        nu=problem.nu,
+        lam=problem.lam,
+        kappa0=None,
     )
     algorithm = aeb.empirical_bayes(
         aeb.sgld(1.0), prior, gain=gain.schedule, likelihood="gaussian"
     )  # the step size is given to each call
-    kernel = aeb.build_kernel(algorithm, half_mean_squared_error, num_data=problem.num_data)
+    kernel = aeb.build_kernel(algorithm, _loss, num_data=problem.num_data)
     step = aeb.chains(kernel)
 
     def start(chains: int) -> aeb.State:
@@ -73,8 +66,8 @@ def build(problem: Problem, gain: Gain) -> Programs:
 
         def one(_: Any, carry: tuple[aeb.State, jax.Array]) -> tuple[aeb.State, jax.Array]:
             states, sums = carry
-            own = jax.vmap(jax.random.fold_in)(keys, states.step)
-            states = step(states, rows, own, step_size=step_size)
+            step_keys = jax.vmap(jax.random.fold_in)(keys, states.step)
+            states = step(states, rows, step_keys, step_size=step_size)
             beta = states.position
             size = jnp.abs(beta)
             above = (size > problem.threshold).astype(beta.dtype)
@@ -92,3 +85,8 @@ def theta_of(states: aeb.State) -> np.ndarray:
     arrays = (latent.rho, latent.kappa0, latent.kappa1, latent.delta)
     rho, kappa0, kappa1, delta = (np.asarray(each[LEAF], np.float64) for each in arrays)
     return to_vector(Theta(rho, kappa0, kappa1, delta, np.asarray(latent.sigma, np.float64)))
+
+
+def _loss(beta: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return half the mean squared error."""
+    return 0.5 * jnp.mean(jnp.square(rows - beta[None]))

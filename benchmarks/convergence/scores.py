@@ -1,18 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of many chains says of the two theorems, as the metrics of its row."""
+"""What a run of many chains says of the two theorems: metrics of its row, and slopes.
+
+Slopes are of log-log lines, with intervals.
+
+The slope of an error against the gain is that of least squares through log mean over chains of
+|theta_k - theta*|^2 on log omega_k. One chain's errors at different k depend on each other, so the
+interval is a percentile bootstrap over whole chains.
+
+The slope of a bias against the step size is that of weighted least squares through log |bias|, each
+point weighted by (bias / its standard error)^2, the inverse variance of its logarithm. Each step
+size has other chains, so its standard error is that of the weights.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.convergence.law import mean_of_functions
 from benchmarks.convergence.mean_field import Prediction, limit_factor, predict
-from benchmarks.convergence.problem import Gain, Problem, from_vector
-from benchmarks.convergence.slopes import error_slope
+from benchmarks.convergence.recipe import Gain, TwoMeans, from_vector
 
-__all__ = ["score_coefficients", "score_latents"]
+__all__ = ["Slope", "bias_slope", "error_slope", "score_coefficients", "score_latents"]
+
+RESAMPLES = 2000
+"""Bootstrap samples of the chains."""
+
+Z95 = 1.959964
+"""Standard errors from the middle of a 95 % interval to its end."""
+
+
+class Slope(NamedTuple):
+    """A slope and its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def error_slope(errors: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> Slope:
+    """Slope of the log of the mean error on the log of the gain.
+
+    Args:
+        errors: f64[C, K], squared error of each chain at each gain, positive.
+        gains: f64[K], at least two that differ.
+        rng: for the bootstrap.
+
+    Returns:
+        The slope; its interval is of chains drawn with replacement.
+    """
+    chains = len(errors)
+    counts = rng.multinomial(chains, np.full(chains, 1.0 / chains), size=RESAMPLES)
+    resampled = _slope(np.log(gains), np.log(counts @ errors / chains))
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    estimate = _slope(np.log(gains), np.log(errors.mean(axis=0)))
+    return Slope(float(estimate), float(low), float(high))
+
+
+def bias_slope(biases: np.ndarray, errors: np.ndarray, step_sizes: np.ndarray) -> Slope:
+    """Slope of log |bias| on the log of the step size.
+
+    Args:
+        biases: f64[K], none of them 0.
+        errors: f64[K], their standard errors, positive.
+        step_sizes: f64[K], at least two that differ.
+
+    Returns:
+        The slope; its interval takes the errors for small beside the biases.
+    """
+    x, weights = np.log(step_sizes), np.square(biases / errors)
+    x = x - np.average(x, weights=weights)
+    spread = np.sum(weights * np.square(x))
+    estimate = float(np.sum(weights * x * np.log(np.abs(biases))) / spread)
+    half = Z95 * float(spread**-0.5)
+    return Slope(estimate, estimate - half, estimate + half)
 
 
 def score_latents(
@@ -55,7 +117,7 @@ def score_latents(
 
 
 def score_coefficients(
-    problem: Problem,
+    problem: TwoMeans,
     step_size: float,
     prediction: Prediction,
     limit: np.ndarray,
@@ -81,3 +143,9 @@ def score_coefficients(
         "bias_se": means.std(axis=0, ddof=1) / len(means) ** 0.5,
         "bias_by_quadrature": exact - truth,
     }
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Least-squares slopes along the last axis of y."""
+    centred = x - x.mean()
+    return y @ centred / np.sum(np.square(centred))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.convergence.problem import FUNCTIONS, Gain
+from benchmarks.convergence.recipe import FUNCTIONS, Gain
 from benchmarks.convergence.run import PRESETS, Convergence
-from benchmarks.convergence.slopes import Slope, bias_slope
+from benchmarks.convergence.scores import Slope, bias_slope
 from benchmarks.harness import markdown
 
 __all__ = ["FIGURES", "found", "ladder", "report"]
@@ -149,9 +149,9 @@ def _orders(weak: Found) -> str:
             line = [name, over]
             for place in range(len(FUNCTIONS)):
                 at = (rows, which, place)
-                own = bias_slope(bias[at], error[at], step_sizes[rows])
+                slope = bias_slope(bias[at], error[at], step_sizes[rows])
                 by_quadrature = bias_slope(exact[at], error[at], step_sizes[rows]).estimate
-                line.append(f"{_interval(own, 2)} ({by_quadrature:.2f})")
+                line.append(f"{_interval(slope, 2)} ({by_quadrature:.2f})")
             lines.append(line)
     distance = (bias - exact) / error
     note = ORDER.format(

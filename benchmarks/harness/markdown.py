@@ -1,20 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tables share: Markdown, a mean with its error, how the rows were made."""
+"""What the tables share: Markdown, a mean with its error, how the rows were made.
+
+Most tables have a line for each cell of an experiment, which is all that fixes its rows but the
+seed. `by_cell` makes them of three things: the cells with their rows, what names a line, and what
+each column reads off the rows of a cell:
+
+    by_cell(
+        results.look_up(...),
+        [("arm", lambda cell: cell.arm)],
+        [("accuracy", column(metric("accuracy", times=100))), ("NLL", column(metric("nll"), 3))],
+    )
+"""
 
 from __future__ import annotations
 
+import functools
+import operator
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from benchmarks.harness.rows import Row
 
-__all__ = ["NOT_RUN", "Column", "column", "join", "made", "mean", "over", "table"]
+__all__ = [
+    "NOT_RUN",
+    "Column",
+    "Read",
+    "by_cell",
+    "column",
+    "join",
+    "made",
+    "mean",
+    "metric",
+    "over",
+    "table",
+]
+
+K = TypeVar("K")
 
 NOT_RUN = "not run"
 
+Read = Callable[[Any], float | None]
+"""What reads a number off the metrics of a row; None where it was not finite."""
+
 Column = Callable[[Sequence[Row]], str]
-"""What makes a cell of some rows."""
+"""What a column says of the rows of a line."""
 
 
 def join(parts: Iterable[str]) -> str:
@@ -26,6 +56,28 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Write a table."""
     rows = [[head.strip() for head in heads], ["---"] * len(heads), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def by_cell(
+    found: Mapping[K, Sequence[Row]],
+    names: Sequence[tuple[str, Callable[[K], str]]],
+    columns: Sequence[tuple[str, Column]],
+) -> str:
+    """Write a table of a line for each cell; "" where there is none.
+
+    Args:
+        found: the rows of each cell.
+        names: heads and what they say of the cell.
+        columns: heads and what they say of its rows; "not run" where there are none.
+    """
+    lines = [
+        [
+            *(name(cell) for _, name in names),
+            *(say(rows) if rows else NOT_RUN for _, say in columns),
+        ]
+        for cell, rows in found.items()
+    ]
+    return table([head for head, _ in (*names, *columns)], lines) if lines else ""
 
 
 def mean(
@@ -60,7 +112,7 @@ def mean(
 
 def over(
     rows: Sequence[Row],
-    read: Callable[[Any], float | None],
+    read: Read,
     digits: int = 2,
     *,
     lost: str | None = None,
@@ -88,20 +140,36 @@ def over(
     return f"{text} ({len(rows)})" if count else text
 
 
-def column(read: Callable[[Any], float | None], digits: int = 2) -> Column:
-    """Make a column of such means."""
-    return lambda rows: over(rows, read, digits)
+def column(read: Read, digits: int = 2, **options: Any) -> Column:
+    """Make a column of such means; the options are those of `over`."""
+    return lambda rows: over(rows, read, digits, **options)
+
+
+def metric(*path: str | int, times: float = 1) -> Read:
+    """Make what reads the metric under these names, in a unit of which it has so many."""
+
+    def read(metrics: Any) -> float | None:
+        value = functools.reduce(operator.getitem, path, metrics)
+        return None if value is None else times * value
+
+    return read
 
 
 def made(rows: Sequence[Row]) -> str:
     """Say how rows were made; "" where there are none."""
     ways: dict[str, set[str]] = {}
     for row in rows:
-        hardware, packages = row["hardware"], row["metrics"].get("packages", {})
-        cores = "1 core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
-        by = f"{hardware['accelerator'] or hardware['cpu']}, {cores}, "
-        names = {"jax": row["versions"]["jax"], **packages}
-        by += ", ".join(f"{name} {version}" for name, version in names.items())
-        ways.setdefault(by, set()).add(f"{row['commit']} ({row['date']})")
-    said = [f"{by}, commit {', '.join(sorted(commits))}" for by, commits in sorted(ways.items())]
-    return f"Made on: {'; '.join(said)}." if said else ""
+        versions = {"jax": row["versions"]["jax"], **row["metrics"].get("packages", {})}
+        said = [_machine(row["hardware"]), *(f"{name} {at}" for name, at in versions.items())]
+        ways.setdefault(", ".join(said), set()).add(f"{row['commit']} ({row['date']})")
+    text = [f"{by}, commit {', '.join(sorted(commits))}" for by, commits in sorted(ways.items())]
+    return f"Made on: {'; '.join(text)}." if text else ""
+
+
+def _machine(hardware: Mapping[str, Any]) -> str:
+    """Name a machine; rows of old do not tell the family and instructions of its processor."""
+    name = hardware["accelerator"] or hardware["cpu"]
+    if not hardware["accelerator"] and "instructions" in hardware:
+        name += f" (family {hardware['family']}: {hardware['instructions']})"
+    cores = hardware["cores"]
+    return f"{name}, 1 core" if cores == 1 else f"{name}, {cores} cores"

@@ -3,50 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from benchmarks.harness.rows import Results
 from benchmarks.harness.runner import Preset
 
 __all__ = ["Figure", "Section", "reduced_too"]
 
+Section = Callable[[Preset, Results], str]
+"""`(preset, rows) -> Markdown` of an experiment in the report, "not run" where a configuration has
+no row. The rows may be damaged: UsageError."""
 
-class Section(Protocol):
-    """Make the section of an experiment in the report."""
-
-    def __call__(self, preset: Preset, results: Results) -> str:
-        """Make it.
-
-        Args:
-            preset: which configurations to look for.
-            results: the rows of the experiment.
-
-        Returns:
-            Markdown that ends in a newline; "not run" stands where a configuration has no row.
-
-        Raises:
-            UsageError: the rows are damaged.
-        """
-
-
-class Figure(Protocol):
-    """Draw the figures of an experiment."""
-
-    def __call__(self, preset: Preset, results: Results, folder: Path) -> list[Path]:
-        """Draw what there are rows for.
-
-        Args:
-            preset: which configurations to look for.
-            results: the rows of the experiment.
-            folder: where to; made if need be.
-
-        Returns:
-            The files written; none where there is no row.
-
-        Raises:
-            UsageError: the rows are damaged.
-        """
+Figure = Callable[[Preset, Results, Path], list[Path]]
+"""`(preset, rows, folder) -> files` drawn of an experiment; none where there is no row."""
 
 
 def reduced_too(preset: Preset) -> tuple[Preset, ...]:

@@ -13,20 +13,19 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import itertools
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from tqdm.auto import tqdm
 
-from aeb import guards
 from aeb.cli.usage import UsageError, complain, parse
 from aeb.files.archive import DamagedFileError
-from benchmarks.harness import limit
+from benchmarks.harness import slices
+from benchmarks.harness.ranges import Positive, at_least, check, whole
 from benchmarks.harness.rows import Results, canonical, finite, row_key
 from benchmarks.harness.stamp import stamp
 
@@ -48,30 +47,22 @@ UNFINISHED = 75
 class Settings:
     """What every script takes."""
 
+    # Where the other settings start: smoke is under a minute, cpu is the honest reduced size for
+    # two cores, gpu is for one accelerator, full has all data and networks of the paper at
+    # schedules that two cores can run, paper is the full size; a script has some of them.
     preset: Preset = "smoke"
-    """Where the other settings start: smoke is under a minute, cpu is the honest reduced size for
-    two cores, gpu is for one accelerator, full has all data and networks of the paper at schedules
-    that two cores can run, paper is the full size; a script has some of them."""
-    seed: int = 0
-    """Seed of the first repetition; the others count on from it."""
-    results: Path = HERE / "results"
-    """Folder of the rows."""
-    work: Path = HERE / ".work"
-    """Folder of the checkpoints of units that are not finished."""
-    checkpoint_every: float = 30.0
-    """Seconds between two checkpoints, >= 0."""
-    limit_seconds: float | None = None
-    """Seconds after which to stop at the next checkpoint, > 0, with exit code 75; the same command
-    continues. None works to the end."""
-    progress: bool = True
-    """Whether to show a progress bar."""
+    seed: Annotated[int, whole(0)] = 0  # of the first repetition; the others count on from it
+    results: Path = HERE / "results"  # folder of the rows
+    work: Path = HERE / ".work"  # folder of the checkpoints of units that are not finished
+    checkpoint_every: Annotated[float, at_least(0.0)] = 30.0  # seconds between two checkpoints
+    # Seconds after which to stop at the next checkpoint, with exit code 75; the same command
+    # continues. None works to the end.
+    limit_seconds: Positive | None = None
+    progress: bool = True  # whether to show a progress bar
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.whole("seed", self.seed, 0)
-        guards.at_least("checkpoint_every", self.checkpoint_every, 0.0)
-        if self.limit_seconds is not None:
-            guards.positive("limit_seconds", self.limit_seconds)
+        check(self)
 
     def units(self) -> list[Unit]:
         """List the work, in the order to do it."""
@@ -123,17 +114,14 @@ def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, descrip
     Raises:
         ValueError: the words make no sense or a setting is out of its range.
     """
-    named = next(iter(presets))
-    for word, following in itertools.pairwise([*words, ""]):
-        if word == "--preset":
-            named = following
-        elif word.startswith("--preset="):
-            named = word.partition("=")[2]
-    # A name that is no preset is left to the parser, which says what is.
-    default = presets.get(named, next(iter(presets.values())))
-    settings: S = parse(type(default), words, prog=prog, description=description, default=default)
-    if settings.preset not in presets:
-        raise ValueError(f"preset: got {settings.preset!r}, {prog} has {', '.join(presets)}")
+    first = next(iter(presets))
+    field = ("preset", Literal[tuple(presets)], first)
+    named = dataclasses.make_dataclass("Named", [field])
+    options = {"prog": prog, "description": description}
+    # The words that are not --preset are left to the second reading.
+    chosen, _ = parse(named, words, **options, return_unknown_args=True, add_help=False)
+    default = presets[chosen.preset]
+    settings: S = parse(type(default), words, **options, default=default)
     settings.check()
     return settings
 
@@ -161,12 +149,12 @@ def main(
         return complain(script, str(error))
     results = Results(settings.results / f"{script}.jsonl")
     try:
-        with limit.within(settings.limit_seconds), _alone(settings.work / script) as work:
+        with slices.limited(settings.limit_seconds), _alone(settings.work / script) as work:
             results.mend()
             _do(script, settings, units, results, work)
     except (UsageError, DamagedFileError, OSError) as error:
         return complain(script, str(error))
-    except limit.OutOfTimeError:
+    except slices.OutOfTimeError:
         print(f"{script}: {settings.limit_seconds:g} s are over; call the same command again")
         return UNFINISHED
     except KeyboardInterrupt:
@@ -190,8 +178,8 @@ def _do(
     total = sum(unit.size for unit, _ in todo)
     with tqdm(total=total, disable=not settings.progress, unit_scale=True) as bar:
         for number, (unit, keys) in enumerate(todo):
-            if number and limit.is_over():
-                raise limit.OutOfTimeError
+            if number and slices.is_over():
+                raise slices.OutOfTimeError
             bar.set_postfix_str(unit.name)
             folder = work / place_of([unit.configs, unit.seeds], made)
             seconds, metrics = unit.run(folder, bar.update)
@@ -206,10 +194,10 @@ def _do(
                         "hardware": made["hardware"],
                         "versions": made["versions"],
                         "seconds": seconds / len(unit.cases),
-                        "metrics": finite(own),
+                        "metrics": finite(measured),
                         "date": made["date"],
                     }
-                    for (config, seed), own in zip(unit.cases, metrics, strict=True)
+                    for (config, seed), measured in zip(unit.cases, metrics, strict=True)
                     if row_key(config, seed) in keys
                 ]
             )

@@ -22,13 +22,19 @@ ROOT = Path(__file__).resolve().parents[2]
 WATCHED = ("aeb", "benchmarks", "pyproject.toml", ":(exclude)benchmarks/results")
 """What makes the tree dirty: all that could change a number, but not the rows themselves."""
 
+INSTRUCTIONS = (
+    *("fma", "avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16"),
+    *("asimd", "asimdhp", "bf16", "sve", "sve2"),
+)
+"""Instruction sets by which XLA's sums and products differ in their rounding."""
+
 
 def stamp() -> dict[str, Any]:
     """Gather the fields of a row that tell how it was made."""
     return {
         "commit": _commit(),
         "hardware": {
-            "cpu": _cpu(),
+            **_cpu(),
             "cores": len(os.sched_getaffinity(0)),
             "accelerator": _accelerator(),
         },
@@ -60,13 +66,22 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _cpu() -> str:
+def _cpu() -> dict[str, str]:
+    """Name the processor, and what makes two of one name round differently.
+
+    A cloud calls many processors by one name; XLA compiles for the family and the instruction sets
+    that it finds.
+    """
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text().partition("\n\n")[0].splitlines() if info.exists() else []
+    said = {name.strip(): value.strip() for name, _, value in (s.partition(":") for s in lines)}
+    flags = said.get("flags", said.get("Features", "")).split()
+    family = [said.get(name, "?") for name in ("cpu family", "model", "stepping")]
+    return {
+        "cpu": said.get("model name") or platform.processor() or platform.machine(),
+        "family": ".".join(family),
+        "instructions": " ".join(flag for flag in INSTRUCTIONS if flag in flags),
+    }
 
 
 def _accelerator() -> str | None:

@@ -110,6 +110,7 @@ def _prior(recipe: Recipe, cell: Cell) -> Prior:
         sigma=sigma,
         kappa0=recipe.kappa0 if learns else 0.0,
         kappa1=sigma**2,
+        learn_sigma=True,
     )
 
     def log_density(params: Any, latent: Any) -> jax.Array:

@@ -13,10 +13,11 @@ with the small networks (docs/lab-notes.md); the rest is plain guess.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from aeb import guards
 from benchmarks.harness import check
+from benchmarks.harness.ranges import Count, Positive, at_least, within
 
 __all__ = ["ARMS", "Arm", "ArmName", "Cell", "Recipe", "Set"]
 
@@ -59,78 +60,47 @@ class Cell(NamedTuple):
 class Recipe:
     """How all arms are set."""
 
-    channels: tuple[int, int] = (32, 64)
-    """Channels of the two convolutions of the network without augmentation."""
-    hidden: int = 200
-    """Width of its FC1."""
-    channels_augmented: tuple[int, int] = (64, 64)
-    """Channels of the two convolutions of the network with augmentation."""
-    hidden_augmented: tuple[int, int] = (256, 64)
-    """Widths of its FC1 and FC2."""
+    # Channels of the two convolutions, and width of FC1, of the network without augmentation.
+    channels: tuple[Count, Count] = (32, 64)
+    hidden: Count = 200
+    # Channels, and widths of FC1 and FC2, of the network with augmentation.
+    channels_augmented: tuple[Count, Count] = (64, 64)
+    hidden_augmented: tuple[Count, Count] = (256, 64)
+    # What the networks compute in while they are trained; weights, gradients of the prior and
+    # latents are float32, and so are all predictions that are scored.
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """What the networks compute in while they are trained; weights, gradients of the prior and
-    latents are float32, and so are all predictions that are scored."""
-    num_train: int = 60_000
-    """Training images, the first of a fixed shuffle."""
-    batch_size: int = 1000
-    """Images of a minibatch."""
-    epochs: int = 300
-    """Passes without augmentation."""
-    epochs_augmented: tuple[int, int] = (300, 1000)
-    """Passes with it, over MNIST and over Fashion-MNIST."""
-    thinning: int = 500
-    """Steps from draw to draw; the steps of a run are a multiple of it."""
-    burn_in: float = 0.5
-    """Share of the draws that are left out of the average, in [0, 1)."""
-    adam_step: float = 1e-3
-    """Step size of Adam, > 0."""
-    step_size: float = 0.1
-    """h > 0 in eps_k = h k^-1/5 / N: the learning rate of the mean loss at the first step."""
-    friction: float = 0.1
-    """alpha of SGHMC, in (0, 1]; 1 minus the momentum of SGD."""
-    counted: float = 10.0
-    """How often each training image counts in N, > 0."""
-    inverse_temperature: tuple[float, float] = (1000.0, 2500.0)
-    """tau > 0 of MNIST and of Fashion-MNIST."""
-    v0: float = 1e-3
-    """Scale of the spike in units of sigma."""
-    v1: float = 1.0
-    """Variance of the slab in units of sigma^2."""
-    sigma: float = 0.1
-    """Starting sigma; it is learned."""
-    nu: float = 1.0
-    """Degrees of freedom of the prior of sigma^2."""
-    lam: float = 1.0
-    """Scale of the prior of sigma^2."""
-    kappa0: float = 0.0
-    """Starting spike penalty, >= 0."""
-    gain_coefficient: float = 0.1
-    """C in the gain C (A + k)^-alpha."""
-    gain_offset: float = 1000.0
-    """A, in steps."""
-    gain_exponent: float = 0.75
-    """alpha, in (0.5, 1]."""
-    stretch: float = 1.0
-    """f >= 1: how many steps of this gain one step stands for. The gain is f C (A + f k)^-alpha,
-    whose sum over a run f times as short is the same."""
+    num_train: Count = 60_000  # training images, the first of a fixed shuffle
+    batch_size: Count = 1000  # images of a minibatch
+    epochs: Count = 300  # passes without augmentation
+    # Passes with it, over MNIST and over Fashion-MNIST.
+    epochs_augmented: tuple[Count, Count] = (300, 1000)
+    thinning: Count = 500  # steps from draw to draw; the steps of a run are a multiple of it
+    # Share of the draws that are left out of the average.
+    burn_in: Annotated[float, within("[0, 1)")] = 0.5
+    adam_step: Positive = 1e-3  # step size of Adam
+    # h in eps_k = h k^-1/5 / N: the learning rate of the mean loss at the first step.
+    step_size: Positive = 0.1
+    # alpha of SGHMC; 1 minus the momentum of SGD.
+    friction: Annotated[float, within("(0, 1]")] = 0.1
+    counted: Positive = 10.0  # how often each training image counts in N
+    # tau of MNIST and of Fashion-MNIST.
+    inverse_temperature: tuple[Positive, Positive] = (1000.0, 2500.0)
+    v0: Positive = 1e-3  # scale of the spike in units of sigma
+    v1: Positive = 1.0  # variance of the slab in units of sigma^2
+    sigma: Positive = 0.1  # starting sigma; it is learned
+    nu: Positive = 1.0  # degrees of freedom of the prior of sigma^2
+    lam: Positive = 1.0  # scale of the prior of sigma^2
+    kappa0: Annotated[float, at_least(0.0)] = 0.0  # starting spike penalty
+    gain_coefficient: Positive = 0.1  # C in the gain C (A + k)^-alpha
+    gain_offset: Annotated[float, at_least(0.0)] = 1000.0  # A, in steps
+    gain_exponent: Annotated[float, within("(0.5, 1]")] = 0.75  # alpha
+    # f: how many steps of this gain one step stands for. The gain is f C (A + f k)^-alpha, whose
+    # sum over a run f times as short is the same.
+    stretch: Annotated[float, at_least(1.0)] = 1.0
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        check(
-            self,
-            whole={
-                1: "hidden num_train batch_size epochs thinning channels channels_augmented "
-                "hidden_augmented epochs_augmented"
-            },
-            positive="adam_step step_size counted v0 v1 sigma nu lam inverse_temperature "
-            "gain_coefficient",
-            at_least={0.0: "kappa0 gain_offset", 1.0: "stretch"},
-            within={
-                "[0, 1)": "burn_in",
-                "(0, 1]": "friction",
-                "(0.5, 1]": "gain_exponent",
-            },
-        )
+        check(self)
         guards.within("batch_size", self.batch_size, f"[1, {self.num_train}]")
         for epochs in (self.epochs, *self.epochs_augmented):
             steps = epochs * (self.num_train // self.batch_size)

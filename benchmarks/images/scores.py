@@ -14,9 +14,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from aeb import diagnostics
-from benchmarks.images.chains import Trained
 from benchmarks.images.data import Images
 from benchmarks.images.networks import SPARSE, logits_of
+from benchmarks.images.training import Trained
 
 __all__ = ["Draws", "area_under_roc", "draws_of", "mixture", "score"]
 
@@ -82,12 +82,12 @@ def score(net: nn.Module, trained: Trained, images: Images) -> dict[str, Any]:
 
 
 def _scores(predicted: np.ndarray, images: Images) -> dict[str, Any]:
-    own, other = predicted[: len(images.label)], predicted[len(images.label) :]
-    entropy, strange = (np.asarray(diagnostics.predictive_entropy(p)) for p in (own, other))
+    known, other = predicted[: len(images.label)], predicted[len(images.label) :]
+    entropy, strange = (np.asarray(diagnostics.predictive_entropy(p)) for p in (known, other))
     return {
-        "accuracy": diagnostics.accuracy(own, images.label),
-        "nll": diagnostics.negative_log_likelihood(own, images.label),
-        "ece": diagnostics.expected_calibration_error(own, images.label),
+        "accuracy": diagnostics.accuracy(known, images.label),
+        "nll": diagnostics.negative_log_likelihood(known, images.label),
+        "ece": diagnostics.expected_calibration_error(known, images.label),
         "entropy": entropy.mean(),
         "entropy_other": strange.mean(),
         "auroc": area_under_roc(entropy, strange),

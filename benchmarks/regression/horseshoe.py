@@ -15,7 +15,6 @@ Reference: Piironen and Vehtari (Electronic Journal of Statistics 2017).
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -23,43 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from aeb.evaluation.mixing import potential_scale_reduction
-from benchmarks.harness import check
-from benchmarks.regression.estimate import Estimate, standardise
+from benchmarks.regression.methods import Estimate, standardise
+from benchmarks.regression.recipe import Horseshoe
 
-__all__ = ["Horseshoe", "fit"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Horseshoe:
-    """Settings of the prior and of the sampler."""
-
-    data_sets: int = 10
-    """Data sets, the first of those that the others see."""
-    chains: int = 2
-    """Chains, one after the other."""
-    warmup: int = 300
-    """Steps left out."""
-    draws: int = 300
-    """Draws kept of each chain."""
-    target_accept: float = 0.9
-    """Acceptance that the step size is tuned to, in (0, 1)."""
-    tree_depth: int = 10
-    """Doublings of a trajectory at most."""
-    signals: float = 3.0
-    """Guess of the number of signals; 3 is the truth."""
-    slab_scale: float = 2.0
-    """Scale of the slab, in units of the standard deviation of y."""
-    slab_freedom: float = 4.0
-    """Degrees of freedom of the slab."""
-
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        check(
-            self,
-            whole={0: "data_sets", 1: "chains warmup tree_depth", 4: "draws"},
-            positive="signals slab_scale slab_freedom",
-            within={"(0, 1)": "target_accept"},
-        )
+__all__ = ["fit"]
 
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: Horseshoe, level: float, seed: int) -> Estimate:

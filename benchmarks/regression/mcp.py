@@ -9,34 +9,12 @@ error over the folds, which are consecutive rows, as for `LassoCV`.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from benchmarks.harness import check
-from benchmarks.regression.estimate import Estimate, standardise
+from benchmarks.regression.methods import Estimate, standardise
+from benchmarks.regression.recipe import MCP
 
-__all__ = ["MCP", "fit"]
-
-
-@dataclasses.dataclass(frozen=True)
-class MCP:
-    """Settings of the penalty and of its path."""
-
-    gamma: float = 3.0
-    """Concavity, > 1; the larger, the closer to the lasso."""
-    path: int = 100
-    """Penalties on the path."""
-    ratio: float = 0.05
-    """The last penalty over the first, in (0, 1)."""
-    tolerance: float = 1e-6
-    """Of each fit, on the violation of its optimality conditions."""
-
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        if not self.gamma > 1:
-            raise ValueError(f"gamma: got {self.gamma}, needs to be above 1")
-        check(self, whole={2: "path"}, positive="tolerance", within={"(0, 1)": "ratio"})
+__all__ = ["fit"]
 
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: MCP, folds: int) -> Estimate:

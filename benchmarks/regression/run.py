@@ -19,91 +19,52 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.regression import horseshoe, mcp, memory, methods, scores
-from benchmarks.regression.estimate import Estimate
-from benchmarks.regression.horseshoe import Horseshoe
-from benchmarks.regression.mcp import MCP
+from benchmarks.harness.ranges import Count, Some, whole, within
+from benchmarks.regression import cost, horseshoe, mcp, methods, scores
+from benchmarks.regression.methods import Estimate
+from benchmarks.regression.recipe import MCP, MODULES, PACKAGES, Cell, Horseshoe, Method
 from benchmarks.simulation.design import DataSet, Design, data_key, draw
 
-__all__ = ["NAME", "PRESETS", "Case", "Regression", "main"]
+__all__ = ["NAME", "PRESETS", "Regression", "main"]
 
 NAME = "regression"
 
 DESCRIPTION = "aeb.regression beside the lasso, MCP and the horseshoe, on simulated regressions."
 
-Method = Literal["oracle", "lasso", "mcp", "horseshoe", "aeb"]
-
-PACKAGES: dict[Method, tuple[str, ...]] = {
-    "oracle": (),
-    "lasso": ("scikit-learn",),
-    "mcp": ("scikit-learn", "skglm"),
-    "horseshoe": ("numpyro",),
-    "aeb": (),
-}
-"""What a method needs beside `aeb`, by its name on the package index."""
-
-MODULES = {"scikit-learn": "sklearn"}
-"""Names to import them by, where they differ."""
-
 CALLED: set[tuple[Method, Design]] = set()
 """What has been called in this process, and so is compiled."""
 
 
-class Case(NamedTuple):
-    """A method on data sets of one design."""
-
-    method: Method
-    design: Design
-    data_sets: int
-    key: int | None = None  # of aeb
+NotNegative = Annotated[int, whole(0)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Regression(harness.Settings):
     """The settings of this script."""
 
-    methods: tuple[Method, ...] = ("oracle", "lasso", "mcp", "aeb", "horseshoe")
-    """What to compare."""
-    data_sets: int = 50
-    """Data sets, with the seeds seed, seed + 1, ..."""
-    keys: tuple[int, ...] = (0, 1)
-    """Keys of aeb.regression; 0 is its default."""
-    folds: int = 10
-    """Folds of the cross-validations."""
-    level: float = 0.9
-    """Of the horseshoe's intervals, in (0, 1)."""
-    wide_sets: int = 3
-    """Data sets of the wide design, for aeb at its first key."""
-    design: Design = dataclasses.field(default_factory=Design)
-    """What the data are drawn from."""
-    wide: Design = dataclasses.field(default_factory=lambda: Design(200, 10_000))
-    """The wide design."""
-    mcp: MCP = dataclasses.field(default_factory=MCP)
-    """How MCP is set."""
-    horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)
-    """How the horseshoe is set."""
+    methods: Some[Method] = ("oracle", "lasso", "mcp", "aeb", "horseshoe")  # what to compare
+    data_sets: Count = 50  # data sets, with the seeds seed, seed + 1, ...
+    keys: Some[NotNegative] = (0, 1)  # keys of aeb.regression; 0 is its default
+    folds: Annotated[int, whole(2)] = 10  # folds of the cross-validations
+    level: Annotated[float, within("(0, 1)")] = 0.9  # of the horseshoe's intervals
+    wide_sets: NotNegative = 3  # data sets of the wide design, for aeb at its first key
+    design: Design = dataclasses.field(default_factory=Design)  # what the data are drawn from
+    wide: Design = dataclasses.field(default_factory=lambda: Design(200, 10_000))  # the same, wide
+    mcp: MCP = dataclasses.field(default_factory=MCP)  # how MCP is set
+    horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        for part in (self.design, self.wide, self.mcp, self.horseshoe):
-            part.check()
-        harness.check(
-            self,
-            some="methods keys",
-            whole={0: "wide_sets keys", 1: "data_sets", 2: "folds"},
-            within={"(0, 1)": "level"},
-        )
         for method in self.methods:
             for package in PACKAGES[method]:
                 if importlib.util.find_spec(MODULES.get(package, package)) is None:
@@ -112,19 +73,19 @@ class Regression(harness.Settings):
                         "or leave it out of --methods"
                     )
 
-    def cases(self) -> tuple[Case, ...]:
+    def cells(self) -> tuple[Cell, ...]:
         """List what there is to compare."""
-        cases = []
+        cells = []
         for method in dict.fromkeys(self.methods):
             sets = self.horseshoe.data_sets if method == "horseshoe" else self.data_sets
             for key in dict.fromkeys(self.keys) if method == "aeb" else (None,):
-                cases.append(Case(method, self.design, sets, key))
+                cells.append(Cell(method, self.design, sets, key))
         if "aeb" in self.methods:
-            cases.append(Case("aeb", self.wide, self.wide_sets, self.keys[0]))
-        return tuple(cases)
+            cells.append(Cell("aeb", self.wide, self.wide_sets, self.keys[0]))
+        return tuple(cells)
 
-    def config(self, case: Case) -> dict[str, Any]:
-        """Tell all that fixes the row of a case but its seed."""
+    def config(self, cell: Cell) -> dict[str, Any]:
+        """Return all that fixes the row of a cell but its seed."""
         horseshoe = dataclasses.asdict(self.horseshoe)
         del horseshoe["data_sets"]
         options: dict[Method, dict[str, Any]] = {
@@ -132,85 +93,70 @@ class Regression(harness.Settings):
             "lasso": {"folds": self.folds},
             "mcp": {"folds": self.folds, **dataclasses.asdict(self.mcp)},
             "horseshoe": {"level": self.level, **horseshoe},
-            "aeb": {"key": case.key, **methods.defaults()},
+            "aeb": {"key": cell.key, **methods.defaults()},
         }
-        design = dataclasses.asdict(case.design)
-        return {"method": case.method, "design": design, "options": options[case.method]}
+        design = dataclasses.asdict(cell.design)
+        return {"method": cell.method, "design": design, "options": options[cell.method]}
 
     def units(self) -> list[harness.Unit]:
         """List the fits."""
         return [
             harness.Unit(
-                name=f"{case.method}, p = {case.design.num_columns:,}, data set {seed}",
-                configs=(self.config(case),),
+                name=f"{cell.method}, p = {cell.design.num_columns:,}, data set {seed}",
+                configs=(self.config(cell),),
                 seeds=(seed,),
                 size=1,
-                run=functools.partial(self._run, case, seed),
+                run=functools.partial(self._run, cell, seed),
             )
-            for case in self.cases()
-            for seed in range(self.seed, self.seed + case.data_sets)
+            for cell in self.cells()
+            for seed in range(self.seed, self.seed + cell.data_sets)
         ]
 
     def _run(
-        self, case: Case, seed: int, folder: Path, report: Any
+        self, cell: Cell, seed: int, folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
         """Fit a data set by a method, and score it; too short a work to be checkpointed."""
         del folder
-        data = DataSet(*jax.device_get(_program(case.design)(seed)))
-        fit = self._fit(case, data, seed)
-        place = (case.method, case.design)
-        new = place not in CALLED
-        CALLED.add(place)
-        marked = memory.reset_peak()
-        before = memory.peak_bytes() if marked else None
-        spent, estimate = _timed(fit)
-        first = spent if new else None
-        if new and case.method != "horseshoe":
-            spent, estimate = _timed(fit)
-        metrics = scores.score(case.design, data, estimate) | {
+        data = DataSet(*jax.device_get(_program(cell.design)(seed)))
+        fit = self._fit(cell, data, seed)
+        called = (cell.method, cell.design)
+        new = called not in CALLED
+        CALLED.add(called)
+        marked = cost.reset_peak()
+        before = cost.peak_bytes() if marked else None
+        spent, estimate = cost.timed(fit)
+        first = spent._asdict() if new else None
+        if new and cell.method != "horseshoe":
+            spent, estimate = cost.timed(fit)
+        metrics = scores.score(cell.design, data, estimate) | {
             "cpu_seconds": spent.cpu,
-            "first_call": None if first is None else first._asdict(),
+            "first_call": first,
             "resident_bytes_before": before,
-            "peak_resident_bytes": memory.peak_bytes() if marked else None,
-            "packages": {name: metadata.version(name) for name in PACKAGES[case.method]},
+            "peak_resident_bytes": cost.peak_bytes() if marked else None,
+            "packages": {name: metadata.version(name) for name in PACKAGES[cell.method]},
         }
         report(1)
         return spent.clock, [metrics]
 
-    def _fit(self, case: Case, data: DataSet, seed: int) -> Callable[[], Estimate]:
+    def _fit(self, cell: Cell, data: DataSet, seed: int) -> Callable[[], Estimate]:
         """Bind a method to a data set."""
         x, y = (np.asarray(part, np.float64) for part in (data.x, data.y))
-        if case.method == "oracle":
-            count = len(case.design.signals)
-            return lambda: methods.least_squares(x, y, count=count)
-        if case.method == "lasso":
-            return lambda: methods.lasso(x, y, folds=self.folds)
-        if case.method == "mcp":
-            return lambda: mcp.fit(x, y, settings=self.mcp, folds=self.folds)
-        if case.method == "horseshoe":
-            return lambda: horseshoe.fit(x, y, settings=self.horseshoe, level=self.level, seed=seed)
-        assert case.key is not None
-        key = case.key
-        return lambda: methods.ours(x, y, key=key)
+        fits: dict[Method, Callable[[], Estimate]] = {
+            "oracle": lambda: methods.least_squares(x, y, count=len(cell.design.signals)),
+            "lasso": lambda: methods.lasso(x, y, folds=self.folds),
+            "mcp": lambda: mcp.fit(x, y, settings=self.mcp, folds=self.folds),
+            "horseshoe": lambda: horseshoe.fit(
+                x, y, settings=self.horseshoe, level=self.level, seed=seed
+            ),
+            "aeb": lambda: methods.ours(x, y, key=cell.key or 0),
+        }
+        return fits[cell.method]
 
 
 @functools.lru_cache(maxsize=4)
 def _program(design: Design) -> Callable[[int], DataSet]:
     """Compile the drawing of a data set from its seed."""
     return jax.jit(lambda seed: draw(design, data_key(seed)))
-
-
-class Spent(NamedTuple):
-    """Seconds of a call."""
-
-    clock: float
-    cpu: float  # of all threads
-
-
-def _timed(fit: Callable[[], Estimate]) -> tuple[Spent, Estimate]:
-    clock, cpu = time.perf_counter(), time.process_time()
-    estimate = fit()
-    return Spent(time.perf_counter() - clock, time.process_time() - cpu), estimate
 
 
 PRESETS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.regression.estimate import Estimate
+from benchmarks.regression.methods import Estimate
 from benchmarks.simulation.design import DataSet, Design, errors, interval_scores, population_mse
 
 __all__ = ["LEAST_INCLUSION", "score"]
@@ -49,13 +49,13 @@ def score(design: Design, data: DataSet, estimate: Estimate) -> dict[str, Any]:
                 "estimate": float(estimate.coefficients[j]),
                 "found": bool(found[j]),
                 "inclusion": None if inclusion is None else float(inclusion[j]),
-                "intervals": {kind: own[j].tolist() for kind, own in estimate.intervals.items()},
+                "intervals": {kind: ends[j].tolist() for kind, ends in estimate.intervals.items()},
             }
             for j in range(count)
         ],
         "intervals": {
-            kind: interval_scores(beta, *own.T, count=count)
-            for kind, own in estimate.intervals.items()
+            kind: interval_scores(beta, *ends.T, count=count)
+            for kind, ends in estimate.intervals.items()
         },
         "inclusion": None if inclusion is None else _worth_telling(inclusion),
         "largest_r_hat": estimate.r_hat,
@@ -64,6 +64,6 @@ def score(design: Design, data: DataSet, estimate: Estimate) -> dict[str, Any]:
 
 
 def _worth_telling(inclusion: np.ndarray) -> list[tuple[int, float]]:
-    """Pairs of column and probability, to four digits."""
+    """List pairs of column and probability, to four digits."""
     places = np.flatnonzero(inclusion >= LEAST_INCLUSION)
     return [(int(j), round(float(inclusion[j]), 4)) for j in places]

@@ -9,10 +9,11 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
-from benchmarks.regression.run import PRESETS, Case, Regression
+from benchmarks.regression.recipe import Cell
+from benchmarks.regression.run import PRESETS, Regression
 from benchmarks.regression.targets import targets
 from benchmarks.simulation.design import Design
-from benchmarks.simulation.table import signals
+from benchmarks.simulation.table import covered, signals
 
 __all__ = ["found", "report"]
 
@@ -46,14 +47,18 @@ steps of warm-up: {fared}."""
 def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    table = list(found(settings, results).items())
     design, nuts = settings.design, settings.horseshoe
-    ours = [(case, own) for case, own in table if case.method == "aeb"]
+    table = found(settings, results)
+    by_method = {
+        method: [row for cell, rows in table.items() if cell.method == method for row in rows]
+        for method in LABELS
+    }
+    ours = {cell: rows for cell, rows in table.items() if cell.method == "aeb"}
     measured = targets(
-        by_key=[own for case, own in ours if case.design == design],
-        mcp=[row for case, own in table if case.method == "mcp" for row in own],
-        horseshoe=[row for case, own in table if case.method == "horseshoe" for row in own],
-        wide=[row for case, own in ours if case.design == settings.wide for row in own],
+        by_key=[rows for cell, rows in ours.items() if cell.design == design],
+        mcp=by_method["mcp"],
+        horseshoe=by_method["horseshoe"],
+        wide=[row for cell, rows in ours.items() if cell.design == settings.wide for row in rows],
         size=_size(settings.wide),
     )
     parts = [
@@ -63,45 +68,40 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         markdown.table(
             ["method", "data sets", *ERRORS],
             [
-                [_label(settings, case), *_line(case, own, list(ERRORS.values()))]
-                for case, own in table
+                [_label(settings, cell), *_line(cell, rows, list(ERRORS.values()))]
+                for cell, rows in table.items()
             ],
         ),
         markdown.table(
             ["method", "intervals", "data sets", *INTERVALS],
             [
                 [
-                    _label(settings, case),
-                    kind,
-                    *_line(case, own, [make(kind) for make in INTERVALS.values()]),
+                    *(_label(settings, cell), kind),
+                    *_line(cell, rows, [make(kind) for make in INTERVALS.values()]),
                 ]
-                for case, own in table
-                for kind in KINDS.get(case.method, ())
+                for cell, rows in table.items()
+                for kind in KINDS.get(cell.method, ())
             ],
         ),
-        NOTE.format(
-            floor=design.noise_variance,
-            level=settings.level,
-            folds=settings.folds,
-        ),
+        NOTE.format(floor=design.noise_variance, level=settings.level, folds=settings.folds),
         NUTS.format(
             chains=nuts.chains,
             warmup=nuts.warmup,
             draws=nuts.draws,
-            fared=_nuts([row for case, own in table if case.method == "horseshoe" for row in own]),
+            fared=_fared(by_method["horseshoe"]),
         ),
         "Targets, and what was measured:",
         "\n".join(f"- {target}: {words}." for target, words in measured.items()),
-        markdown.made([row for _, own in table for row in own]),
+        markdown.made([row for rows in table.values() for row in rows]),
     ]
     return markdown.join(parts)
 
 
-def found(settings: Regression, results: harness.Results) -> dict[Case, list[harness.Row]]:
-    """Look up the rows of each case, one a data set."""
+def found(settings: Regression, results: harness.Results) -> dict[Cell, list[harness.Row]]:
+    """Look up the rows of each cell, one a data set."""
     return results.look_up(
-        (case, settings.config(case), range(settings.seed, settings.seed + case.data_sets))
-        for case in settings.cases()
+        (cell, settings.config(cell), range(settings.seed, settings.seed + cell.data_sets))
+        for cell in settings.cells()
     )
 
 
@@ -109,68 +109,57 @@ def _size(design: Design) -> str:
     return f"n = {design.num_rows}, p = {design.num_columns:,}"
 
 
-def _label(settings: Regression, case: Case) -> str:
-    label = LABELS[case.method]
-    if case.key is not None:
-        label += f", key {case.key}"
-    return label + (", wide" if case.design == settings.wide else "")
+def _label(settings: Regression, cell: Cell) -> str:
+    label = LABELS[cell.method]
+    if cell.key is not None:
+        label += f", key {cell.key}"
+    return label + (", wide" if cell.design == settings.wide else "")
 
 
-def _line(case: Case, rows: Sequence[harness.Row], columns: Sequence[markdown.Column]) -> list[str]:
+def _line(cell: Cell, rows: Sequence[harness.Row], columns: Sequence[markdown.Column]) -> list[str]:
     if not rows:
         return [markdown.NOT_RUN] * (1 + len(columns))
-    return [f"{len(rows)} of {case.data_sets}", *(column(rows) for column in columns)]
+    return [f"{len(rows)} of {cell.data_sets}", *(column(rows) for column in columns)]
 
 
 def _r_hat(rows: Sequence[harness.Row]) -> str:
-    """Tell the largest of all; what is infinite has no number in its row."""
+    """Write the largest of all; what is infinite has no number in its row."""
     known = [row["metrics"]["largest_r_hat"] for row in rows]
-    there = [r_hat for r_hat in known if r_hat is not None]
-    return f"{max(there):.3f}" if there else "-"
+    finite = [r_hat for r_hat in known if r_hat is not None]
+    return f"{max(finite):.3f}" if finite else "-"
 
 
 def _first(rows: Sequence[harness.Row]) -> str:
     firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
-    return f"{statistics.fmean(own['cpu'] for own in firsts):.1f}" if firsts else "-"
+    return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
+
+
+def _mean(*path: str, digits: int = 2) -> markdown.Column:
+    return markdown.column(markdown.metric(*path), digits)
 
 
 ERRORS: dict[str, markdown.Column] = {
-    "population MSE": markdown.column(lambda m: m["population_mse"], 3),
-    "of coefficients": markdown.column(lambda m: m["population_mse_of_coefficients"], 3),
-    "fresh MAE": markdown.column(lambda m: m["fresh"]["mae"]),
-    "fresh MSE": markdown.column(lambda m: m["fresh"]["mse"]),
-    "not 0": markdown.column(lambda m: m["non_zero"], 1),
-    "true found": markdown.column(lambda m: m["true_discoveries"]),
-    "false found": markdown.column(lambda m: m["false_discoveries"]),
+    "population MSE": _mean("population_mse", digits=3),
+    "of coefficients": _mean("population_mse_of_coefficients", digits=3),
+    "fresh MAE": _mean("fresh", "mae"),
+    "fresh MSE": _mean("fresh", "mse"),
+    "not 0": _mean("non_zero", digits=1),
+    "true found": _mean("true_discoveries"),
+    "false found": _mean("false_discoveries"),
     "beta 1, 2, 3": signals("estimate"),
     "inclusion": signals("inclusion"),
     "largest R-hat": _r_hat,
-    "CPU seconds": markdown.column(lambda m: m["cpu_seconds"]),
+    "CPU seconds": _mean("cpu_seconds"),
     "first call": _first,
 }
-
-
-def _coverage(which: str) -> Callable[[str], markdown.Column]:
-    def make(kind: str) -> markdown.Column:
-        def column(rows: Sequence[harness.Row]) -> str:
-            shares = [row["metrics"]["intervals"][kind][which]["coverage"] for row in rows]
-            return f"{statistics.fmean(shares):.1%}"
-
-        return column
-
-    return make
-
-
-def _width(which: str, digits: int) -> Callable[[str], markdown.Column]:
-    return lambda kind: markdown.column(lambda m: m["intervals"][kind][which]["width"], digits)
 
 
 def _each_covered(kind: str) -> markdown.Column:
     """Make a column of the coverage of each signal."""
 
-    def inside(own: Mapping[str, Any]) -> bool:
-        low, high = own["intervals"][kind]
-        return bool(low <= own["true"] <= high)
+    def inside(signal: Mapping[str, Any]) -> bool:
+        low, high = signal["intervals"][kind]
+        return bool(low <= signal["true"] <= high)
 
     def column(rows: Sequence[harness.Row]) -> str:
         each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
@@ -180,15 +169,15 @@ def _each_covered(kind: str) -> markdown.Column:
 
 
 INTERVALS: dict[str, Callable[[str], markdown.Column]] = {
-    "signals covered": _coverage("signals"),
+    "signals covered": lambda kind: covered("intervals", kind, "signals", digits=1),
     "each": _each_covered,
-    "mean width": _width("signals", 2),
-    "nulls covered": _coverage("nulls"),
-    "mean width of nulls": _width("nulls", 3),
+    "mean width": lambda kind: _mean("intervals", kind, "signals", "width"),
+    "nulls covered": lambda kind: covered("intervals", kind, "nulls", digits=1),
+    "mean width of nulls": lambda kind: _mean("intervals", kind, "nulls", "width", digits=3),
 }
 
 
-def _nuts(rows: Sequence[harness.Row]) -> str:
+def _fared(rows: Sequence[harness.Row]) -> str:
     """Say how NUTS fared."""
     if not rows:
         return markdown.NOT_RUN

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.harness import markdown
+from benchmarks.harness import Row, markdown
 
 __all__ = ["targets"]
-
-Row = Mapping[str, Any]
 
 COVERED = (0.85, 0.95)
 """Where the coverage of the signals is to be."""
@@ -44,15 +42,21 @@ def targets(
     return {
         "Population MSE at or below that of MCP": _against(ours, mcp, judge=True),
         "The same beside the horseshoe, which is no target": _against(ours, horseshoe),
-        f"Intervals cover {COVERED[0]:.0%} to {COVERED[1]:.0%} of the signals": _covered(ours),
-        f"At most {FALSE_FINDS:g} false finds a data set": _false_finds(ours),
+        f"Intervals cover {COVERED[0]:.0%} to {COVERED[1]:.0%} of the signals": _if_any(
+            ours, _covered
+        ),
+        f"At most {FALSE_FINDS:g} false finds a data set": _if_any(ours, _false_finds),
         "The same answer from every start": _same(by_key),
-        f"{size} in one call": _wide(wide),
+        f"{size} in one call": _if_any(wide, _wide),
     }
 
 
+def _if_any(rows: Sequence[Row], write: markdown.Column) -> str:
+    return write(rows) if rows else markdown.NOT_RUN
+
+
 def _memory(rows: Sequence[Row]) -> str:
-    """Tell the largest peak of the rows, and in brackets what was resident before."""
+    """Write the largest peak of the rows, and in brackets what was resident before."""
     both = [
         (row["metrics"]["peak_resident_bytes"], row["metrics"]["resident_bytes_before"])
         for row in rows
@@ -69,7 +73,7 @@ def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False)
     if not pairs:
         return markdown.NOT_RUN
     mine, theirs = (
-        [row["metrics"]["population_mse"] for row in own] for own in zip(*pairs, strict=True)
+        [row["metrics"]["population_mse"] for row in side] for side in zip(*pairs, strict=True)
     )
     gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
     means = statistics.fmean(mine), statistics.fmean(theirs)
@@ -82,13 +86,12 @@ def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False)
 
 
 def _covered(rows: Sequence[Row]) -> str:
-    if not rows:
-        return markdown.NOT_RUN
     parts = []
     for kind in rows[0]["metrics"]["intervals"]:
-        signals = [own for row in rows for own in row["metrics"]["beta"]]
+        signals = [signal for row in rows for signal in row["metrics"]["beta"]]
         inside = [
-            own["intervals"][kind][0] <= own["true"] <= own["intervals"][kind][1] for own in signals
+            signal["intervals"][kind][0] <= signal["true"] <= signal["intervals"][kind][1]
+            for signal in signals
         ]
         share = statistics.fmean(inside)
         verdict = _verdict(COVERED[0] <= share <= COVERED[1])
@@ -97,15 +100,13 @@ def _covered(rows: Sequence[Row]) -> str:
 
 
 def _false_finds(rows: Sequence[Row]) -> str:
-    if not rows:
-        return markdown.NOT_RUN
     finds = [row["metrics"]["false_discoveries"] for row in rows]
     verdict = _verdict(statistics.fmean(finds) <= FALSE_FINDS)
     return f"{verdict}, {markdown.mean(finds)} over {_sets(finds)}"
 
 
 def _same(by_key: Sequence[Sequence[Row]]) -> str:
-    pairs = [pair for own in by_key[1:] for pair in _pairs(by_key[0], own)]
+    pairs = [pair for others in by_key[1:] for pair in _pairs(by_key[0], others)]
     if not pairs:
         return markdown.NOT_RUN
     errors, gaps, alike = [], [], 0
@@ -114,7 +115,7 @@ def _same(by_key: Sequence[Sequence[Row]]) -> str:
         errors.append(abs(one - other))
         a, b = ({int(j): rho for j, rho in row["metrics"]["inclusion"]} for row in pair)
         gaps.append(max((abs(a.get(j, 0.0) - b.get(j, 0.0)) for j in a | b), default=0.0))
-        found = [{j for j, rho in own.items() if rho > 0.5} for own in (a, b)]
+        found = [{j for j, rho in side.items() if rho > 0.5} for side in (a, b)]
         alike += found[0] == found[1]
     return (
         f"two keys, which draw other starts and other noise, differ over {_sets(pairs)} by at most "
@@ -125,8 +126,6 @@ def _same(by_key: Sequence[Sequence[Row]]) -> str:
 
 
 def _wide(rows: Sequence[Row]) -> str:
-    if not rows:
-        return markdown.NOT_RUN
     seconds, errors, true, false = (
         [row["metrics"][name] for row in rows]
         for name in ("cpu_seconds", "population_mse", "true_discoveries", "false_discoveries")
@@ -150,6 +149,6 @@ def _sets(things: Sequence[Any]) -> str:
 
 
 def _pairs(ones: Sequence[Row], others: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Rows of the same data set."""
+    """Pair the rows of the same data set."""
     by_seed = {row["seed"]: row for row in others}
     return [(row, by_seed[row["seed"]]) for row in ones if row["seed"] in by_seed]

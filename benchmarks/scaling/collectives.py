@@ -77,12 +77,12 @@ def collectives(text: str, *, most: int | None = None) -> list[Collective]:
             turns = times
             if " while(" in line:
                 count = _TURNS.search(line)
-                unknown = count is None and any(_sends(bodies, own) for own in _called(line))
+                unknown = count is None and any(_sends(bodies, name) for name in _called(line))
                 if unknown and most is None:
                     raise ValueError(f"text: a loop that sends has no trip count: {line.strip()}")
                 turns = times * (int(count[1]) if count else (most or 1) if unknown else 1)
-            for own in _called(line):
-                walk(own, turns)
+            for called in _called(line):
+                walk(called, turns)
 
     walk(entry, 1)
     return found
@@ -96,11 +96,11 @@ def summed(found: Iterable[Collective], devices: int) -> dict[str, Any]:
         each device.
     """
     totals: dict[str, Any] = {}
-    for own in found:
-        entry = totals.setdefault(own.kind, {"calls": 0, "bytes": 0, "sent": 0.0})
-        entry["calls"] += own.times
-        entry["bytes"] += own.bytes * own.times
-        entry["sent"] += own.sent(devices)
+    for collective in found:
+        entry = totals.setdefault(collective.kind, {"calls": 0, "bytes": 0, "sent": 0.0})
+        entry["calls"] += collective.times
+        entry["bytes"] += collective.bytes * collective.times
+        entry["sent"] += collective.sent(devices)
     return totals
 
 
@@ -133,7 +133,7 @@ def _called(line: str) -> Iterator[str]:
 def _sends(bodies: dict[str, list[str]], name: str) -> bool:
     """Whether a computation, or one that it calls, holds a collective."""
     return any(
-        _OPERATION.search(line) or any(_sends(bodies, own) for own in _called(line))
+        _OPERATION.search(line) or any(_sends(bodies, called) for called in _called(line))
         for line in bodies.get(name, ())
     )
 

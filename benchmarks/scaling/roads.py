@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import aeb
-from aeb.kernel import build_kernel
-from benchmarks.speed.nets import Problem
+from benchmarks.speed.nets import Workload
 
 __all__ = ["CHAINS", "ROADS", "Road", "Way", "algorithm", "make_way"]
 
@@ -41,22 +40,22 @@ def algorithm() -> aeb.Algorithm:
     """Put together all that a step can have; large enough steps that five of them move weights."""
     return aeb.empirical_bayes(
         aeb.sghmc(0.1 / NUM_DATA),
-        aeb.spike_slab(v0=0.1, v1=1.0),
+        aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False),
         sparsify=aeb.magnitude(0.5, scope="global"),
     )
 
 
-def make_way(road: Road, problem: Problem, mesh: Mesh) -> Way:
-    """Build a road for a problem on a mesh."""
-    own = algorithm()
+def make_way(road: Road, workload: Workload, mesh: Mesh) -> Way:
+    """Build a road for a workload on a mesh."""
+    sampler = algorithm()
     axis = "data" if road == "shard_map" else None
-    kernel = build_kernel(
-        own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux, axis_name=axis
+    kernel = aeb.build_kernel(
+        sampler, workload.loss_fn, num_data=NUM_DATA, has_aux=workload.has_aux, axis_name=axis
     )
     everywhere, split = (NamedSharding(mesh, PartitionSpec(*names)) for names in ((), ("data",)))
 
     def init(params: Any) -> Any:
-        return own.init(params, problem.model_state)
+        return sampler.init(params, workload.model_state)
 
     if road == "chains":
 
@@ -69,7 +68,7 @@ def make_way(road: Road, problem: Problem, mesh: Mesh) -> Way:
     where: Any = everywhere
     step = aeb.data_parallel(kernel, mesh)
     if road == "sharded state":
-        where = aeb.state_sharding(jax.eval_shape(init, problem.params), mesh)
+        where = aeb.state_sharding(jax.eval_shape(init, workload.params), mesh)
         step = aeb.sharded(kernel, where)
     if road == "shard_map":
         specs = PartitionSpec(), PartitionSpec("data"), PartitionSpec()

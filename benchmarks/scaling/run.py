@@ -26,18 +26,17 @@ import numpy as np
 
 from aeb import guards
 from benchmarks import harness
+from benchmarks.harness.ranges import Count
 from benchmarks.scaling import launch
 from benchmarks.scaling.launch import Layout
 from benchmarks.scaling.roads import CHAINS, Road
-from benchmarks.speed.nets import NETS
+from benchmarks.speed.nets import Net
 
 __all__ = ["ALONE", "NAME", "PRESETS", "Scaling", "differences", "main"]
 
 NAME = "scaling"
 
 DESCRIPTION = "One chain over several devices and processes: the same chain, and what is sent."
-
-Precision = Literal["float32", "float64"]
 
 ALONE: Road = "data parallel"
 """Whose chain on one device is that of any road with one chain."""
@@ -47,26 +46,20 @@ ALONE: Road = "data parallel"
 class Chain:
     """The same chain on several layouts."""
 
-    nets: tuple[str, ...] = ("small_mlp", "slim_resnet")
-    """Networks; the second has BatchNorm."""
+    nets: tuple[Net, ...] = ("small_mlp", "slim_resnet")  # the second has BatchNorm
+    # Devices and processes, each against one device.
     layouts: tuple[Layout, ...] = (Layout(2), Layout(4), Layout(8), Layout(8, 2))
-    """Devices and processes, each against one device."""
-    everywhere: tuple[Road, ...] = (ALONE, "chains")
-    """Roads to take on each layout."""
+    everywhere: tuple[Road, ...] = (ALONE, "chains")  # roads to take on each layout
+    # Roads to take on the first layout with the most devices alone.
     at_most: tuple[Road, ...] = ("sharded state", "shard_map")
-    """Roads to take on the first layout with the most devices alone."""
-    batch_size: int = 32
-    """Rows of a global batch."""
-    steps: int = 5
-    """Steps of a chain."""
-    orders: int = 3
-    """Other orders of the rows, for the yardstick."""
-    precision: Precision = "float32"
-    """Of weights, data and latents."""
+    batch_size: Count = 32  # rows of a global batch
+    steps: Count = 5  # steps of a chain
+    orders: Count = 3  # other orders of the rows, for the yardstick
+    precision: Literal["float32", "float64"] = "float32"  # of weights, data and latents
 
     def roads(self, layout: Layout) -> tuple[Road, ...]:
         """List the roads of a layout."""
-        widest = max(self.layouts, key=lambda own: own.devices)
+        widest = max(self.layouts, key=lambda layout: layout.devices)
         return (*self.everywhere, *(self.at_most if layout == widest else ()))
 
     def config(self, net: str, layout: Layout, road: Road) -> dict[str, Any]:
@@ -81,52 +74,42 @@ class Chain:
         }
 
 
-def _in_double() -> Chain:
-    layouts = (Layout(8), Layout(8, 2))
-    return Chain(nets=("slim_resnet",), layouts=layouts, at_most=(), precision="float64")
-
-
 @dataclasses.dataclass(frozen=True)
 class Communication:
     """What a step sends."""
 
-    nets: tuple[str, ...] = ("resnet20", "mlp10m")
-    """Networks."""
-    roads: tuple[Road, ...] = ("data parallel", "sharded state", "chains")
-    """Roads, a row each."""
-    devices: int = 8
-    """Devices."""
-    batch_size: int = 128
-    """Rows of a global batch."""
+    nets: tuple[Net, ...] = ("resnet20", "mlp10m")  # networks
+    roads: tuple[Road, ...] = ("data parallel", "sharded state", "chains")  # roads, a row each
+    devices: Count = 8  # devices
+    batch_size: Count = 128  # rows of a global batch
 
     def config(self, net: str, road: Road) -> dict[str, Any]:
         """Tell all that fixes a row."""
-        own = {"devices": self.devices, "batch_size": self.batch_size}
-        return {"section": "communication", "net": net, "road": road, **own}
+        sizes = {"devices": self.devices, "batch_size": self.batch_size}
+        return {"section": "communication", "net": net, "road": road, **sizes}
+
+
+IN_DOUBLE = Chain(
+    nets=("slim_resnet",), layouts=(Layout(8), Layout(8, 2)), at_most=(), precision="float64"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaling(harness.Settings):
     """The settings of this script."""
 
-    chain: Chain = dataclasses.field(default_factory=Chain)
-    """The same chain on several layouts."""
-    double: Chain = dataclasses.field(default_factory=_in_double)
-    """The same in double precision, where rounding is too small to turn a ReLU."""
-    communication: Communication = dataclasses.field(default_factory=Communication)
-    """What a step sends."""
+    chain: Chain = Chain()  # the same chain on several layouts
+    double: Chain = IN_DOUBLE  # the same where rounding is too small to turn a ReLU
+    communication: Communication = Communication()  # what a step sends
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
         sent, chains = self.communication, (self.chain, self.double)
-        for net in (*(net for chain in chains for net in chain.nets), *sent.nets):
-            guards.one_of("nets", net, tuple(NETS))
-        for chain in chains:
-            harness.check(chain, whole={1: "batch_size steps orders"})
-        pairs = [(layout, own.batch_size) for own in chains for layout in own.layouts]
+        pairs = [(layout, chain.batch_size) for chain in chains for layout in chain.layouts]
         for layout, batch_size in (*pairs, (Layout(sent.devices), sent.batch_size)):
-            harness.check(layout, whole={1: "devices processes"})
+            guards.whole("devices", layout.devices, 1)
+            guards.whole("processes", layout.processes, 1)
             sizes = (batch_size, CHAINS)
             if layout.devices % layout.processes or any(n % layout.devices for n in sizes):
                 raise ValueError(
@@ -175,12 +158,12 @@ class Scaling(harness.Settings):
         roads = (ALONE, *(road for road in chain.everywhere if road != ALONE))
         jobs = [(Layout(1), roads, 1 + chain.orders)]
         jobs += [(layout, chain.roads(layout), 1) for layout in chain.layouts]
-        for layout, own, orders in jobs:
+        for layout, taken, orders in jobs:
             out = folder / f"{layout.devices}_{layout.processes}.npz"
             if not out.exists():
                 shared = {n: getattr(chain, n) for n in ("batch_size", "steps", "precision")}
                 spec = shared | {"orders": orders}
-                _work("run", net, layout, own, out, spec)
+                _work("run", net, layout, taken, out, spec)
             with np.load(out) as arrays:
                 finals.append(dict(arrays))
             report(1)
@@ -197,7 +180,7 @@ class Scaling(harness.Settings):
                     {
                         "differences": differences(alone, like, final, road),
                         "another_order": {
-                            name: max(own[name] for own in yardsticks) for name in yardsticks[0]
+                            name: max(apart[name] for apart in yardsticks) for name in yardsticks[0]
                         },
                         "moved": differences(alone, ALONE, alone, "start")["position"],
                     }

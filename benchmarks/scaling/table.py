@@ -103,21 +103,21 @@ def _chains(pairs: Found) -> str:
         if row is None:
             lines.append([*lead, *[markdown.NOT_RUN] * (len(PARTS) + 1)])
             continue
-        own, yardstick = (row["metrics"][name] for name in ("differences", "another_order"))
+        apart, yardstick = (row["metrics"][name] for name in ("differences", "another_order"))
         if _lead(config) not in told:
             told.add(_lead(config))
             lines.append([*lead[:2], "1 device, another order", *_parts(yardstick), "1"])
         unit = max(yardstick.values())
-        ratio = f"{max(own.values()) / unit:.2g}" if unit else "-"
-        lines.append([*lead, *_parts(own), ratio])
+        ratio = f"{max(apart.values()) / unit:.2g}" if unit else "-"
+        lines.append([*lead, *_parts(apart), ratio])
     return markdown.table(heads, lines)
 
 
 def _parts(differences: Mapping[str, float]) -> list[str]:
     cells = []
     for fields in PARTS.values():
-        own = [differences[field] for field in fields if field in differences]
-        cells.append(f"{max(own):.1e}" if own else "-")
+        there = [differences[field] for field in fields if field in differences]
+        cells.append(f"{max(there):.1e}" if there else "-")
     return cells
 
 
@@ -132,7 +132,7 @@ def _counts(pairs: Found) -> str:
             continue
         metrics = row["metrics"]
         found = metrics["collectives"]
-        sent = sum(own["sent"] for own in found.values())
+        sent = sum(each["sent"] for each in found.values())
         lines.append(
             [
                 *lead,
@@ -157,10 +157,10 @@ def _plan(pairs: Found) -> str:
                 lines.append([*lead, *[markdown.NOT_RUN] * (1 + len(RATES))])
                 continue
             sent = 0.0
-            for kind, own in row["metrics"]["collectives"].items():
+            for kind, found in row["metrics"]["collectives"].items():
                 # A shard of the sum, which is as much smaller as there are more devices.
                 shard = config["devices"] / devices if kind == "reduce-scatter" else 1
-                sent += Collective(kind, own["bytes"], 1).sent(devices) * shard
+                sent += Collective(kind, found["bytes"], 1).sent(devices) * shard
             times = [f"{sent / (1e6 * rate):.2f}" for rate in RATES]
             lines.append([*lead, _megabytes(sent), *times])
     return markdown.table(heads, lines)

@@ -35,26 +35,16 @@ __all__ = ["Train", "main", "train"]
 class Train:
     """A small network on the 8x8 digits, data parallel."""
 
-    folder: Path
-    """Where the checkpoints go, and in the end the state, as `final.npz`."""
-    devices: int = 2
-    """Devices in all."""
-    processes: int = 1
-    """Processes; they share the devices evenly."""
-    index: int = 0
-    """Which of them this is."""
-    port: int = 0
-    """Where process 0 listens."""
-    steps: int = 60
-    """Steps in all."""
-    every: int = 10
-    """Steps between two checkpoints."""
-    batch_size: int = 32
-    """Rows of a global batch."""
-    heartbeat: int = HEARTBEAT
-    """Seconds without a sign of life after which a process is given up."""
-    pause: float = 0.0
-    """Seconds to wait after each step, for trying what a kill does."""
+    folder: Path  # where the checkpoints go, and in the end the state, as `final.npz`
+    devices: int = 2  # devices in all
+    processes: int = 1  # they share the devices evenly
+    index: int = 0  # which of them this is
+    port: int = 0  # where process 0 listens
+    steps: int = 60  # steps in all
+    every: int = 10  # steps between two checkpoints
+    batch_size: int = 32  # rows of a global batch
+    heartbeat: int = HEARTBEAT  # seconds without a sign of life after which a process is given up
+    pause: float = 0.0  # seconds to wait after each step, for trying what a kill does
 
 
 def train(settings: Train) -> aeb.State:
@@ -63,14 +53,17 @@ def train(settings: Train) -> aeb.State:
     start(layout, settings.index, settings.port, heartbeat=settings.heartbeat)
     digits, normalize = aeb.data.load("digits"), aeb.data.normalizer("digits")
     images, labels = digits.train["image"], digits.train["label"]
-    rows = [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
+    examples = [
+        {"image": image, "label": label} for image, label in zip(images, labels, strict=True)
+    ]
     net = MLP(hidden=(32,), features=10)
     params = net.init(jax.random.key(0), normalize(images[:1]))["params"]
     algorithm = aeb.empirical_bayes(
-        aeb.sghmc(1e-4, temperature=0.1), aeb.spike_slab(v0=0.1, v1=1.0)
+        aeb.sghmc(1e-4, temperature=0.1),
+        aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False),
     )
     loss_fn = make_loss(net, preprocess=normalize)
-    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=len(rows))
+    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=len(examples))
     mesh = make_mesh(settings.devices)
     step, split = aeb.data_parallel(kernel, mesh), NamedSharding(mesh, PartitionSpec("data"))
 
@@ -79,10 +72,10 @@ def train(settings: Train) -> aeb.State:
     if aeb.checkpoint.latest_step(settings.folder) is not None:
         done, state = aeb.checkpoint.restore(settings.folder, state)
         print(f"goes on from step {done}", flush=True)
-    batches = aeb.data.stream(rows, settings.batch_size, seed=2, start=done)
-    for count, own in zip(range(done, settings.steps), batches.to_iter_dataset(), strict=False):
+    batches = aeb.data.stream(examples, settings.batch_size, seed=2, start=done)
+    for count, rows in zip(range(done, settings.steps), batches.to_iter_dataset(), strict=False):
         batch: Any = jax.tree.map(
-            lambda leaf: jax.make_array_from_process_local_data(split, leaf), own
+            lambda leaf: jax.make_array_from_process_local_data(split, leaf), rows
         )
         state = step(state, batch, jax.random.fold_in(key, count))
         if (count + 1) % settings.every == 0 and jax.process_index() == 0:

@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks.scaling.collectives import DIGITS, collectives, summed
 from benchmarks.scaling.launch import Layout, make_mesh, start
 from benchmarks.scaling.roads import Way, make_way
-from benchmarks.speed.nets import Problem, make_problem
+from benchmarks.speed.nets import Workload, make_workload
 from benchmarks.speed.sampler import state_bytes
 
 __all__ = ["count", "fields", "main", "run"]
@@ -29,55 +29,56 @@ def main(spec: dict[str, Any], index: int, port: int) -> None:
     """Do what a specification asks for; process 0 writes what came of it."""
     layout = Layout(spec["devices"], spec["processes"])
     start(layout, index, port)
-    problem = make_problem(spec["net"], spec["batch_size"])
+    workload = make_workload(spec["net"], spec["batch_size"])
     if spec["precision"] == "float64":
         jax.config.update("jax_enable_x64", True)
-        problem = _in_double(problem)
+        workload = _in_double(workload)
     mesh = make_mesh(layout.devices)
-    ways = {road: make_way(road, problem, mesh) for road in spec["roads"]}
+    ways = {road: make_way(road, workload, mesh) for road in spec["roads"]}
     out = Path(spec["out"])
     if spec["task"] == "count":
-        counts = {road: count(way, problem, layout.devices) for road, way in ways.items()}
+        counts = {road: count(way, workload, layout.devices) for road, way in ways.items()}
         out.write_text(json.dumps(counts))
         return
     arrays: dict[str, Any] = {}
     for road, way in ways.items():
         for order in range(spec["orders"]):
-            final = run(way, problem, spec["steps"], order)
+            final = run(way, workload, spec["steps"], order)
             arrays |= {f"{road}|{order}|{name}": leaf for name, leaf in fields(final)}
     arrays |= {
-        f"start|0|{name}": leaf for name, leaf in fields(ways["data parallel"].init(problem.params))
+        f"start|0|{name}": leaf
+        for name, leaf in fields(ways["data parallel"].init(workload.params))
     }
     if index == 0:
         np.savez(out, **arrays)
 
 
-def _in_double(problem: Problem) -> Problem:
+def _in_double(workload: Workload) -> Workload:
     def double(tree: Any) -> Any:
         return jax.tree.map(
             lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
         )
 
-    return problem._replace(
-        params=double(problem.params),
-        model_state=double(problem.model_state),
-        batch=double(problem.batch),
+    return workload._replace(
+        params=double(workload.params),
+        model_state=double(workload.model_state),
+        batch=double(workload.batch),
     )
 
 
-def run(way: Way, problem: Problem, steps: int, order: int) -> Any:
+def run(way: Way, workload: Workload, steps: int, order: int) -> Any:
     """Take some steps.
 
     Args:
         way: the road.
-        problem: its parameters and its one batch.
+        workload: its parameters and its one batch.
         steps: to take.
         order: 0 for the rows of the batch as they are, else one of their permutations.
 
     Returns:
         The final state, whole on each device.
     """
-    batch = jax.tree.map(np.asarray, problem.batch)
+    batch = jax.tree.map(np.asarray, workload.batch)
     if order:
         rows = np.random.default_rng(order).permutation(len(batch["label"]))
         batch = {name: leaf[rows] for name, leaf in batch.items()}
@@ -85,7 +86,7 @@ def run(way: Way, problem: Problem, steps: int, order: int) -> Any:
         name: jax.make_array_from_callback(leaf.shape, way.batch, leaf.__getitem__)
         for name, leaf in batch.items()
     }
-    params = jax.tree.map(np.asarray, problem.params)
+    params = jax.tree.map(np.asarray, workload.params)
     state = jax.jit(way.init, out_shardings=way.state)(params)
     for k in range(steps):
         state = way.step(state, placed, way.key(jax.random.key(k)))
@@ -105,24 +106,23 @@ def fields(state: Any) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def count(way: Way, problem: Problem, devices: int) -> dict[str, Any]:
+def count(way: Way, workload: Workload, devices: int) -> dict[str, Any]:
     """Compile a step and read from its text what is sent; nothing is run."""
-    shapes = jax.eval_shape(way.init, problem.params)
+    shapes = jax.eval_shape(way.init, workload.params)
     key = jax.eval_shape(lambda: way.key(jax.random.key(0)))
     program = jax.jit(lambda *arguments: way.step(*arguments))
-    compiled = program.lower(_placed(shapes, way.state), _placed(problem.batch, way.batch), key)
-    own = compiled.compile()
-    analysis: Any = own.cost_analysis()
-    held = _placed(shapes, way.state)
+    state, batch = _placed(shapes, way.state), _placed(workload.batch, way.batch)
+    compiled = program.lower(state, batch, key).compile()
+    analysis: Any = compiled.cost_analysis()
     return {
-        "weights": sum(leaf.size for leaf in jax.tree.leaves(problem.params)),
+        "weights": sum(leaf.size for leaf in jax.tree.leaves(workload.params)),
         "state_bytes": state_bytes(shapes),
         "state_bytes_on_a_device": sum(
             leaf.dtype.itemsize * int(np.prod(leaf.sharding.shard_shape(leaf.shape)))
-            for leaf in jax.tree.leaves(held)
+            for leaf in jax.tree.leaves(state)
         ),
         "bytes_accessed": analysis["bytes accessed"],
-        "collectives": summed(collectives(own.as_text() or "", most=DIGITS), devices),
+        "collectives": summed(collectives(compiled.as_text() or "", most=DIGITS), devices),
     }
 
 

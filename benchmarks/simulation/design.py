@@ -19,7 +19,7 @@ in time and memory linear in p.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ import numpy as np
 from aeb import guards
 from aeb.types import PRNGKey
 from benchmarks.harness import check
+from benchmarks.harness.ranges import Count, Positive, Some, at_least, whole, within
 
 __all__ = ["DataSet", "Design", "data_key", "draw", "errors", "interval_scores", "population_mse"]
 
@@ -36,31 +37,17 @@ __all__ = ["DataSet", "Design", "data_key", "draw", "errors", "interval_scores",
 class Design:
     """What the data sets are drawn from."""
 
-    num_rows: int = 100
-    """n, rows to fit."""
-    num_columns: int = 1000
-    """p, coefficients."""
-    num_fresh: int = 50
-    """Fresh rows to predict, from the same coefficients."""
-    correlation: float = 0.6
-    """c in [0, 1); columns i and j correlate by c^|i-j|."""
-    noise_variance: float = 3.0
-    """Variance of the noise of y."""
-    signals: tuple[float, ...] = (3.0, 2.0, 1.0)
-    """Means of the first coefficients; the others are 0."""
-    signal_spread: float = 0.2
-    """Standard deviation of those coefficients over data sets."""
+    num_rows: Annotated[int, whole(2)] = 100  # n, rows to fit
+    num_columns: int = 1000  # p, coefficients
+    num_fresh: Count = 50  # fresh rows to predict, from the same coefficients
+    correlation: Annotated[float, within("[0, 1)")] = 0.6  # c; columns i, j correlate by c^|i-j|
+    noise_variance: Positive = 3.0  # of the noise of y
+    signals: Some[float] = (3.0, 2.0, 1.0)  # means of the first coefficients; the others are 0
+    signal_spread: Annotated[float, at_least(0.0)] = 0.2  # their deviation over data sets
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        check(
-            self,
-            some="signals",
-            whole={1: "num_fresh", 2: "num_rows"},
-            positive="noise_variance",
-            at_least={0.0: "signal_spread"},
-            within={"[0, 1)": "correlation"},
-        )
+        check(self)
         guards.whole("num_columns", self.num_columns, len(self.signals) + 1)
 
 
@@ -101,12 +88,12 @@ def draw(design: Design, key: PRNGKey) -> DataSet:
 
 
 def data_key(seed: Any) -> PRNGKey:
-    """Tell the key that the data set of a seed is drawn with, by every script alike."""
+    """Return the key that the data set of a seed is drawn with, by every script alike."""
     return jax.random.split(jax.random.key(seed), 3)[0]
 
 
 def population_mse(design: Design, beta: np.ndarray, estimate: np.ndarray) -> float:
-    """Tell the exact expected squared error on a new row; its floor is the noise variance.
+    """Compute the exact expected squared error on a new row; its floor is the noise variance.
 
     Example:
         >>> import numpy as np
@@ -123,14 +110,14 @@ def population_mse(design: Design, beta: np.ndarray, estimate: np.ndarray) -> fl
 
 
 def errors(data: DataSet, estimate: np.ndarray) -> dict[str, float]:
-    """Mean absolute and squared error on the fresh rows of a data set in numpy."""
+    """Compute the mean absolute and squared error on the fresh rows of a data set in numpy."""
     x, y = (np.asarray(part, np.float64) for part in (data.fresh_x, data.fresh_y))
     residual = y - x @ np.asarray(estimate, np.float64)
     return {"mae": float(np.mean(np.abs(residual))), "mse": float(np.mean(residual**2))}
 
 
 def interval_scores(beta: np.ndarray, low: np.ndarray, high: np.ndarray, *, count: int) -> Any:
-    """Coverage and mean width of intervals, for the first `count` coefficients and for the rest."""
+    """Compute coverage and width of intervals, for the first `count` coefficients and the rest."""
     inside = (low <= beta) & (beta <= high)
     return {
         name: {"coverage": float(inside[part].mean()), "width": float((high - low)[part].mean())}

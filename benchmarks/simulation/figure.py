@@ -50,21 +50,25 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 
 def _shown(settings: Simulation, results: harness.Results) -> dict[str, harness.Row]:
     """Look up the rows to show, by arm."""
-    rows = {cell.arm: own for cell, own in found(settings, results).items() if cell in SHOWN}
-    return {arm: row for arm, own in rows.items() for row in own if row["seed"] == PICTURED}
+    return {
+        cell.arm: row
+        for cell, rows in found(settings, results).items()
+        for row in rows
+        if cell in SHOWN and row["seed"] == PICTURED
+    }
 
 
 def _posterior(axes: Any, rows: Mapping[str, harness.Row], place: int) -> None:
-    """Histograms of a signal's draws, and its true value."""
+    """Draw histograms of a signal's draws, and its true value."""
     pictures = {arm: row["metrics"]["picture"] for arm, row in rows.items()}
     draws = {arm: np.array(picture["draws"][place]) for arm, picture in pictures.items()}
     true = next(iter(pictures.values()))["true"][place]
     low, high = _limits([*draws.values(), np.array([true])])
     edges = np.linspace(low, high, BINS + 1)
-    for arm, own in draws.items():
+    for arm, values in draws.items():
         shared = {"bins": edges, "density": True, "color": COLOURS[arm]}
-        axes.hist(own, histtype="stepfilled", alpha=0.25, **shared)
-        axes.hist(own, histtype="step", linewidth=1.5, label=LABELS[arm], **shared)
+        axes.hist(values, histtype="stepfilled", alpha=0.25, **shared)
+        axes.hist(values, histtype="step", linewidth=1.5, label=LABELS[arm], **shared)
     axes.axvline(true, color="black", linestyle="--", label="truth")
     axes.set(title=rf"$\beta_{place + 1}$", xlim=(low, high), yticks=[])
     if place == 0:
@@ -72,10 +76,11 @@ def _posterior(axes: Any, rows: Mapping[str, harness.Row], place: int) -> None:
 
 
 def _predictions(panels: Any, rows: Mapping[str, harness.Row]) -> None:
-    """Predictions of the fresh rows, on the same axes for all arms."""
+    """Draw the predictions of the fresh rows, on the same axes for all arms."""
     pictures = {arm: row["metrics"]["picture"] for arm, row in rows.items()}
-    both = [np.array(own["fresh_prediction"] + own["fresh_y"]) for own in pictures.values()]
-    limits = _limits(both)
+    limits = _limits(
+        [np.array(shown["fresh_prediction"] + shown["fresh_y"]) for shown in pictures.values()]
+    )
     for arm, axes in zip(LABELS, panels, strict=True):
         axes.plot(limits, limits, color="0.6", linewidth=1)
         axes.set(xlim=limits, ylim=limits, xlabel="fresh y", aspect="equal")
@@ -97,7 +102,7 @@ def _predictions(panels: Any, rows: Mapping[str, harness.Row]) -> None:
 
 
 def _limits(parts: list[np.ndarray]) -> tuple[float, float]:
-    """The range of all, and some more."""
+    """Return the range of all, and some more."""
     low, high = min(part.min() for part in parts), max(part.max() for part in parts)
     spare = SPARE * (high - low)
     return float(low - spare), float(high + spare)

@@ -22,14 +22,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from benchmarks import harness
+from benchmarks.harness.loops import run_in_slices
+from benchmarks.harness.ranges import Count, Positive, Some
 from benchmarks.simulation.design import Design
-from benchmarks.simulation.recipe import Cell, Recipe
+from benchmarks.simulation.recipe import Arm, Cell, Recipe
 from benchmarks.simulation.sampler import build
 from benchmarks.simulation.scores import score
 
@@ -42,36 +43,18 @@ DESCRIPTION = "Large p, small n: the paper's simulated regression, by SGLD-SA, S
 PICTURED = 0
 """Seed of the data set that the figure shows."""
 
-Arm = Literal["sa", "em", "sgld"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Simulation(harness.Settings):
     """The settings of this script."""
 
-    arms: tuple[Arm, ...] = ("sa", "em", "sgld")
-    """Samplers to compare: SGLD-SA, SGLD-EM, SGLD."""
-    v0: tuple[float, ...] = (0.01, 0.1)
-    """Scales of the spike, each run with each sigma."""
-    sigma: tuple[float, ...] = (1.0, 2.0)
-    """Starting values of sigma."""
-    data_sets: int = 2
-    """Data sets, with the seeds seed, seed + 1, ..."""
-    together: int = 1
-    """Data sets in one compiled call; more pay on a GPU. Rounding may differ."""
-    design: Design = dataclasses.field(default_factory=Design)
-    """What the data are drawn from."""
-    recipe: Recipe = dataclasses.field(default_factory=Recipe)
-    """How the samplers are set."""
-
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        super().check()
-        self.design.check()
-        self.recipe.check()
-        harness.check(
-            self, some="arms v0 sigma", whole={1: "data_sets together"}, positive="v0 sigma"
-        )
+    arms: Some[Arm] = ("sa", "em", "sgld")  # samplers: SGLD-SA, SGLD-EM, SGLD
+    v0: Some[Positive] = (0.01, 0.1)  # scales of the spike, each run with each sigma
+    sigma: Some[Positive] = (1.0, 2.0)  # starting values of sigma
+    data_sets: Count = 2  # data sets, with the seeds seed, seed + 1, ...
+    together: Count = 1  # data sets in one compiled call; more pay on a GPU. Rounding may differ
+    design: Design = dataclasses.field(default_factory=Design)  # what the data are drawn from
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)  # how the samplers are set
 
     def cells(self) -> tuple[Cell, ...]:
         """List what the arms, v0 and sigma are combined to."""
@@ -83,7 +66,7 @@ class Simulation(harness.Settings):
         )
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Tell all that fixes the row of a cell but its seed."""
+        """Return all that fixes the row of a cell but its seed."""
         shared = {"design": dataclasses.asdict(self.design)}
         return cell._asdict() | shared | {"recipe": dataclasses.asdict(self.recipe)}
 
@@ -110,30 +93,22 @@ class Simulation(harness.Settings):
         self, seeds: tuple[int, ...], folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
         """Run the chains of all cells on a batch of data sets, and score them."""
-        cells = self.cells()
-        size = len(seeds) * len(cells)
-        programs = build(self.design, self.recipe, cells)
+        cells, recipe = self.cells(), self.recipe
+        steps = recipe.thinning * len(seeds) * len(cells)  # from draw to draw
+        programs = build(self.design, recipe, cells)
         data, keys, carry = programs.start(jnp.asarray(seeds))
-        carry = programs.advance(carry, data, keys, 0)  # compiled before the clock starts
-        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        carry = checkpoints.restore(carry)
-        steps = int(carry.chain.step[0, 0])
-        report(steps * size)
-        for draws in harness.paced((self.recipe.num_steps - steps) // self.recipe.thinning):
-            carry = jax.block_until_ready(programs.advance(carry, data, keys, draws))
-            steps += draws * self.recipe.thinning
-            report(draws * self.recipe.thinning * size)
-            if steps < self.recipe.num_steps:
-                checkpoints.save_if_due(steps, carry)
-        metrics = score(
-            self.design,
-            self.recipe,
-            cells,
-            data,
+        seconds, carry = run_in_slices(
+            lambda carry, draws: programs.advance(carry, data, keys, draws),
             carry,
-            pictures=[seed == PICTURED for seed in seeds],
+            lambda carry: int(carry.chain.step[0, 0]) // recipe.thinning,
+            recipe.draws,
+            folder,
+            checkpoint_every=self.checkpoint_every,
+            report=lambda draws: report(draws * steps),
         )
-        return checkpoints.seconds, [own for of_cell in metrics for own in of_cell]
+        pictures = [seed == PICTURED for seed in seeds]
+        metrics = score(self.design, recipe, cells, data, carry, pictures=pictures)
+        return seconds, [of_set for of_cell in metrics for of_set in of_cell]
 
 
 PRESETS = {

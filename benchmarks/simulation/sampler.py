@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import aeb
 from aeb.kernel import step_keys
 from benchmarks.simulation.design import DataSet, Design, data_key, draw
-from benchmarks.simulation.recipe import Cell, Recipe
+from benchmarks.simulation.recipe import GAINS, Cell, Recipe
 
 __all__ = ["Carry", "Programs", "build"]
 
@@ -83,7 +83,7 @@ def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
     """
     v0 = jnp.asarray([cell.v0 or 1.0 for cell in cells], float)  # at gain 0 nothing reads it
     sigma = jnp.asarray([cell.sigma for cell in cells], float)
-    gain = jnp.asarray([recipe.gain_bounds(cell.arm) for cell in cells], float)
+    gain = jnp.asarray([GAINS[cell.arm] for cell in cells], float)
 
     def step(
         chain: aeb.State, residual: jax.Array, data: DataSet, keys: jax.Array

@@ -45,9 +45,9 @@ def score(
     sets = [DataSet(*(part[d] for part in data)) for d in range(len(data.y))]
     return [
         [
-            _score_one(design, recipe, own, carry, (d, c), cell.arm != "sgld")
-            | ({"picture": _picture(own, carry, (d, c))} if pictures[d] else {})
-            for d, own in enumerate(sets)
+            _score_one(design, recipe, one, carry, (d, c), cell.arm != "sgld")
+            | ({"picture": _picture(one, carry, (d, c))} if pictures[d] else {})
+            for d, one in enumerate(sets)
         ]
         for c, cell in enumerate(cells)
     ]

@@ -8,17 +8,21 @@ started at 1, and the coefficients read off its plot.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.simulation.recipe import Cell
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
 
-__all__ = ["FIGURE", "LABELS", "SHOWN", "found", "report", "signals"]
+__all__ = ["FIGURE", "LABELS", "SHOWN", "covered", "found", "report", "signals"]
 
 LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
+
+
+Found = dict[Cell, list[harness.Row]]
+"""Cell to the rows there are, one a data set."""
 
 
 class Theirs(NamedTuple):
@@ -57,8 +61,8 @@ out."""
 def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    table = list(found(settings, results).items())
-    used = [row for _, own in table for row in own]
+    table = found(settings, results)
+    used = [row for rows in table.values() for row in rows]
     recipe, design = settings.recipe, settings.design
     parts = [
         "## Large p, small n",
@@ -74,15 +78,15 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     return markdown.join(parts)
 
 
-def found(settings: Simulation, results: harness.Results) -> dict[Cell, list[harness.Row]]:
+def found(settings: Simulation, results: harness.Results) -> Found:
     """Look up the rows of each cell, one a data set."""
     seeds = range(settings.seed, settings.seed + settings.data_sets)
     return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
 
 
-def _picture(table: Sequence[tuple[Cell, Sequence[harness.Row]]]) -> str:
+def _picture(table: Found) -> str:
     """Show the figure where there is a row for it."""
-    drawn = [row for cell, rows in table if cell in SHOWN for row in rows]
+    drawn = [row for cell, rows in table.items() if cell in SHOWN for row in rows]
     if all(row["seed"] != PICTURED for row in drawn):
         return ""
     caption = CAPTION.format(seed=PICTURED, v0=SHOWN[0].v0, sigma=SHOWN[0].sigma)
@@ -94,39 +98,40 @@ def signals(name: str) -> markdown.Column:
 
     def column(rows: Sequence[harness.Row]) -> str:
         each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
-        means = [[own[name] for own in signal if own[name] is not None] for signal in each]
+        means = [[one[name] for one in signal if one[name] is not None] for signal in each]
         return ", ".join(f"{statistics.fmean(mean):.2f}" if mean else "-" for mean in means)
 
     return column
 
 
-def _per_cent(read: Callable[[Any], float]) -> markdown.Column:
-    """Make a column of a mean share."""
-    return lambda rows: f"{statistics.fmean(read(row['metrics']) for row in rows):.0%}"
+def covered(*path: str, digits: int = 0) -> markdown.Column:
+    """Make a column of the mean coverage, in per cent, of the intervals under these names."""
 
+    def column(rows: Sequence[harness.Row]) -> str:
+        shares = (markdown.metric(*path, "coverage")(row["metrics"]) or 0.0 for row in rows)
+        return f"{statistics.fmean(shares):.{digits}%}"
 
-def _width(which: str) -> Callable[[Any], float]:
-    return lambda metrics: metrics["intervals"][which]["width"]
-
-
-def _coverage(which: str) -> Callable[[Any], float]:
-    return lambda metrics: metrics["intervals"][which]["coverage"]
+    return column
 
 
 def _seconds(rows: Sequence[harness.Row]) -> str:
     return f"{statistics.fmean(row['seconds'] for row in rows):.1f}"
 
 
+def _mean(*path: str, digits: int = 2) -> markdown.Column:
+    return markdown.column(markdown.metric(*path), digits)
+
+
 Columns = dict[str, markdown.Column | str]
 """Heading to what reads our rows, or the name of a field of `Theirs`."""
 
 ERRORS: Columns = {
-    "population MSE": markdown.column(lambda m: m["population_mse"]),
-    "fresh MAE": markdown.column(lambda m: m["fresh"]["mae"]),
+    "population MSE": _mean("population_mse"),
+    "fresh MAE": _mean("fresh", "mae"),
     "R document": "mae",
-    "fresh MSE": markdown.column(lambda m: m["fresh"]["mse"]),
+    "fresh MSE": _mean("fresh", "mse"),
     "R document ": "mse",
-    "by true beta": markdown.column(lambda m: m["fresh_with_true_beta"]["mse"]),
+    "by true beta": _mean("fresh_with_true_beta", "mse"),
     "seconds": _seconds,
 }
 
@@ -134,23 +139,21 @@ POSTERIOR: Columns = {
     "beta 1, 2, 3": signals("mean"),
     "R document": "beta",
     "inclusion": signals("inclusion"),
-    "true found": markdown.column(lambda m: m["true_discoveries"]),
-    "false found": markdown.column(lambda m: m["false_discoveries"]),
-    "signals covered": _per_cent(_coverage("signals")),
-    "width": markdown.column(_width("signals")),
-    "nulls covered": _per_cent(_coverage("nulls")),
-    "width ": markdown.column(_width("nulls")),
-    "last sigma": markdown.column(lambda m: m["sigma_end"]),
-    "last delta": markdown.column(lambda m: m["delta_end"], 4),
+    "true found": _mean("true_discoveries"),
+    "false found": _mean("false_discoveries"),
+    "signals covered": covered("intervals", "signals"),
+    "width": _mean("intervals", "signals", "width"),
+    "nulls covered": covered("intervals", "nulls"),
+    "width ": _mean("intervals", "nulls", "width"),
+    "last sigma": _mean("sigma_end"),
+    "last delta": _mean("delta_end", digits=4),
 }
 
 
-def _table(
-    columns: Columns, table: Sequence[tuple[Cell, Sequence[harness.Row]]], settings: Simulation
-) -> str:
+def _table(columns: Columns, table: Found, settings: Simulation) -> str:
     heads = ["arm", "v0", "sigma", "data sets", *columns]
     lines = []
-    for cell, rows in table:
+    for cell, rows in table.items():
         v0 = "any" if cell.v0 is None else f"{cell.v0:g}"
         theirs = THEIRS[cell.arm] if cell.v0 in (None, 0.1) and cell.sigma == 1 else None
         done = f"{len(rows)} of {settings.data_sets}" if rows else markdown.NOT_RUN

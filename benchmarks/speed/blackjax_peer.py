@@ -14,8 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,8 @@ import jax.numpy as jnp
 import aeb
 from aeb import guards
 from benchmarks.harness import check
-from benchmarks.speed.clock import Case, Clock, Contender, copied
+from benchmarks.harness.ranges import Count, one_of
+from benchmarks.speed.clock import Clock, Contender, Race, looping
 from benchmarks.speed.posterior import Posterior, log_prior, logistic, network, prior
 
 __all__ = ["BlackJax"]
@@ -33,40 +33,32 @@ LEAPS = 10
 
 STEP_SIZE = 1e-6
 
+MODELS = ("logistic", "network")
+
 
 @dataclasses.dataclass(frozen=True)
 class BlackJax:
     """BlackJAX's samplers per gradient."""
 
-    models: tuple[str, ...] = ("logistic", "network")
-    """Posteriors, a row each: logistic, network."""
-    num_rows: int = 10_000
-    """Rows of data."""
-    num_columns: int = 100
-    """Coefficients of the logistic regression."""
-    hidden: int = 100
-    """Hidden units of the network."""
-    batch_size: int = 100
-    """Rows of a minibatch."""
-    by_row: bool = True
-    """Whether to time BlackJAX's own estimator as well."""
+    # Posteriors, a row each.
+    models: tuple[Annotated[str, one_of(*MODELS)], ...] = ("logistic", "network")
+    num_rows: Count = 10_000  # rows of data
+    num_columns: Count = 100  # coefficients of the logistic regression
+    hidden: Count = 100  # hidden units of the network
+    batch_size: Count = 100  # rows of a minibatch
+    by_row: bool = True  # whether to time BlackJAX's own estimator as well
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        check(
-            self,
-            whole={1: "num_columns hidden batch_size"},
-            one_of={("logistic", "network"): "models"},
-        )
+        check(self)
         guards.whole("num_rows", self.num_rows, self.batch_size)
 
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the rows."""
-        sizes = {
-            name: value for name, value in dataclasses.asdict(self).items() if name != "models"
-        }
+        sizes = dataclasses.asdict(self)
+        sizes.pop("models")
         return [
-            Case(
+            Race(
                 f"BlackJAX, {model}",
                 {"section": "blackjax", "model": model} | sizes,
                 functools.partial(self._run, model),
@@ -74,39 +66,39 @@ class BlackJax:
             for model in self.models
         ]
 
-    def _run(self, model: str, clock: Clock, folder: Path) -> dict[str, Any]:
-        del folder
+    def _run(self, model: str, clock: Clock) -> dict[str, Any]:
         if model == "logistic":
-            problem = logistic(self.num_rows, self.num_columns)
+            posterior = logistic(self.num_rows, self.num_columns)
         else:
-            problem = network(self.num_rows, self.hidden)
+            posterior = network(self.num_rows, self.hidden)
         # A key used twice, ranks and dtypes mixed: theirs, and none of our business here.
         with (
             jax.debug_key_reuse(False),
             jax.numpy_dtype_promotion("standard"),
             jax.numpy_rank_promotion("allow"),
         ):
-            times = clock.race(_contenders(problem, self.batch_size, self.by_row))
-        return {"gradient_seconds": _per_gradient(times), "seconds": times}
+            times = clock.race(_contenders(posterior, self.batch_size, self.by_row))
+        per_gradient = {name: spread["median"] / LEAPS for name, spread in times.items()}
+        return {"gradient_seconds": per_gradient, "seconds": times}
 
 
-def _contenders(problem: Posterior, batch_size: int, by_row: bool) -> dict[str, Contender]:
+def _contenders(posterior: Posterior, batch_size: int, by_row: bool) -> dict[str, Contender]:
     """Make the loops; one unit of work is `LEAPS` gradients for each of them."""
     import blackjax
     from blackjax.sgmcmc.gradients import grad_estimator
 
     def batch_at(data: Any, place: Any) -> Any:
-        start = jnp.remainder(place, problem.num_data // batch_size) * batch_size
+        start = jnp.remainder(place, posterior.num_data // batch_size) * batch_size
         return jax.tree.map(
             lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, batch_size), data
         )
 
     def log_posterior(position: Any, batch: Any) -> jax.Array:
-        return log_prior(position) - problem.num_data * problem.loss_fn(position, batch)
+        return log_prior(position) - posterior.num_data * posterior.loss_fn(position, batch)
 
     def log_likelihood(position: Any, row: Any) -> jax.Array:
         single = jax.tree.map(lambda leaf: leaf[None], row)
-        return -problem.loss_fn(position, single)
+        return -posterior.loss_fn(position, single)
 
     def looped(one: Callable[..., Any], start: Any, calls: int) -> Contender:
         @functools.partial(jax.jit, donate_argnums=0)
@@ -116,17 +108,11 @@ def _contenders(problem: Posterior, batch_size: int, by_row: bool) -> dict[str, 
 
             return jax.lax.fori_loop(0, count * calls, body, state)
 
-        held = [copied(start)]
-
-        def run(count: int) -> None:
-            state = loop(held.pop(), problem.data, jax.random.key(1), count)
-            held.append(jax.block_until_ready(state))
-
-        return run
+        return looping(loop, start, posterior.data, jax.random.key(1))
 
     gradients: dict[str, Any] = {"": jax.grad(log_posterior)}
     if by_row:
-        gradients["_by_row"] = grad_estimator(log_prior, log_likelihood, problem.num_data)
+        gradients["_by_row"] = grad_estimator(log_prior, log_likelihood, posterior.num_data)
     contenders = {}
     for suffix, gradient in gradients.items():
         for name, peer, calls in (
@@ -134,7 +120,7 @@ def _contenders(problem: Posterior, batch_size: int, by_row: bool) -> dict[str, 
             ("blackjax_sghmc", blackjax.sghmc(gradient, LEAPS), 1),
         ):
             peer_step = functools.partial(_peer_step, peer.step)
-            contenders[name + suffix] = looped(peer_step, problem.position, calls)
+            contenders[name + suffix] = looped(peer_step, posterior.position, calls)
     ours = {
         "aeb_sgld": aeb.empirical_bayes(aeb.sgld(STEP_SIZE), prior(), gain=0.0),
         "aeb_sghmc": aeb.empirical_bayes(aeb.sghmc(STEP_SIZE), prior(), gain=0.0),
@@ -143,22 +129,20 @@ def _contenders(problem: Posterior, batch_size: int, by_row: bool) -> dict[str, 
         "no_latents": _full(gain=0.0),
         "no_pruning": _full(sparsify=None),
     }
-    for name, own in ours.items():
-        sampler = aeb.as_sampling_algorithm(own, problem.loss_fn, num_data=problem.num_data)
-        contenders[name] = looped(sampler.step, sampler.init(problem.position), LEAPS)
+    for name, algorithm in ours.items():
+        sampler = aeb.as_sampling_algorithm(
+            algorithm, posterior.loss_fn, num_data=posterior.num_data
+        )
+        contenders[name] = looped(sampler.step, sampler.init(posterior.position), LEAPS)
     return contenders
 
 
 def _full(**changes: Any) -> aeb.Algorithm:
     """Put together SGHMC with all that we have, but for what is changed."""
     parts: dict[str, Any] = {"sparsify": aeb.magnitude(0.9, scope="global")}
-    prior = aeb.spike_slab(v0=0.1, v1=1.0)
+    prior = aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False)
     return aeb.empirical_bayes(aeb.sghmc(STEP_SIZE), prior, **(parts | changes))
 
 
 def _peer_step(step: Callable[..., Any], key: jax.Array, position: Any, batch: Any) -> Any:
     return step(key, position, batch, STEP_SIZE)
-
-
-def _per_gradient(times: dict[str, Any]) -> dict[str, float]:
-    return {name: own["median"] / LEAPS for name, own in times.items()}

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 import aeb
-from benchmarks.harness import check
-from benchmarks.speed.clock import Case, Clock, Contender
-from benchmarks.speed.nets import NETS, NUM_DATA, algorithm, make_problem
+from benchmarks.harness.ranges import Count
+from benchmarks.speed import nets
+from benchmarks.speed.clock import Clock, Contender, Race, looping
+from benchmarks.speed.nets import Net
 
 __all__ = ["Chains"]
 
@@ -26,28 +27,18 @@ __all__ = ["Chains"]
 class Chains:
     """Chains by vmap."""
 
-    counts: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    """Numbers of chains."""
-    net: str = "small_mlp"
-    """The network."""
-    batch_size: int = 100
-    """Rows of a minibatch."""
+    counts: tuple[Count, ...] = (1, 2, 4, 8, 16, 32)  # numbers of chains
+    net: Net = "small_mlp"  # the network
+    batch_size: Count = 100  # rows of a minibatch
 
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        check(self, whole={1: "batch_size counts"}, one_of={tuple(NETS): "net"})
-
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the row."""
         config = {"section": "chains"} | dataclasses.asdict(self) | {"counts": list(self.counts)}
-        return [Case("chains", config, self._run)]
+        return [Race("chains", config, self._run)]
 
-    def _run(self, clock: Clock, folder: Path) -> dict[str, Any]:
-        del folder
-        problem = make_problem(self.net, self.batch_size)
-        own = algorithm()
-        kernel = aeb.build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
-        many = aeb.chains(kernel)
+    def _run(self, clock: Clock) -> dict[str, Any]:
+        workload, sampler = nets.make_workload(self.net, self.batch_size), nets.algorithm()
+        many, start = aeb.chains(workload.kernel(sampler)), workload.start(sampler)
 
         def racing(count: int) -> Contender:
             @functools.partial(jax.jit, donate_argnums=0, compiler_options=aeb.compiler_options())
@@ -58,14 +49,8 @@ class Chains:
 
                 return jax.lax.fori_loop(0, steps, one, states)
 
-            state = own.init(problem.params, problem.model_state)
-            held = [jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * count), state)]
-
-            def run(steps: int) -> None:
-                states = loop(held.pop(), problem.batch, jax.random.key(1), steps)
-                held.append(jax.block_until_ready(states))
-
-            return run
+            starts = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), start)
+            return looping(loop, starts, workload.batch, jax.random.key(1))
 
         contenders = {str(count): racing(count) for count in dict.fromkeys(self.counts)}
-        return {"weights": problem.size, "seconds": clock.race(contenders)}
+        return {"weights": workload.size, "seconds": clock.race(contenders)}

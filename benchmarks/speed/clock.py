@@ -11,16 +11,25 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.harness import check
+from benchmarks.harness.ranges import Count, Positive
 
-__all__ = ["Case", "Clock", "Contender", "Spread", "copied", "ratio", "spread", "stepping"]
+__all__ = [
+    "Clock",
+    "Contender",
+    "Race",
+    "Spread",
+    "looping",
+    "ratio",
+    "repeating",
+    "spread",
+    "stepping",
+]
 
 Contender = Callable[[int], None]
 """Does its work so many times, and returns when all of it is done."""
@@ -29,19 +38,19 @@ FEWEST = 3
 """Rounds that are made however long they take; quartiles of fewer mean nothing."""
 
 
-class Case(NamedTuple):
+class Race(NamedTuple):
     """What yields one row.
 
     Attributes:
         name: for the progress bar.
         config: all that fixes the row but the clock, as JSON can hold it.
-        run: `(clock, folder) -> metrics`; the folder is there for scratch files.
+        run: `clock -> metrics`.
         needs: a package that is no dependency of ours, or None.
     """
 
     name: str
     config: dict[str, Any]
-    run: Callable[[Clock, Path], dict[str, Any]]
+    run: Callable[[Clock], dict[str, Any]]
     needs: str | None = None
 
 
@@ -57,16 +66,10 @@ class Spread(NamedTuple):
 class Clock:
     """How long to measure."""
 
-    repeats: int = 21
-    """Rounds at most."""
-    least: float = 0.3
-    """Seconds that one timing takes at least, by doing the work several times over."""
-    limit: float = 50.0
-    """Seconds after which no round is begun; three are made in any case, if repeats allow."""
-
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        check(self, whole={1: "repeats"}, positive="least limit")
+    repeats: Count = 21  # rounds at most
+    least: Positive = 0.3  # seconds that one timing takes at least, by doing the work repeatedly
+    # Seconds after which no round is begun; three are made in any case, if repeats allow.
+    limit: Positive = 50.0
 
     def race(
         self, contenders: Mapping[str, Contender], *, per: int = 1, warm: bool = True
@@ -121,23 +124,40 @@ def ratio(times: Mapping[str, Any], top: str, bottom: str) -> Spread:
     return spread([a / b for a, b in pairs])
 
 
-def stepping(step: Callable[..., Any], state: Any, *rest: Any) -> Contender:
-    """Make a contender of a step, `(state, *rest) -> state`, which may use up the state."""
-    held = [state]
-    del state
+def repeating(work: Callable[[], Any], times: int = 1) -> Contender:
+    """Make a contender of a piece of work that takes nothing, or of so many of them."""
 
     def run(count: int) -> None:
-        state = held.pop()
-        for _ in range(count):
-            state = step(state, *rest)
-        held.append(jax.block_until_ready(state))
+        for _ in range(count * times):
+            done = work()
+        jax.block_until_ready(done)
 
     return run
 
 
-def copied(tree: Any) -> Any:
-    """Copy a tree, for a step that uses up its state."""
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+def looping(loop: Callable[..., Any], state: Any, *rest: Any) -> Contender:
+    """Make a contender of a loop, `(state, *rest, count) -> state`, which may use up the state.
+
+    It works on a copy of the state, and goes on from where it stopped.
+    """
+    held = [jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)]
+
+    def run(count: int) -> None:
+        held.append(jax.block_until_ready(loop(held.pop(), *rest, count)))
+
+    return run
+
+
+def stepping(step: Callable[..., Any], state: Any, *rest: Any, times: int = 1) -> Contender:
+    """Make a contender of a step, `(state, *rest) -> state`, or of so many of them."""
+
+    def loop(state: Any, *rest: Any) -> Any:
+        *arguments, count = rest
+        for _ in range(count * times):
+            state = step(state, *arguments)
+        return state
+
+    return looping(loop, state, *rest)
 
 
 def _seconds(run: Contender, count: int) -> float:

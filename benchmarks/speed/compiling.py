@@ -11,22 +11,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from benchmarks.harness import check
-from benchmarks.speed.clock import Case, Clock, Contender, copied
-from benchmarks.speed.nets import (
-    NETS,
-    algorithm,
-    compiled,
-    kernel_step,
-    make_problem,
-    sgd_state,
-    sgd_step,
-)
+from benchmarks.harness.ranges import Count
+from benchmarks.speed import nets
+from benchmarks.speed.clock import Clock, Contender, Race
+from benchmarks.speed.nets import Net
 from benchmarks.speed.sampler import state_bytes
 
 __all__ = ["Compiling", "examine", "memory_of"]
@@ -38,19 +31,13 @@ CALLS = 5
 class Compiling:
     """Compiling a step."""
 
-    nets: tuple[str, ...] = ("mnist_cnn", "resnet20", "mlp10m")
-    """Networks, a row each."""
-    batch_size: int = 100
-    """Images a step."""
+    nets: tuple[Net, ...] = ("mnist_cnn", "resnet20", "mlp10m")  # networks, a row each
+    batch_size: Count = 100  # images a step
 
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        check(self, whole={1: "batch_size"}, one_of={tuple(NETS): "nets"})
-
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the rows."""
         return [
-            Case(
+            Race(
                 f"compiling {net}",
                 {"section": "compile", "net": net, "batch_size": self.batch_size},
                 functools.partial(_run, net, self.batch_size),
@@ -72,18 +59,16 @@ def memory_of(compiled: Any) -> dict[str, int]:
     return parts | {"peak": total}
 
 
-def _run(net: str, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any]:
-    del folder
-    problem = make_problem(net, batch_size)
-    own, key = algorithm(), jax.random.key(1)
+def _run(net: str, batch_size: int, clock: Clock) -> dict[str, Any]:
+    workload, sampler = nets.make_workload(net, batch_size), nets.algorithm()
     starts = {
-        "ours": (kernel_step(problem, own), own.init(problem.params, problem.model_state)),
-        "sgd": (sgd_step(problem), sgd_state(problem)),
+        "ours": (nets.kernel_step(workload, sampler), workload.start(sampler)),
+        "sgd": (nets.sgd_step(workload), nets.sgd_state(workload)),
     }
-    weights = state_bytes(problem.params)
+    weights = state_bytes(workload.params)
     contenders, metrics = {}, {}
     for name, (step, state) in starts.items():
-        arguments = (state, problem.batch, key)
+        arguments = (state, workload.batch, jax.random.key(1))
         memory, traces = examine(step, arguments)
         contenders[name] = _compiling(step, arguments)
         metrics[name] = {
@@ -105,10 +90,10 @@ def examine(step: Callable[..., Any], arguments: Any) -> tuple[dict[str, int], i
         traced += 1
         return step(state, *rest)
 
-    program = compiled(counted)
+    program = nets.compiled(counted)
     memory = memory_of(program.lower(*arguments).compile())
     state, *rest = arguments
-    state = copied(state)
+    state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     for _ in range(CALLS):
         state = program(state, *rest)
     jax.block_until_ready(state)
@@ -119,6 +104,6 @@ def _compiling(step: Callable[..., Any], arguments: Any) -> Contender:
     def run(count: int) -> None:
         for _ in range(count):
             # JAX knows a function by its identity, and compiles one that it has not seen.
-            compiled(functools.partial(step)).lower(*arguments).compile()
+            nets.compiled(functools.partial(step)).lower(*arguments).compile()
 
     return run

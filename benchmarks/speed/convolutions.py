@@ -16,7 +16,7 @@ import numpy as np
 
 import aeb
 from aeb.models import conv_general_dilated
-from benchmarks.speed.clock import Contender
+from benchmarks.speed.clock import Contender, repeating
 from benchmarks.speed.nets import NETS
 
 __all__ = ["KINDS", "Layer", "contenders", "layers", "ours", "peers"]
@@ -74,10 +74,10 @@ def ours(layer: Layer) -> dict[str, Callable[[], Any]]:
     x, w, g = layer.arrays()
 
     def image_gradient(x: jax.Array, w: jax.Array, g: jax.Array) -> jax.Array:
-        return jax.vjp(lambda own: layer.convolve(own, w), x)[1](g)[0]
+        return jax.vjp(lambda images: layer.convolve(images, w), x)[1](g)[0]
 
     def kernel_gradient(x: jax.Array, w: jax.Array, g: jax.Array) -> jax.Array:
-        return jax.vjp(lambda own: layer.convolve(x, own), w)[1](g)[0]
+        return jax.vjp(lambda kernel: layer.convolve(x, kernel), w)[1](g)[0]
 
     def run(work: Callable[..., jax.Array]) -> Callable[[], Any]:
         program = jax.jit(work, compiler_options=aeb.compiler_options())
@@ -119,12 +119,10 @@ def contenders(net: str, batch_size: int, steps: int) -> dict[str, Contender]:
         first = 1 if kind == "image_gradients" else 0
         works = [make(layer)[kind] for layer in found[first:]]
 
-        def run(count: int) -> None:
-            for _ in range(count * steps):
-                for work in works:
-                    work()
+        def step() -> Any:
+            return [work() for work in works]
 
-        return run
+        return repeating(step, steps)
 
     return {
         f"{name}{kind}": together(make, kind)

@@ -49,9 +49,9 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 def _draw(panels: Any, rows: Rows) -> None:
     draws = {"step": _steps, "sampler": _sampler, "threshold": _threshold, "chains": _chains}
     for axes, (section, draw) in zip(panels.flat, draws.items(), strict=True):
-        own = [(config, metrics) for config, metrics in rows if config["section"] == section]
-        if own:
-            draw(axes, own)
+        there = [(config, metrics) for config, metrics in rows if config["section"] == section]
+        if there:
+            draw(axes, there)
         else:
             axes.text(0.5, 0.5, f"{section}: not run", ha="center", va="center")
             axes.set_axis_off()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.flatten_util
@@ -12,23 +12,27 @@ import jax.numpy as jnp
 import optax
 
 import aeb
-from aeb import guards
-from aeb.kernel import build_kernel
 from aeb.models import CNN, MLP, ResNet, make_loss
+from aeb.types import Kernel
+from benchmarks.harness.ranges import one_of
+from benchmarks.speed.clock import Contender, looping
 
 __all__ = [
+    "COLOURED",
     "NETS",
     "NUM_DATA",
     "PARTS",
     "RATE",
-    "Problem",
+    "Net",
     "SgdState",
+    "Workload",
     "algorithm",
     "check_steps",
     "compiled",
     "kernel_step",
-    "make_problem",
+    "make_workload",
     "normals_like",
+    "sampling",
     "sgd_state",
     "sgd_step",
     "variants",
@@ -53,16 +57,19 @@ NETS: dict[str, tuple[Any, tuple[int, int, int]]] = {
 }
 """Module and shape of an image, by name; `tiny` and what follows is for trying the code."""
 
+Net = Annotated[str, one_of(*NETS)]
+
+COLOURED = tuple(name for name, (_, shape) in NETS.items() if shape[-1] == 3)
+"""Those that take 3 channels."""
+
 PARTS = ("noise", "latents", "pruning")
-
 """What can be left out of our step."""
-
 
 Draw = Callable[[jax.Array, Any], Any]
 """`(key, tree) -> tree` of standard normals."""
 
 
-class Problem(NamedTuple):
+class Workload(NamedTuple):
     """A network with a batch; pixels and labels are random."""
 
     params: Any  # f32
@@ -76,6 +83,14 @@ class Problem(NamedTuple):
         """Count the parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
+    def start(self, sampler: aeb.Algorithm) -> aeb.State:
+        """Make the state that a sampler starts from."""
+        return sampler.init(self.params, self.model_state)
+
+    def kernel(self, sampler: aeb.Algorithm) -> Kernel:
+        """Make `(state, batch, key) -> state` of a sampler."""
+        return aeb.build_kernel(sampler, self.loss_fn, num_data=NUM_DATA, has_aux=self.has_aux)
+
 
 class SgdState(NamedTuple):
     """What plain SGD carries."""
@@ -86,16 +101,13 @@ class SgdState(NamedTuple):
     optimizer: Any
 
 
-def check_steps(nets: tuple[str, ...], steps: tuple[int, ...], known: tuple[str, ...]) -> None:
-    """Require networks that are known, and a number of steps for each of them."""
+def check_steps(nets: tuple[str, ...], steps: tuple[int, ...]) -> None:
+    """Require a number of steps for each network."""
     if len(nets) != len(steps):
         raise ValueError(f"steps: got {len(steps)} of them for {len(nets)} nets, needs one each")
-    for net, count in zip(nets, steps, strict=True):
-        guards.one_of("nets", net, known)
-        guards.whole("steps", count, 1)
 
 
-def make_problem(net: str, batch_size: int) -> Problem:
+def make_workload(net: str, batch_size: int) -> Workload:
     """Draw parameters and a batch for one of `NETS`."""
     module, shape = NETS[net]
     init_key, image_key, label_key = jax.random.split(jax.random.key(0), 3)
@@ -106,7 +118,7 @@ def make_problem(net: str, batch_size: int) -> Problem:
     has_aux = bool(variables)
     loss_fn = make_loss(module, has_aux=has_aux)
     batch = {"image": image, "label": label}
-    return Problem(params, variables if has_aux else (), batch, loss_fn, has_aux)
+    return Workload(params, variables if has_aux else (), batch, loss_fn, has_aux)
 
 
 def compiled(step: Callable[..., Any]) -> Any:
@@ -118,7 +130,7 @@ def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:
     """Put our step together: noise, latents and pruning at each step, less what is named."""
     return aeb.empirical_bayes(
         aeb.sghmc(RATE / NUM_DATA, temperature=0.0 if "noise" in without else 1e-2),
-        aeb.spike_slab(v0=0.01, v1=1.0),
+        aeb.spike_slab(v0=0.01, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False),
         gain=0.0 if "latents" in without else None,
         sparsify=None if "pruning" in without else aeb.magnitude(0.9, scope="global"),
     )
@@ -135,9 +147,9 @@ def variants(parts: bool) -> dict[str, tuple[str, ...]]:
     return {"ours": (), "bare": PARTS} | {f"no_{part}": (part,) for part in PARTS}
 
 
-def kernel_step(problem: Problem, own: aeb.Algorithm) -> Callable[..., aeb.State]:
-    """Make `(state, batch, key) -> state` of an algorithm, with a key of its own for each step."""
-    kernel = build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
+def kernel_step(workload: Workload, sampler: aeb.Algorithm) -> Callable[..., aeb.State]:
+    """Make `(state, batch, key) -> state` of a sampler, with a key of its own for each step."""
+    kernel = workload.kernel(sampler)
 
     def step(state: aeb.State, batch: Any, key: jax.Array) -> aeb.State:
         new: aeb.State = kernel(state, batch, jax.random.fold_in(key, state.step))
@@ -146,25 +158,45 @@ def kernel_step(problem: Problem, own: aeb.Algorithm) -> Callable[..., aeb.State
     return step
 
 
-def sgd_state(problem: Problem) -> SgdState:
+def sampling(
+    kernel: Kernel, start: aeb.State, data: Any, key: jax.Array, *, steps: int, batch_size: int
+) -> Contender:
+    """Make a contender of `aeb.sample`; one piece of work is so many steps."""
+
+    def loop(state: aeb.State, count: int) -> aeb.State:
+        state, _ = aeb.sample(
+            kernel,
+            state,
+            data,
+            key,
+            num_steps=count * steps,
+            batch_size=batch_size,
+            progress=False,
+        )
+        return state
+
+    return looping(loop, start)
+
+
+def sgd_state(workload: Workload) -> SgdState:
     """Make the state that plain SGD starts from."""
-    optimizer = _sgd().init(problem.params)
-    return SgdState(jnp.zeros((), jnp.int32), problem.params, problem.model_state, optimizer)
+    optimizer = _sgd().init(workload.params)
+    return SgdState(jnp.zeros((), jnp.int32), workload.params, workload.model_state, optimizer)
 
 
-def sgd_step(problem: Problem, *, draw: Draw | None = None) -> Callable[..., SgdState]:
+def sgd_step(workload: Workload, *, draw: Draw | None = None) -> Callable[..., SgdState]:
     """Make `(state, batch, key) -> state` of SGD with momentum.
 
     Args:
-        problem: what is trained on.
+        workload: what is trained on.
         draw: draws a normal for each weight, which is added to it: the least that a sampler by
             gradients has to do. None for plain SGD.
     """
 
     def mean_loss(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-        if problem.has_aux:
-            return problem.loss_fn(params, batch, model_state, key)
-        return problem.loss_fn(params, batch), model_state
+        if workload.has_aux:
+            return workload.loss_fn(params, batch, model_state, key)
+        return workload.loss_fn(params, batch), model_state
 
     def step(state: SgdState, batch: Any, key: jax.Array) -> SgdState:
         noise_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))

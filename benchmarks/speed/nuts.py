@@ -13,8 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +22,9 @@ import numpy as np
 import aeb
 from aeb import guards
 from benchmarks.harness import check
-from benchmarks.speed.clock import Case, Clock, Contender
-from benchmarks.speed.posterior import logistic, prior
+from benchmarks.harness.ranges import Count, Positive, whole
+from benchmarks.speed.clock import Clock, Contender, Race
+from benchmarks.speed.posterior import Posterior, logistic, prior
 
 __all__ = ["Nuts"]
 
@@ -33,45 +33,32 @@ __all__ = ["Nuts"]
 class Nuts:
     """numpyro's NUTS per effective sample."""
 
-    num_rows: int = 1000
-    """Rows of the logistic regression."""
-    num_columns: int = 20
-    """Its coefficients."""
-    warmup: int = 500
-    """Draws that NUTS adapts in."""
-    draws: int = 1000
-    """Draws that count, of every sampler."""
-    batch_size: int = 100
-    """Rows of a minibatch of ours."""
-    thinning: int = 50
-    """Steps of ours between two draws; a quarter as many draws again are burned in."""
-    step_size: float = 2e-5
-    """eps of SGHMC; SGLD takes half of it."""
+    num_rows: Count = 1000  # rows of the logistic regression
+    num_columns: Count = 20  # its coefficients
+    warmup: Count = 500  # draws that NUTS adapts in
+    draws: Annotated[int, whole(4)] = 1000  # draws that count, of every sampler
+    batch_size: Count = 100  # rows of a minibatch of ours
+    # Steps of ours between two draws; a quarter as many draws again are burned in.
+    thinning: Count = 50
+    step_size: Positive = 2e-5  # eps of SGHMC; SGLD takes half of it
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        check(
-            self,
-            whole={1: "num_columns warmup batch_size thinning", 4: "draws"},
-            positive="step_size",
-        )
+        check(self)
         guards.whole("num_rows", self.num_rows, self.batch_size)
 
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the row."""
         config = {"section": "nuts"} | dataclasses.asdict(self)
-        return [Case("NUTS", config, self._run, needs="numpyro")]
+        return [Race("NUTS", config, self._run, needs="numpyro")]
 
-    def _run(self, clock: Clock, folder: Path) -> dict[str, Any]:
-        del folder
-        problem = logistic(self.num_rows, self.num_columns)
-        samplers = {"nuts": self._peer(problem)}
-        own = {
-            "aeb_sghmc": aeb.sghmc(self.step_size),
-            "aeb_sgld": aeb.sgld(self.step_size / 2),
+    def _run(self, clock: Clock) -> dict[str, Any]:
+        posterior = logistic(self.num_rows, self.num_columns)
+        samplers = {
+            "nuts": self._peer(posterior),
+            "aeb_sghmc": self._ours(posterior, aeb.sghmc(self.step_size)),
+            "aeb_sgld": self._ours(posterior, aeb.sgld(self.step_size / 2)),
         }
-        for name, dynamics in own.items():
-            samplers[name] = self._ours(problem, dynamics)
         drawn: dict[str, np.ndarray] = {}
         contenders: dict[str, Contender] = {
             name: functools.partial(_repeat, sample, drawn, name)
@@ -90,7 +77,7 @@ class Nuts:
             }
         return {"samplers": metrics, "seconds": times}
 
-    def _peer(self, problem: Any) -> Callable[[int], np.ndarray]:
+    def _peer(self, posterior: Posterior) -> Callable[[int], np.ndarray]:
         import numpyro
         from numpyro.infer import MCMC, NUTS
 
@@ -105,22 +92,22 @@ class Nuts:
         )
 
         def sample(number: int) -> np.ndarray:
-            chain.run(jax.random.key(number), problem.data["x"], problem.data["y"])
+            chain.run(jax.random.key(number), posterior.data["x"], posterior.data["y"])
             return np.asarray(chain.get_samples()["beta"])
 
         return sample
 
-    def _ours(self, problem: Any, dynamics: aeb.Dynamics) -> Callable[[int], np.ndarray]:
-        own = aeb.empirical_bayes(dynamics, prior(), gain=0.0)
-        kernel = aeb.build_kernel(own, problem.loss_fn, num_data=problem.num_data)
-        start = own.init(problem.position)
+    def _ours(self, posterior: Posterior, dynamics: aeb.Dynamics) -> Callable[[int], np.ndarray]:
+        sampler = aeb.empirical_bayes(dynamics, prior(), gain=0.0)
+        kernel = aeb.build_kernel(sampler, posterior.loss_fn, num_data=posterior.num_data)
+        start = sampler.init(posterior.position)
         burn_in = self.draws // 4
 
         def sample(number: int) -> np.ndarray:
             _, draws = aeb.sample(
                 kernel,
                 start,
-                problem.data,
+                posterior.data,
                 jax.random.key(number),
                 num_steps=self.thinning * (burn_in + self.draws),
                 batch_size=self.batch_size,

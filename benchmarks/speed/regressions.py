@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import aeb
-from benchmarks.harness import check
+from benchmarks.harness.ranges import Count
 from benchmarks.simulation.design import DataSet, Design
 from benchmarks.simulation.recipe import Cell, Recipe
 from benchmarks.simulation.sampler import build
-from benchmarks.speed.clock import Case, Clock, Contender
+from benchmarks.speed.clock import Clock, Contender, Race
 
 __all__ = ["Regressions"]
 
@@ -30,19 +29,11 @@ __all__ = ["Regressions"]
 class Regressions:
     """A step of the simulation."""
 
-    data_sets: tuple[int, ...] = (1, 50)
-    """Data sets under one vmap."""
-    chains: tuple[int, ...] = (1, 10)
-    """Chains a data set, a row each."""
-    design: Design = dataclasses.field(default_factory=Design)
-    """What the data are drawn from."""
+    data_sets: tuple[Count, ...] = (1, 50)  # data sets under one vmap
+    chains: tuple[Count, ...] = (1, 10)  # chains a data set, a row each
+    design: Design = Design()  # what the data are drawn from
 
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        self.design.check()
-        check(self, whole={1: "data_sets chains"})
-
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the rows."""
         shared = {
             "section": "simulation",
@@ -51,7 +42,7 @@ class Regressions:
             "design": dataclasses.asdict(self.design) | {"signals": list(self.design.signals)},
         }
         return [
-            Case(
+            Race(
                 f"simulation, {chains} chains",
                 shared | {"chains": chains},
                 functools.partial(self._run, chains),
@@ -59,8 +50,7 @@ class Regressions:
             for chains in dict.fromkeys(self.chains)
         ]
 
-    def _run(self, chains: int, clock: Clock, folder: Path) -> dict[str, Any]:
-        del folder
+    def _run(self, chains: int, clock: Clock) -> dict[str, Any]:
         cells = (Cell("sa", 0.1, 1.0),) * chains
         programs = build(self.design, Recipe(interval_draws=1), cells)
 

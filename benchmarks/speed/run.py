@@ -15,15 +15,16 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 
 from benchmarks import harness
+from benchmarks.harness.ranges import one_of
 from benchmarks.simulation.design import Design
 from benchmarks.speed.blackjax_peer import BlackJax
 from benchmarks.speed.chains import Chains
-from benchmarks.speed.clock import Case, Clock
+from benchmarks.speed.clock import Clock, Race
 from benchmarks.speed.compiling import Compiling
 from benchmarks.speed.data import Data
 from benchmarks.speed.epoch import Epoch
@@ -41,33 +42,9 @@ NAME = "speed"
 
 DESCRIPTION = "What a step costs, against plain SGD, other libraries and the least there is."
 
-Section = Literal[
-    "step",
-    "sampler",
-    "threshold",
-    "blackjax",
-    "nuts",
-    "torch",
-    "simulation",
-    "chains",
-    "loop",
-    "data",
-    "compile",
-    "epoch",
-]
-
-SECTIONS: tuple[Section, ...] = (
-    "step",
-    "sampler",
-    "threshold",
-    "blackjax",
-    "nuts",
-    "torch",
-    "simulation",
-    "chains",
-    "loop",
-    "data",
-    "compile",
+SECTIONS = (
+    *("step", "sampler", "threshold", "blackjax", "nuts", "torch", "simulation", "chains"),
+    *("loop", "data", "compile"),
 )
 """All but the epochs, which a CPU takes minutes for."""
 
@@ -76,58 +53,37 @@ SECTIONS: tuple[Section, ...] = (
 class Speed(harness.Settings):
     """The settings of this script."""
 
+    # Where the other settings start: smoke is under a minute, cpu is for two cores, gpu for one
+    # accelerator.
     preset: Literal["smoke", "cpu", "gpu"] = "smoke"
-    """Where the other settings start: smoke is under a minute, cpu is for two cores, gpu for one
-    accelerator."""
+    # Where it is meant to run; it is part of the key of a row.
     backend: Literal["cpu", "gpu"] = "cpu"
-    """Where it is meant to run; it is part of the key of a row."""
-    sections: tuple[Section, ...] = SECTIONS
-    """What to measure."""
-    clock: Clock = dataclasses.field(default_factory=Clock)
-    """How long to measure."""
-    step: Step = dataclasses.field(default_factory=Step)
-    """A training step over plain SGD."""
-    sampler: Sampler = dataclasses.field(default_factory=Sampler)
-    """The sampler alone over its floor."""
-    threshold: Threshold = dataclasses.field(default_factory=Threshold)
-    """Choosing what to prune, against sort and top-k."""
-    blackjax: BlackJax = dataclasses.field(default_factory=BlackJax)
-    """BlackJAX's samplers per gradient."""
-    nuts: Nuts = dataclasses.field(default_factory=Nuts)
-    """numpyro's NUTS per effective sample."""
-    torch: Torch = dataclasses.field(default_factory=Torch)
-    """PyTorch's step."""
-    simulation: Regressions = dataclasses.field(default_factory=Regressions)
-    """A step of the large-p-small-n simulation."""
-    chains: Chains = dataclasses.field(default_factory=Chains)
-    """Chains by vmap."""
-    loop: Loop = dataclasses.field(default_factory=Loop)
-    """Dispatched, sampled, scanned."""
-    data: Data = dataclasses.field(default_factory=Data)
-    """Loading and augmentation."""
-    compile: Compiling = dataclasses.field(default_factory=Compiling)
-    """Compile time, traces, memory."""
-    epoch: Epoch = dataclasses.field(default_factory=Epoch)
-    """Whole epochs on the device."""
+    sections: tuple[Annotated[str, one_of(*SECTIONS, "epoch")], ...] = SECTIONS  # what to measure
+    clock: Clock = Clock()  # how long to measure
+    step: Step = Step()  # a training step over plain SGD
+    sampler: Sampler = Sampler()  # the sampler alone over its floor
+    threshold: Threshold = Threshold()  # choosing what to prune, against sort and top-k
+    blackjax: BlackJax = BlackJax()  # BlackJAX's samplers per gradient
+    nuts: Nuts = Nuts()  # numpyro's NUTS per effective sample
+    torch: Torch = Torch()  # PyTorch's step
+    simulation: Regressions = Regressions()  # a step of the large-p-small-n simulation
+    chains: Chains = Chains()  # chains by vmap
+    loop: Loop = Loop()  # dispatched, sampled, scanned
+    data: Data = Data()  # loading and augmentation
+    compile: Compiling = Compiling()  # compile time, traces, memory
+    epoch: Epoch = Epoch()  # whole epochs on the device
 
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        super().check()
-        self.clock.check()
-        for section in self.sections:
-            getattr(self, section).check()
-
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List what there is to measure, whether or not its package is installed."""
         return [
-            case
+            race
             for section in dict.fromkeys(self.sections)
-            for case in getattr(self, section).cases()
+            for race in getattr(self, section).races()
         ]
 
-    def config(self, case: Case) -> dict[str, Any]:
-        """Tell all that fixes the row of a case."""
-        return case.config | {"backend": self.backend, "clock": dataclasses.asdict(self.clock)}
+    def config(self, race: Race) -> dict[str, Any]:
+        """Tell all that fixes the row of a race."""
+        return race.config | {"backend": self.backend, "clock": dataclasses.asdict(self.clock)}
 
     def units(self) -> list[harness.Unit]:
         """List the cases that can be measured here."""
@@ -136,28 +92,28 @@ class Speed(harness.Settings):
                 f"backend: this is for a {self.backend}, JAX runs on a {jax.default_backend()}; "
                 f"name the preset or the backend that fits"
             )
-        cases = self.cases()
-        missing = {case.needs for case in cases if case.needs and not _installed(case.needs)}
+        races = self.races()
+        missing = {race.needs for race in races if race.needs and not _installed(race.needs)}
         for package in sorted(missing):
-            names = ", ".join(case.name for case in cases if case.needs == package)
+            names = ", ".join(race.name for race in races if race.needs == package)
             print(f"{NAME}: {package} is not installed; left out: {names}", file=sys.stderr)
         return [
             harness.Unit(
-                name=case.name,
-                configs=(self.config(case),),
+                name=race.name,
+                configs=(self.config(race),),
                 seeds=(self.seed,),
                 size=1,
-                run=functools.partial(self._run, case),
+                run=functools.partial(self._run, race),
             )
-            for case in cases
-            if case.needs not in missing
+            for race in races
+            if race.needs not in missing
         ]
 
-    def _run(self, case: Case, folder: Path, report: Any) -> tuple[float, list[dict[str, Any]]]:
-        """Measure a case; too short a work to be checkpointed."""
+    def _run(self, race: Race, folder: Path, report: Any) -> tuple[float, list[dict[str, Any]]]:
+        """Run a race; too short a work to be checkpointed."""
+        del folder
         began = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
-        metrics = case.run(self.clock, folder)
+        metrics = race.run(self.clock)
         report(1)
         return time.monotonic() - began, [metrics]
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 import aeb
 from aeb.dynamics.noise import standard_normal_like
-from benchmarks.harness import check
-from benchmarks.speed.clock import Case, Clock, copied, stepping
+from benchmarks.harness.ranges import whole
+from benchmarks.speed.clock import Clock, Race, stepping
 from benchmarks.speed.nets import NUM_DATA, Draw, algorithm, normals_like, variants
 
 __all__ = ["Sampler", "floor", "make_tree", "state_bytes"]
@@ -33,19 +32,15 @@ SHARES = (0.5, 0.3, 0.15, 0.05)
 class Sampler:
     """The sampler alone."""
 
-    sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000, 100_000_000)
-    """Weights, a row each."""
-    parts_up_to: int = 10_000_000
-    """Weights up to which each part of ours is left out in turn: every contender keeps a state."""
+    # Weights, a row each.
+    sizes: tuple[Annotated[int, whole(100)], ...] = (100_000, 1_000_000, 10_000_000, 100_000_000)
+    # Weights up to which each part of ours is left out in turn: every contender keeps a state.
+    parts_up_to: Annotated[int, whole(0)] = 10_000_000
 
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        check(self, whole={0: "parts_up_to", 100: "sizes"})
-
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the rows."""
         return [
-            Case(
+            Race(
                 f"sampler at {size:,} weights",
                 {"section": "sampler", "size": size, "parts": size <= self.parts_up_to},
                 functools.partial(_run, size, size <= self.parts_up_to),
@@ -95,15 +90,13 @@ def state_bytes(state: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def _run(size: int, parts: bool, clock: Clock, folder: Path) -> dict[str, Any]:
-    del folder
+def _run(size: int, parts: bool, clock: Clock) -> dict[str, Any]:
     params = make_tree(size)
-    grad = jax.tree.map(jnp.sin, params)
-    key = jax.random.key(1)
+    grad, key = jax.tree.map(jnp.sin, params), jax.random.key(1)
 
-    def transition(own: aeb.Algorithm, state: Any, grad: Any, key: jax.Array) -> Any:
-        own_key = jax.random.fold_in(key, state.step)
-        return own.transition(state, grad, own_key, num_data=NUM_DATA)
+    def transition(sampler: aeb.Algorithm, state: Any, grad: Any, key: jax.Array) -> Any:
+        step_key = jax.random.fold_in(key, state.step)
+        return sampler.transition(state, grad, step_key, num_data=NUM_DATA)
 
     start = algorithm().init(params)
     steps = {
@@ -112,14 +105,11 @@ def _run(size: int, parts: bool, clock: Clock, folder: Path) -> dict[str, Any]:
         "strict_floor": (functools.partial(floor, draw=standard_normal_like), start),
     }
     for name, without in variants(parts).items():
-        own = algorithm(without)
-        steps[name] = (functools.partial(transition, own), own.init(params))
+        sampler = algorithm(without)
+        steps[name] = (functools.partial(transition, sampler), sampler.init(params))
     contenders = {
-        name: stepping(jax.jit(step, donate_argnums=0), copied(state), grad, key)
+        name: stepping(jax.jit(step, donate_argnums=0), state, grad, key)
         for name, (step, state) in steps.items()
     }
-    return {
-        "weights": size,
-        "bytes": 2 * state_bytes(start) + state_bytes(grad),
-        "seconds": clock.race(contenders),
-    }
+    touched = 2 * state_bytes(start) + state_bytes(grad)
+    return {"weights": size, "bytes": touched, "seconds": clock.race(contenders)}

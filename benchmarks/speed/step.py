@@ -12,25 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from aeb.dynamics.noise import standard_normal_like
-from benchmarks.harness import check
-from benchmarks.speed.clock import Case, Clock, Contender, copied, stepping
-from benchmarks.speed.nets import (
-    NETS,
-    algorithm,
-    compiled,
-    kernel_step,
-    make_problem,
-    normals_like,
-    sgd_state,
-    sgd_step,
-    variants,
-)
+from benchmarks.harness.ranges import Count
+from benchmarks.speed import nets
+from benchmarks.speed.clock import Clock, Contender, Race, stepping
+from benchmarks.speed.nets import Net
 
 __all__ = ["Step"]
 
@@ -39,45 +29,33 @@ __all__ = ["Step"]
 class Step:
     """One training step."""
 
-    nets: tuple[str, ...] = ("mnist_cnn", "resnet20", "mlp10m")
-    """Networks, a row each."""
-    batch_size: int = 100
-    """Images a step."""
-    parts: bool = True
-    """Whether to leave out each part of ours in turn."""
+    nets: tuple[Net, ...] = ("mnist_cnn", "resnet20", "mlp10m")  # networks, a row each
+    batch_size: Count = 100  # images a step
+    parts: bool = True  # whether to leave out each part of ours in turn
 
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        check(self, whole={1: "batch_size"}, one_of={tuple(NETS): "nets"})
-
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the rows."""
-        shared = {"batch_size": self.batch_size, "parts": self.parts}
+        shared = {"section": "step", "batch_size": self.batch_size, "parts": self.parts}
         return [
-            Case(
-                f"step of {net}",
-                {"section": "step", "net": net} | shared,
-                functools.partial(_run, net, self.batch_size, self.parts),
-            )
+            Race(f"step of {net}", shared | {"net": net}, functools.partial(self._run, net))
             for net in self.nets
         ]
 
+    def _run(self, net: str, clock: Clock) -> dict[str, Any]:
+        workload, key = nets.make_workload(net, self.batch_size), jax.random.key(1)
 
-def _run(net: str, batch_size: int, parts: bool, clock: Clock, folder: Path) -> dict[str, Any]:
-    del folder
-    problem = make_problem(net, batch_size)
-    key = jax.random.key(1)
+        def racing(step: Any, start: Any) -> Contender:
+            return stepping(nets.compiled(step), start, workload.batch, key)
 
-    def racing(step: Any, state: Any) -> Contender:
-        return stepping(compiled(step), copied(state), problem.batch, key)
-
-    contenders = {
-        "sgd": racing(sgd_step(problem), sgd_state(problem)),
-        "floor": racing(sgd_step(problem, draw=normals_like), sgd_state(problem)),
-        "strict_floor": racing(sgd_step(problem, draw=standard_normal_like), sgd_state(problem)),
-    }
-    for name, without in variants(parts).items():
-        own = algorithm(without)
-        start = own.init(problem.params, problem.model_state)
-        contenders[name] = racing(kernel_step(problem, own), start)
-    return {"weights": problem.size, "seconds": clock.race(contenders)}
+        contenders = {
+            name: racing(nets.sgd_step(workload, draw=draw), nets.sgd_state(workload))
+            for name, draw in (
+                ("sgd", None),
+                ("floor", nets.normals_like),
+                ("strict_floor", standard_normal_like),
+            )
+        }
+        for name, without in nets.variants(self.parts).items():
+            sampler = nets.algorithm(without)
+            contenders[name] = racing(nets.kernel_step(workload, sampler), workload.start(sampler))
+        return {"weights": workload.size, "seconds": clock.race(contenders)}

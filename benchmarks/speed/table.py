@@ -18,9 +18,8 @@ __all__ = ["SHOWN", "found", "picture_name", "report"]
 Found = list[tuple[dict[str, Any], harness.Row | None]]
 """Configurations, and the row of each where there is one."""
 
-Cells = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
-"""`(config, metrics) -> cells` of a line."""
-
+Say = Callable[[harness.Row], str]
+"""What a column says of a row."""
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "smoke": ("smoke",),
@@ -45,7 +44,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     shown = {name: found(name, results) for name in SHOWN[preset]}
     parts = ["## What a step costs", NOTE]
     if preset != "smoke":  # whose sizes no target speaks of
-        parts.append(_targets([pair for own in shown.values() for pair in own]))
+        parts.append(_targets([pair for pairs in shown.values() for pair in pairs]))
     for name, rows in shown.items():
         there = [row for _, row in rows if row is not None]
         parts += [f"### `python -m benchmarks.speed --preset {name}`", markdown.made(there)]
@@ -58,7 +57,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 def found(preset: str, results: harness.Results) -> Found:
     """Look up the rows of a preset of this script."""
     settings = PRESETS[preset]
-    return results.one_each((settings.config(case) for case in settings.cases()), settings.seed)
+    return results.one_each(map(settings.config, settings.races()), settings.seed)
 
 
 def picture_name(preset: str) -> str:
@@ -87,244 +86,271 @@ def _target(target: Target, rows: Found) -> list[str]:
 
 def _section(name: str, rows: Found) -> str:
     """Make the table of a section, if the preset has it."""
-    own = [(config, row) for config, row in rows if config["section"] == name]
-    if not own:
-        return ""
-    title, heads, cells = TABLES[name]
-    lines = []
-    for config, row in own:
-        lead = _lead(name, config)
-        if row is None:
-            lines.append([lead, *[markdown.NOT_RUN] * len(heads)])
-        else:
-            lines.append([lead, *cells(config, row["metrics"])])
-    return f"{title}\n\n" + markdown.table(["", *heads], lines)
+    title, columns = TABLES[name]
+    lines = {
+        _lead(config): [] if row is None else [row]
+        for config, row in rows
+        if config["section"] == name
+    }
+    says = [(head, lambda rows, say=say: say(rows[0])) for head, say in columns]
+    table = markdown.by_cell(lines, [("", str)], says)
+    return f"{title}\n\n{table}" if table else ""
 
 
-def _lead(section: str, config: Mapping[str, Any]) -> str:
+def _lead(config: Mapping[str, Any]) -> str:
     """Say which row of a section it is."""
     if "size" in config:
         return f"{config['size']:,} weights"
-    if section == "simulation":
+    if config["section"] == "simulation":
         return f"{config['chains']} chains a data set"
-    named = config.get("net", config.get("model", section))
+    named = config.get("net", config.get("model", config["section"]))
     return f"{named}, batch {config['batch_size']}"
 
 
-def _ratio(config: Mapping[str, Any], metrics: Mapping[str, Any], top: str, bottom: str) -> str:
-    del config
-    times = metrics["seconds"]
-    return _brief(ratio(times, top, bottom)) if {top, bottom} <= set(times) else "-"
+# ---- columns ------------------------------------------------------------------------------------
 
 
-def _ratios(*pairs: tuple[str, str]) -> Cells:
-    return lambda config, metrics: [_ratio(config, metrics, *pair) for pair in pairs]
+def _ratio(top: str, bottom: str) -> Say:
+    """The time of a contender over that of another, "-" where one is left out."""
+
+    def say(row: harness.Row) -> str:
+        times = row["metrics"]["seconds"]
+        return _brief(ratio(times, top, bottom)) if {top, bottom} <= set(times) else "-"
+
+    return say
 
 
-def _absolute(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> str:
-    """Milliseconds, on a GPU alone."""
-    if config["backend"] != "gpu":
-        return "-"
-    return _brief(seconds(metrics, name, times=1e3))
+def _on_gpu(say: Say) -> Say:
+    """Only ratios mean something on a shared CPU."""
+    return lambda row: say(row) if row["config"]["backend"] == "gpu" else "-"
 
 
-def _steps(bottom: str) -> Cells:
-    def cells(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-        costs = part_costs(metrics, bottom)
-        parts = [
-            f"{costs[part].median:+.2f}" if costs else "-"
-            for part in ("noise", "latents", "pruning", "rest")
+def _milliseconds(name: str) -> Say:
+    return _on_gpu(lambda row: _brief(seconds(row["metrics"], name, times=1e3)))
+
+
+def _bandwidth(name: str) -> Say:
+    def say(row: harness.Row) -> str:
+        metrics = row["metrics"]
+        return f"{metrics['bytes'] / metrics['seconds'][name]['median'] / 1e9:.0f}"
+
+    return _on_gpu(say)
+
+
+def _parts(bottom: str) -> list[tuple[str, Say]]:
+    """What each part of ours costs."""
+
+    def of(part: str) -> Say:
+        def say(row: harness.Row) -> str:
+            costs = part_costs(row["metrics"], bottom)
+            return f"{costs[part].median:+.2f}" if costs else "-"
+
+        return say
+
+    return [(part, of(part)) for part in ("noise", "latents", "pruning", "rest")]
+
+
+def _exact(name: str) -> Say:
+    """Zeros too many on normal and on tied weights."""
+
+    def say(row: harness.Row) -> str:
+        metrics = row["metrics"]
+        found = [metrics["exact"][kind][name] for kind in ("normal", "tied")]
+        off = ", ".join(f"{each['zeros'] - metrics['zeros']:+d}" for each in found)
+        return off + ("" if all(each["same"] for each in found) else ", other weights")
+
+    return say
+
+
+def _per_draw(name: str) -> Say:
+    """Seconds per effective sample over those of NUTS."""
+
+    def say(row: harness.Row) -> str:
+        metrics = row["metrics"]
+        costs = [
+            [
+                each / metrics["samplers"][of]["least_ess"]
+                for each in metrics["seconds"][of]["rounds"]
+            ]
+            for of in (name, "nuts")
         ]
-        return [
-            _ratio(config, metrics, "ours", bottom),
-            _ratio(config, metrics, "ours", "floor"),
-            _ratio(config, metrics, "ours", "strict_floor"),
-            *parts,
-            _absolute(config, metrics, "ours"),
-        ]
+        return _brief(spread([ours / theirs for ours, theirs in zip(*costs, strict=True)]))
 
-    return cells
+    return say
 
 
-def _sampler(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    rates = [
-        metrics["bytes"] / metrics["seconds"][name]["median"] / 1e9 for name in ("pass", "ours")
-    ]
-    gpu = config["backend"] == "gpu"
-    return [
-        *_steps("floor")(config, metrics)[1:],
-        _ratio(config, metrics, "pass", "ours"),
-        *(f"{rate:.0f}" if gpu else "-" for rate in rates),
-    ]
+def _bias(name: str) -> Say:
+    def say(row: harness.Row) -> str:
+        sampler = row["metrics"]["samplers"][name]
+        return f"{sampler['mean_error']:.2f}, {sampler['sd_ratio']:.2f}"
+
+    return say
 
 
-def _threshold(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    def exact(name: str) -> str:
-        kinds = metrics["exact"]
-        off = [kinds[kind][name]["zeros"] - metrics["zeros"] for kind in ("normal", "tied")]
-        same = all(kinds[kind][name]["same"] for kind in kinds)
-        return f"{off[0]:+d}, {off[1]:+d}" + ("" if same else ", other weights")
+def _sets(top: str, bottom: str) -> Say:
+    """A ratio of the simulation, whose contenders end in a number of data sets."""
 
-    return [
-        *_ratios(("sort", "ours"), ("top_k", "ours"))(config, metrics),
-        *(exact(name) for name in ("ours", "sort", "top_k")),
-        _absolute(config, metrics, "ours"),
-    ]
+    def say(row: harness.Row) -> str:
+        counts = row["config"]["data_sets"]
+        names = (name.format(few=min(counts), many=max(counts)) for name in (top, bottom))
+        return _ratio(*names)(row)
+
+    return say
 
 
-def _nuts(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    del config
-
-    def cost_of(name: str) -> list[float]:
-        ess = metrics["samplers"][name]["least_ess"]
-        return [value / ess for value in metrics["seconds"][name]["rounds"]]
-
-    own = metrics["samplers"]
-    line = []
-    for name in ("aeb_sghmc", "aeb_sgld"):
-        pairs = zip(cost_of(name), cost_of("nuts"), strict=True)
-        line.append(_brief(spread([a / b for a, b in pairs])))
-        line.append(f"{own[name]['mean_error']:.2f}, {own[name]['sd_ratio']:.2f}")
-    return [*line, f"{own['nuts']['least_ess']:.0f}"]
+def _few(row: harness.Row) -> str:
+    """Microseconds of a step of the fewest data sets."""
+    name = f"step_{min(row['config']['data_sets'])}"
+    return _brief(seconds(row["metrics"], name, times=1e6))
 
 
-def _simulation(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    few, many = min(config["data_sets"]), max(config["data_sets"])
-    return [
-        _brief(seconds(metrics, f"step_{few}", times=1e6)),
-        _ratio(config, metrics, f"step_{few}", f"products_{few}"),
-        f"{_ratio(config, metrics, f'step_{many}', f'step_{few}')} ({many})",
-        _ratio(config, metrics, f"step_{many}", f"products_{many}"),
-    ]
+def _many(row: harness.Row) -> str:
+    return f"{_sets('step_{many}', 'step_{few}')(row)} ({max(row['config']['data_sets'])})"
 
 
-def _chains(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    one = str(min(config["counts"]))
-    each = (f"{n}: {_ratio(config, metrics, str(n), one)}" for n in config["counts"])
-    return ["; ".join(each)]
+def _chains(row: harness.Row) -> str:
+    counts = row["config"]["counts"]
+    one = str(min(counts))
+    return "; ".join(f"{count}: {_ratio(str(count), one)(row)}" for count in counts)
 
 
-def _data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+def _load(row: harness.Row) -> str:
     # Loading happens once, before the steps, and is timed apart from them.
-    loads = metrics["seconds"]["step"]["median"] / metrics["seconds"]["load"]["median"]
-    return [*_ratios(("step", "gather"), ("step", "augment"))(config, metrics), f"{loads:.3g}"]
+    times = row["metrics"]["seconds"]
+    return f"{times['step']['median'] / times['load']['median']:.3g}"
 
 
-def _compile(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    ours, sgd = metrics["steps"]["ours"], metrics["steps"]["sgd"]
-    return [
-        _brief(seconds(metrics, "ours")),
-        _ratio(config, metrics, "ours", "sgd"),
-        f"{ours['traces']}",
-        f"{ours['peak_over_parameters']:.1f} ({sgd['peak_over_parameters']:.1f})",
-        f"{ours['state_over_parameters']:.2f} ({sgd['state_over_parameters']:.2f})",
-    ]
+def _over_parameters(name: str, digits: int) -> Say:
+    """Memory of ours, plain SGD's in brackets."""
+
+    def say(row: harness.Row) -> str:
+        steps = row["metrics"]["steps"]
+        ours, sgd = (steps[of][f"{name}_over_parameters"] for of in ("ours", "sgd"))
+        return f"{ours:.{digits}f} ({sgd:.{digits}f})"
+
+    return say
 
 
-def _epoch(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    return [
-        _ratio(config, metrics, "ours", "sgd"),
-        _ratio(config, metrics, "sample", "ours"),
-        _absolute(config, metrics, "ours"),
-        _absolute(config, metrics, "sgd"),
-    ]
+def _brief(value: Spread) -> str:
+    return f"{value.median:.3g} [{value.low:.3g}, {value.high:.3g}]"
 
 
-PARTS = ["noise", "latents", "pruning", "rest"]
-
-TABLES: dict[str, tuple[str, list[str], Cells]] = {
+TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
     "step": (
         "One training step, noise, adaptation and 90 % pruning at each; parts in units of SGD. The "
         "normals are of `jax.random.normal`, or drawn as fast as we draw them.",
-        ["over SGD", "over SGD and as many normals", "and normals as fast as ours", *PARTS, "ms"],
-        _steps("sgd"),
+        [
+            ("over SGD", _ratio("ours", "sgd")),
+            ("over SGD and as many normals", _ratio("ours", "floor")),
+            ("and normals as fast as ours", _ratio("ours", "strict_floor")),
+            *_parts("sgd"),
+            ("ms", _milliseconds("ours")),
+        ],
     ),
     "sampler": (
         "The sampler alone, its gradient given, over one pass on its bytes and as many normals, of "
         "`jax.random.normal` or drawn as fast as we draw them.",
         [
-            "over the floor",
-            "with normals as fast as ours",
-            *PARTS,
-            "ms",
-            "share of the pass's bandwidth",
-            "GB/s, pass",
-            "GB/s, ours",
+            ("over the floor", _ratio("ours", "floor")),
+            ("with normals as fast as ours", _ratio("ours", "strict_floor")),
+            *_parts("floor"),
+            ("ms", _milliseconds("ours")),
+            ("share of the pass's bandwidth", _ratio("pass", "ours")),
+            ("GB/s, pass", _bandwidth("pass")),
+            ("GB/s, ours", _bandwidth("ours")),
         ],
-        _sampler,
     ),
     "threshold": (
         "Pruning 90 % of the weights; zeros too many on normal weights, and on weights with ties.",
-        ["sort over ours", "top-k over ours", "ours", "sort", "top-k", "ms"],
-        _threshold,
+        [
+            ("sort over ours", _ratio("sort", "ours")),
+            ("top-k over ours", _ratio("top_k", "ours")),
+            ("ours", _exact("ours")),
+            ("sort", _exact("sort")),
+            ("top-k", _exact("top_k")),
+            ("ms", _milliseconds("ours")),
+        ],
     ),
     "blackjax": (
         "BlackJAX per gradient: its time over ours, SGLD and SGHMC on one posterior, and over "
         "SGHMC with adaptation and pruning; `by row` is BlackJAX's own estimator.",
-        ["sgld", "sghmc", "sghmc over all parts", "sgld by row", "sghmc by row"],
-        _ratios(
-            ("blackjax_sgld", "aeb_sgld"),
-            ("blackjax_sghmc", "aeb_sghmc"),
-            ("blackjax_sghmc", "aeb_full"),
-            ("blackjax_sgld_by_row", "aeb_sgld"),
-            ("blackjax_sghmc_by_row", "aeb_sghmc"),
-        ),
+        [
+            ("sgld", _ratio("blackjax_sgld", "aeb_sgld")),
+            ("sghmc", _ratio("blackjax_sghmc", "aeb_sghmc")),
+            ("sghmc over all parts", _ratio("blackjax_sghmc", "aeb_full")),
+            ("sgld by row", _ratio("blackjax_sgld_by_row", "aeb_sgld")),
+            ("sghmc by row", _ratio("blackjax_sghmc_by_row", "aeb_sghmc")),
+        ],
     ),
     "nuts": (
         "Seconds per effective sample (the least over coefficients) over those of numpyro's NUTS; "
         "distance of the means in posterior standard deviations, ratio of those deviations.",
-        ["SGHMC", "its bias", "SGLD", "its bias", "ESS of NUTS"],
-        _nuts,
+        [
+            ("SGHMC", _per_draw("aeb_sghmc")),
+            ("its bias", _bias("aeb_sghmc")),
+            ("SGLD", _per_draw("aeb_sgld")),
+            ("its bias", _bias("aeb_sgld")),
+            ("ESS of NUTS", lambda row: f"{row['metrics']['samplers']['nuts']['least_ess']:.0f}"),
+        ],
     ),
     "torch": (
         "Over PyTorch, eager, same batch and cores; its sampler is our writing of Algorithm 1. We "
         "step in the loop of `aeb.sample`, or dispatch step by step. The last three are the "
         "convolutions of a step, each alone.",
         [
-            *("over its sampler", "dispatched", "over its SGD", "SGD over its SGD"),
-            *(kind.replace("_", " ") for kind in KINDS),
+            ("over its sampler", _ratio("sample", "torch_sampler")),
+            ("dispatched", _ratio("ours", "torch_sampler")),
+            ("over its SGD", _ratio("sample", "torch_sgd")),
+            ("SGD over its SGD", _ratio("sgd", "torch_sgd")),
+            *((kind.replace("_", " "), _ratio(kind, f"torch_{kind}")) for kind in KINDS),
         ],
-        _ratios(
-            ("sample", "torch_sampler"),
-            ("ours", "torch_sampler"),
-            ("sample", "torch_sgd"),
-            ("sgd", "torch_sgd"),
-            *((kind, f"torch_{kind}") for kind in KINDS),
-        ),
     ),
     "simulation": (
         "A step of the large-p-small-n simulation, and of as many data sets as the brackets say.",
-        ["µs", "over two products", "many over one", "many over their products"],
-        _simulation,
+        [
+            ("µs", _few),
+            ("over two products", _sets("step_{few}", "products_{few}")),
+            ("many over one", _many),
+            ("many over their products", _sets("step_{many}", "products_{many}")),
+        ],
     ),
     "chains": (
         "Chains by vmap: a step of all of them over a step of one.",
-        ["number: time"],
-        _chains,
+        [("number: time", _chains)],
     ),
     "loop": (
         "The same steps by `aeb.sample` and in a plain scan, over dispatching them one by one.",
-        ["`aeb.sample`", "scan"],
-        _ratios(("sample", "dispatched"), ("scan", "dispatched")),
+        [
+            ("`aeb.sample`", _ratio("sample", "dispatched")),
+            ("scan", _ratio("scan", "dispatched")),
+        ],
     ),
     "data": (
         "Images a second over those that a step consumes.",
-        ["gather", "standardise and augment", "load from the cache"],
-        _data,
+        [
+            ("gather", _ratio("step", "gather")),
+            ("standardise and augment", _ratio("step", "augment")),
+            ("load from the cache", _load),
+        ],
     ),
     "compile": (
         "Compiling a step; memory as a multiple of the parameters' bytes, plain SGD's in brackets.",
-        ["seconds", "over SGD", "traces in 5 calls", "peak", "state"],
-        _compile,
+        [
+            ("seconds", lambda row: _brief(seconds(row["metrics"], "ours"))),
+            ("over SGD", _ratio("ours", "sgd")),
+            ("traces in 5 calls", lambda row: f"{row['metrics']['steps']['ours']['traces']}"),
+            ("peak", _over_parameters("peak", 1)),
+            ("state", _over_parameters("state", 2)),
+        ],
     ),
     "epoch": (
         "An epoch on the device: bytes, shuffled, augmented, bf16, one dispatch.",
-        ["over plain SGD", "`aeb.sample` over that", "ms", "ms, SGD"],
-        _epoch,
+        [
+            ("over plain SGD", _ratio("ours", "sgd")),
+            ("`aeb.sample` over that", _ratio("sample", "ours")),
+            ("ms", _milliseconds("ours")),
+            ("ms, SGD", _milliseconds("sgd")),
+        ],
     ),
 }
-"""Section to the line above its table, the heads, and what makes a line."""
-
-
-def _brief(value: Spread) -> str:
-    return f"{value.median:.3g} [{value.low:.3g}, {value.high:.3g}]"
+"""Section to the line above its table, and its columns."""

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import aeb
-from benchmarks.harness import check
-from benchmarks.speed.clock import Case, Clock, Contender
+from benchmarks.harness.ranges import whole
+from benchmarks.speed.clock import Clock, Race, repeating
 
 __all__ = ["Threshold"]
 
@@ -30,17 +29,13 @@ SPARSITY = 0.9
 class Threshold:
     """Choosing what to prune."""
 
-    sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
-    """Weights, a row each."""
+    # Weights, a row each.
+    sizes: tuple[Annotated[int, whole(10)], ...] = (100_000, 1_000_000, 10_000_000)
 
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        check(self, whole={10: "sizes"})
-
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the rows."""
         return [
-            Case(
+            Race(
                 f"threshold of {size:,} weights",
                 {"section": "threshold", "size": size, "sparsity": SPARSITY},
                 functools.partial(_run, size),
@@ -49,31 +44,25 @@ class Threshold:
         ]
 
 
-def _run(size: int, clock: Clock, folder: Path) -> dict[str, Any]:
-    del folder
+def _run(size: int, clock: Clock) -> dict[str, Any]:
     zeros = round(SPARSITY * size)
     weights = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
     tied = jnp.round(weights * 4.0) / 4.0 + 0.125
-    programs = {"ours": jax.jit(_ours)} | {
-        name: jax.jit(functools.partial(prune, zeros))
-        for name, prune in (("sort", _sort), ("top_k", _top_k))
+    programs = {
+        "ours": jax.jit(_ours),
+        "sort": jax.jit(functools.partial(_sort, zeros)),
+        "top_k": jax.jit(functools.partial(_top_k, zeros)),
     }
-
-    def racing(prune: Any) -> Contender:
-        def run(count: int) -> None:
-            for _ in range(count):
-                kept = prune(weights)
-            jax.block_until_ready(kept)
-
-        return run
-
+    contenders = {
+        name: repeating(functools.partial(prune, weights)) for name, prune in programs.items()
+    }
     return {
         "zeros": zeros,
         "exact": {
             kind: {name: _check(prune(x), x, zeros) for name, prune in programs.items()}
             for kind, x in (("normal", weights), ("tied", tied))
         },
-        "seconds": clock.race({name: racing(prune) for name, prune in programs.items()}),
+        "seconds": clock.race(contenders),
     }
 
 

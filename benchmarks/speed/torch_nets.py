@@ -110,26 +110,26 @@ def sampler(net: Any, batch: Any, rate: float, num_data: float) -> Callable[[], 
         gain = min(1.0, (10.0 + taken) ** -0.7)
         taken += 1
         for p in parameters:
-            own = state[p]
+            held = state[p]
             score = -num_data * p.grad
             if p.ndim > 1:
-                score -= own["kappa0"] * p.sign() / sigma + own["kappa1"] * p / sigma**2
-            own["r"].mul_(1.0 - FRICTION).add_(score, alpha=eps)
-            own["r"].add_(torch.randn_like(p), alpha=math.sqrt(2.0 * eps * FRICTION * 1e-2))
-            p.add_(own["r"])
+                score -= held["kappa0"] * p.sign() / sigma + held["kappa1"] * p / sigma**2
+            held["r"].mul_(1.0 - FRICTION).add_(score, alpha=eps)
+            held["r"].add_(torch.randn_like(p), alpha=math.sqrt(2.0 * eps * FRICTION * 1e-2))
+            p.add_(held["r"])
         linear, quadratic = torch.tensor(0.0), torch.tensor(0.0)
         for p in sparse:
-            own = state[p]
+            held = state[p]
             scaled = p.abs() / sigma
-            slab = own["delta"].log() - 0.5 * scaled**2 / V1 - 0.5 * math.log(2 * math.pi * V1)
-            spike = torch.log1p(-own["delta"]) - scaled / V0 - math.log(2 * V0)
-            own["rho"].lerp_(torch.sigmoid(slab - spike), gain)
-            own["kappa0"].lerp_((1.0 - own["rho"]) / V0, gain)
-            own["kappa1"].lerp_(own["rho"] / V1, gain)
-            linear += (own["kappa0"] * p.abs()).sum()
-            quadratic += (own["kappa1"] * p * p).sum()
-            rate_of = (own["rho"].sum() + 1.0) / (p.numel() + 2.0)
-            own["delta"] = own["delta"] + gain * (rate_of - own["delta"])
+            slab = held["delta"].log() - 0.5 * scaled**2 / V1 - 0.5 * math.log(2 * math.pi * V1)
+            spike = torch.log1p(-held["delta"]) - scaled / V0 - math.log(2 * V0)
+            held["rho"].lerp_(torch.sigmoid(slab - spike), gain)
+            held["kappa0"].lerp_((1.0 - held["rho"]) / V0, gain)
+            held["kappa1"].lerp_(held["rho"] / V1, gain)
+            linear += (held["kappa0"] * p.abs()).sum()
+            quadratic += (held["kappa1"] * p * p).sum()
+            rate_of = (held["rho"].sum() + 1.0) / (p.numel() + 2.0)
+            held["delta"] = held["delta"] + gain * (rate_of - held["delta"])
         leading = size + 3.0
         root = torch.sqrt(linear**2 + 4.0 * leading * (quadratic + 1.0))
         sigma = sigma + gain * ((linear + root) / (2.0 * leading) - sigma)

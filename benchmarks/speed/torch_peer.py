@@ -12,54 +12,39 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
-import aeb
 from benchmarks.harness import check
-from benchmarks.speed import convolutions
-from benchmarks.speed.clock import Case, Clock, Contender, copied, stepping
-from benchmarks.speed.nets import (
-    NUM_DATA,
-    RATE,
-    algorithm,
-    check_steps,
-    compiled,
-    kernel_step,
-    make_problem,
-    sgd_state,
-    sgd_step,
-)
+from benchmarks.harness.ranges import Count, one_of
+from benchmarks.speed import convolutions, nets
+from benchmarks.speed.clock import Clock, Contender, Race, repeating, stepping
 
 __all__ = ["Torch"]
 
-KNOWN = ("mnist_cnn", "resnet20", "small_cnn", "small_resnet")
+Known = Annotated[str, one_of("mnist_cnn", "resnet20", "small_cnn", "small_resnet")]
 
 
 @dataclasses.dataclass(frozen=True)
 class Torch:
     """PyTorch's step."""
 
-    nets: tuple[str, ...] = ("mnist_cnn", "resnet20")
-    """Networks, a row each."""
-    steps: tuple[int, ...] = (32, 4)
-    """Steps in one timing, for each network; of `sample`, in one call."""
-    batch_size: int = 100
-    """Images a step."""
+    nets: tuple[Known, ...] = ("mnist_cnn", "resnet20")  # networks, a row each
+    # Steps in one timing, for each network; of `sample`, in one call.
+    steps: tuple[Count, ...] = (32, 4)
+    batch_size: Count = 100  # images a step
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        check(self, whole={1: "batch_size"})
-        check_steps(self.nets, self.steps, KNOWN)
+        check(self)
+        nets.check_steps(self.nets, self.steps)
 
-    def cases(self) -> list[Case]:
+    def races(self) -> list[Race]:
         """List the rows."""
         return [
-            Case(
+            Race(
                 f"PyTorch on {net}",
                 {"section": "torch", "net": net, "steps": steps, "batch_size": self.batch_size},
                 functools.partial(_run, net, steps, self.batch_size),
@@ -69,61 +54,39 @@ class Torch:
         ]
 
 
-def _run(net: str, steps: int, batch_size: int, clock: Clock, folder: Path) -> dict[str, Any]:
-    del folder
+def _run(net: str, steps: int, batch_size: int, clock: Clock) -> dict[str, Any]:
     import torch
 
     from benchmarks.speed import torch_nets
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    problem, key = make_problem(net, batch_size), jax.random.key(1)
-    image = np.asarray(problem.batch["image"]).transpose(0, 3, 1, 2)
-    batch = (torch.tensor(image), torch.tensor(np.asarray(problem.batch["label"])).long())
-    nets = [torch_nets.make_net(net) for _ in range(2)]
-    sizes = {sum(p.numel() for p in own.parameters()) for own in nets}
-    if sizes != {problem.size}:
-        raise ValueError(f"nets: PyTorch's {net} has {sizes} parameters, ours {problem.size}")
-    own = algorithm()
-    kernel = aeb.build_kernel(own, problem.loss_fn, num_data=NUM_DATA, has_aux=problem.has_aux)
+    workload, sampler = nets.make_workload(net, batch_size), nets.algorithm()
+    key, start = jax.random.key(1), workload.start(sampler)
+    image = np.asarray(workload.batch["image"]).transpose(0, 3, 1, 2)
+    batch = (torch.tensor(image), torch.tensor(np.asarray(workload.batch["label"])).long())
+    peers = [torch_nets.make_net(net) for _ in range(2)]
+    sizes = {sum(p.numel() for p in peer.parameters()) for peer in peers}
+    if sizes != {workload.size}:
+        raise ValueError(f"nets: PyTorch's {net} has {sizes} parameters, ours {workload.size}")
 
-    def racing(step: Any, state: Any) -> Contender:
-        run = stepping(compiled(step), copied(state), problem.batch, key)
-        return lambda count: run(count * steps)
+    def racing(step: Any, start: Any) -> Contender:
+        return stepping(nets.compiled(step), start, workload.batch, key, times=steps)
 
-    start = own.init(problem.params, problem.model_state)
-    held = [copied(start)]
-
-    def sampling(count: int) -> None:
-        state, _ = aeb.sample(
-            kernel,
-            held.pop(),
-            problem.batch,
-            key,
-            num_steps=count * steps,
-            batch_size=batch_size,
-            progress=False,
-        )
-        held.append(jax.block_until_ready(state))
-
+    by_sgd = torch_nets.sgd(peers[0], batch, nets.RATE)
+    by_sampler = torch_nets.sampler(peers[1], batch, nets.RATE, nets.NUM_DATA)
     contenders = {
-        "torch_sgd": _repeated(torch_nets.sgd(nets[0], batch, RATE), steps),
-        "torch_sampler": _repeated(torch_nets.sampler(nets[1], batch, RATE, NUM_DATA), steps),
-        "sgd": racing(sgd_step(problem), sgd_state(problem)),
-        "ours": racing(kernel_step(problem, own), start),
-        "sample": sampling,
+        "torch_sgd": repeating(by_sgd, steps),
+        "torch_sampler": repeating(by_sampler, steps),
+        "sgd": racing(nets.sgd_step(workload), nets.sgd_state(workload)),
+        "ours": racing(nets.kernel_step(workload, sampler), start),
+        "sample": nets.sampling(
+            workload.kernel(sampler), start, workload.batch, key, steps=steps, batch_size=batch_size
+        ),
         **convolutions.contenders(net, batch_size, steps),
     }
     return {
-        "weights": problem.size,
+        "weights": workload.size,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "seconds": clock.race(contenders, per=steps),
     }
-
-
-def _repeated(step: Callable[[], None], steps: int) -> Contender:
-    def run(count: int) -> None:
-        for _ in range(count * steps):
-            step()
-
-    return run

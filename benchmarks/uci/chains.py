@@ -18,36 +18,26 @@ import jax.numpy as jnp
 
 import aeb
 from aeb.models import MLP
-from benchmarks import harness
+from benchmarks.harness.loops import run_in_slices
+from benchmarks.uci.recipe import Shape
 from benchmarks.uci.splits import Split
 
-__all__ = ["Carry", "Model", "Programs", "Shape", "build", "network", "run", "uniform_start"]
+__all__ = ["Carry", "Model", "Programs", "build", "network", "run", "uniform_start"]
 
 START, ORDER, NOISE = range(3)
 """What the key of a split is folded with."""
 
 
 class Model(NamedTuple):
-    """How one chain begins and how it steps; `cell` is any pytree of numbers.
+    """How one chain begins and how it steps; `numbers` is any pytree of them.
 
     Attributes:
-        init: `(cell, params) -> aeb.State`.
-        step: `(cell, state, batch, key, num_data) -> aeb.State`.
+        init: `(numbers, params) -> aeb.State`.
+        step: `(numbers, state, batch, key, num_data) -> aeb.State`.
     """
 
     init: Callable[[Any, Any], aeb.State]
     step: Callable[[Any, aeb.State, Any, jax.Array, int], aeb.State]
-
-
-class Shape(NamedTuple):
-    """How long the chains are and what is kept of them."""
-
-    hidden: int
-    batch_size: int  # of a minibatch; all rows where there are no more
-    chains: int  # C, for each split
-    every: int  # epochs from draw to draw
-    draws: int  # in all
-    burn_in: int  # of these, left out
 
 
 class Rows(NamedTuple):
@@ -71,8 +61,8 @@ class Programs(NamedTuple):
     """What is compiled for a model and a shape.
 
     Attributes:
-        start: `(cell, rows, keys) -> carry`, for one key a split.
-        advance: `(cell, carry, rows, keys, draws) -> carry`, after so many draws more. The carry
+        start: `(numbers, rows, keys) -> carry`, for one key a split.
+        advance: `(numbers, carry, rows, keys, draws) -> carry`, after so many draws more. The carry
             it is given is used up.
     """
 
@@ -100,9 +90,9 @@ def uniform_start(key: jax.Array, features: int, hidden: int) -> dict[str, Any]:
 
 
 def run(
-    programs: Programs,
+    model: Model,
+    numbers: Any,
     shape: Shape,
-    cell: Any,
     split: Split,
     keys: jax.Array,
     folder: Path,
@@ -112,9 +102,9 @@ def run(
     """Run the chains of some splits to their end, from the last checkpoint if there is one.
 
     Args:
-        programs: of the model, for this shape.
+        model: how a chain begins and steps.
+        numbers: those of the model.
         shape: how long the chains are.
-        cell: the numbers of the model.
         split: stacked splits.
         keys: one a split.
         folder: for checkpoints.
@@ -124,43 +114,32 @@ def run(
     Returns:
         Seconds, without compiling, and the carry.
     """
+    programs = build(model, shape)
     rows = Rows(*(jnp.asarray(part) for part in (split.x, split.y, split.x_new)))
-    carry = programs.start(cell, rows, keys)
-    carry = programs.advance(cell, carry, rows, keys, 0)  # compiled before the clock starts
-    checkpoints = harness.Checkpoints(folder, checkpoint_every)
-    carry = checkpoints.restore(carry)
-    done = int(carry.draws)
-    report(done)
-    for draws in harness.paced(shape.draws - done):
-        carry = jax.block_until_ready(programs.advance(cell, carry, rows, keys, draws))
-        done += draws
-        report(draws)
-        if done < shape.draws:
-            checkpoints.save_if_due(done, carry)
-    return checkpoints.seconds, carry
+    return run_in_slices(
+        lambda carry, draws: programs.advance(numbers, carry, rows, keys, draws),
+        programs.start(numbers, rows, keys),
+        lambda carry: int(carry.draws),
+        shape.draws,
+        folder,
+        checkpoint_every=checkpoint_every,
+        report=report,
+    )
 
 
 @functools.lru_cache(maxsize=16)
 def build(model: Model, shape: Shape) -> Programs:
-    """Make the programs.
-
-    Args:
-        model: how a chain begins and steps.
-        shape: how long the chains are.
-
-    Returns:
-        `Programs`.
-    """
+    """Compile the programs of a model and a shape."""
     apply = network(shape.hidden).apply
     kept = shape.draws - shape.burn_in
 
     def predict(params: Any, x: jax.Array) -> jax.Array:
         return apply({"params": params}, x)[:, 0]
 
-    def start(cell: Any, rows: Rows, keys: jax.Array) -> Carry:
+    def start(numbers: Any, rows: Rows, keys: jax.Array) -> Carry:
         def begin(key: jax.Array, chain: jax.Array) -> aeb.State:
-            own = jax.random.fold_in(jax.random.fold_in(key, START), chain)
-            return model.init(cell, uniform_start(own, rows.x.shape[-1], shape.hidden))
+            start_key = jax.random.fold_in(jax.random.fold_in(key, START), chain)
+            return model.init(numbers, uniform_start(start_key, rows.x.shape[-1], shape.hidden))
 
         each_chain = jax.vmap(begin, in_axes=(None, 0))
         state = jax.vmap(each_chain, in_axes=(0, None))(keys, jnp.arange(shape.chains))
@@ -172,7 +151,9 @@ def build(model: Model, shape: Shape) -> Programs:
             sigma=jnp.zeros(size, float),
         )
 
-    def epoch_of(cell: Any, state: aeb.State, rows: Rows, key: jax.Array, epoch: Any) -> aeb.State:
+    def epoch_of(
+        numbers: Any, state: aeb.State, rows: Rows, key: jax.Array, epoch: Any
+    ) -> aeb.State:
         """Take one epoch of the chains of one split."""
         num_data = len(rows.y)
         batch_size = min(shape.batch_size, num_data)
@@ -183,7 +164,9 @@ def build(model: Model, shape: Shape) -> Programs:
             step_key = jax.random.fold_in(noise_key, state.step[0])
 
             def one(state: aeb.State, chain: jax.Array) -> aeb.State:
-                return model.step(cell, state, batch, jax.random.fold_in(step_key, chain), num_data)
+                return model.step(
+                    numbers, state, batch, jax.random.fold_in(step_key, chain), num_data
+                )
 
             return jax.vmap(one)(state, jnp.arange(shape.chains))
 
@@ -198,12 +181,12 @@ def build(model: Model, shape: Shape) -> Programs:
 
         return jax.lax.fori_loop(0, num_data // batch_size, on_minibatch, state)
 
-    def advance(cell: Any, carry: Carry, rows: Rows, keys: jax.Array, draws: Any) -> Carry:
+    def advance(numbers: Any, carry: Carry, rows: Rows, keys: jax.Array, draws: Any) -> Carry:
         def one_draw(_: Any, carry: Carry) -> Carry:
             def one_epoch(number: Any, state: aeb.State) -> aeb.State:
                 epoch = carry.draws * shape.every + number
                 each_split = jax.vmap(epoch_of, in_axes=(None, 0, 0, 0, None))
-                return each_split(cell, state, rows, keys, epoch)
+                return each_split(numbers, state, rows, keys, epoch)
 
             state = jax.lax.fori_loop(0, shape.every, one_epoch, carry.state)
             new = jax.vmap(jax.vmap(predict, in_axes=(0, None)))(state.position, rows.x_new)

@@ -25,9 +25,9 @@ LONGEST = 1.55
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
     """Draw what there are rows for; a set that the poster lacks is left out (`harness.Figure`)."""
     rows = {
-        cell: own
-        for cell, own in found(PRESETS[preset], results).items()
-        if own and cell[0] in POSTER[TARGET]
+        cell: there
+        for cell, there in found(PRESETS[preset], results).items()
+        if there and cell[0] in POSTER[TARGET]
     }
     if not rows:
         return []
@@ -39,10 +39,10 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
             shift = (number - (len(arms) - 1) / 2) * 0.8 / len(arms)
             for at, name in enumerate(sets):
                 target = POSTER[TARGET][name][0]
-                own = [row["metrics"] for row in rows.get((name, arm), [])]
+                metrics = [row["metrics"] for row in rows.get((name, arm), [])]
                 style = {"color": f"C{number}", "markersize": 8, "linestyle": "none"}
-                for metric, filled in (("rmse_last", False), ("rmse_average", True)):
-                    values = np.array([m[metric] for m in own if m[metric] is not None]) / target
+                for read, filled in (("rmse_last", False), ("rmse_average", True)):
+                    values = np.array([m[read] for m in metrics if m[read] is not None]) / target
                     if not len(values):
                         continue
                     error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
@@ -82,8 +82,8 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 def _named(name: str, rows: Found) -> str:
     """Name a set, and say below how many splits an arm is without at most."""
     lost = max(
-        sum(row["metrics"]["rmse_average"] is None for row in own)
-        for (at, _), own in rows.items()
+        sum(row["metrics"]["rmse_average"] is None for row in there)
+        for (at, _), there in rows.items()
         if at == name
     )
     return f"{name}\n(up to {lost} diverged)" if lost else name

@@ -2,7 +2,7 @@
 """UCI regressions by a small network: the six arms of the paper's poster and ours, 20 splits.
 
 Beside them stands the setting that we recommend, one for all sets, chosen by validation inside
-training parts of other splits (`recommended`, docs/lab-notes.md).
+training parts of other splits (docs/lab-notes.md).
 
     SGHMC      an L2 penalty on all weights, the gain 0
     SGHMC-EM   spike and slab on both weight matrices, the gain 1
@@ -27,19 +27,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aeb.data import train_test_split
+from aeb.data import Table, train_test_split
 from benchmarks import harness
-from benchmarks.uci import arms, chains, recommended, scores, splits
-from benchmarks.uci.chains import Shape
-from benchmarks.uci.recipe import ARMS, ArmName, Poster, temper
-from benchmarks.uci.recommended import Recommended
+from benchmarks.harness.ranges import Some, whole, within
+from benchmarks.uci import arms, chains, scores, splits
+from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
 
 __all__ = ["NAME", "PRESETS", "Uci", "main"]
@@ -53,28 +53,13 @@ DESCRIPTION = "UCI regressions by a small network: the six arms of the paper's p
 class Uci(harness.Settings):
     """The settings of this script; `seed` is that of the chains, the splits have the authors'."""
 
-    sets: tuple[Set, ...] = SETS
-    """Sets, read from AEB_DATA_DIR/uci."""
-    arms: tuple[ArmName, ...] = (*ARMS, "aeb")
-    """Samplers to compare."""
-    splits: int = 20
-    """Splits of each set, of the authors' 20."""
-    poster: Poster = dataclasses.field(default_factory=Poster)
-    """How the authors' arms are set."""
+    sets: Some[Set] = SETS  # sets, read from AEB_DATA_DIR/uci
+    arms: Some[ArmName] = (*ARMS, "aeb")  # samplers to compare
+    # Splits of each set, of the authors' 20.
+    splits: Annotated[int, whole(1), within(f"[1, {len(SEEDS)}]")] = 20
+    poster: Poster = dataclasses.field(default_factory=Poster)  # how the authors' arms are set
+    # How the recommended arm is set.
     recommended: Recommended = dataclasses.field(default_factory=Recommended)
-    """How the recommended arm is set."""
-
-    def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
-        super().check()
-        self.poster.check()
-        self.recommended.check()
-        harness.check(
-            self,
-            some="sets arms",
-            whole={1: "splits"},
-            within={f"[1, {len(SEEDS)}]": "splits"},
-        )
 
     def cells(self) -> list[tuple[Set, ArmName]]:
         """List the sets, each with its arms."""
@@ -82,22 +67,16 @@ class Uci(harness.Settings):
         return [(name, arm) for name in dict.fromkeys(self.sets) for arm in arms]
 
     def config(self, name: Set, arm: ArmName) -> dict[str, Any]:
-        """Tell all that fixes the row of a cell but the seed of its split."""
+        """Return all that fixes the row of a cell but the seed of its split."""
         cell = {"set": name, "arm": arm, "chain_seed": self.seed}
         if arm == "aeb":
             return cell | {"recipe": dataclasses.asdict(self.recommended)}
-        inverse_temperature, v0 = temper(name)
+        inverse_temperature, v0 = TEMPERS[name]
         return cell | {
             "inverse_temperature": inverse_temperature,
             "v0": v0,
             "recipe": dataclasses.asdict(self.poster),
         }
-
-    def shape(self) -> Shape:
-        """Tell how long the chains of the authors' arms are."""
-        recipe = self.poster
-        burn_in = min(round(recipe.burn_in * recipe.epochs), recipe.epochs - 1)
-        return Shape(recipe.hidden, recipe.batch_size, 1, 1, recipe.epochs, burn_in)
 
     def units(self) -> list[harness.Unit]:
         """List the cells, all splits of one in one unit."""
@@ -106,10 +85,9 @@ class Uci(harness.Settings):
                 name=f"{name}, {arm}",
                 configs=(self.config(name, arm),),
                 seeds=SEEDS[: self.splits],
-                size=self.recommended.draws if arm == "aeb" else 2 * self.shape().draws,
-                run=functools.partial(self._run_recommended, name)
-                if arm == "aeb"
-                else functools.partial(self._run, name, arm),
+                # The authors' arms run twice.
+                size=self.recommended.draws if arm == "aeb" else 2 * self.poster.epochs,
+                run=functools.partial(self._run, name, arm),
             )
             for name, arm in self.cells()
         ]
@@ -118,80 +96,87 @@ class Uci(harness.Settings):
         self, name: Set, arm: ArmName, folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
         """Run the chains of an arm on the splits of a set, and score them."""
-        seeds, keys = self._keys()
-        shape, cell = self.shape(), arms.cell_of(name, arm, self.poster)
-        programs = chains.build(arms.poster_model(self.poster), shape)
-        seconds, predicted, carry = 0.0, [], None
-        table, share = splits.load(name), self.poster.hold_out
-        for part, pairs in (
-            ("held_out", [splits.hold_out(name, seed, share) for seed in seeds]),
-            ("test", [train_test_split(table, seed=seed) for seed in seeds]),
-        ):
-            stacked = splits.stack([splits.split(*pair, target_scale=None) for pair in pairs])
-            own, carry = chains.run(
-                *(programs, shape, cell, stacked, keys, folder / part),
-                *(self.checkpoint_every, report),
-            )
-            seconds += own
-            predicted.append((np.asarray(carry.predictions, float)[:, :, 0], stacked.y_new))
-        assert carry is not None
-        (held_out, y_held_out), (new, y_new) = predicted
-        latent = jax.device_get(carry.state.latent)
-        rows = []
-        for place in range(len(seeds)):
-            noise = scores.best_noise(held_out[:, place], y_held_out[place])
-            metrics = scores.score(new[:, place], np.full(len(new), noise), y_new[place])
-            if ARMS[arm].learns:
-                rho = np.concatenate([leaf[place, 0].ravel() for leaf in latent.rho.values()])
-                metrics |= {
-                    "sigma": latent.sigma[place, 0],
-                    "delta": {path: rate[place, 0] for path, rate in latent.delta.items()},
-                    "share_out": np.mean(rho < 0.5),
-                }
-            rows.append(metrics)
-        return seconds, rows
-
-    def _run_recommended(
-        self, name: Set, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
-        """Run the chains of the recommended arm on the splits of a set, and score them."""
-        recipe = self.recommended
-        seeds, keys = self._keys()
-        table = splits.load(name)
-        stacked = splits.stack(
-            [
-                splits.split(*train_test_split(table, seed=seed), target_scale=recipe.target_scale)
-                for seed in seeds
+        seeds, table = SEEDS[: self.splits], splits.load(name)
+        test = [train_test_split(table, seed=seed) for seed in seeds]
+        if arm == "aeb":
+            ended = self._chains(name, arm, test, folder, report)
+            seconds, noise = ended.seconds, ended.noise
+        else:
+            held_out = [splits.hold_out(name, seed, self.poster.hold_out) for seed in seeds]
+            before = self._chains(name, arm, held_out, folder / "held_out", report)
+            ended = self._chains(name, arm, test, folder / "test", report)
+            seconds = before.seconds + ended.seconds
+            noise = [
+                np.full(of_draws.shape, scores.best_noise(predicted[:, 0], y))
+                for predicted, of_draws, y in zip(
+                    before.predictions, ended.noise, before.y, strict=True
+                )
             ]
-        )
-        shape = recipe.shape(stacked.x.shape[1])
-        programs = chains.build(recommended.recommended_model(recipe), shape)
-        seconds, carry = chains.run(
-            *(programs, shape, recommended.setting_of(recipe), stacked, keys, folder),
-            *(self.checkpoint_every, report),
-        )
-        latent = jax.device_get(carry.state.latent)
         rows = []
-        for place in range(len(seeds)):
-            unit, y = stacked.scale[place], stacked.y_new[place]
-            each = np.asarray(carry.predictions[:, place], float) * unit + stacked.centre[place]
-            noise = np.asarray(carry.sigma[:, place], float) * unit
-            metrics = scores.score(each.reshape(-1, len(y)), noise.reshape(-1), y)
-            rho = np.concatenate([leaf[place].ravel() for leaf in latent.rho.values()])
-            metrics |= {
-                "rmse_one_chain": scores.score(each[:, 0], noise[:, 0], y)["rmse_average"],
-                "sigma": latent.sigma[place].mean(),
-                "delta": {path: rate[place].mean() for path, rate in latent.delta.items()},
-                "share_out": np.mean(rho < 0.5),
-            }
+        for place, (predicted, of_draws, y) in enumerate(
+            zip(ended.predictions, noise, ended.y, strict=True)
+        ):
+            metrics = scores.score(predicted.reshape(-1, len(y)), of_draws.reshape(-1), y)
+            if arm == "aeb":
+                one_chain = scores.score(predicted[:, 0], of_draws[:, 0], y)
+                metrics["rmse_one_chain"] = one_chain["rmse_average"]
+            if arm == "aeb" or ARMS[arm].learns:
+                metrics |= _latents(ended.latent, place)
             rows.append(metrics)
         return seconds, rows
 
-    def _keys(self) -> tuple[tuple[int, ...], jax.Array]:
-        """List the seeds of the splits, and a key for each."""
-        seeds = SEEDS[: self.splits]
+    def _chains(
+        self, name: Set, arm: ArmName, pairs: Sequence[Pair], folder: Path, report: Any
+    ) -> Ended:
+        """Run the chains of an arm on pairs of rows to fit and rows to predict."""
+        scale = self.recommended.target_scale if arm == "aeb" else None
+        stacked = splits.stack([splits.split(*pair, target_scale=scale) for pair in pairs])
+        model: chains.Model
+        if arm == "aeb":
+            model = arms.recommended_model(self.recommended)
+            numbers: Any = arms.setting_of(self.recommended)
+            shape = self.recommended.shape(stacked.x.shape[1])
+        else:
+            model = arms.poster_model(self.poster)
+            numbers, shape = arms.numbers_of(name, arm, self.poster), self.poster.shape()
         fold = functools.partial(jax.random.fold_in, jax.random.key(self.seed))
-        return seeds, jax.vmap(fold)(jnp.asarray(seeds))
+        keys = jax.vmap(fold)(jnp.asarray(SEEDS[: self.splits]))
+        seconds, carry = chains.run(
+            model, numbers, shape, stacked, keys, folder, self.checkpoint_every, report
+        )
+        predictions, sigma = (np.asarray(part, float) for part in (carry.predictions, carry.sigma))
+        units = list(zip(stacked.scale, stacked.centre, strict=True))
+        return Ended(
+            seconds,
+            [predictions[:, place] * unit + centre for place, (unit, centre) in enumerate(units)],
+            [sigma[:, place] * unit for place, (unit, _) in enumerate(units)],
+            stacked.y_new,
+            jax.device_get(carry.state.latent),
+        )
+
+
+Pair = tuple[Table, Table]
+"""Rows to fit and rows to predict."""
+
+
+class Ended(NamedTuple):
+    """What the chains of S splits leave, K draws of C chains each, in the unit of the target."""
+
+    seconds: float
+    predictions: list[np.ndarray]  # S of f64[K, C, M]
+    noise: list[np.ndarray]  # S of f64[K, C]: sigma
+    y: np.ndarray  # f64[S, M]
+    latent: Any  # at the end; leads with S, C
+
+
+def _latents(latent: Any, place: int) -> dict[str, Any]:
+    """Read the last latents of a split, the mean over its chains."""
+    rho = np.concatenate([leaf[place].ravel() for leaf in latent.rho.values()])
+    return {
+        "sigma": latent.sigma[place].mean(),
+        "delta": {path: rate[place].mean() for path, rate in latent.delta.items()},
+        "share_out": np.mean(rho < 0.5),
+    }
 
 
 PRESETS = {

@@ -23,6 +23,8 @@ FIGURES = ("uci.png",)
 over = functools.partial(markdown.over, digits=3, lost="diverged")
 """Write a mean over splits, some of whose chains may have left the finite numbers."""
 
+LAYERS = ("fc1/kernel", "head/kernel")
+
 LABELS: dict[str, str] = {**{name: arm.label for name, arm in ARMS.items()}, "aeb": "aeb"}
 
 TARGET: ArmName = "a_sghmc_sa"
@@ -79,18 +81,16 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
     rows = found(settings, results)
-    used = [row for own in rows.values() for row in own]
+    used = [row for there in rows.values() for row in there]
     recipe = settings.poster
     parts = [
         "## UCI regressions",
         f"`python -m benchmarks.uci --preset {preset}`: network d-{recipe.hidden}-1, "
         f"{settings.splits} splits of 90/10 by the authors' seeds, {recipe.epochs} epochs of "
         f"minibatches of {recipe.batch_size}.",
-        _matrix(settings, rows, lambda own, arm, name: _with_poster(own, "rmse_last", arm, name)),
+        _matrix(settings, rows, functools.partial(_with_poster, "rmse_last")),
         LAST.format(splits=settings.splits),
-        _matrix(
-            settings, rows, lambda own, arm, name: _with_poster(own, "rmse_average", arm, name)
-        ),
+        _matrix(settings, rows, functools.partial(_with_poster, "rmse_average")),
         AVERAGE,
         _against(rows),
         AGAINST if any(arm == "aeb" for _, arm in rows) else "",
@@ -110,76 +110,91 @@ def found(settings: Uci, results: harness.Results) -> Found:
     return results.look_up((cell, settings.config(*cell), seeds) for cell in settings.cells())
 
 
-def _with_poster(rows: Sequence[harness.Row], metric: str, arm: str, name: str) -> str:
-    text = over(rows, lambda metrics: metrics[metric])
-    theirs = POSTER.get(arm, {}).get(name)
-    return text if theirs is None else f"{text} ({theirs[0]:.3f} ± {theirs[1]:.3f})"
+def _with_poster(name_of: str, rows: Sequence[harness.Row], arm: str, name: str) -> str:
+    """Write a mean, and in brackets what the poster has."""
+    text = over(rows, markdown.metric(name_of))
+    return f"{text} ({_poster(name, arm)})" if name in POSTER.get(arm, {}) else text
 
 
-def _against(rows: Found) -> str:
-    """Set the recommended arm against the poster's best, where there are rows."""
-    heads = ["set", f"poster's {LABELS[TARGET]}", "aeb", "one chain", "reached"]
-    lines = []
-    for (name, arm), own in rows.items():
-        if arm != "aeb" or name not in POSTER[TARGET]:
-            continue
-        theirs, spread = POSTER[TARGET][name]
-        line = [name, f"{theirs:.3f} ± {spread:.3f}"]
-        if own:
-            errors = [row["metrics"]["rmse_average"] for row in own]
-            whole = None not in errors
-            line += [
-                over(own, lambda metrics: metrics["rmse_average"]),
-                over(own, lambda metrics: metrics["rmse_one_chain"]),
-                "yes" if whole and statistics.fmean(errors) <= theirs else "no",
-            ]
-        else:
-            line += [markdown.NOT_RUN] * 3
-        lines.append(line)
-    return markdown.table(heads, lines) if lines else ""
+def _poster(name: str, arm: str = TARGET) -> str:
+    mean, spread = POSTER[arm][name]
+    return f"{mean:.3f} ± {spread:.3f}"
 
 
 def _density(rows: Sequence[harness.Row], arm: str, name: str) -> str:
     del arm, name
-    if not rows:
-        return markdown.NOT_RUN
-    text = over(rows, lambda metrics: metrics["log_likelihood"])
-    inside = [row["metrics"]["coverage"] for row in rows]
-    known = [share for share in inside if share is not None]
-    return f"{text} ({statistics.fmean(known):.0%})" if known else text
+    text = over(rows, markdown.metric("log_likelihood"))
+    inside = _known(rows, "coverage")
+    return f"{text} ({statistics.fmean(inside):.0%})" if inside else text
+
+
+def _known(rows: Sequence[harness.Row], name_of: str) -> list[float]:
+    """Gather a metric of the rows whose chains stayed finite."""
+    values = (row["metrics"][name_of] for row in rows)
+    return [value for value in values if value is not None]
 
 
 def _matrix(
-    settings: Uci, rows: Found, cell: Callable[[Sequence[harness.Row], str, str], str]
+    settings: Uci, rows: Found, write: Callable[[Sequence[harness.Row], str, str], str]
 ) -> str:
     """Make a table of an arm a line and a set a column."""
     sets = list(dict.fromkeys(name for name, _ in settings.cells()))
     arms = list(dict.fromkeys(arm for _, arm in settings.cells()))
-    lines = [[LABELS[arm], *(cell(rows[name, arm], arm, name) for name in sets)] for arm in arms]
+    lines = [[LABELS[arm], *(write(rows[name, arm], arm, name) for name in sets)] for arm in arms]
     return markdown.table(["arm", *sets], lines)
 
 
+def _against(rows: Found) -> str:
+    """Set the recommended arm against the poster's best, where there are rows."""
+
+    def reached(there: Sequence[harness.Row]) -> str:
+        errors = _known(there, "rmse_average")
+        best, _ = POSTER[TARGET][there[0]["config"]["set"]]
+        return "yes" if len(errors) == len(there) and statistics.fmean(errors) <= best else "no"
+
+    return markdown.by_cell(
+        {
+            name: there
+            for (name, arm), there in rows.items()
+            if arm == "aeb" and name in POSTER[TARGET]
+        },
+        [("set", str), (f"poster's {LABELS[TARGET]}", _poster)],
+        [
+            ("aeb", _mean("rmse_average")),
+            ("one chain", _mean("rmse_one_chain")),
+            ("reached", reached),
+        ],
+    )
+
+
 def _details(settings: Uci, rows: Found) -> str:
-    heads = ["set", "arm", "splits", "noise", "sigma", "delta", "rho < 0.5", "seconds"]
-    lines = []
-    for (name, arm), own in rows.items():
-        line = [name, LABELS[arm], f"{len(own)} of {settings.splits}"]
-        if not own:
-            lines.append([*line[:2], *[markdown.NOT_RUN] * 6])
-            continue
-        line.append(over(own, lambda metrics: metrics["noise"]))
-        if "sigma" in own[0]["metrics"]:
-            line.append(over(own, lambda metrics: metrics["sigma"]))
-            line.append(", ".join(_delta(own, path) for path in ("fc1/kernel", "head/kernel")))
-            shares = [
-                m["share_out"] for m in (row["metrics"] for row in own) if m["sigma"] is not None
-            ]
-            line.append(f"{statistics.fmean(shares):.0%}" if shares else "diverged")
-        else:
-            line += ["-"] * 3
-        lines.append([*line, f"{sum(row['seconds'] for row in own):.0f}"])
-    return markdown.table(heads, lines)
+    """Say what the arms learned; those without a learned prior have nothing to say."""
+
+    def learned(write: markdown.Column) -> markdown.Column:
+        return lambda there: write(there) if "sigma" in there[0]["metrics"] else "-"
+
+    def deltas(there: Sequence[harness.Row]) -> str:
+        means = (over(there, markdown.metric("delta", path), digits=2) for path in LAYERS)
+        return ", ".join(mean.partition(" ")[0] for mean in means)
+
+    def left_out(there: Sequence[harness.Row]) -> str:
+        finite = [row for row in there if row["metrics"]["sigma"] is not None]
+        shares = _known(finite, "share_out")
+        return f"{statistics.fmean(shares):.0%}" if shares else "diverged"
+
+    return markdown.by_cell(
+        rows,
+        [("set", lambda cell: cell[0]), ("arm", lambda cell: LABELS[cell[1]])],
+        [
+            ("splits", lambda there: f"{len(there)} of {settings.splits}"),
+            ("noise", _mean("noise")),
+            ("sigma", learned(_mean("sigma"))),
+            ("delta", learned(deltas)),
+            ("rho < 0.5", learned(left_out)),
+            ("seconds", lambda there: f"{sum(row['seconds'] for row in there):.0f}"),
+        ],
+    )
 
 
-def _delta(rows: Sequence[harness.Row], path: str) -> str:
-    return over(rows, lambda metrics: metrics["delta"][path], digits=2).partition(" ")[0]
+def _mean(name_of: str) -> markdown.Column:
+    return lambda rows: over(rows, markdown.metric(name_of))

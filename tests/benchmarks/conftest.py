@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Beside what all tests share: data that an experiment can run on; and all of it is slow."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import harness
 from benchmarks.uci import splits
 
 
@@ -15,6 +17,54 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Make `run(*words) -> exit code` of a script with some words of its own, in a fresh folder.
+
+    `run.file` has its rows, `run.work` its checkpoints, and `run.rows()` reads all of a row that
+    does not depend on the clock.
+    """
+
+    def of(script, *small):
+        def run(*words):
+            folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
+            return script.main([*small, "--no-progress", *folders, *words])
+
+        def rows():
+            read = [json.loads(line) for line in run.file.read_text().splitlines()]
+            return [{name: row[name] for name in ("config", "seed", "metrics")} for row in read]
+
+        run.file = tmp_path / "rows" / f"{script.NAME}.jsonl"
+        run.work, run.rows = tmp_path / "work" / script.NAME, rows
+        return run
+
+    return of
+
+
+@pytest.fixture
+def dies(monkeypatch):
+    """Make a run die at the checkpoint of which `when(steps so far)` says so; lists the steps.
+
+    What was saved stays. `dies.no_more()` lets runs live again.
+    """
+    real = harness.Checkpoints.save_if_due
+
+    def start(when):
+        saves = []
+
+        def save(self, step, tree):
+            real(self, step, tree)
+            saves.append(step)
+            if when(saves):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(harness.Checkpoints, "save_if_due", save)
+        return saves
+
+    start.no_more = lambda: monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    return start
 
 
 @pytest.fixture

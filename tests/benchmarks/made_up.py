@@ -17,8 +17,13 @@ SIMULATION = {
 """Metrics of one data set of the simulation."""
 
 
+def made_up_row(script, preset, config, seed, metrics):
+    """Put a row together that no run has made."""
+    machine = {"cpu": "A", "cores": 1, "accelerator": None}
+    values = (script, preset, config, seed, "c", machine, {"jax": "0"}, 7.0, metrics, "2026")
+    return dict(zip(rows_module.FIELDS, values, strict=True))
+
+
 def simulation_row(preset, config, seed, metrics):
     """Put a row of the simulation together."""
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
-    values = ("simulation", preset, config, seed, "c", made, {"jax": "0"}, 7.0, metrics, "2026")
-    return dict(zip(rows_module.FIELDS, values, strict=True))
+    return made_up_row("simulation", preset, config, seed, metrics)

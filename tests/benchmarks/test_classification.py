@@ -15,15 +15,14 @@ import pytest
 import aeb
 from aeb.tree import named_leaves
 from benchmarks import harness
-from benchmarks.images import data, kept, networks
-from benchmarks.images import kept as kept_module
+from benchmarks.images import data, networks, training
 from benchmarks.images.arms import build, step_size_at
-from benchmarks.images.chains import STEPS
 from benchmarks.images.classification.run import PRESETS
 from benchmarks.images.networks import BLACK, ERASED, SPARSE, augmentation, standardise
 from benchmarks.images.recipe import Cell
+from benchmarks.images.training import STEPS
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 TINY = {"channels": (2, 2), "hidden": 6, "channels_augmented": (2, 2), "hidden_augmented": (6, 5)}
 
@@ -175,7 +174,7 @@ def computed_in(recipe):
     return {"bf16": "bfloat16", "f32": "float32"}[types.pop()]
 
 
-def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch):
+def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch, dies):
     """Fails if the checkpoint lacks the draws or the state, or the dtype is not that asked for."""
     status, straight = run("straight")
     assert status == 0
@@ -184,18 +183,10 @@ def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch)
     assert computed_in(FULL.recipe) == "bfloat16"
     assert row["metrics"]["draws"] == 2
     assert row["metrics"]["last"] != row["metrics"]["average"]
-    real, saves = harness.Checkpoints.save_if_due, []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append(step)
-        if step == 12:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    saves = dies(lambda saves: saves[-1] == 12)
     assert run("stopped")[0] == 130
     assert saves == [4, 8, 12]
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    dies.no_more()
     taken, sample = [], aeb.sample
 
     def counted(*args, **settings):
@@ -213,8 +204,8 @@ def trained(tmp_path_factory):
     recipe = dataclasses.replace(FULL.recipe, dtype="float32")
     cell, images = PLAIN._replace(arm="vanilla"), data.images("digits", 40, 30, validate=True)
     shelf, folder = tmp_path_factory.mktemp("shelf"), tmp_path_factory.mktemp("work")
-    arguments = (recipe, cell, 0, images, {"a": 1}, folder, shelf, 1e9, lambda amount: None)
-    return recipe, cell, images, arguments, kept.trained(*arguments)
+    arguments = (recipe, cell, 0, images, folder, shelf, 1e9, lambda amount: None)
+    return recipe, cell, images, arguments, training.kept(*arguments)
 
 
 def test_draws_are_those_of_their_steps(trained):
@@ -243,11 +234,12 @@ def test_a_network_on_the_shelf_is_not_trained_again(trained, monkeypatch):
     def trains(*args):
         raise LookupError
 
-    monkeypatch.setattr(kept_module, "train", trains)
-    again = kept.trained(*arguments)
+    monkeypatch.setattr(training, "train", trains)
+    again = training.kept(*arguments)
     jax.tree.map(np.testing.assert_array_equal, again.network, found.network)
     assert again.commit == found.commit
     assert again.seconds == pytest.approx(found.seconds)
-    for place, other in ((2, 1), (4, {"a": 2})):
+    recipe = dataclasses.replace(arguments[0], adam_step=0.5)
+    for place, other in ((2, 1), (0, recipe)):
         with pytest.raises(LookupError):
-            kept.trained(*arguments[:place], other, *arguments[place + 1 :])
+            training.kept(*arguments[:place], other, *arguments[place + 1 :])

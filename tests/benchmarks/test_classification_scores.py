@@ -6,24 +6,23 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_up import made_up_row
 from sklearn.metrics import roc_auc_score
 
 import aeb
 from aeb.cli.usage import UsageError
 from benchmarks import harness, report
-from benchmarks.harness import rows as rows_module
 from benchmarks.images import data
 from benchmarks.images import data as data_module
-from benchmarks.images.chains import Trained
-from benchmarks.images.classification import run as classification
 from benchmarks.images.classification import table as classification_table
 from benchmarks.images.classification.run import PRESETS
 from benchmarks.images.data import Images
 from benchmarks.images.networks import SPARSE
 from benchmarks.images.recipe import ARMS, Cell
 from benchmarks.images.scores import area_under_roc, draws_of, mixture, score
+from benchmarks.images.training import Trained
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 # ---- images and scores -------------------------------------------------------------------------
 
@@ -37,11 +36,11 @@ def test_validation_images_are_training_images_that_are_left_out(monkeypatch):
 
     sets = {"mnist": (part(0, 20), part(100, 9)), "fashion_mnist": (part(30, 20), part(200, 9))}
     monkeypatch.setattr(data_module, "_load", sets.__getitem__)
-    own = data.images("mnist", 12, 8, validate=True)
-    assert sorted([*own.train["label"], *own.label]) == list(range(20))
-    np.testing.assert_array_equal(own.label, own.image.ravel())
+    held_out = data.images("mnist", 12, 8, validate=True)
+    assert sorted([*held_out.train["label"], *held_out.label]) == list(range(20))
+    np.testing.assert_array_equal(held_out.label, held_out.image.ravel())
     test = data.images("mnist", 12, 8, validate=False)
-    np.testing.assert_array_equal(test.train["label"], own.train["label"])
+    np.testing.assert_array_equal(test.train["label"], held_out.train["label"])
     np.testing.assert_array_equal(test.label, range(100, 108))
     np.testing.assert_array_equal(test.other.ravel(), range(200, 208))
     with pytest.raises(UsageError, match="num_train"):
@@ -100,27 +99,6 @@ def test_scores_are_of_the_right_images_and_draws():
 # ---- settings and tables -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--sets", "cifar10"], "--sets"),
-        (["--arms"], "arms"),
-        (["--seeds", "0"], "seeds"),
-        (["--num-scored", "0"], "num_scored"),
-        (["--recipe.thinning", "7"], "thinning"),
-        (["--recipe.batch-size", "301"], "batch_size"),
-        (["--recipe.stretch", "0.5"], "stretch"),
-        (["--recipe.counted", "0"], "counted"),
-        (["--recipe.gain-exponent", "0.4"], "gain_exponent"),
-        (["--recipe.num-train", "3000"], "num_train"),
-    ],
-)
-def test_bad_settings_are_told(words, says, tmp_path, capsys):
-    folders = ["--results", str(tmp_path), "--work", str(tmp_path), "--no-progress"]
-    assert classification.main([*words, *folders]) == 2
-    assert says in capsys.readouterr().err
-
-
 def test_the_full_size_asks_for_the_papers_steps():
     recipe, cell = PRESETS["paper"].recipe, Cell("fashion_mnist", True, "sghmc_sa")
     assert recipe.steps(cell) == 60_000
@@ -136,24 +114,22 @@ def made_up(settings, accuracy):
     rows = []
     for cell in settings.cells():
         for seed in settings.all_seeds():
-            own = accuracy(cell.arm, seed)
+            right = accuracy(cell.arm, seed)
             scores = {"nll": 0.25, "ece": 0.015, "entropy": 0.5, "entropy_other": 1.5, "auroc": 0.9}
             metrics = {
-                "last": {"accuracy": own - 0.25, **scores},
-                "average": {"accuracy": own, **scores},
+                "last": {"accuracy": right - 0.25, **scores},
+                "average": {"accuracy": right, **scores},
                 "draws": 5,
                 "sparse": {
                     "share_out": 0.625,
-                    "accuracy_after_cut": own - 0.5,
+                    "accuracy_after_cut": right - 0.5,
                     "sigma": 2.0,
                     "delta": 0.5,
                     "magnitudes": [0.0, 0.125, 1.0],
                 },
             }
-            made = {"cpu": "A", "cores": 1, "accelerator": None}
-            values = ("classification", settings.preset, settings.config(cell), seed, "c", made)
-            rest = ({"jax": "0"}, 7.0, metrics, "2026-01-01")
-            rows.append(dict(zip(rows_module.FIELDS, (*values, *rest), strict=True)))
+            config = settings.config(cell)
+            rows.append(made_up_row("classification", settings.preset, config, seed, metrics))
     return rows
 
 

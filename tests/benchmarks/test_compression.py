@@ -16,11 +16,11 @@ from scipy import stats
 import aeb
 from aeb.cli.task import Metrics
 from aeb.models import ResNet
-from benchmarks import compression as compressing
 from benchmarks import harness
-from benchmarks.compression import Released, Rewound, Start, scores
-from benchmarks.compression.arms import rewound_step_size
-from benchmarks.compression.recipe import FULL_STEPS, spike_and_slab
+from benchmarks.compression import scores
+from benchmarks.compression.arms import Stage, make_stage, rewound_step_size
+from benchmarks.compression.network import make_setup
+from benchmarks.compression.recipe import FULL_STEPS, Released, Rewound, spike_and_slab
 from benchmarks.compression.released import (
     leaf_sparsity,
     released_algorithm,
@@ -28,8 +28,9 @@ from benchmarks.compression.released import (
     released_temperature,
 )
 from benchmarks.compression.run import PRESETS
+from benchmarks.compression.runs import Start, metrics_of, train
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 TINY = dataclasses.replace(PRESETS["smoke"].size, compute="float32", num_images=50, num_test=40)
 
@@ -164,8 +165,8 @@ PLAIN = dataclasses.replace(TINY, padding=0, flip=False, erasing=False)
 
 @pytest.fixture(scope="module")
 def plain():
-    """A problem without augmentation."""
-    return compressing.make_problem(PLAIN)
+    """A setup without augmentation."""
+    return make_setup(PLAIN)
 
 
 def test_the_teacher_adds_its_cross_entropy(plain, key):
@@ -201,7 +202,7 @@ def test_no_image_is_both_trained_on_and_scored():
     """Fails if validation images come from the front of the order or from the test set."""
     digits = aeb.data.load("digits")
     size = dataclasses.replace(TINY, num_images=1000, num_validation=437)
-    task = compressing.make_problem(size).task
+    task = make_setup(size).task
 
     def named(images):
         return {image.tobytes() for image in images}
@@ -211,14 +212,14 @@ def test_no_image_is_both_trained_on_and_scored():
     assert len(task.data.test["label"]) == 437
     assert train | scored == named(digits.train["image"])
     assert not train & scored
-    final = compressing.make_problem(dataclasses.replace(size, num_validation=0)).task
+    final = make_setup(dataclasses.replace(size, num_validation=0)).task
     assert named(final.data.train["image"]) == train
     assert np.array_equal(final.data.test["label"], digits.test["label"][:40])
 
 
 def test_pooling_averages_pixels():
     whole = aeb.data.load("digits").test["image"][:40].astype(float)
-    small = compressing.make_problem(dataclasses.replace(TINY, pool=2)).task.data.test["image"]
+    small = make_setup(dataclasses.replace(TINY, pool=2)).task.data.test["image"]
     assert small.shape == (40, 4, 4, 1)
     assert small.dtype == np.uint8
     np.testing.assert_allclose(small[:, 1, 0], whole[:, 2:4, :2].mean(axis=(1, 2)), atol=0.5)
@@ -235,7 +236,7 @@ def test_the_last_kick_is_split_into_noise_and_gradient(key):
     algorithm = aeb.empirical_bayes(
         aeb.sghmc(eps, 0.1, heat), aeb.spike_slab(1.0, 1e9, kappa0=0.0), gain=0.0
     )
-    stage = compressing.Stage(algorithm, None, None, lambda count: eps, heat, 1, (), None, False)
+    stage = Stage(algorithm, None, None, lambda count: eps, heat, 1, (), None, False)
     state = algorithm.init(params)
     for number in range(2):
         before = state
@@ -290,12 +291,12 @@ def test_the_arm_without_a_target_learns_and_cuts(plain, tmp_path):
     size = dataclasses.replace(
         PLAIN, num_images=400, epochs=24, evaluate_every=20, num_test=40, batch_size=20
     )
-    problem = plain._replace(train=aeb_train(400))
+    setup = plain._replace(train=aeb_train(400))
     rewound = Rewound(v0=0.03)
     params, model_state = jax.jit(plain.task.init)(jax.random.key(3))
-    stage = compressing.make_stage(problem, size, Released(), rewound, "aeb_learned", None, params)
-    carry = compressing.train(
-        problem,
+    stage = make_stage(setup, size, Released(), rewound, "aeb_learned", None, params)
+    carry = train(
+        setup,
         size,
         stage,
         Start(params, model_state, ()),
@@ -304,7 +305,7 @@ def test_the_arm_without_a_target_learns_and_cuts(plain, tmp_path):
         lambda epochs: None,
         refresh=1,
     )
-    metrics = compressing.metrics_of(carry, stage, plain.task.data.test["label"])
+    metrics = metrics_of(carry, stage, plain.task.data.test["label"])
     history = metrics["history"]
     assert [look["epoch"] for look in history] == [12, 20, 24]
     assert metrics["accuracy"] > 0.5  # chance is a tenth

@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
+from made_up import made_up_row
 
 from benchmarks.compression import table
 from benchmarks.compression.arms import rewound_step_size
@@ -49,9 +50,10 @@ def test_settings_that_came_later_are_in_no_older_key(preset):
         assert "epochs" not in config
 
 
-def test_only_the_arm_without_a_target_has_a_weight():
+def test_only_our_arms_have_a_weight():
     assert FULL.config(Cell("aeb_learned", None, "authors"))["rewound"]["weight"] == 0.03
-    assert "weight" not in FULL.config(Cell("aeb", 0.9, "authors"))["rewound"]
+    assert FULL.config(Cell("aeb", 0.9, "authors"))["rewound"]["weight"] == 0.03
+    assert "weight" not in FULL.config(Cell("control", 0.9, "authors"))["rewound"]
 
 
 def test_the_rate_falls_in_a_straight_line_where_it_is_told_to():
@@ -66,15 +68,7 @@ def test_the_rate_falls_in_a_straight_line_where_it_is_told_to():
 def made_up(seed, accuracy, **others):
     """A row that no run has made."""
     metrics = {"accuracy": accuracy, "nll": 0.5, "scaled_nll": 0.25, "sparsity": 0.9} | others
-    hardware = {"cpu": "A", "cores": 1, "accelerator": None}
-    return {
-        "seed": seed,
-        "metrics": metrics,
-        "hardware": hardware,
-        "versions": {"jax": "0"},
-        "commit": "c",
-        "date": "2026",
-    }
+    return made_up_row("compression", "full", {}, seed, metrics)
 
 
 def test_the_tables_set_each_cell_beside_its_control():

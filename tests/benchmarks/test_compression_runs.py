@@ -5,29 +5,23 @@ import dataclasses
 import json
 
 import pytest
+from made_up import made_up_row
 
 from benchmarks import harness, report
-from benchmarks.compression import ARMS, Released, Size
-from benchmarks.compression import page as compression_page
 from benchmarks.compression import run as compress
 from benchmarks.compression import table as compression_table
-from benchmarks.compression.recipe import FULL_STEPS
+from benchmarks.compression.arms import ARMS
+from benchmarks.compression.recipe import FULL_STEPS, Released, Size
 from benchmarks.compression.run import PRESETS, Cell
-from benchmarks.harness import rows as rows_module
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 # ---- runs and rows -----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def run(tmp_path):
-    def call(*words):
-        places = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
-        return compress.main(["--preset", "smoke", "--no-progress", *places, *words])
-
-    call.file = tmp_path / "rows" / "compression.jsonl"
-    return call
+def run(runs):
+    return runs(compress, "--preset", "smoke")
 
 
 def rows_of(file):
@@ -63,30 +57,6 @@ def test_slices_end_in_the_rows_of_a_straight_run(run, capsys):
     assert dense["metrics"]["latent"] is None
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--arms", "adam"], "--arms"),
-        (["--arms", "control"], "arms"),
-        (["--max-seeds", "0"], "max_seeds"),
-        (["--size.batch-size", "0"], "batch_size"),
-        (["--size.num-images", "5"], "num_images"),
-        (["--size.num-images", "5000"], "num_images"),
-        (["--rewound.cycles", "9"], "cycles"),
-        (["--rewound.ramp", "1"], "ramp"),
-        (["--rewound.v0", "0"], "v0"),
-        (["--released.step-size", "0"], "step_size"),
-        (["--limit-seconds", "0"], "limit_seconds"),
-        (["--preset", "paper", "--size.depth", "8", "--starts", "authors"], "authors"),
-    ],
-)
-def test_wrong_options_are_one_line(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
-
-
 def test_every_setting_that_matters_is_in_the_key():
     settings = PRESETS["cpu"]
     ours, theirs = Cell("aeb_taught", 0.9, "own"), Cell("a_sghmc_sa", 0.9, "own")
@@ -102,9 +72,7 @@ def test_every_setting_that_matters_is_in_the_key():
             value = (7, 7, 7) if field.name == "widths" else value
             changed = dataclasses.replace(old, **{field.name: value})
             other = dataclasses.replace(settings, **{part: changed})
-            # One setting is of the arm without a target alone.
-            read_by = Cell("aeb_learned", None, "own") if field.name == "weight" else cell
-            keys.append(harness.row_key(other.config(read_by), 5))
+            keys.append(harness.row_key(other.config(cell), 5))
     assert len(set(keys)) == len(keys)
     # The dense network that an arm starts from is the same whatever the arm's own settings are.
     dense = settings.config(Cell("dense", None, "own"))
@@ -146,10 +114,7 @@ def made_row(settings, cell, seed, accuracy, **more):
         "best_test_epoch": {"epoch": 4, "accuracy": accuracy + 0.01},
         "average": None, "latent": None, "cut": None, "history": [look],
     } | more  # fmt: skip
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
-    config = settings.config(cell)
-    values = ("compression", "paper", config, seed, "c", made, {"jax": "0"}, 7.0, metrics, "2026")
-    return dict(zip(rows_module.FIELDS, values, strict=True))
+    return made_up_row("compression", "paper", settings.config(cell), seed, metrics)
 
 
 def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
@@ -201,7 +166,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
 def test_the_page_shows_the_rows_of_the_reduced_size(tmp_path):
     """Between its marks, and with the full preset's report too."""
     settings, results = PRESETS["cpu"], harness.Results(tmp_path / "compression.jsonl")
-    names = list(compression_page.blocks(results))
+    names = list(compression_table.blocks(results))
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names))
     rows = [

@@ -19,11 +19,11 @@ import scipy.special
 import aeb
 from benchmarks.convergence.law import functions, mean_of_functions, score, stationary_law
 from benchmarks.convergence.mean_field import MeanField, Prediction, limit_factor, predict, targets
-from benchmarks.convergence.problem import Gain, Problem, Theta, from_vector, to_vector
+from benchmarks.convergence.recipe import Gain, Theta, TwoMeans, from_vector, to_vector
 from benchmarks.convergence.sampler import build, theta_of
-from benchmarks.convergence.slopes import bias_slope, error_slope
+from benchmarks.convergence.scores import bias_slope, error_slope
 
-PROBLEM = Problem()
+PROBLEM = TwoMeans()
 THETA = Theta(np.array([0.9, 0.3]), np.array([0.2, 2.4]), np.array([0.24, 0.07]), 0.55, 0.65)
 STEP = 0.02
 

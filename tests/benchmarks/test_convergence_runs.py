@@ -10,39 +10,23 @@ import json
 import re
 
 import numpy as np
-import pytest
+from made_up import made_up_row
 
 from benchmarks import harness, report
 from benchmarks.convergence import run as convergence
-from benchmarks.convergence.problem import Problem
+from benchmarks.convergence.recipe import TwoMeans
 from benchmarks.harness import rows as rows_module
 
 SMALL = [
-    *("--preset", "smoke", "--chains", "20", "--num-steps", "1200", "--no-progress"),
+    *("--preset", "smoke", "--chains", "20", "--num-steps", "1200"),
     *("--exponents", "1", "--coefficients", "10", "--ladder", "0.02", "0.04"),
 ]
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Run the script in a folder of its own; returns the exit code."""
-
-    def go(*words):
-        folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
-        return convergence.main([*SMALL, *folders, *words])
-
-    go.file = tmp_path / "rows" / "convergence.jsonl"
-    return go
-
-
-def rows_of(file):
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
-
-
-def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch):
+def test_an_interrupted_run_ends_in_the_same_rows(runs, dies):
+    run = runs(convergence, *SMALL)
     assert run() == 0
-    straight = rows_of(run.file)
+    straight = run.rows()
     # The gain of the ladder is the one compared, so the run at 0.02 serves both.
     assert [row["config"]["step_size"] for row in straight] == [0.02, 0.04]
     for row in straight:
@@ -56,46 +40,12 @@ def test_an_interrupted_run_ends_in_the_same_rows(run, monkeypatch):
         # The second half alone: the first, from 0 on, would show. Five errors, gain included.
         assert np.all(np.abs(bias - exact) < 5 * se + 0.02)
     run.file.unlink()
-    real, saves = harness.Checkpoints.save_if_due, []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append(step)
-        if step == 1000:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    saves = dies(lambda saves: saves[-1] == 1000)
     assert run("--checkpoint-every", "0") == 130
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
+    dies.no_more()
     assert saves[-1] == 1000
     assert run("--checkpoint-every", "0") == 0
-    assert rows_of(run.file) == straight
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--exponents", "0.4", "--coefficients", "1"], "exponents"),
-        (["--exponents", "1", "--coefficients", "1", "2"], "coefficients: got 2"),
-        (["--coefficients", "0"], "coefficients"),
-        (["--ladder", "-1"], "ladder"),
-        (["--ladder", "5"], "step_size: got 5.0, needs to be below"),
-        (["--offset", "0"], "offset"),
-        (["--step-size", "0"], "step_size"),
-        (["--chains", "1"], "chains"),
-        (["--num-steps", "10"], "num_steps"),
-        (["--tail", "0.9"], "tail"),
-        (["--problem.means", "1"], "means: got 1"),
-        (["--problem.num-rows", "3"], "even"),
-        (["--problem.a", "1"], "a: got 1.0"),
-        (["--problem.threshold", "0"], "threshold"),
-    ],
-)
-def test_wrong_options_are_one_line_and_exit_code_2(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
+    assert run.rows() == straight
 
 
 def test_every_setting_that_matters_is_in_the_key():
@@ -106,7 +56,7 @@ def test_every_setting_that_matters_is_in_the_key():
     for change in ({"chains": 77}, {"num_steps": 777}, {"tail": 0.07}):
         other = dataclasses.replace(settings, **change)
         assert harness.row_key(other.config(*cell), 0) != key
-    for field in dataclasses.fields(Problem):
+    for field in dataclasses.fields(TwoMeans):
         value = (7.0, 7.0) if field.name == "means" else 77
         problem = dataclasses.replace(settings.problem, **{field.name: value})
         other = dataclasses.replace(settings, problem=problem)
@@ -153,10 +103,8 @@ def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, capsys):
         bias = np.full((2, 4), 0.1 * step_size)
         weak = {"bias": bias, "bias_se": bias / 10, "bias_by_quadrature": bias * 1.1}
         metrics = rows_module.finite({"rate": rate, "weak": weak})
-        made = {"cpu": "A", "cores": 1, "accelerator": None}
-        values = ("convergence", "paper", settings.config(gain, step_size), 0, "c", made)
-        rest = ({"jax": "0"}, 7.0, metrics, "2026-01-01")
-        rows.append(dict(zip(rows_module.FIELDS, values + rest, strict=True)))
+        config = settings.config(gain, step_size)
+        rows.append(made_up_row("convergence", "paper", config, 0, metrics))
     harness.Results(tmp_path / "convergence.jsonl").append(rows)
     # The ladder holds no run at the step size of the gains yet.
     assert report.main(words) == 0

@@ -19,14 +19,12 @@ import pytest
 
 import aeb
 from benchmarks import harness, report
-from benchmarks.regression import estimate as estimate_module
 from benchmarks.regression import horseshoe, mcp, methods, scores
 from benchmarks.regression import run as regression
 from benchmarks.regression import table as regression_table
 from benchmarks.regression import targets as targets_module
-from benchmarks.regression.estimate import Estimate
-from benchmarks.regression.horseshoe import Horseshoe
-from benchmarks.regression.mcp import MCP
+from benchmarks.regression.methods import Estimate
+from benchmarks.regression.recipe import MCP, Horseshoe
 from benchmarks.simulation import run as simulation
 from benchmarks.simulation import sampler
 from benchmarks.simulation.design import DataSet, Design
@@ -172,7 +170,7 @@ def test_least_squares_uses_the_true_columns(easy):
 
 def test_standardised_columns_come_back(easy):
     x, y = easy
-    data = estimate_module.standardise(x, y)
+    data = methods.standardise(x, y)
     np.testing.assert_allclose(data.x.std(axis=0), 1)
     beta = np.linalg.lstsq(data.x, data.y)[0]
     intercept, coefficients = data.back(beta)
@@ -294,22 +292,3 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "mcp needs scikit-learn; pip install 'aeb[peers]'" in said
     assert not (tmp_path / "regression.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--data-sets", "0"], "data_sets: got 0"),
-        (["--folds", "1"], "folds: got 1"),
-        (["--level", "1"], "level: got 1"),
-        (["--mcp.gamma", "1"], "gamma: got 1.0, needs to be above 1"),
-        (["--horseshoe.draws", "2"], "draws: got 2"),
-        (["--keys"], "keys: name at least one"),
-        (["--methods", "ridge"], "invalid choice"),
-    ],
-)
-def test_bad_words_are_one_line(words, said, tmp_path, capsys):
-    assert regression.main([*words, "--results", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert "Traceback" not in error

@@ -160,8 +160,8 @@ def test_differences_are_relative_to_an_array():
         "c|2|position|1": np.array([0.02]),
         "c|2|step|0": np.array(5),
     }
-    own = scaling.differences(alone, "a", final, "c", 2)
-    assert own == {"position": 1.0, "step": 0.0}
+    apart = scaling.differences(alone, "a", final, "c", 2)
+    assert apart == {"position": 1.0, "step": 0.0}
 
 
 @pytest.fixture

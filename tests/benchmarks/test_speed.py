@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_up import made_up_row
 
 from benchmarks import harness, report
-from benchmarks.harness import rows as rows_module
 from benchmarks.speed import clock as clock_module
 from benchmarks.speed import compiling, convolutions, nets, sampler, threshold
 from benchmarks.speed import figure as speed_figure
@@ -121,9 +121,9 @@ def test_a_variant_leaves_out_what_it_says():
     grad = {"kernel": jnp.ones(40)}
 
     def after(without, seed=0):
-        own = nets.algorithm(without)
-        start = own.init(params)
-        new = own.transition(start, grad, jax.random.key(seed), num_data=nets.NUM_DATA)
+        sampler = nets.algorithm(without)
+        start = sampler.init(params)
+        new = sampler.transition(start, grad, jax.random.key(seed), num_data=nets.NUM_DATA)
         return start, new
 
     seen = {}
@@ -145,25 +145,25 @@ def test_a_variant_leaves_out_what_it_says():
 
 
 def test_sgd_is_sgd_and_its_floor_adds_a_normal_to_each_weight():
-    problem = nets.make_problem("tiny", 5)
+    workload = nets.make_workload("tiny", 5)
     key = jax.random.key(2)
     ends = {}
     for name, draw in (("sgd", None), ("floor", nets.normals_like)):
-        step = jax.jit(nets.sgd_step(problem, draw=draw))
-        state = step(nets.sgd_state(problem), problem.batch, key)
-        ends[name] = step(state, problem.batch, key).params
-    grad = jax.jit(jax.grad(problem.loss_fn))
-    params = problem.params
-    first = grad(params, problem.batch)
+        step = jax.jit(nets.sgd_step(workload, draw=draw))
+        state = step(nets.sgd_state(workload), workload.batch, key)
+        ends[name] = step(state, workload.batch, key).params
+    grad = jax.jit(jax.grad(workload.loss_fn))
+    params = workload.params
+    first = grad(params, workload.batch)
     params = jax.tree.map(lambda p, g: p - nets.RATE * g, params, first)
-    second = grad(params, problem.batch)
+    second = grad(params, workload.batch)
     params = jax.tree.map(lambda p, g, h: p - nets.RATE * (h + 0.9 * g), params, first, second)
-    for own, noisy, expected in zip(
+    for plain, noisy, expected in zip(
         *map(jax.tree.leaves, (ends["sgd"], ends["floor"], params)), strict=True
     ):
         # A few roundings of float32 at a weight of order one.
-        np.testing.assert_allclose(own, expected, rtol=0, atol=1e-6)
-        assert not np.array_equal(own, noisy)
+        np.testing.assert_allclose(plain, expected, rtol=0, atol=1e-6)
+        assert not np.array_equal(plain, noisy)
 
 
 def test_exactness_is_checked():
@@ -215,44 +215,23 @@ def test_the_convolutions_are_those_of_pytorch(net):
             np.testing.assert_allclose(ours[kind](), expected, rtol=1e-4, atol=1e-4)
 
 
-def cases(preset):
+def configs(preset):
     settings = speed.PRESETS[preset]
-    return [settings.config(case) for case in settings.cases()]
+    return [settings.config(race) for race in settings.races()]
 
 
 def test_presets_and_targets_know_each_other():
     for preset, settings in speed.PRESETS.items():
         settings.check()
-        configs = cases(preset)
-        keys = {harness.row_key(config, 0) for config in configs}
-        assert len(keys) == len(configs)
-        assert keys == {harness.row_key(json.loads(json.dumps(config)), 0) for config in configs}
-    known = cases("cpu") + cases("gpu")
+        there = configs(preset)
+        keys = {harness.row_key(config, 0) for config in there}
+        assert len(keys) == len(there)
+        assert keys == {harness.row_key(json.loads(json.dumps(config)), 0) for config in there}
+    known = configs("cpu") + configs("gpu")
     for target in TARGETS:
         assert sum(target.fits(config) for config in known) == 1, target.text
-    assert {config["section"] for config in cases("smoke")} == {*speed.SECTIONS, "epoch"}
-    assert max(config.get("size", 0) for config in cases("gpu")) == 100_000_000
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--preset", "paper"], "--preset"),
-        (["--backend", "gpu"], "backend"),
-        (["--sections", "walk"], "--sections"),
-        (["--clock.repeats", "0"], "repeats"),
-        (["--step.nets", "lenet"], "nets"),
-        (["--loop.steps", "3", "4"], "one each"),
-        (["--epoch.net", "mlp"], "net"),
-    ],
-)
-def test_wrong_options_are_one_line(words, says, tmp_path, capsys):
-    folders = ["--results", str(tmp_path), "--work", str(tmp_path / "work")]
-    assert speed.main([*words, *folders]) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert {config["section"] for config in configs("smoke")} == {*speed.SECTIONS, "epoch"}
+    assert max(config.get("size", 0) for config in configs("gpu")) == 100_000_000
 
 
 def test_a_peer_that_is_not_installed_is_left_out_with_a_line(monkeypatch, capsys):
@@ -285,16 +264,13 @@ def test_a_run_ends_in_rows_and_tables(tmp_path, capsys):
 
 
 def made_up(config, rounds, **metrics):
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
     seconds = {name: {"median": each[0], "rounds": each} for name, each in rounds.items()}
-    values = (speed.NAME, "cpu", config, 0, "c", made, {"jax": "0"}, 7.0)
-    values = (*values, metrics | {"seconds": seconds}, "2026-01-01")
-    return dict(zip(rows_module.FIELDS, values, strict=True))
+    return made_up_row(speed.NAME, "cpu", config, 0, metrics | {"seconds": seconds})
 
 
 def test_targets_are_held_against_the_rows(tmp_path, capsys):
     step, chains = (
-        next(config for config in cases("cpu") if config["section"] == section)
+        next(config for config in configs("cpu") if config["section"] == section)
         for section in ("step", "chains")
     )
     assert step["net"] == "mnist_cnn"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report, summary
-from benchmarks.compression import parts as compression_parts
+from benchmarks.compression import readings
 from benchmarks.compression import run as compress
 from benchmarks.harness import markdown
 
@@ -80,4 +80,4 @@ def test_a_gain_over_the_control_is_taken_seed_by_seed():
 
     aeb, control = (compress.Cell(arm, 0.9, "own") for arm in ("aeb", "control"))
     found = {aeb: rows({0: 0.6, 1: 0.1, 2: 0.9}), control: rows({0: 0.5, 2: 0.7})}
-    assert compression_parts.gains(found, aeb) == "15.00 ± 5.00 (2)"
+    assert readings.gains(found, aeb) == "15.00 ± 5.00 (2)"

@@ -13,10 +13,9 @@ from scipy import stats
 import aeb
 from aeb.data import train_test_split
 from benchmarks.uci import splits
-from benchmarks.uci.arms import cell_of, poster_model
-from benchmarks.uci.chains import Model, Rows, Shape, build, uniform_start
-from benchmarks.uci.recipe import ARMS, Poster
-from benchmarks.uci.recommended import Recommended, recommended_model, setting_of
+from benchmarks.uci.arms import numbers_of, poster_model, recommended_model, setting_of
+from benchmarks.uci.chains import Model, Rows, build, uniform_start
+from benchmarks.uci.recipe import ARMS, Poster, Recommended, Shape
 from benchmarks.uci.scores import best_noise, log_likelihood, score
 from benchmarks.uci.splits import SEEDS
 
@@ -84,18 +83,18 @@ def test_each_arm_is_the_recipe_written_out(arm, key):
     """Fails if 2 sigma^2 is 1 or sigma^2, or at a lost L2, gain, start, a, b, nu or lam."""
     recipe = Poster(hidden=HIDDEN, step_size=2e-4)
     model = poster_model(recipe)
-    cell = cell_of("concrete", arm, recipe)._replace(temperature=jnp.zeros(()))
+    numbers = numbers_of("concrete", arm, recipe)._replace(temperature=jnp.zeros(()))
     params, leaves = start_of(key)
     rng = np.random.default_rng(0)
     batches = [
         (rng.normal(size=(BATCH, FEATURES)).astype("f"), 3 + rng.normal(size=BATCH).astype("f"))
         for _ in range(4)
     ]
-    state = jax.jit(model.init)(cell, params)
+    state = jax.jit(model.init)(numbers, params)
     step = jax.jit(model.step, static_argnums=4)
     for number, (x, y) in enumerate(batches):
         batch = {"features": jnp.asarray(x), "target": jnp.asarray(y)}
-        state = step(cell, state, batch, jax.random.key(number), NUM_DATA)
+        state = step(numbers, state, batch, jax.random.key(number), NUM_DATA)
     expected, rho, delta, sigma = numpy_arm(arm, leaves, batches, 0.07, 10.0, 2e-4)
     found = state.position
     for value, leaf in zip(
@@ -120,32 +119,32 @@ def test_noise_and_annealing(key):
     params = uniform_start(key, 13, 50)
     batch = {"features": jnp.zeros((1, 13)), "target": jnp.zeros(1)}
 
-    def moved(cell, count):
-        state = jax.jit(model.init)(cell, params)._replace(step=jnp.asarray(count, jnp.int32))
-        new = step(cell, state, batch, jax.random.key(3), 40)
+    def moved(numbers, count):
+        state = jax.jit(model.init)(numbers, params)._replace(step=jnp.asarray(count, jnp.int32))
+        new = step(numbers, state, batch, jax.random.key(3), 40)
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(new.momentum)])
 
-    plain = cell_of("energy", "sghmc", recipe)
+    plain = numbers_of("energy", "sghmc", recipe)
     still = moved(plain._replace(temperature=jnp.zeros(())), 500)
     noise = moved(plain, 500) - still
     # 751 draws: their spread is known to 2.6 %.
     assert noise.std() == pytest.approx(np.sqrt(2 * 1e-5 * (0.1 - 5e-6) / 0.1), rel=5 * 0.026)
-    annealed = moved(cell_of("energy", "a_sghmc", recipe), 500) - still
+    annealed = moved(numbers_of("energy", "a_sghmc", recipe), 500) - still
     assert annealed.std() / noise.std() == pytest.approx(1.003**-250, rel=1e-3)
 
 
 def test_the_recommended_step_is_momentum_sgd_on_the_mean_square(key):
     """At T = 0: h times the gradient of half the mean square, and sigma^2 / N of the prior's."""
     recipe = Recommended(hidden=HIDDEN, temperature=0.0, v0=0.5, v1=4.0)
-    model, cell = recommended_model(recipe), setting_of(recipe)
+    model, numbers = recommended_model(recipe), setting_of(recipe)
     params, _ = start_of(key)
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(BATCH, FEATURES)), jnp.float32)
     y = jnp.asarray(10 * rng.normal(size=BATCH), jnp.float32)
-    state = jax.jit(model.init)(cell, params)
+    state = jax.jit(model.init)(numbers, params)
     assert float(state.latent.sigma) == 10.0
     step = jax.jit(model.step, static_argnums=4)
-    new = step(cell, state, {"features": x, "target": y}, jax.random.key(1), NUM_DATA)
+    new = step(numbers, state, {"features": x, "target": y}, jax.random.key(1), NUM_DATA)
 
     def predicted(params):
         h = jax.nn.relu(x @ params["fc1"]["kernel"] + params["fc1"]["bias"][None])
@@ -179,15 +178,15 @@ def test_the_recommended_chains_have_alike_many_steps():
 
 
 def test_what_tells_the_arms_apart():
-    cells = {arm: cell_of("wine", arm, Poster()) for arm in ARMS}
+    cells = {arm: numbers_of("wine", arm, Poster()) for arm in ARMS}
     assert {arm: (float(c.lowest_gain), float(c.highest_gain)) for arm, c in cells.items()} == {
         "sghmc": (0, 0), "a_sghmc": (0, 0), "sghmc_em": (1, 1), "a_sghmc_em": (1, 1),
         "sghmc_sa": (0, 1), "a_sghmc_sa": (0, 1),
     }  # fmt: skip
-    for arm, cell in cells.items():
-        assert float(cell.anneal) == pytest.approx(1.003 if arm.startswith("a_") else 1.0)
-        assert float(cell.temperature) == 2.0
-        assert float(cell.v0) == pytest.approx(0.01)
+    for arm, numbers in cells.items():
+        assert float(numbers.anneal) == pytest.approx(1.003 if arm.startswith("a_") else 1.0)
+        assert float(numbers.temperature) == 2.0
+        assert float(numbers.v0) == pytest.approx(0.01)
 
 
 # ---- splits, minibatches, draws ----------------------------------------------------------------
@@ -222,14 +221,14 @@ def test_an_epoch_takes_each_row_once_and_drops_the_remainder():
     """A model that counts rows instead of learning: one-hot features, summed into its kernel."""
     rows, batch_size = 7, 3
 
-    def init(cell, params):
-        del cell
+    def init(numbers, params):
+        del numbers
         kernel = jnp.zeros_like(params["fc1"]["kernel"])
         params = {**params, "fc1": {**params["fc1"], "kernel": kernel}}
         return aeb.empirical_bayes(aeb.sgld(1.0), aeb.spike_slab(1.0, 1.0)).init(params)
 
-    def step(cell, state, batch, key, num_data):
-        del cell, key
+    def step(numbers, state, batch, key, num_data):
+        del numbers, key
         assert batch["features"].shape == (batch_size, rows)
         assert num_data == rows
         kernel = state.position["fc1"]["kernel"] + batch["features"].sum(axis=0)[:, None]

@@ -5,52 +5,40 @@ import dataclasses
 import json
 
 import pytest
+from made_up import made_up_row
 
 from aeb.data import train_test_split
 from benchmarks import harness, report
-from benchmarks.harness import rows as rows_module
 from benchmarks.uci import run as uci
 from benchmarks.uci import splits
 from benchmarks.uci import table as uci_table
-from benchmarks.uci.arms import Cell, cell_of
-from benchmarks.uci.recipe import ARMS, Poster
-from benchmarks.uci.recommended import Recommended
+from benchmarks.uci.arms import Numbers, numbers_of
+from benchmarks.uci.recipe import ARMS, Poster, Recommended
 from benchmarks.uci.splits import SEEDS
 
 # ---- rows --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def run(tmp_path, small_sets):
-    """Run the script in a folder of its own; returns the exit code."""
-    small = ["--preset", "smoke", "--sets", "yacht", "--arms", "sghmc", "a_sghmc_sa", "aeb"]
-    small += ["--poster.batch-size", "10", "--poster.hidden", "4", "--no-progress"]
-
-    def go(*words):
-        folders = ["--results", str(tmp_path / "rows"), "--work", str(tmp_path / "work")]
-        return uci.main([*small, *folders, *words])
-
-    go.file = tmp_path / "rows" / "uci.jsonl"
-    return go
-
-
-def rows_of(file):
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [{name: row[name] for name in ("config", "seed", "metrics")} for row in rows]
+SMALL = [
+    *("--preset", "smoke", "--sets", "yacht", "--arms", "sghmc", "a_sghmc_sa", "aeb"),
+    *("--poster.batch-size", "10", "--poster.hidden", "4"),
+]
 
 
 def target_spread(seed):
     return train_test_split(splits.load("yacht"), seed=seed)[0].target.std()
 
 
-def test_stopped_it_ends_in_the_same_rows(run, monkeypatch):
+def test_stopped_it_ends_in_the_same_rows(runs, small_sets, monkeypatch, dies):
+    run = runs(uci, *SMALL)
+
     def alike(name, seed, share):
         """Of the shapes of the test splits, which saves a third of the compiling."""
         return train_test_split(splits.load(name), seed=seed)
 
     monkeypatch.setattr(splits, "hold_out", alike)
     assert run() == 0
-    straight = rows_of(run.file)
+    straight = run.rows()
     assert [(row["config"]["arm"], row["seed"]) for row in straight] == [
         ("sghmc", 5), ("sghmc", 55), ("a_sghmc_sa", 5), ("a_sghmc_sa", 55), ("aeb", 5), ("aeb", 55)
     ]  # fmt: skip
@@ -60,47 +48,13 @@ def test_stopped_it_ends_in_the_same_rows(run, monkeypatch):
     noise, sigma = (straight[4]["metrics"][name] for name in ("noise", "sigma"))
     assert noise == pytest.approx(sigma * target_spread(5) / 10, rel=0.2)
     run.file.unlink()
-    real, saves = harness.Checkpoints.save_if_due, []
-
-    def dies(self, step, tree):
-        real(self, step, tree)
-        saves.append((self.folder.name, step))
-        if saves[-1] == ("test", 3):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", dies)
+    # The same arm without the rows held out, then with them: stop in the second.
+    dies(lambda saves: saves.count(3) == 2)
     assert run("--checkpoint-every", "0") == 130
-    monkeypatch.setattr(harness.Checkpoints, "save_if_due", real)
-    assert ("held_out", 3) in saves
+    dies.no_more()
+    assert any(path.name == "held_out" for path in run.work.rglob("*"))
     assert run("--checkpoint-every", "0") == 0
-    assert rows_of(run.file) == straight
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--sets", "iris"], "--sets"),
-        (["--arms", "adam"], "--arms"),
-        (["--arms"], "arms"),
-        (["--splits", "21"], "splits"),
-        (["--splits", "0"], "splits"),
-        (["--poster.epochs", "0"], "epochs"),
-        (["--poster.step-size", "-1"], "step_size"),
-        (["--poster.anneal", "0.9"], "anneal"),
-        (["--poster.burn-in", "1"], "burn_in"),
-        (["--poster.hold-out", "1"], "hold_out"),
-        (["--poster.gain-exponent", "0.4"], "gain_exponent"),
-        (["--recommended.chains", "0"], "chains"),
-        (["--recommended.v0", "0"], "v0"),
-        (["--recommended.target-scale", "0"], "target_scale"),
-        (["--sets", "energy"], "AEB_DATA_DIR"),
-    ],
-)
-def test_wrong_options_and_missing_sets_are_one_line(run, words, says, capsys):
-    assert run(*words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.count("\n") == 1
+    assert run.rows() == straight
 
 
 def test_every_setting_that_matters_is_in_the_key():
@@ -142,7 +96,6 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
     settings = uci.PRESETS["paper"]
-    made = {"cpu": "A", "cores": 1, "accelerator": None}
     rows = []
     for arm, last in (("sghmc", (2.0, 4.0)), ("a_sghmc_sa", (3.0, None)), ("aeb", (2.0, 2.0))):
         for seed, value in zip(SEEDS, last, strict=False):
@@ -154,10 +107,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
                 delta = {"fc1/kernel": 0.25, "head/kernel": 0.75}
                 metrics |= {"sigma": 0.5, "delta": delta, "share_out": 0.4}
                 metrics["rmse_one_chain"] = 2.75
-            values = ("uci", "paper", settings.config("boston", arm), seed, "c", made, {"jax": "0"})
-            rows.append(
-                dict(zip(rows_module.FIELDS, (*values, 7.0, metrics, "2026-01-01"), strict=True))
-            )
+            rows.append(made_up_row("uci", "paper", settings.config("boston", arm), seed, metrics))
     harness.Results(tmp_path / "uci.jsonl").append(rows)
     assert report.main(words) == 0
     section = capsys.readouterr().out.split("## UCI")[1].split("\n## ")[0]
@@ -173,5 +123,5 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
     assert set(uci_table.POSTER) == set(ARMS) == set(settings.arms) - {"aeb"}
 
 
-def test_a_cell_has_a_number_for_each_field():
-    assert len(cell_of("power", "sghmc_em", Poster())) == len(Cell._fields)
+def test_an_arm_has_a_number_for_each_field():
+    assert len(numbers_of("power", "sghmc_em", Poster())) == len(Numbers._fields)

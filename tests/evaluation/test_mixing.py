@@ -76,3 +76,15 @@ def test_bad_shapes_are_refused(estimator, shape):
     """Fails if a check is dropped: blackjax asserts, or returns nan."""
     with pytest.raises(ValueError, match=r"draws: got shape .*needs to be \[chains, draws"):
         estimator(jnp.ones(shape))
+
+
+def test_a_tree_of_draws_and_one_whose_axes_look_swapped():
+    """Fails if leaves are mixed up, or more chains than draws go through without a word."""
+    draws = autoregressive(0.5, chains=4, draws=50, width=2)
+    tree = {"a": draws, "b": draws[..., :1]}
+    for estimator in (mixing.effective_sample_size, mixing.potential_scale_reduction):
+        found = estimator(tree)
+        np.testing.assert_array_equal(found["a"], estimator(draws))
+        assert found["b"].shape == (1,)
+        with pytest.warns(UserWarning, match=r"leaf 'a' got shape \(50, 4, 2\): more chains"):
+            estimator({"a": np.swapaxes(draws, 0, 1)})

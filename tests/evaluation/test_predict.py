@@ -35,3 +35,31 @@ def test_bfloat16_predictions_are_averaged_in_float32():
     draws = jnp.ones((3,), jnp.bfloat16)
     answer = aeb.predict(lambda w, x: w * x, draws, jnp.ones(2, jnp.bfloat16))
     assert answer.mean.dtype == jnp.float32
+
+
+def linear(draw, x):
+    return x @ draw["w"]
+
+
+def test_the_average_over_chains_is_that_over_all_their_draws():
+    """Fails if only the first chain is averaged, or weights go to the draws of another chain."""
+    w = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    inputs = jax.random.normal(jax.random.key(1), (5, 4))
+    weights = jnp.arange(6.0).reshape(2, 3)
+    answer = aeb.predict(linear, {"w": w}, inputs, chains=True, weights=weights)
+    flat = aeb.predict(linear, {"w": w.reshape(6, 4)}, inputs, weights=weights.reshape(6))
+    np.testing.assert_array_equal(answer.mean, flat.mean)
+    np.testing.assert_array_equal(answer.variance, flat.variance)
+    with pytest.raises(ValueError, match=r"^weights: got shape \(6,\), needs \(2, 3\)"):
+        aeb.predict(linear, {"w": w}, inputs, chains=True, weights=weights.reshape(6))
+
+
+def test_draws_of_chains_taken_for_those_of_one_are_an_error_that_says_so():
+    """Fails if the note is dropped, or a prediction of other rows goes through."""
+    w, inputs = jnp.ones((2, 3, 4)), jnp.ones((5, 4))
+    with pytest.raises(TypeError, match=r"a draw has the shapes \{'w': \(3, 4\)\}.*chains=True"):
+        aeb.predict(linear, {"w": w}, inputs)
+    with pytest.raises(ValueError, match=r"chains: with chains=True .* pass chains=False"):
+        aeb.predict(linear, {"w": w[0]}, inputs, chains=True)
+    with pytest.raises(ValueError, match=r"^predict_fn: it returned shape \(3, 5\) for 5 rows"):
+        aeb.predict(lambda draw, x: draw["w"] @ x.T, {"w": w}, inputs)

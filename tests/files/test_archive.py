@@ -3,6 +3,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,14 +21,13 @@ def path(tmp_path):
     return file
 
 
-def rewrite(path, **changes):
-    """Write the same arrays under changed metadata; None takes an entry away."""
+def rewrite(path, change):
+    """Write the same arrays under changed metadata, `change(checksum, about) -> metadata`."""
     with safetensors.safe_open(path, "numpy") as file:
-        metadata = {**file.metadata(), **changes}
+        checksum, text = file.metadata()["aeb"].split(" ", 1)
         # An open safetensors file has keys() but is not iterable.
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    metadata = {key: value for key, value in metadata.items() if value is not None}
-    path.write_bytes(safetensors.numpy.save(arrays, metadata))
+    path.write_bytes(safetensors.numpy.save(arrays, change(checksum, json.loads(text))))
 
 
 def test_arrays_and_header_come_back(path):
@@ -94,33 +95,78 @@ def test_every_cut_is_found(path):
             read_archive(path, "sparse")
 
 
+def entry(checksum, about, **changes):
+    return {"aeb": f"{checksum} {json.dumps({**about, **changes}, sort_keys=True)}"}
+
+
 @pytest.mark.parametrize(
-    ("changes", "error", "message"),
+    ("change", "error", "message"),
     [
-        ({"aeb": None}, ValueError, "is not from aeb; this function reads"),
-        ({"aeb": "checkpoint"}, ValueError, "is an aeb file of kind 'checkpoint'"),
-        ({"version": "2"}, ValueError, "has format version 2; this aeb reads up to 1: upgrade"),
-        ({"version": "x"}, DamagedFileError, "its version is 'x'"),
-        ({"version": None}, DamagedFileError, "its version is ''"),
-        ({"header": "{"}, DamagedFileError, "its header does not read"),
-        ({"header": None}, DamagedFileError, "its header does not read"),
-        ({"header": json.dumps({"x": "e"})}, DamagedFileError, "does not match its checksum"),
-        ({"sha256": None}, DamagedFileError, "does not match its checksum"),
+        (lambda c, a: {"b": "c"}, ValueError, "is not from aeb; this function reads"),
+        (
+            lambda c, a: entry(c, a, kind="checkpoint"),
+            ValueError,
+            "is an aeb file of kind 'checkpoint'",
+        ),
+        (
+            lambda c, a: entry(c, a, version=3),
+            ValueError,
+            "has format version 3; this aeb reads up to 2: upgrade",
+        ),
+        (lambda c, a: entry(c, a, version="x"), DamagedFileError, "its header does not read"),
+        (lambda c, a: entry(c, a, version=None), DamagedFileError, "its header does not read"),
+        (lambda c, a: {"aeb": c}, DamagedFileError, "its header does not read"),
+        (lambda c, a: {"aeb": c + " {"}, DamagedFileError, "its header does not read"),
+        (lambda c, a: {"aeb": c + " 3"}, DamagedFileError, "its header does not read"),
+        (lambda c, a: entry(c, a, header={"x": "e"}), DamagedFileError, "match its checksum"),
+        (lambda c, a: entry("", a), DamagedFileError, "does not match its checksum"),
+        (
+            lambda c, a: {"aeb": "sparse", "version": "1", "header": "{}", "sha256": c},
+            DamagedFileError,
+            "does not match its checksum",
+        ),
+        (
+            lambda c, a: {"aeb": "sparse", "version": "1", "header": "{}"},
+            DamagedFileError,
+            "its header does not read",
+        ),
     ],
 )
-def test_metadata_that_does_not_fit_is_told(path, changes, error, message):
+def test_metadata_that_does_not_fit_is_told(path, change, error, message):
     """Fails if a check is dropped, or if a later version counts as damage and is passed over."""
-    rewrite(path, **changes)
+    rewrite(path, change)
     with pytest.raises(error, match=message) as caught:
         read_archive(path, "sparse")
     assert type(caught.value) is error
     assert str(path) in str(caught.value)
 
 
+def test_equal_content_is_equal_bytes(tmp_path):
+    """Fails if the header is written in the order of its dict, or the metadata has two entries.
+
+    safetensors orders the entries anew in each process, so that only a second process can tell.
+    """
+    code = (
+        "import sys, numpy, pathlib; from aeb.files.archive import write_archive;"
+        "names = sys.argv[2].split();"
+        "arrays = {name: numpy.arange(3.0) for name in names};"
+        "write_archive(pathlib.Path(sys.argv[1]), 'sparse', arrays, dict.fromkeys(names))"
+    )
+    for name, order in (("one", "a b c"), ("two", "c a b")):
+        subprocess.run([sys.executable, "-c", code, tmp_path / name, order], check=True)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 def test_a_missing_file_or_folder_is_told(tmp_path):
     """Fails if the path is not named."""
     with pytest.raises(FileNotFoundError, match=r"path: there is no file .*nothing"):
         read_archive(tmp_path / "nothing", "sparse")
+    with pytest.raises(IsADirectoryError, match=r"is a folder, and no \.safetensors file is in it"):
+        read_archive(tmp_path, "sparse")
+    for number in range(4):
+        (tmp_path / f"{number}.safetensors").touch()
+    with pytest.raises(IsADirectoryError, match=r"it holds '0\.safe.* and 1 more; name one file"):
+        read_archive(tmp_path, "sparse")
     with pytest.raises(FileNotFoundError, match=r"path: there is no folder .*nothing"):
         write_archive(tmp_path / "nothing" / "file", "sparse", {}, {})
 

@@ -4,16 +4,23 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aeb.files.archive import DamagedFileError
+import aeb
+from aeb.files.archive import DamagedFileError, read_archive
 from aeb.files.checkpoint import latest_step, restore, save
+from aeb.tree import named_leaves
+
+VERSION_1 = Path(__file__).parent / "version_1"
+"""Files that aeb wrote before the format had a version 2."""
 
 
 class Latent(NamedTuple):
@@ -176,14 +183,14 @@ def test_an_absent_checkpoint_is_told_and_no_folder_made(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"w": jnp.ones((3, 2))}, ValueError, r"\['w'\] is float32\[3, 2\], .* float32\[2, 3\]"),
-        ({"w": jnp.ones((2, 3), jnp.bfloat16)}, ValueError, r"\['w'\] is bfloat16\[2, 3\]"),
-        ({"w": [jnp.ones((2, 3))]}, ValueError, r"the checkpoint lacks the leaf \['w'\]\[0\]"),
-        ({"w": ()}, ValueError, r"only the checkpoint has the leaf \['w'\]"),
-        ({"v": jnp.ones(1)}, ValueError, r"the checkpoint lacks the leaf \['v'\]"),
-        ({"w": 1.0}, TypeError, r"leaf \['w'\] is float, needs to be an array"),
-        ({"key": jnp.zeros(2, jnp.uint32)}, ValueError, r"\['key'\] is uint32.*key<fry>\[\]"),
-        ({"key": jax.random.key(0, impl="rbg")}, ValueError, r"\['key'\] is key<rbg>"),
+        ({"w": jnp.ones((3, 2))}, ValueError, r"'w' is float32\[3, 2\], .* float32\[2, 3\]"),
+        ({"w": jnp.ones((2, 3), jnp.bfloat16)}, ValueError, r"'w' is bfloat16\[2, 3\]"),
+        ({"w": [jnp.ones((2, 3))]}, ValueError, "the checkpoint lacks the leaf 'w/0'"),
+        ({"w": ()}, ValueError, "only the checkpoint has the leaf 'w'"),
+        ({"v": jnp.ones(1)}, ValueError, "the checkpoint lacks the leaf 'v'"),
+        ({"w": 1.0}, TypeError, "leaf 'w' is float, needs to be an array"),
+        ({"key": jnp.zeros(2, jnp.uint32)}, ValueError, r"'key' is uint32.*key<fry>\[\]"),
+        ({"key": jax.random.key(0, impl="rbg")}, ValueError, "'key' is key<rbg>"),
     ],
 )
 def test_another_tree_is_refused(tmp_path, key, change, error, message):
@@ -202,7 +209,8 @@ def test_another_tree_is_refused(tmp_path, key, change, error, message):
         (1.5, np.ones(1), 2, TypeError, "float"),
         (1, np.ones(1), 0, ValueError, "keep_last: got 0"),
         (1, (), 2, ValueError, "tree: it holds no array"),
-        (1, {"a": 1.0}, 2, TypeError, r"tree: leaf .*'a'.* is float"),
+        (1, {"a": 1.0}, 2, TypeError, "tree: leaf 'a' is float"),
+        (1, {"a/b": 1.0, "a": {"b": 2.0}}, 2, ValueError, "tree: two leaves share the path 'a/b'"),
     ],
 )
 def test_what_cannot_be_saved_is_refused(tmp_path, step, tree, keep_last, error, message):
@@ -264,3 +272,31 @@ def test_a_save_that_is_killed_leaves_the_checkpoints_as_they_were(tmp_path):
         "step_000000000002.safetensors",
         "step_000000000003.safetensors",
     ]
+
+
+def test_a_checkpoint_of_version_1_is_still_read():
+    """Fails if the paths of the file are looked for in today's notation alone."""
+    chain = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+    position = {
+        "dense": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)},
+        "list": [jnp.ones(2)],
+    }
+    tree = {"state": chain.init(position), "key": jax.random.key(7)}
+    like = jax.tree.map(jnp.zeros_like, tree["state"])
+    step, found = restore(VERSION_1, {"state": like, "key": jax.random.key(0)})
+    assert step == 5
+    assert_same(found, tree)
+    with pytest.raises(ValueError, match=r"lacks the leaf \"\['key'\]\[0\]\""):
+        restore(VERSION_1, {"state": like, "key": [jax.random.key(0)]})
+
+
+def test_leaves_go_by_the_paths_of_rules(tmp_path):
+    """Fails if a checkpoint names a leaf otherwise than `where` and the reports do."""
+    tree = {
+        "state": {"block": [jnp.ones(1)]},
+        "model": nnx.state(nnx.Linear(1, 1, rngs=nnx.Rngs(0))),
+    }
+    _, header = read_archive(save(tmp_path, 1, tree), "checkpoint")
+    assert list(header["leaves"]) == list(named_leaves(tree))
+    assert list(header["leaves"]) == ["model/bias", "model/kernel", "state/block/0"]
+    assert_same(restore(tmp_path, jax.tree.map(jnp.zeros_like, tree))[1], tree)

@@ -134,3 +134,21 @@ def test_a_typed_key_is_refused(key):
     """Fails if the check for keys is dropped: numpy says only that it cannot convert."""
     with pytest.raises(TypeError, match=r"leaf 'rngs/key' is a typed PRNG key.*key_data"):
         sparsity_report({"rngs": {"key": key}})
+
+
+def test_statistics_are_named_and_not_counted():
+    """Fails if a collection beside `params` counts, or the report is silent about it."""
+    variables = {"params": {"w": jnp.eye(4)}, "batch_stats": {"mean": jnp.zeros(4)}}
+    report = sparsity_report(variables)
+    assert (report.size, report.zeros, report.left) == (16, 12, ("batch_stats/mean",))
+    last = "not counted: 1 leaves of statistics ('batch_stats/mean')"
+    assert str(report).splitlines()[-1] == last
+    assert report.to_dict()["left"] == ["batch_stats/mean"]
+    assert "not counted" in repr(report)
+    assert sparsity_report(variables["batch_stats"]).size == 4
+
+
+def test_a_report_is_short_in_a_session():
+    """Fails if the repr lists leaves: a ResNet has hundreds of numbers in them."""
+    report = sparsity_report({f"block_{n}": jnp.zeros(10) for n in range(100)})
+    assert repr(report) == "SparsityReport(1,000 values in 100 leaves, 1,000 zeros, 100.00%)"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compressed model: exact to the bit, small, and readable without aeb."""
 
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -117,6 +119,36 @@ def test_linen_parameters_and_statistics_side_by_side(path, key):
         save_sparse(path, tree)
         assert_same_bits(load_sparse(path)[0], tree)
         assert_same_bits(load_sparse(path, like=jax.eval_shape(lambda tree=tree: tree))[0], tree)
+
+
+def test_a_file_of_version_1_is_still_read():
+    """Fails if its four entries are taken for damage, or its statistics for weights."""
+    path = Path(__file__).parent / "version_1" / "sparse.safetensors"
+    kernel = jnp.zeros((4, 8)).at[1, 2].set(3.0)
+    tree = {
+        "params": {"dense": {"kernel": kernel, "bias": jnp.arange(8.0)}},
+        "batch_stats": {"bn": {"mean": jnp.zeros(8), "var": jnp.ones(8)}},
+    }
+    found, metadata = load_sparse(path)
+    assert_same_bits(found, tree)
+    assert metadata == {"step": 3, "name": "é"}
+    assert_same_bits(load_sparse(path, like=tree)[0], tree)
+    assert inspect_sparse(path).report == sparsity_report(tree)
+
+
+def test_statistics_are_stored_and_told_apart(path):
+    """Fails if the file forgets which leaves are statistics, or counts their zeros as pruned."""
+    trees = (
+        {"params": {"w": jnp.eye(8)}, "batch_stats": {"mean": jnp.zeros(8)}},
+        nnx.state(nnx.BatchNorm(8, rngs=nnx.Rngs(0))),
+    )
+    for tree, left in zip(trees, (("batch_stats/mean",), ("mean", "var")), strict=True):
+        save_sparse(path, tree)
+        info = inspect_sparse(path)
+        assert info.report == sparsity_report(tree)
+        assert info.report.left == left
+        assert f"not counted: {len(left)} leaves of statistics" in str(info)
+        assert_same_bits(load_sparse(path, like=tree)[0], tree)
 
 
 def test_nnx_state(path):

@@ -95,6 +95,7 @@ def test_on_one_device_the_kernel_gradient_is_a_product(
 
 
 @CPU
+@pytest.mark.optimised
 def test_onednn_does_outputs_and_image_gradients(key, monkeypatch):
     """Fails if the option is dropped, renamed by jaxlib, or takes the kernel gradient too."""
     if "xla_cpu_experimental_onednn_custom_call" not in compiler_options():
@@ -187,6 +188,7 @@ def test_chains_and_low_precision_pass_through(key):
 
 
 @CPU
+@pytest.mark.optimised
 def test_a_loop_keeps_the_convolutions_in_the_fast_layout(key):
     """Fails if a gradient is left to JAX, or its transposes compute the ReLU before it anew."""
     x, w = arrays(key, (40, 8, 8, 3), (3, 3, 3, 4), jnp.float32)
@@ -217,6 +219,7 @@ def test_a_loop_keeps_the_convolutions_in_the_fast_layout(key):
 
 
 @CPU
+@pytest.mark.optimised
 def test_a_gradient_sums_over_devices_once(key):
     """Fails if images on several devices are gathered, or shard_map refuses the gradient."""
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -239,6 +242,7 @@ def test_a_gradient_sums_over_devices_once(key):
 
 
 @CPU
+@pytest.mark.optimised
 def test_the_options_switch_the_other_library_off(key):
     """Fails if jaxlib no longer takes the option, or gives a convolution away all the same."""
     x, w = arrays(key, (4, 16, 16, 32), (3, 3, 32, 32), jnp.float32)

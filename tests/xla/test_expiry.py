@@ -21,7 +21,10 @@ from aeb.xla.sums import sums
 from aeb.xla.threefry import normal_at
 from aeb.xla.threshold import order_bits, smallest
 
-pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="gains of a CPU")
+pytestmark = [
+    pytest.mark.optimised,
+    pytest.mark.skipif(jax.default_backend() != "cpu", reason="gains of a CPU"),
+]
 
 
 def program(function, *arguments):

@@ -64,6 +64,7 @@ def test_sums_of_chains_are_those_of_each():
         )
 
 
+@pytest.mark.optimised
 def test_several_sums_are_one_reduction():
     def three(x):
         return sums(jnp.exp(x), x * x, x)

@@ -44,8 +44,8 @@ RELATIVE_STEP = 0.25
 def negative_log_prob(logits: jax.Array, label: jax.Array) -> jax.Array:
     """-log softmax(logits)_label, f32[B], with a gradient that does not vanish early."""
     chosen = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
-    own = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1, keepdims=True)
-    gaps = jnp.where(chosen, -jnp.inf, logits - own)
+    wanted = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1, keepdims=True)
+    gaps = jnp.where(chosen, -jnp.inf, logits - wanted)
     return jnp.logaddexp(0.0, logsumexp(gaps, axis=-1))
 
 
@@ -124,8 +124,8 @@ class Attacked(NamedTuple):
         """Count no image: i32[] or one count a level, by name."""
         zeros = np.zeros(len(self.levels), np.int32)
         names = {"clean": zeros[0], "authors": zeros, "favoured": zeros, "fair": zeros}
-        own = {name: np.array(count) for name, count in names.items()}
-        return {**own, "pgd": np.zeros(len(self.pgd_levels), np.int32)}
+        counts = {name: np.array(count) for name, count in names.items()}
+        return {**counts, "pgd": np.zeros(len(self.pgd_levels), np.int32)}
 
     def right(self, pixels: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
         """Count the images that are still right, in each of the ways of `run`.
@@ -138,14 +138,14 @@ class Attacked(NamedTuple):
             As `none`.
         """
         whole = self.draws if self.samples else self.draws[-1:]
-        favoured = self._by_levels(pixels, label, self.draws[:1], self.draws[1:], own=True)
+        favoured = self._by_levels(pixels, label, self.draws[:1], self.draws[1:], predicted=True)
         return {
             "clean": self._right(whole, pixels, label),
             "favoured": favoured,
             "authors": favoured
             if self.samples
-            else self._by_levels(pixels, label, whole, whole, own=True),
-            "fair": self._by_levels(pixels, label, whole, whole, own=False),
+            else self._by_levels(pixels, label, whole, whole, predicted=True),
+            "fair": self._by_levels(pixels, label, whole, whole, predicted=False),
             "pgd": _counts(
                 self._right(whole, pgd(self.net, whole, pixels, label, zeta), label)
                 for zeta in self.pgd_levels
@@ -153,10 +153,18 @@ class Attacked(NamedTuple):
         }
 
     def _by_levels(
-        self, pixels: np.ndarray, label: np.ndarray, against: Draws, scored: Draws, *, own: bool
+        self,
+        pixels: np.ndarray,
+        label: np.ndarray,
+        against: Draws,
+        scored: Draws,
+        *,
+        predicted: bool,
     ) -> np.ndarray:
-        """Count by level; `own` attacks the class that `against` predicts, else the true one."""
-        away = mixture(self.net, against, pixels).argmax(-1).astype(np.int32) if own else label
+        """Count by level; attack the class that `against` predicts, or the true one."""
+        away = label
+        if predicted:
+            away = mixture(self.net, against, pixels).argmax(-1).astype(np.int32)
         direction = ascent(self.net, against, pixels, away)
         return _counts(
             self._right(scored, fgsm(pixels, direction, zeta), label) for zeta in self.levels

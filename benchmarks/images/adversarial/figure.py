@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from benchmarks import harness
 from benchmarks.harness import figures
@@ -20,19 +20,35 @@ SIZE = (11.0, 6.2)
 
 DPI = 130
 
+
+class Style(NamedTuple):
+    """How a way of attacking is drawn."""
+
+    label: str
+    marker: str
+    line: str
+    filled: bool
+
+    def drawn(self, color: str) -> dict[str, str]:
+        """Tell it to Matplotlib."""
+        face = color if self.filled else "white"
+        return {"linestyle": self.line, "marker": self.marker, "markerfacecolor": face}
+
+
 WAYS = {
-    "authors": ("o", "FGSM as the authors"),
-    "fair": ("s", "FGSM fair"),
-    "pgd": ("v", "PGD fair"),
+    "authors": Style("FGSM as the authors", "o", "-", filled=True),
+    "fair": Style("FGSM fair", "s", "-.", filled=False),
+    "pgd": Style("PGD fair", "v", ":", filled=False),
 }
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
     """Draw what there are rows for; of paper without rows, cpu is drawn (`harness.Figure`)."""
-    for one in harness.reduced_too(preset):
-        rows = {c: own for c, own in found(PRESETS[one], results).items() if own and not c.augment}
+    for name in harness.reduced_too(preset):
+        there = found(PRESETS[name], results).items()
+        rows = {cell: seeds for cell, seeds in there if seeds and not cell.augment}
         if rows:
-            return [_draw(PRESETS[one], rows, folder)]
+            return [_draw(PRESETS[name], rows, folder)]
     return []
 
 
@@ -47,32 +63,24 @@ def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
                 curve = PAPER.get(name, {}).get(arm)
                 if curve is not None:
                     axes.plot(LEVELS, curve, "--", color=f"C{number}", linewidth=1.2, alpha=0.7)
-            for cell, own in rows.items():
+            for cell, seeds in rows.items():
                 if cell.set != name:
                     continue
                 color = f"C{list(ARMS).index(cell.arm)}"
-                for way, (marker, _) in WAYS.items():
+                for way, style in WAYS.items():
                     levels = settings.pgd_levels if way == "pgd" else settings.levels
-                    means = [statistics.fmean(percent(own, "clean"))]
-                    means += [statistics.fmean(percent(own, way, at)) for at in range(len(levels))]
-                    filled = color if way == "authors" else "white"
-                    style: dict[str, Any] = {"color": color, "markerfacecolor": filled}
-                    line = "-" if way == "authors" else ":" if way == "pgd" else "-."
-                    axes.plot((0, *levels), means, line, marker=marker, markersize=6, **style)
-            axes.set_title(TITLES[name])
-            axes.set_xlabel("perturbation of a pixel in [0, 1]")
-            axes.set_xlim(-0.01, 0.51)
-            axes.set_ylim(0, 100)
+                    means = [statistics.fmean(percent(seeds, "clean"))]
+                    means += [statistics.fmean(percent(seeds, way, k)) for k in range(len(levels))]
+                    axes.plot((0, *levels), means, color=color, markersize=6, **style.drawn(color))
+            axes.set(title=TITLES[name], xlabel="perturbation of a pixel in [0, 1]")
+            axes.set(xlim=(-0.01, 0.51), ylim=(0, 100))
             axes.grid(alpha=0.3)
-        panels[0][0].set_ylabel("test accuracy, %")
+        first = panels[0][0]
+        first.set_ylabel("test accuracy, %")
         for number, arm in enumerate(ARMS):
-            panels[0][0].plot([], [], color=f"C{number}", linewidth=4, label=ARMS[arm].label)
-        for way, (marker, label) in WAYS.items():
-            line = "-" if way == "authors" else ":" if way == "pgd" else "-."
-            filled = "k" if way == "authors" else "white"
-            panels[0][0].plot(
-                [], [], f"k{line}", marker=marker, markerfacecolor=filled, label=label
-            )
-        panels[0][0].plot([], [], "k--", linewidth=1.2, label="poster, digitised (full size)")
+            first.plot([], [], color=f"C{number}", linewidth=4, label=ARMS[arm].label)
+        for style in WAYS.values():
+            first.plot([], [], color="k", label=style.label, **style.drawn("k"))
+        first.plot([], [], "k--", linewidth=1.2, label="poster, digitised (full size)")
         picture.legend(loc="outside upper center", ncols=4)
     return folder / FIGURES[0]

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.harness.ranges import Count, Some, within
 from benchmarks.images import networks, scores
 from benchmarks.images.adversarial.attacks import Attacked
 from benchmarks.images.classification import run as classification
@@ -41,24 +42,21 @@ DESCRIPTION = "FGSM and PGD against the networks of benchmarks.images.classifica
 LEVELS = tuple(round(0.05 * level, 2) for level in range(1, 11))
 """The paper's."""
 
+Level = Annotated[float, within("(0, 1]")]
+
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial(Classification):
     """The settings of this script, and of the networks."""
 
-    augment: tuple[bool, ...] = (False,)
-    """Without augmentation, with it, or both."""
-    levels: tuple[float, ...] = LEVELS
-    """Perturbations of FGSM, in (0, 1]."""
-    pgd_levels: tuple[float, ...] = LEVELS
-    """Perturbations of PGD."""
-    rows: int = 1000
-    """Images at a time."""
+    augment: Some[bool] = (False,)  # without augmentation, with it, or both
+    levels: tuple[Level, ...] = LEVELS  # perturbations of FGSM
+    pgd_levels: tuple[Level, ...] = LEVELS  # perturbations of PGD
+    rows: Count = 1000  # images at a time
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        harness.check(self, whole={1: "rows"}, within={"(0, 1]": "levels pgd_levels"})
         for cell in self.cells():
             taken, burn_in = self.recipe.draws(cell)
             if taken - burn_in < 2:
@@ -72,10 +70,10 @@ class Adversarial(Classification):
         self, cell: Cell, seed: int, folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
         """Take a network from the shelf, or train it, and attack it."""
-        found = self.trained(cell, seed, folder / "training", report)
+        kept = self.trained(cell, seed, folder / "training", report)
         attacked = Attacked(
             networks.network(self.recipe, cell),
-            tuple(scores.draws_of(found.network)),
+            tuple(scores.draws_of(kept.network)),
             ARMS[cell.arm].samples,
             self.levels,
             self.pgd_levels,
@@ -91,19 +89,15 @@ class Adversarial(Classification):
             if done < len(label):
                 checkpoints.save_if_due(int(done), (done, right))
         shares = {name: count / len(label) for name, count in right.items()}
-        return checkpoints.seconds, [{**shares, "trained_at": found.commit}]
+        return checkpoints.seconds, [{**shares, "trained_at": kept.commit}]
 
 
-PRESETS = {
-    name: Adversarial(
-        **{
-            field.name: getattr(settings, field.name)
-            for field in dataclasses.fields(settings)
-            if field.name != "augment"
-        }
-    )
-    for name, settings in classification.PRESETS.items()
-}
+def _of(settings: Classification) -> Adversarial:
+    """Attack the networks of these settings, without augmentation."""
+    return Adversarial(**(vars(settings) | {"augment": (False,)}))
+
+
+PRESETS = {name: _of(settings) for name, settings in classification.PRESETS.items()}
 PRESETS["smoke"] = dataclasses.replace(
     PRESETS["smoke"], num_scored=40, rows=25, levels=(0.1, 0.3), pgd_levels=(0.1,)
 )

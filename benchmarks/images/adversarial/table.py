@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
 from benchmarks.images.classification.table import column
-from benchmarks.images.recipe import ARMS, Cell
+from benchmarks.images.recipe import ARMS, ArmName, Cell
 
 __all__ = ["FIGURES", "PAPER", "Found", "found", "percent", "report", "verdict"]
 
@@ -57,20 +56,20 @@ and Dropout so too: attacked at one step of their run, scored by the average ove
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report (`harness.Section`)."""
-    parts = ["## Under attack"]
-    used: list[harness.Row] = []
-    for one in harness.reduced_too(preset):
-        settings = PRESETS[one]
+    parts, used = ["## Under attack"], []
+    for name in harness.reduced_too(preset):
+        settings = PRESETS[name]
         rows = found(settings, results)
-        used += [row for own in rows.values() for row in own]
-        command = f"`python -m benchmarks.images.{NAME} --preset {one}`"
+        used += [row for seeds in rows.values() for row in seeds]
+        command = f"`python -m benchmarks.images.{NAME} --preset {name}`"
         if not any(rows.values()):
             parts.append(f"{command}: {markdown.NOT_RUN}.")
             continue
-        parts += [f"{command}:", METHOD.format(images=settings.num_scored, seeds=settings.seeds)]
         parts += [
+            f"{command}:",
+            METHOD.format(images=settings.num_scored, seeds=settings.seeds),
             f"![Accuracy against perturbation](figures/{FIGURES[0]})",
-            *(_table(settings, rows, name) for name in dict.fromkeys(c.set for c in rows)),
+            *(_table(settings, rows, of) for of in dict.fromkeys(cell.set for cell in rows)),
             verdict(settings, rows),
         ]
     return markdown.join([*parts, markdown.made(used)])
@@ -97,55 +96,63 @@ def verdict(settings: Adversarial, rows: Found) -> str:
     """
     said = []
     for name in dict.fromkeys(cell.set for cell in rows):
-        own = {cell.arm: rows[cell] for cell in rows if cell.set == name and not cell.augment}
-        if not (own.get("vanilla") and own.get("sghmc_sa")):
-            continue
+        arms = {cell.arm: rows[cell] for cell in rows if cell.set == name and not cell.augment}
+        if arms.get("vanilla") and arms.get("sghmc_sa"):
+            title = column(Cell(name, False, "vanilla"))
+            said.append(f"- {title} at {_verdict(settings, arms)}")
+    return "\n".join(said)
 
-        def at(arm: str, way: str, zeta: float, own: Any = own) -> float:
-            levels = settings.pgd_levels if way == "pgd" else settings.levels
-            return statistics.fmean(percent(own[arm], way, levels.index(zeta)))
 
-        def lead(way: str, zeta: float, at: Any = at) -> float:
-            return float(at("sghmc_sa", way, zeta) - at("vanilla", way, zeta))
+def _verdict(settings: Adversarial, arms: Mapping[ArmName, Sequence[harness.Row]]) -> str:
+    """Say it of one set."""
 
-        def best(zeta: float, at: Any = at, own: Any = own) -> float:
-            return max(at(arm, "pgd", zeta) for arm, found in own.items() if found)
+    def at(arm: ArmName, way: str, zeta: float) -> float:
+        levels = settings.pgd_levels if way == "pgd" else settings.levels
+        return statistics.fmean(percent(arms[arm], way, levels.index(zeta)))
 
-        shared = [level for level in settings.pgd_levels if level in settings.levels]
-        zeta = shared[int(np.argmax([lead("authors", level) for level in shared]))]
-        favour = at("vanilla", "favoured", zeta) - at("vanilla", "authors", zeta)
-        said.append(
-            f"{column(Cell(name, False, 'vanilla'))} at {zeta:g}: SGHMC-SA leads Vanilla by "
-            f"{lead('authors', zeta):.1f} points of FGSM as the authors measure, by "
-            f"{lead('fair', zeta):.1f} where the attack is fair, and by {lead('pgd', zeta):.1f} "
-            f"under PGD; the authors' favour alone gives Vanilla {favour:.1f}. PGD leaves the best "
-            f"arm {best(zeta):.1f} % there and {best(max(shared)):.1f} % at {max(shared):g}."
-        )
-    return "\n".join(f"- {line}" for line in said)
+    def lead(way: str, zeta: float) -> float:
+        return at("sghmc_sa", way, zeta) - at("vanilla", way, zeta)
+
+    def best(zeta: float) -> float:
+        return max(at(arm, "pgd", zeta) for arm, seeds in arms.items() if seeds)
+
+    shared = [level for level in settings.pgd_levels if level in settings.levels]
+    zeta = shared[int(np.argmax([lead("authors", level) for level in shared]))]
+    favour = at("vanilla", "favoured", zeta) - at("vanilla", "authors", zeta)
+    return (
+        f"{zeta:g}: SGHMC-SA leads Vanilla by {lead('authors', zeta):.1f} points of FGSM as the "
+        f"authors measure, by {lead('fair', zeta):.1f} where the attack is fair, and by "
+        f"{lead('pgd', zeta):.1f} under PGD; the authors' favour alone gives Vanilla "
+        f"{favour:.1f}. PGD leaves the best arm {best(zeta):.1f} % there and "
+        f"{best(max(shared)):.1f} % at {max(shared):g}."
+    )
 
 
 def _table(settings: Adversarial, rows: Found, name: str) -> str:
     """A way and an arm a line, a level a column."""
-    levels = settings.levels
-    lines = []
-    for way, label in WAYS.items():
-        for cell, own in rows.items():
-            if cell.set != name or (way == "favoured" and ARMS[cell.arm].samples):
-                continue
-            at = settings.pgd_levels if way == "pgd" else levels
-            line = [label, f"{'DA-' if cell.augment else ''}{ARMS[cell.arm].label}"]
-            line.append(_mean(percent(own, "clean")) if own else markdown.NOT_RUN)
-            for level in levels:
-                if not own:
-                    line.append(markdown.NOT_RUN)
-                    continue
-                text = _mean(percent(own, way, at.index(level))) if level in at else "-"
-                theirs = _poster(cell, level) if way == "authors" else None
-                line.append(text if theirs is None else f"{text} ({theirs:.0f})")
-            lines.append(line)
+
+    def accuracy(way: str, cell: Cell, level: float) -> str:
+        at = settings.pgd_levels if way == "pgd" else settings.levels
+        seeds = rows[cell]
+        if not seeds or level not in at:
+            return "-" if seeds else markdown.NOT_RUN
+        text = _mean(percent(seeds, way, at.index(level)))
+        theirs = _poster(cell, level) if way == "authors" else None
+        return text if theirs is None else f"{text} ({theirs:.0f})"
+
     # A name out of a table is any text to mypy.
     title = column(Cell(name, False, "vanilla"))  # type: ignore[arg-type]
-    return markdown.table([title, "arm", "clean", *(f"{level:g}" for level in levels)], lines)
+    lines = []
+    for way, label in WAYS.items():
+        for cell, seeds in rows.items():
+            if cell.set != name or (way == "favoured" and ARMS[cell.arm].samples):
+                continue
+            arm = f"{'DA-' if cell.augment else ''}{ARMS[cell.arm].label}"
+            clean = _mean(percent(seeds, "clean")) if seeds else markdown.NOT_RUN
+            texts = (accuracy(way, cell, level) for level in settings.levels)
+            lines.append([label, arm, clean, *texts])
+    heads = [title, "arm", "clean", *(f"{level:g}" for level in settings.levels)]
+    return markdown.table(heads, lines)
 
 
 def _poster(cell: Cell, level: float) -> float | None:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.harness.markdown import metric
 from benchmarks.images.classification.run import NAME, PRESETS, Classification
 from benchmarks.images.recipe import ARMS, ArmName, Cell
 
@@ -60,13 +60,11 @@ So the accuracies are not to be set against the poster's; they can tell how far 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report (`harness.Section`)."""
-    parts = ["## MNIST and Fashion-MNIST"]
-    used: list[harness.Row] = []
-    for one in harness.reduced_too(preset):
-        settings = PRESETS[one]
-        rows = found(settings, results)
-        used += [row for own in rows.values() for row in own]
-        parts += _preset(one, settings, rows)
+    parts, used = ["## MNIST and Fashion-MNIST"], []
+    for name in harness.reduced_too(preset):
+        rows = found(PRESETS[name], results)
+        used += [row for seeds in rows.values() for row in seeds]
+        parts += _preset(name, PRESETS[name], rows)
     return markdown.join([*parts, markdown.made(used)])
 
 
@@ -86,11 +84,6 @@ def column(cell: Cell) -> str:
     return f"{'DA-' if cell.augment else ''}{TITLES[cell.set]}"
 
 
-def _mean_accuracy(rows: Sequence[harness.Row], of: str) -> float | None:
-    """Mean accuracy in %, None where there is no row."""
-    return statistics.fmean(100 * row["metrics"][of]["accuracy"] for row in rows) if rows else None
-
-
 def _preset(preset: str, settings: Classification, rows: Found) -> list[str]:
     recipe = settings.recipe
     command = f"`python -m benchmarks.images.{NAME} --preset {preset}`"
@@ -107,77 +100,72 @@ def _preset(preset: str, settings: Classification, rows: Found) -> list[str]:
 def accuracies(rows: Found) -> str:
     """An arm a line, a set a column, the poster's in brackets."""
     heads = list(dict.fromkeys(column(cell) for cell in rows))
-    lines = []
-    for arm in dict.fromkeys(cell.arm for cell in rows):
-        line = [ARMS[arm].label]
-        for cell, own in rows.items():
-            if cell.arm != arm:
-                continue
-            text = markdown.over(own, _reader(way(arm), "accuracy", 100))
-            theirs = _poster(cell)
-            line.append(text if theirs is None else f"{text} ({theirs:.2f})")
-        lines.append(line)
-    return markdown.table(["arm", *heads], lines)
-
-
-def _poster(cell: Cell) -> float | None:
-    place = (cell.set, cell.augment)
-    return PAPER[cell.arm][COLUMNS.index(place)] if place in COLUMNS else None
+    lines = {arm: [ARMS[arm].label] for arm in dict.fromkeys(cell.arm for cell in rows)}
+    for cell, seeds in rows.items():
+        text = markdown.over(seeds, metric(way(cell.arm), "accuracy", times=100))
+        place = (cell.set, cell.augment)
+        if place in COLUMNS:
+            text += f" ({PAPER[cell.arm][COLUMNS.index(place)]:.2f})"
+        lines[cell.arm].append(text)
+    return markdown.table(["arm", *heads], list(lines.values()))
 
 
 def _targets(rows: Found) -> str:
     """Set SGHMC-SA at full size against its targets."""
+
+    def ours(seeds: Sequence[harness.Row]) -> float:
+        return statistics.fmean(100 * row["metrics"]["average"]["accuracy"] for row in seeds)
+
     lines = []
-    for cell, own in rows.items():
+    for cell, seeds in rows.items():
         target = TARGETS.get((cell.set, cell.augment))
         if cell.arm != "sghmc_sa" or target is None:
             continue
-        ours = _mean_accuracy(own, "average")
-        verdict = markdown.NOT_RUN if ours is None else "yes" if ours >= target else "no"
-        found = markdown.NOT_RUN if ours is None else f"{ours:.2f}"
-        lines.append([column(cell), f"{target:.2f}", found, verdict])
+        reached = [markdown.NOT_RUN] * 2
+        if seeds:
+            reached = [f"{ours(seeds):.2f}", "yes" if ours(seeds) >= target else "no"]
+        lines.append([column(cell), f"{target:.2f}", *reached])
     return markdown.table(["accuracy % at full size", "target", "SGHMC-SA", "reached"], lines)
 
 
+SCORES = [
+    ("accuracy %", markdown.column(metric("accuracy", times=100))),
+    ("NLL", markdown.column(metric("nll"), 3)),
+    ("ECE %", markdown.column(metric("ece", times=100))),
+    ("entropy", markdown.column(metric("entropy"), 3)),
+    ("other set", markdown.column(metric("entropy_other"), 3)),
+    ("AUROC", markdown.column(metric("auroc"), 3)),
+]
+
+
 def _both(rows: Found) -> str:
-    heads = ["set", "arm", "by", "accuracy %", "NLL", "ECE %", "entropy", "other set", "AUROC"]
-    lines = []
-    for cell, own in rows.items():
-        for of in ("last", "average"):
-            line = [column(cell), ARMS[cell.arm].label, of]
-            for name, scale, digits in (
-                ("accuracy", 100, 2),
-                ("nll", 1, 3),
-                ("ece", 100, 2),
-                ("entropy", 1, 3),
-                ("entropy_other", 1, 3),
-                ("auroc", 1, 3),
-            ):
-                line.append(markdown.over(own, _reader(of, name, scale), digits))
-            lines.append(line)
-    return markdown.table(heads, lines)
+    """The last draw and the average of each cell, a line each."""
+    parts = {
+        (cell, part): [{**row, "metrics": row["metrics"][part]} for row in seeds]
+        for cell, seeds in rows.items()
+        for part in ("last", "average")
+    }
+    names = [
+        ("set", lambda pair: column(pair[0])),
+        ("arm", lambda pair: ARMS[pair[0].arm].label),
+        ("by", lambda pair: pair[1]),
+    ]
+    return markdown.by_cell(parts, names, SCORES)
+
+
+FC1 = [
+    (
+        "rho <= 0.5",
+        lambda rows: markdown.over(rows, metric("sparse", "share_out", times=100), 1) + " %",
+    ),
+    ("accuracy %", markdown.column(metric("last", "accuracy", times=100))),
+    ("after the cut", markdown.column(metric("sparse", "accuracy_after_cut", times=100))),
+    ("sigma", markdown.column(metric("sparse", "sigma"))),
+    ("delta", markdown.column(metric("sparse", "delta"), 3)),
+    ("median size", markdown.column(metric("sparse", "magnitudes", 1), 4)),
+]
 
 
 def _sparse(rows: Found) -> str:
-    heads = ["set", "rho <= 0.5", "accuracy %", "after the cut", "sigma", "delta", "median size"]
-    lines = []
-    for cell, own in rows.items():
-        if not ARMS[cell.arm].learns:
-            continue
-        reads: tuple[tuple[Callable[[Any], float], int], ...] = (
-            (lambda metrics: 100 * metrics["last"]["accuracy"], 2),
-            (lambda metrics: 100 * metrics["sparse"]["accuracy_after_cut"], 2),
-            (lambda metrics: metrics["sparse"]["sigma"], 2),
-            (lambda metrics: metrics["sparse"]["delta"], 3),
-            (lambda metrics: metrics["sparse"]["magnitudes"][1], 4),
-        )
-        share = markdown.over(own, lambda metrics: 100 * metrics["sparse"]["share_out"], 1)
-        share = share if share == markdown.NOT_RUN else f"{share} %"
-        lines.append(
-            [column(cell), share, *(markdown.over(own, read, digits) for read, digits in reads)]
-        )
-    return markdown.table(heads, lines)
-
-
-def _reader(of: str, name: str, scale: float) -> Callable[[Any], float]:
-    return lambda metrics: scale * metrics[of][name]
+    learned = {cell: seeds for cell, seeds in rows.items() if ARMS[cell.arm].learns}
+    return markdown.by_cell(learned, [("set", column)], FC1)

@@ -14,15 +14,16 @@ theta gathers all latents, as a vector in the order of `Theta`: eight numbers.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 import aeb
 from aeb.types import Schedule
 from benchmarks.harness import check
+from benchmarks.harness.ranges import Positive, at_least, whole, within
 
-__all__ = ["FUNCTIONS", "SIZE", "Gain", "Problem", "Theta", "from_vector", "to_vector"]
+__all__ = ["FUNCTIONS", "SIZE", "Gain", "Theta", "TwoMeans", "from_vector", "to_vector"]
 
 SIZE = 2
 """Coefficients."""
@@ -57,63 +58,48 @@ def from_vector(vector: np.ndarray) -> Theta:
 class Gain:
     """omega_k = min(1, C (A + k)^-alpha), with k the steps taken, from 0 on."""
 
-    coefficient: float
-    """C."""
-    offset: float
-    """A, in steps."""
-    exponent: float
-    """alpha in (0.5, 1]."""
+    coefficient: float  # C
+    offset: float  # A, in steps
+    exponent: float  # alpha in (0.5, 1]
 
     @property
     def schedule(self) -> Schedule:
-        """The same, as the library makes it."""
+        """The same as a schedule of the library."""
         return aeb.robbins_monro(self.coefficient, self.offset, self.exponent)
 
     def at(self, count: Any) -> np.ndarray:
-        """Value after `count` steps, in double."""
+        """Return the value after `count` steps, in double."""
         steps = self.offset + np.asarray(count, np.float64)
         return np.minimum(1.0, self.coefficient * steps**-self.exponent)
 
 
+AboveOne = Annotated[float, within("(1, inf)")]
+"""At 1 delta may reach an end of its interval, where the fixed point need not be alone."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class TwoMeans:
     """The data and the prior."""
 
-    means: tuple[float, ...] = (1.2, 0.2)
-    """Mean of each column: a signal, and a coefficient near nothing."""
-    spread: float = 0.5
-    """How far an observation is from the mean of its column, >= 0."""
-    num_rows: int = 4
-    """m, rows, an even number."""
-    v0: float = 0.3
-    """Scale of the spike in units of sigma."""
-    v1: float = 4.0
-    """Variance of the slab in units of sigma^2."""
-    a: float = 2.0
-    """First parameter of the Beta prior of delta."""
-    b: float = 2.0
-    """Second parameter of the Beta prior of delta."""
-    nu: float = 1.0
-    """Degrees of freedom of the prior of sigma^2."""
-    lam: float = 1.0
-    """Scale of the prior of sigma^2."""
-    threshold: float = 0.5
-    """c in the test function 1{|beta| > c}, > 0."""
+    means: tuple[float, ...] = (1.2, 0.2)  # of each column: a signal, and one near nothing
+    # How far an observation is from the mean of its column.
+    spread: Annotated[float, at_least(0.0)] = 0.5
+    num_rows: Annotated[int, whole(2)] = 4  # m, an even number
+    v0: Positive = 0.3  # scale of the spike in units of sigma
+    v1: Positive = 4.0  # variance of the slab in units of sigma^2
+    a: AboveOne = 2.0  # first parameter of the Beta prior of delta
+    b: AboveOne = 2.0  # second parameter of it
+    nu: Positive = 1.0  # degrees of freedom of the prior of sigma^2
+    lam: Positive = 1.0  # scale of the prior of sigma^2
+    threshold: Positive = 0.5  # c in the test function 1{|beta| > c}
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
+        check(self)
         if len(self.means) != SIZE:
             raise ValueError(f"means: got {len(self.means)} of them, needs {SIZE}")
-        check(
-            self, whole={2: "num_rows"}, positive="v0 v1 nu lam threshold", at_least={0.0: "spread"}
-        )
         if self.num_rows % 2:
             raise ValueError(f"num_rows: got {self.num_rows}, needs an even number")
-        # At 1 delta may reach an end of its interval, where the fixed point need not be alone.
-        for name in ("a", "b"):
-            value = getattr(self, name)
-            if not 1.0 < value < float("inf"):
-                raise ValueError(f"{name}: got {value!r}, needs to be above 1 and finite")
 
     @property
     def num_data(self) -> int:
@@ -126,6 +112,6 @@ class Problem:
         return self.num_data * self.spread**2
 
     def rows(self) -> np.ndarray:
-        """The data, f64[m, 2]."""
+        """Return the data, f64[m, 2]."""
         signs = np.where(np.arange(self.num_rows) % 2, -1.0, 1.0)
         return np.asarray(self.means) + self.spread * signs[:, None]

@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train one network, and keep the draws to predict by.
+"""Train one network, keep the draws to predict by, and keep the network.
 
 Every so many steps a draw is taken, and those after the burn-in are kept. A run goes from draw to
 draw in calls of `aeb.sample`, which depend on the key and the step alone; so a run that was stopped
 ends in the same numbers. For the arms by Adam draws are the network at these steps.
+
+`classification` scores the networks, `adversarial` attacks them; whichever comes first trains, and
+puts them on a shelf. There a network is found again by its recipe, cell, seed and the versions of
+what made it, not by the commit: so it brings along the commit it was trained at, which goes into
+the rows. Delete the folder to train anew.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +25,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import aeb
+from aeb import checkpoint
+from aeb.files.atomic import replacing
 from benchmarks import harness
+from benchmarks.harness.rows import canonical
 from benchmarks.images.arms import build, step_size_at
 from benchmarks.images.data import Images
 from benchmarks.images.recipe import ARMS, Cell, Recipe
 
-__all__ = ["Trained", "blank", "train"]
+__all__ = ["Kept", "Trained", "blank", "kept", "train"]
 
 START, STEPS = range(2)
 """What the key of a network is folded with."""
@@ -35,6 +46,14 @@ class Trained(NamedTuple):
     weights: np.ndarray  # f32[K]: of each draw in the average, of sum 1
     latent: Any  # the prior's latents at the last step, or ()
     loss: np.ndarray  # f32[]: of the last minibatch
+
+
+class Kept(NamedTuple):
+    """A network, and where it comes from."""
+
+    seconds: float  # of training
+    network: Trained
+    commit: str  # at which it was trained
 
 
 class Carry(NamedTuple):
@@ -108,7 +127,8 @@ def train(
         done = int(state.step)
         place = done // recipe.thinning - burn_in - 1
         if place >= 0:
-            jax.tree.map(lambda row, leaf, at=place: _put(row, at, leaf), draws, _draw(state))
+            for rows, leaf in zip(*map(jax.tree.leaves, (draws, _draw(state))), strict=True):
+                rows[place] = leaf
         if done < steps:
             checkpoints.save_if_due(done, Carry(state, draws))
     counts = recipe.thinning * np.arange(burn_in + 1, taken + 1) - 1
@@ -119,9 +139,34 @@ def train(
     return checkpoints.seconds, Trained(draws, weights, latent, loss)
 
 
+def kept(
+    recipe: Recipe,
+    cell: Cell,
+    seed: int,
+    images: Images,
+    folder: Path,
+    shelf: Path,
+    checkpoint_every: float,
+    report: Callable[[int], Any],
+) -> Kept:
+    """Take a network from the shelf, or train it and put it there; arguments as for `train`."""
+    made = harness.stamp()
+    config = {**cell._asdict(), "recipe": dataclasses.asdict(recipe)}
+    name = hashlib.sha256(canonical([config, seed, made["versions"]]).encode()).hexdigest()[:16]
+    place, note = shelf / name, shelf / f"{name}.json"
+    if note.exists():
+        like = (blank(recipe, cell), np.zeros(()))
+        _, (network, seconds) = checkpoint.restore(place, like)
+        report(recipe.steps(cell))
+        return Kept(float(seconds), network, json.loads(note.read_text())["commit"])
+    seconds, network = train(recipe, cell, seed, images, folder, checkpoint_every, report)
+    checkpoint.save(place, recipe.steps(cell), (network, np.asarray(seconds)))
+    # Last, so that a network without its note is not whole.
+    with replacing(note) as file:
+        text = json.dumps({"commit": made["commit"], "config": config, "seed": seed})
+        file.write(text.encode())
+    return Kept(seconds, network, made["commit"])
+
+
 def _draw(state: aeb.State) -> dict[str, Any]:
     return {"params": state.position, "model_state": state.model_state}
-
-
-def _put(rows: np.ndarray, place: int, leaf: Any) -> None:
-    rows[place] = leaf

@@ -28,10 +28,10 @@ from aeb.models import ResNet, load_authors_resnet20, make_loss
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
 from benchmarks.compression.recipe import Size
 
-__all__ = ["Problem", "authors_network", "make_problem"]
+__all__ = ["Setup", "authors_network", "make_setup"]
 
 
-class Problem(NamedTuple):
+class Setup(NamedTuple):
     """Images on the device, a network, and its losses.
 
     Attributes:
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def make_problem(size: Size) -> Problem:
+def make_setup(size: Size) -> Setup:
     """Load the images and make the network of a size.
 
     Raises:
@@ -90,7 +90,7 @@ def make_problem(size: Size) -> Problem:
 
         return loss_fn
 
-    return Problem(
+    return Setup(
         task=task,
         train={name: jnp.asarray(array) for name, array in dataset.train.items()},
         loss_fn=make_loss(trained, has_aux=True, preprocess=preprocess, augment=augment),

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a unit that takes long, with the seconds spent on it so far."""
+"""Long work in slices: how much to do in one call, when to save, when to stop.
+
+`runner.main` sets a limit on the seconds of a call; `Checkpoints` saves what was done, and stops
+once the limit is over. The same call then goes on from the last checkpoint.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,15 +19,55 @@ import numpy as np
 from aeb import checkpoint
 from aeb.cli.usage import UsageError
 from aeb.files.archive import DamagedFileError
-from benchmarks.harness import limit
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "OutOfTimeError", "is_over", "limited", "paced"]
 
 T = TypeVar("T")
 
+_DEADLINE: contextvars.ContextVar[float | None] = contextvars.ContextVar("deadline", default=None)
+
+
+class OutOfTimeError(Exception):
+    """The seconds are over; what was done is saved."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float | None) -> Iterator[None]:
+    """Limit what is done inside to so many seconds from now; None is no limit."""
+    token = _DEADLINE.set(None if seconds is None else time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _DEADLINE.reset(token)
+
+
+def is_over() -> bool:
+    """Whether the seconds are over."""
+    deadline = _DEADLINE.get()
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def paced(count: int, patience: float = 0.5) -> Iterator[int]:
+    """Cut a count of steps into what to take in one compiled call, so that a progress bar moves.
+
+    Args:
+        count: steps to take, >= 0.
+        patience: seconds that a call may take before the next is no longer than it.
+
+    Yields:
+        The next steps to take; twice as many each time, as long as calls are quicker than that.
+    """
+    pace = 1
+    while count > 0:
+        steps = min(pace, count)
+        began = time.monotonic()
+        yield steps
+        pace = pace * 2 if time.monotonic() - began < patience else pace
+        count -= steps
+
 
 class Checkpoints:
-    """The checkpoints in one folder; its clock starts when it is made.
+    """The checkpoints of a unit in one folder; its clock starts when it is made.
 
     Args:
         folder: where they live; made when the first is saved.
@@ -67,8 +114,8 @@ class Checkpoints:
         Raises:
             OutOfTimeError: they are over; the tree is saved.
         """
-        over = limit.is_over()
+        over = is_over()
         if over or time.monotonic() - self._saved >= self.every:
             self.save(step, tree)
         if over:
-            raise limit.OutOfTimeError
+            raise OutOfTimeError

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand draws to ArviZ, for its plots and summaries."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+import jax
+import numpy as np
+
+from aeb import guards
+from aeb.tree import named_leaves
+from aeb.types import ArrayTree
+
+__all__ = ["to_arviz"]
+
+
+def to_arviz(draws: ArrayTree, *, chains: bool = False) -> Any:
+    """Make what ArviZ plots and summarizes; needs `pip install arviz`, 0.23 or 1.x.
+
+    Args:
+        draws: a pytree as `aeb.sample` gathers it. Its leaves lead with [draws], or with
+            [chains, draws] where `chains` is True.
+        chains: whether the draws are those of several chains.
+
+    Returns:
+        An `arviz.InferenceData` (ArviZ 0.x) or an `xarray.DataTree` (ArviZ 1.x) whose group
+        `posterior` has a variable of dimensions (chain, draw, ...) for each leaf, named by its path
+        in the tree such as `Dense_0/kernel`; a bare array is called `x`.
+
+    Raises:
+        ImportError: ArviZ is not installed.
+        ValueError: the leaves differ in the number of chains or draws, or there is none.
+
+    Example:
+        >>> import pytest; _ = pytest.importorskip("arviz")
+        >>> to_arviz({"w": np.zeros((4, 100, 2))}, chains=True).posterior["w"].shape
+        (4, 100, 2)
+    """
+    guards.check_data("draws", draws)
+    if chains:
+        guards.check_data("draws", jax.tree.map(itemgetter(0), draws))
+    try:
+        import arviz
+    except ImportError as error:
+        raise ImportError("aeb.to_arviz hands draws to ArviZ: pip install arviz") from error
+    leaves = {path or "x": np.asarray(leaf) for path, leaf in named_leaves(draws).items()}
+    posterior = {path: leaf if chains else leaf[None] for path, leaf in leaves.items()}
+    if int(arviz.__version__.split(".")[0]) >= 1:
+        return arviz.from_dict({"posterior": posterior})
+    return arviz.from_dict(posterior=posterior)

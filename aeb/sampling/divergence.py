@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run does where it diverges: where its loss or its state is not finite any more.
+
+    raise     a DivergenceError that names step, leaf and what to try
+    stop      the last finite state, and a DivergenceWarning that says the same
+    skip      a step whose result is not finite is not taken; the next has other rows and noise
+    ignore    nothing
+
+A value has diverged if it was finite and is not any more, so that an infinity that the user put
+into the model state, or the loss of a state before its first step, is no divergence. A loss that
+is nan always is.
+
+"raise" and "stop" look at the loss at each step, and keep the first step at which it diverged in
+the carry of the loop; that costs nothing. After each compiled call, of about a second, they look at
+the whole state, and the host reads what was found. "stop" also copies the state before each call.
+From that copy it takes the steps of the call once more, up to the last that is finite. "skip"
+compares the whole state at each step, which reads the state twice more and needs room for a
+second one.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb.types import Batch
+
+__all__ = [
+    "POLICIES",
+    "DivergenceError",
+    "DivergenceWarning",
+    "Health",
+    "Watch",
+    "healthy",
+    "ignore",
+    "observe",
+    "skip",
+    "sound",
+    "take_where",
+]
+
+POLICIES = ("raise", "stop", "skip", "ignore")
+
+PATIENCE = 100
+"""Steps in a row that "skip" may leave out before it gives up."""
+
+ADVICE = (
+    "Try a smaller learning rate or step size, a tenth of this one to begin with. "
+    'divergence="stop" returns the last finite state, "skip" leaves out such steps'
+)
+
+
+class DivergenceError(FloatingPointError):
+    """A loss or a state that is not finite any more."""
+
+
+class DivergenceWarning(UserWarning):
+    """A run that ended early, or left out steps, because they were not finite."""
+
+
+class Health(NamedTuple):
+    """What the loop notes, for each of C chains where there are several."""
+
+    first: jax.Array  # i32[] or i32[C]: the first step whose loss diverged, 0 for none
+    skipped: jax.Array  # i32[] or i32[C]: steps that were not taken
+    in_a_row: jax.Array  # i32[] or i32[C]: those of them just before this one, without a gap
+
+
+def healthy(state: Any) -> Health:
+    """Return the health of a run that begins."""
+    return Health(*(jnp.zeros_like(state.step) for _ in Health._fields))
+
+
+def ignore(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
+    """Note nothing."""
+    del old
+    return new, health
+
+
+def observe(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
+    """Note the first step whose loss diverged."""
+    found = (health.first == 0) & ~_loss_is_sound(old, new)
+    return new, health._replace(first=jnp.where(found, new.step, health.first))
+
+
+def skip(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
+    """Go back to the old state where the new one diverged; the step counts all the same."""
+    fine = sound(old, new)
+    first = jnp.where((health.first == 0) & ~fine, new.step, health.first)
+    missed = jnp.where(fine, 0, 1)
+    health = Health(first, health.skipped + missed, (health.in_a_row + 1) * missed)
+    return take_where(fine, new, old)._replace(step=new.step), health
+
+
+def sound(old: Any, new: Any) -> jax.Array:
+    """Return whether nothing diverged in a step, bool[] or bool[C]."""
+
+    def kept(old: jax.Array, new: jax.Array) -> jax.Array:
+        fine = jnp.isfinite(new) | ~jnp.isfinite(old)
+        return fine.all(axis=tuple(range(new_step.ndim, fine.ndim)))
+
+    new_step, fine = new.step, _loss_is_sound(old, new)
+    for before, after in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+        if jnp.issubdtype(after.dtype, jnp.inexact):
+            fine = fine & kept(before, after)
+    return fine
+
+
+def take_where(choice: jax.Array, new: Any, old: Any) -> Any:
+    """Take the new state, or that of each chain, where `choice` says so."""
+
+    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(choice.reshape(choice.shape + (1,) * (new.ndim - choice.ndim)), new, old)
+
+    return jax.tree.map(pick, new, old)
+
+
+class Watch:
+    """The host's side of a policy: it reads what the loop noted, and says what is wrong."""
+
+    def __init__(self, state: Any, data: Batch, policy: str) -> None:
+        self.policy = policy
+        self._data, self._chains = data, bool(jnp.ndim(state.step))
+        self._paths = [path for path, _ in _inexact(state)]
+        # Values that are not finite from the start are the user's own; see the module's docstring.
+        self._given = None if policy == "ignore" else self._not_finite(state)
+        if self._given is not None:
+            self._check_start(self._given)
+
+    def look(self, state: Any, health: Health, start: int, stop: int) -> str | None:
+        """Say how the steps after `start` up to `stop` diverged; None where they did not."""
+        if self._given is None:
+            return None
+        first, _, in_a_row = (np.atleast_1d(part) for part in jax.device_get(health))
+        if self.policy == "skip":
+            return self._at_a_stand(in_a_row.max(), stop) if in_a_row.max() >= PATIENCE else None
+        bad = self._not_finite(state) & ~self._given
+        diverged = bad.any(axis=0) | (first > 0)
+        if not diverged.any():
+            return None
+        seen = first[first > 0]
+        when = f"at step {seen.min()}" if seen.size else f"between steps {start} and {stop}"
+        leaves = [path for path, row in zip(self._paths, bad, strict=True) if row.any()]
+        return self._message(when, "the loss" if seen.size else None, leaves, diverged)
+
+    def skipped(self, health: Health) -> str | None:
+        """Say how many steps were left out in all; None where none was."""
+        most = int(np.max(jax.device_get(health.skipped)))
+        if self.policy != "skip" or not most:
+            return None
+        first = np.atleast_1d(jax.device_get(health.first))
+        of = " of one chain" if self._chains else ""
+        return (
+            f"divergence: {most} steps{of} were not taken, the first at step "
+            f"{first[first > 0].min()}, for their result was not finite"
+        )
+
+    def _at_a_stand(self, count: int, stop: int) -> str:
+        return (
+            f"divergence: up to step {stop} none of the last {count} steps had a "
+            f"finite result.{_about(self._data)} Try a smaller learning rate or step size"
+        )
+
+    def _message(self, when: str, loss: str | None, leaves: list[str], diverged: Any) -> str:
+        weights = [path for path in leaves if path.startswith("position")] or leaves
+        parts = [loss] if loss else []
+        if weights:
+            more = f" and {len(weights) - 2} more" if len(weights) > 2 else ""
+            parts.append(", ".join(repr(path) for path in weights[:2]) + more)
+        count = int(diverged.sum())
+        where = f" in {count} of {diverged.size} chains," if self._chains else ""
+        return (
+            f"divergence: {when},{where} not finite any more: {'; '.join(parts)}."
+            f"{_about(self._data)} {ADVICE}"
+        )
+
+    def _not_finite(self, state: Any) -> np.ndarray:
+        """Return which leaves of which chains hold such a value, bool[leaves, C or 1]."""
+        leaves = [leaf for _, leaf in _inexact(state)]
+        return np.asarray(_not_finite(leaves, self._chains)) if leaves else np.zeros((0, 1), bool)
+
+    def _check_start(self, given: np.ndarray) -> None:
+        for path, row in zip(self._paths, given, strict=True):
+            if path.startswith("position") and row.any():
+                raise ValueError(
+                    f"state: {path!r} holds values that are not finite before the first step; "
+                    'divergence="ignore" goes on with them'
+                )
+
+
+def _loss_is_sound(old: Any, new: Any) -> jax.Array:
+    """Return whether the loss did not diverge; true where the state has none."""
+    if getattr(new, "loss", None) is None:
+        return jnp.ones(jnp.shape(new.step), bool)
+    return jnp.isfinite(new.loss) | (~jnp.isfinite(old.loss) & ~jnp.isnan(new.loss))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _not_finite(leaves: list[jax.Array], chains: bool) -> jax.Array:
+    def one(leaf: jax.Array) -> jax.Array:
+        bad = (~jnp.isfinite(leaf)).any(axis=tuple(range(int(chains), leaf.ndim)))
+        return jnp.atleast_1d(bad)
+
+    return jnp.stack([one(leaf) for leaf in leaves])
+
+
+def _inexact(tree: Any) -> list[tuple[str, jax.Array]]:
+    """List the floating-point leaves of a tree with their paths."""
+    entries = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in entries
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+
+
+def _about(data: Batch) -> str:
+    """Say whether the data hold a value that is not finite."""
+    for path, leaf in _inexact(data):
+        if not bool(jnp.isfinite(leaf).all()):
+            name = f"leaf {path!r}" if path else "the array"
+            return f" In data, {name} holds values that are not finite: look there first."
+    return ""

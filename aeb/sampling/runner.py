@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a kernel for many steps with the data on the device.
+
+A run depends on its key and on the step alone, not on how it was cut: stopped anywhere and called
+again with the state it left, it goes on as if it had never stopped (`aeb.sampling.programs` says
+which rows and which key a step takes). The N mod B rows that an epoch leaves out are others in the
+next one. With `checkpoint` the call does that by itself: it saves as it goes, and the same call
+made again, after a crash or a limit on its seconds, goes on to the end that it would have had.
+
+The loop is compiled, shuffling included, and called in pieces of about a second. On a CPU, the
+gradients of JAX's own convolution are far slower inside a compiled loop than outside, so a kernel
+that has them is dispatched step by step there; `aeb.models.conv_general_dilated` avoids it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from tqdm.auto import tqdm
+
+from aeb import guards
+from aeb.empirical_bayes import State
+from aeb.sampling import programs as loop
+from aeb.sampling.divergence import (
+    POLICIES,
+    DivergenceError,
+    DivergenceWarning,
+    Watch,
+    healthy,
+)
+from aeb.sampling.keeper import Keeper
+from aeb.types import Batch, Kernel, PRNGKey
+from aeb.xla.compilation import collapses_in_a_loop
+
+__all__ = ["sample"]
+
+PATIENCE = 1.0
+"""Seconds that one compiled call may take before the progress bar moves."""
+
+BUFFER = 2**26
+"""Bytes of draws that one compiled call may gather."""
+
+
+def sample(
+    kernel: Kernel,
+    state: State,
+    data: Batch,
+    key: PRNGKey,
+    *,
+    num_steps: int,
+    batch_size: int | None,
+    collect: Callable[[State], Any] | None = None,
+    every: int = 1,
+    warmup: int = 0,
+    callback: Callable[[State], Any] | None = None,
+    callback_every: int = 100,
+    checkpoint: str | os.PathLike[str] | None = None,
+    limit_seconds: float | None = None,
+    data_per_chain: bool = False,
+    divergence: str = "raise",
+    progress: bool = True,
+) -> tuple[State, Any]:
+    """Take many steps and gather what the user asks for.
+
+    Args:
+        kernel: `(state, batch, key) -> state`, made by `aeb.build_kernel`, or by `aeb.chains` for
+            C chains at once. A kernel of your own may carry more in its state, such as a running
+            mean; `sample` itself reads `state.step` and, for the progress bar, `state.loss`.
+        state: where to start. The states of C chains are stacked, so that each array leads with
+            C; all chains have to have taken the same number of steps.
+        data: a pytree of arrays that share their leading axis, N rows; moved to the device once.
+            With `data_per_chain` they lead with [C, N]. What is to be done to each minibatch, such
+            as augmentation, belongs into the loss, whose key (`has_aux`) is another at each step.
+        key: a typed key for the whole run; keep it to resume. With `data_per_chain` or a
+            `batch_size` of None it may be an array of C keys. Each chain then is the run that it
+            would be alone with its key.
+        num_steps: steps to take, >= 0.
+        batch_size: B, rows of a minibatch, in [1, N]; None for all rows, in their order.
+        collect: a pure function of the state of one chain, called after each step whose count is a
+            multiple of `every`; None gathers nothing. A later call with the same kernel and the
+            same function compiles nothing anew.
+        every: thinning, in steps.
+        warmup: how many of the `num_steps`, the first ones, give no draws; in [0, num_steps].
+        callback: called with the state, on the host, after each step whose count is a multiple of
+            `callback_every`, and after the last. It looks, and changes nothing; what it raises
+            ends the run. With `checkpoint`, those since the last save are made again after a crash.
+        callback_every: in steps.
+        checkpoint: a folder of this run alone. State and draws are saved there about once a minute
+            and at the end; where it holds some already, the run goes on from them, and the
+            caller's `state` says only where it began. Another key, start, batch size, thinning,
+            warmup or number of rows is refused; another kernel cannot be seen, so give it another
+            folder.
+        limit_seconds: stop after so many seconds, > 0, with a TimeoutError, once all is saved; it
+            needs `checkpoint`. The same call made again goes on. The clock is looked at between
+            compiled calls, which take about a second each.
+        data_per_chain: whether each chain has rows of its own, of which it takes minibatches in an
+            order of its own. The kernel is then `aeb.chains(kernel, same_batch=False)`. By default
+            all chains take the same minibatches of the same rows.
+        divergence: what to do where the loss or a value of the state is not finite any more.
+            "raise" raises a `DivergenceError` within about a second, "stop" returns the last finite
+            state with a `DivergenceWarning`, "skip" leaves out steps whose result is not finite and
+            says at the end how many, "ignore" goes on. The first two cost nothing in the loop;
+            "skip" reads the state twice more at each step.
+        progress: whether to show a progress bar with the loss.
+
+    Returns:
+        The final state, and the gathered tree, or None where nothing was gathered. Its leaves lead
+        with [draws] for one chain, and with [chains, draws] for several, also where C is 1.
+
+    Raises:
+        ValueError: an argument is out of its range, the leaves of `data` differ in length, or the
+            checkpoint is of another run.
+        TypeError: `key` is not a typed key.
+        TimeoutError: the seconds are over; all is saved.
+        aeb.DivergenceError: the run diverged; the message says where and what to try. With
+            `checkpoint`, what was saved before is finite.
+
+    Example:
+        >>> import aeb
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-2), aeb.spike_slab())
+        >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
+        >>> state, draws = sample(
+        ...     kernel, algorithm.init(jnp.zeros(1)), jnp.ones((4, 1)), jax.random.key(0),
+        ...     num_steps=10, batch_size=2, collect=lambda s: s.position, every=5, progress=False,
+        ... )
+        >>> int(state.step), draws.shape
+        (10, (2, 1))
+
+        Three chains, each with four rows of its own:
+
+        >>> states = jax.vmap(algorithm.init)(jnp.zeros((3, 1)))
+        >>> states, draws = sample(
+        ...     aeb.chains(kernel, same_batch=False), states, jnp.ones((3, 4, 1)),
+        ...     jax.random.key(0), num_steps=10, batch_size=2, collect=lambda s: s.position,
+        ...     every=5, data_per_chain=True, progress=False,
+        ... )
+        >>> draws.shape
+        (3, 2, 1)
+    """
+    guards.whole("num_steps", num_steps, 0)
+    guards.whole("every", every, 1)
+    guards.whole("warmup", warmup, 0)
+    guards.within("warmup", warmup, f"[0, {num_steps}]")
+    guards.whole("callback_every", callback_every, 1)
+    if limit_seconds is not None:
+        guards.positive("limit_seconds", limit_seconds)
+        if checkpoint is None:
+            raise ValueError("limit_seconds: it needs a folder to save in; name a checkpoint")
+    guards.one_of("divergence", divergence, POLICIES)
+    if divergence == "skip" and "step" not in getattr(state, "_fields", ()):
+        raise TypeError("divergence: 'skip' needs a state with a field `step`, such as aeb.State")
+    chains = jnp.shape(state.step)[0] if jnp.ndim(state.step) else None
+    num_rows = _num_rows(data, chains, data_per_chain)
+    if batch_size is not None:
+        guards.whole("batch_size", batch_size, 1)
+        guards.within("batch_size", batch_size, f"[1, {num_rows}]")
+    _check_key(key, chains, own_rows=data_per_chain or batch_size is None)
+    data = jax.tree.map(jnp.asarray, data)
+    keys = loop.Keys.of(key, chains if data_per_chain else None)
+    programs = loop.build(
+        cast(Any, kernel), collect, num_rows, batch_size, data_per_chain, divergence
+    )
+    state = _copy(state)  # the loop reuses the buffers it is given
+    start = int(jax.device_get(loop.steps_taken(state)))
+    stop = start + num_steps
+    due = _due(start + warmup, stop, every) if collect is not None else range(0)
+    draws: list[Any] = []
+    keeper = None
+    if checkpoint is not None:
+        facts = {
+            "start": start,
+            "batch_size": num_rows if batch_size is None else batch_size,
+            "rows": num_rows,
+            "every": every if collect is not None else 0,
+        }
+        if warmup:
+            facts["warmup"] = warmup
+        keeper = Keeper(checkpoint, key, programs.watch, due, facts, limit_seconds)
+        state, draws = keeper.restore(state, stop)
+    done = int(jax.device_get(loop.steps_taken(state)))
+    watch = Watch(state, data, divergence)
+    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state))
+    dispatch = collapses_in_a_loop(programs.advance, carry, data, keys)
+    room = 1
+    if due:
+        room = max(1, min(len(due), BUFFER // max(loop.row_bytes(programs, state), 1)))
+    pace = _Pace()
+    with _Bar(num_steps, done - start, progress) as bar:
+        while done < stop:
+            called = stop if callback is None else min(_after(done, callback_every), stop)
+            end = int(min(done + pace.steps, called, _filled(due, done, room)))
+            began = time.monotonic()
+            before = _copy(carry) if divergence == "stop" else None
+            carry, rows = loop.take(
+                programs,
+                carry,
+                data,
+                keys,
+                start=done,
+                stop=end,
+                due=due,
+                room=room,
+                dispatch=dispatch,
+            )
+            pace.update(end - done, time.monotonic() - began)
+            wrong = watch.look(carry.state, carry.health, done, end)
+            if wrong is not None and before is None:
+                raise DivergenceError(wrong)
+            if wrong is not None:
+                carry = programs.until_bad(before, data, keys, end - done)
+                end = stop = int(jax.device_get(loop.steps_taken(carry.state)))
+                rows = loop.first(rows, len(loop.within(due, done, end)))
+                warnings.warn(f"{wrong}; stopped after step {end}", DivergenceWarning, stacklevel=2)
+            draws += rows
+            bar.update(end - done, carry.state)
+            done = end
+            if keeper is not None:
+                keeper.save_if_due(carry.state, draws)
+            if callback is not None and done in (called, stop):
+                callback(_copy(carry.state))
+            if keeper is not None:  # after the callback, so that none is lost
+                keeper.end_if_over(carry.state, draws, done, stop)
+    if keeper is not None:
+        keeper.save(carry.state, draws)
+    left_out = watch.skipped(carry.health)
+    if left_out is not None:
+        warnings.warn(left_out, DivergenceWarning, stacklevel=2)
+    return carry.state, _gathered(draws, chains is not None)
+
+
+def _num_rows(data: Batch, chains: int | None, data_per_chain: bool) -> int:
+    """Check the leading axes of the data and return N."""
+    size = guards.check_data("data", data)
+    if not data_per_chain:
+        return size
+    if chains is None:
+        raise ValueError("data_per_chain: the state is of one chain; stack those of several")
+    if size != chains:
+        raise ValueError(
+            f"data: it leads with {size} where the state leads with {chains} chains; with "
+            "data_per_chain each array has to lead with [chains, rows]"
+        )
+    return guards.check_data("data", jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], data))
+
+
+def _check_key(key: PRNGKey, chains: int | None, *, own_rows: bool) -> None:
+    """Require one typed key, or one a chain where the chains do not share their minibatches."""
+    many = chains is not None and own_rows and jnp.ndim(key) > 0
+    guards.check_key("key", key, many=many)
+    if many and key.shape != (chains,):
+        raise ValueError(f"key: got {key.shape[0]} keys for {chains} chains; pass one, or one each")
+
+
+def _copy(state: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
+
+
+def _after(step: int, every: int) -> int:
+    """Return the first multiple of `every` after a step."""
+    return (step // every + 1) * every
+
+
+def _due(start: int, stop: int, every: int) -> range:
+    """Return the steps after `start` and up to `stop` that are multiples of `every`."""
+    return range(_after(start, every), stop + 1, every)
+
+
+def _filled(due: range, start: int, room: int) -> int | float:
+    """Return the last step before a draw for which there is no room, inf where all have it."""
+    rest = loop.within(due, start, due.stop)
+    return rest[room] - 1 if len(rest) > room else float("inf")
+
+
+def _gathered(draws: list[Any], chains: bool) -> Any:
+    """Bring the rows together, chains first."""
+    if not draws:
+        return None
+    tree = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree) if chains else tree
+
+
+class _Pace:
+    """How many steps a call takes to last about `PATIENCE` seconds, learned from the clock."""
+
+    def __init__(self) -> None:
+        self.steps = 1
+
+    def update(self, steps: int, seconds: float) -> None:
+        """Learn from a call; one that was cut short says nothing."""
+        if steps == self.steps and seconds < PATIENCE / 2:
+            self.steps *= 2
+        elif seconds > 2 * PATIENCE:
+            self.steps = max(1, self.steps // 2)
+
+
+class _Bar:
+    """A progress bar that shows the loss a few times a second."""
+
+    def __init__(self, total: int, initial: int, progress: bool) -> None:
+        self._bar = tqdm(total=total, initial=initial, disable=not progress, unit="step")
+        self._progress, self._shown = progress, time.monotonic()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, steps: int, state: Any) -> None:
+        """Move on by some steps."""
+        self._bar.update(steps)
+        loss = getattr(state, "loss", None)
+        if self._progress and loss is not None and time.monotonic() - self._shown > 0.2:
+            self._shown = time.monotonic()
+            self._bar.set_postfix(loss=f"{jax.device_get(loss).mean():.4f}", refresh=False)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a call takes: seconds, and, on Linux, the most memory that was resident meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+__all__ = ["Seconds", "peak_bytes", "reset_peak", "timed"]
+
+T = TypeVar("T")
+
+RESET = Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
+
+
+class Seconds(NamedTuple):
+    """Seconds of a call."""
+
+    clock: float
+    cpu: float  # of all threads
+
+
+def timed(call: Callable[[], T]) -> tuple[Seconds, T]:
+    """Call, and return the seconds beside the result."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    return Seconds(time.perf_counter() - clock, time.process_time() - cpu), result
+
+
+def reset_peak() -> bool:
+    """Set the mark of the peak to what is resident now; return whether that was possible."""
+    try:
+        RESET.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_bytes() -> int | None:
+    """Return the peak since the mark was set, in bytes; None where there is none to read."""
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    kibibytes = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return 1024 * int(kibibytes[0]) if kibibytes else None

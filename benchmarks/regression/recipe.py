@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared, what it needs, and how it is set."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal, NamedTuple
+
+from benchmarks.harness.ranges import Count, Positive, whole, within
+from benchmarks.simulation.design import Design
+
+__all__ = ["MCP", "MODULES", "PACKAGES", "Cell", "Horseshoe", "Method"]
+
+Method = Literal["oracle", "lasso", "mcp", "horseshoe", "aeb"]
+
+PACKAGES: dict[Method, tuple[str, ...]] = {
+    "oracle": (),
+    "lasso": ("scikit-learn",),
+    "mcp": ("scikit-learn", "skglm"),
+    "horseshoe": ("numpyro",),
+    "aeb": (),
+}
+"""What a method needs beside `aeb`, by its name on the package index."""
+
+MODULES = {"scikit-learn": "sklearn"}
+"""Names to import them by, where they differ."""
+
+UnitInterval = Annotated[float, within("(0, 1)")]
+
+
+class Cell(NamedTuple):
+    """A method on data sets of one design."""
+
+    method: Method
+    design: Design
+    data_sets: int
+    key: int | None = None  # of aeb
+
+
+@dataclasses.dataclass(frozen=True)
+class MCP:
+    """Settings of the penalty and of its path."""
+
+    gamma: Annotated[float, within("(1, inf)")] = 3.0  # concavity; the larger, the closer to lasso
+    path: Annotated[int, whole(2)] = 100  # penalties on the path
+    ratio: UnitInterval = 0.05  # the last penalty over the first
+    tolerance: Positive = 1e-6  # of each fit, on the violation of its optimality conditions
+
+
+@dataclasses.dataclass(frozen=True)
+class Horseshoe:
+    """Settings of the prior and of the sampler."""
+
+    data_sets: Annotated[int, whole(0)] = 10  # the first of those that the others see
+    chains: Count = 2  # one after the other
+    warmup: Count = 300  # steps left out
+    draws: Annotated[int, whole(4)] = 300  # draws kept of each chain
+    target_accept: UnitInterval = 0.9  # acceptance that the step size is tuned to
+    tree_depth: Count = 10  # doublings of a trajectory at most
+    signals: Positive = 3.0  # guess of the number of signals; 3 is the truth
+    slab_scale: Positive = 2.0  # scale of the slab, in units of the standard deviation of y
+    slab_freedom: Positive = 4.0  # degrees of freedom of the slab

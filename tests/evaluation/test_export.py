@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws in ArviZ: names, shapes and order. Mutations: chains and draws swapped, a path lost."""
+
+import numpy as np
+import pytest
+
+import aeb
+
+DRAWS = np.arange(24.0).reshape(2, 3, 4)
+
+
+def test_chains_and_draws_are_where_arviz_looks_for_them():
+    pytest.importorskip("arviz")
+    found = aeb.to_arviz({"layer": {"w": DRAWS}, "b": DRAWS[..., 0]}, chains=True).posterior
+    assert found["layer/w"].dims[:2] == ("chain", "draw")
+    np.testing.assert_array_equal(found["layer/w"], DRAWS)
+    np.testing.assert_array_equal(found["b"], DRAWS[..., 0])
+    alone = aeb.to_arviz(DRAWS[0]).posterior
+    np.testing.assert_array_equal(alone["x"], DRAWS[:1])
+
+
+def test_draws_that_differ_in_number_are_refused():
+    with pytest.raises(ValueError, match=r"^draws: the leaves differ in length"):
+        aeb.to_arviz({"a": np.ones((2, 3)), "b": np.ones((2, 4))}, chains=True)
