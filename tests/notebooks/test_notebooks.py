@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each notebook runs at its small size, and its two files hold the same cells.
+
+Mutations that fail here: a renamed argument or public name in a script; a cell changed in one file
+of a pair alone; a notebook that was never run.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "notebooks"
+
+
+def load_pair():
+    """The script that makes the pairs; it is no module of a package."""
+    spec = importlib.util.spec_from_file_location("pair", FOLDER / "pair.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pair = load_pair()
+SCRIPTS = pair.scripts()
+
+
+def notebook_of(script):
+    return json.loads(script.with_suffix(".ipynb").read_text())
+
+
+def test_all_notebooks_are_there():
+    assert len(SCRIPTS) == 8
+    table = (FOLDER / "README.md").read_text()
+    assert all(f"]({script.stem}.ipynb)" in table for script in SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_the_pair_holds_the_same_cells(script):
+    cells = pair.cells_of_script(script.read_text())
+    assert cells == pair.cells_of_notebook(notebook_of(script))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_the_notebook_was_run(script):
+    code = [cell for cell in notebook_of(script)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    kinds = {output["output_type"] for output in outputs}
+    assert "error" not in kinds
+    assert "stream" in kinds
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) in (1, 2)
+    text = "".join("".join(output.get("text", "")) for output in outputs)
+    assert not any(place in text for place in ("/tmp", "/home", "/root", "site-packages"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_jupytext_reads_the_same_cells(script):
+    jupytext = pytest.importorskip("jupytext")
+    read = jupytext.read(script)
+    cells = [pair.Cell(cell.cell_type, cell.source) for cell in read.cells]
+    assert cells == pair.cells_of_script(script.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_the_script_runs_at_its_small_size(script):
+    if script.stem == "regression":
+        pytest.importorskip("pandas")  # its data are a data frame
+    # Numbers are looked at nowhere, so compiling may be quick.
+    settings = {
+        "AEB_NOTEBOOKS": "small",
+        "MPLBACKEND": "Agg",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
