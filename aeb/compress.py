@@ -285,7 +285,7 @@ def compress(
         ...     key=jax.random.key(1), progress=False,
         ... )
         >>> print(sparse.params.round(1), sparse.report.zeros)
-        [ 1. -2.  0.  0.  0.  0. -0. -0.] 6
+        [ 1. -2.  0.  0.  0.  0.  0.  0.] 6
     """
     guards.check_key("key", key)
     if sparsity is not None:
