@@ -271,7 +271,7 @@ def compress(
         TypeError: the model, its variables or the data have a form that is not taken.
         ValueError: an argument is out of its range, parts do not fit each other, the checkpoint is
             of another run, or a whole leaf was pruned.
-        FloatingPointError: the loss is not finite any more.
+        FloatingPointError: the loss or a weight is not finite any more.
         TimeoutError: the seconds are over; all is saved.
 
     Example:

@@ -19,8 +19,6 @@ import aeb
 from aeb.network import as_network, score
 from aeb.tree import named_leaves
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 STEPS = 240
 
 
@@ -78,7 +76,7 @@ def trained(network, steps=150, batch=64):
 
 
 @pytest.fixture(scope="module")
-def linen(rows, quickly_compiled):
+def linen(rows):
     """A trained linen network: module and variables."""
     module = LinenNet()
     variables = module.init(jax.random.key(0), rows[0][0][:1])

@@ -163,7 +163,7 @@ def test_the_state_is_at_most_five_times_the_parameters(problem):
 
 def loop_of(policy):
     """Count what a burst of `aeb.sample` costs under a policy for divergence."""
-    net, own = nets.make_problem("mlp", 10), nets.algorithm()
+    net, own = nets.make_workload("mlp", 10), nets.algorithm()
     kernel = build_kernel(own, net.loss_fn, num_data=nets.NUM_DATA, has_aux=net.has_aux)
     built = programs.build(kernel, None, 10, None, False, policy)
     state, key = own.init(net.params, net.model_state), jax.random.key(0)

@@ -26,11 +26,6 @@ UNITS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly(quickly_compiled):
-    """Compiling is most of the time here, and no time is looked at."""
-
-
 def chain(face, dynamics, num_steps=4, **rates):
     """Run a few steps on a face and return the weights."""
     algorithm = aeb.empirical_bayes(dynamics, aeb.gaussian())

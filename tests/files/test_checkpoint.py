@@ -276,7 +276,7 @@ def test_a_save_that_is_killed_leaves_the_checkpoints_as_they_were(tmp_path):
 
 def test_a_checkpoint_of_version_1_is_still_read():
     """Fails if the paths of the file are looked for in today's notation alone."""
-    chain = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(v0=0.1, v1=1.0))
+    chain = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None))
     position = {
         "dense": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)},
         "list": [jnp.ones(2)],
