@@ -73,11 +73,9 @@ def test_jupytext_reads_the_same_cells(script):
 def test_the_script_runs_at_its_small_size(script):
     if script.stem == "regression":
         pytest.importorskip("pandas")  # its data are a data frame
-    # Numbers are looked at nowhere, so compiling may be quick.
     settings = {
         "AEB_NOTEBOOKS": "small",
         "MPLBACKEND": "Agg",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     done = subprocess.run(
