@@ -209,6 +209,7 @@ one, many = (algorithm.init(start(jax.random.key(0))) for _ in range(2))
 step_one, step_many = jax.jit(kernel), aeb.data_parallel(kernel, mesh)
 for key in jax.random.split(jax.random.key(2), 100):
     one, many = step_one(one, batch, key), step_many(many, batch, key)
+    jax.block_until_ready(many)  # devices that share a CPU may wait for each other for ever
 gap = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), one.position, many.position)
 print(f"largest difference after 100 steps: {max(jax.tree.leaves(gap)):.0e}")
 

@@ -118,6 +118,7 @@ def test_every_number_stays_finite_and_the_weights_move(row):
 
 @some_rows(*SPOT)
 def test_traced_once(row):
+    chex.clear_trace_counter()  # it is kept by the name of the function
     options = dict(ALGORITHMS[row])
     loss_fn = chex.assert_max_traces(options.pop("loss_fn", cross_entropy), n=1)
     dynamics = options.pop("dynamics", aeb.sghmc(1e-4))
