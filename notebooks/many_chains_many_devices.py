@@ -119,7 +119,10 @@ grid = jnp.linspace(-2.5, 2.5, 101)[:, None]
 
 def predict_all(params):
     """Predictions of every draw of every chain on the grid."""
-    one = lambda p: net.apply({"params": p}, grid)[:, 0]  # noqa: E731
+
+    def one(params):
+        return net.apply({"params": params}, grid)[:, 0]
+
     return jax.jit(jax.vmap(jax.vmap(one)))(params)
 
 

@@ -91,7 +91,7 @@ def predict(
     batches = [jax.tree.map(itemgetter(slice(at, at + size)), inputs) for at in starts]
     try:
         parts = [average(draws, weights, batch) for batch in batches]
-    except Exception as error:
+    except Exception as error:  # whatever the user's function raises gets a note, and goes on
         shapes = {path: leaf.shape[1:] for path, leaf in named_leaves(draws).items()}
         error.add_note(
             f"chains: with chains={chains} a draw has the shapes {shapes}; if it has others, pass "
