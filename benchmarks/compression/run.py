@@ -195,17 +195,15 @@ class Compression(harness.Settings):
 
     def units(self) -> list[harness.Unit]:
         """List the runs, a unit each."""
-        return [
-            harness.Unit(
-                name=f"{ARMS[cell.arm].label} {cell.sparsity or ''} seed {seed}",
-                configs=(self.config(cell),),
-                seeds=(seed,),
-                size=self.size.dense_epochs if cell.arm == "dense" else self._size(cell).epochs,
-                run=functools.partial(self._run, cell, seed),
-            )
-            for cell, seeds in self.cells()
-            for seed in range(self.seed, self.seed + seeds)
-        ]
+        return harness.one_row_each(
+            ((cell, range(self.seed, self.seed + seeds)) for cell, seeds in self.cells()),
+            name=lambda cell: f"{ARMS[cell.arm].label} {cell.sparsity or ''}",
+            config=self.config,
+            size=lambda cell: (
+                self.size.dense_epochs if cell.arm == "dense" else self._size(cell).epochs
+            ),
+            run=self._run,
+        )
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Callable[[int], Any]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from made_up import made_up_row
 
-from benchmarks import harness, report
+from benchmarks import harness
 from benchmarks.images import data, networks, training
 from benchmarks.images.adversarial import figure as adversarial_figure
 from benchmarks.images.adversarial import run as adversarial
@@ -238,10 +238,9 @@ def made_up(settings):
     return rows
 
 
-def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
+def test_the_report_shows_rows_and_gaps(tmp_path, section_of):
     """Fails if the ways are swapped, or the sentence does not follow the rows."""
-    assert report.main(["--results", str(tmp_path)]) == 0
-    section = capsys.readouterr().out.split("## Under attack")[1].split("\n## ")[0]
+    section = section_of("Under attack", "--results", tmp_path)
     assert section.count("not run") == 2
     results = harness.Results(tmp_path / "adversarial.jsonl")
     results.append(made_up(PRESETS["cpu"]))

@@ -117,10 +117,9 @@ def made_row(settings, cell, seed, accuracy, **more):
     return made_up_row("compression", "paper", settings.config(cell), seed, metrics)
 
 
-def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
+def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, section_of):
     words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## Compression")[1].split("\n## ")[0]
+    section = section_of("Compression", *words)
     assert section.count("| 90.59 (89.10, 88.84) |") == 1
     assert "| 90 %, one network | 92.0 | not run | not run | not run |" in section
     settings = PRESETS["paper"]
@@ -147,8 +146,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
         made_row(settings, Cell("control", 0.9, "own"), 2, 0.1),
     ]
     harness.Results(tmp_path / "compression.jsonl").append(rows)
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## Compression")[1].split("\n## ")[0]
+    section = section_of("Compression", *words)
     assert "| dense | 94.50 (1) |" in section
     assert "92.00 ± 1.41 (2)" in section
     assert "| dense | 94.0 | dense | 94.50 (1) | yes |" in section

@@ -20,7 +20,6 @@ what is left of the accuracy once these weights are cut.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +83,13 @@ class Classification(harness.Settings):
 
     def units(self) -> list[harness.Unit]:
         """List the networks, a unit each."""
-        return [
-            harness.Unit(
-                name=f"{cell.label}, seed {seed}",
-                configs=(self.config(cell),),
-                seeds=(seed,),
-                size=self.recipe.steps(cell),
-                run=functools.partial(self._run, cell, seed),
-            )
-            for cell in self.cells()
-            for seed in self.all_seeds()
-        ]
+        return harness.one_row_each(
+            ((cell, self.all_seeds()) for cell in self.cells()),
+            name=lambda cell: cell.label,
+            config=self.config,
+            size=self.recipe.steps,
+            run=self._run,
+        )
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Any
