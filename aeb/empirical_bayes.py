@@ -259,19 +259,19 @@ def _step_size(step_size: Any, learning_rate: Any, count: Any, num_data: Any) ->
 
 
 def _inclusion(prior: Prior, latent: Any) -> dict[str, jax.Array] | None:
-    """The inclusion probabilities, where the prior has them."""
+    """Return the inclusion probabilities, where the prior has them."""
     return None if prior.inclusion is None else prior.inclusion(latent)
 
 
 def _working(params: ArrayTree) -> ArrayTree:
-    """The parameters as a prior sees them, never below float32."""
+    """Return the parameters as a prior sees them, never below float32."""
     return jax.tree.map(lambda beta: beta.astype(working_dtype(beta)), params)
 
 
 def _posterior_score(
     prior: Prior, position: ArrayTree, latent: Any, grad: ArrayTree, variance: jax.Array | None
 ) -> ArrayTree:
-    """Gradient of log-likelihood plus log prior, in the working type of each leaf."""
+    """Compute the gradient of log-likelihood plus log prior, in the working type of each leaf."""
     prior_grad = jax.grad(prior.log_density)(_working(position), latent)
 
     def add(likelihood_grad: jax.Array, own: jax.Array) -> jax.Array:

@@ -63,7 +63,7 @@ def build_kernel(
     axis_name: str | None = None,
     exact_rss: bool = True,
 ) -> Kernel:
-    """Make the kernel that takes one step on one minibatch.
+    """Build the kernel that takes one step on one minibatch.
 
     Args:
         algorithm: made by `aeb.empirical_bayes`.

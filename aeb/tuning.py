@@ -96,7 +96,7 @@ def tune(
         return new
 
     def losses(rate: float) -> np.ndarray:
-        """Losses of the steps that a rate takes."""
+        """Return the losses of the steps that a rate takes."""
         carry, found = state, []
         for k in range(num_steps):
             carry = step(carry, jnp.float32(rate), jax.random.fold_in(key, k))

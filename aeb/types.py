@@ -129,7 +129,7 @@ class Dynamics(NamedTuple):
 
 
 def every_weight(path: str, leaf: Any) -> bool:
-    """Say whether a leaf is a weight: true of all but those named bias or scale."""
+    """Return whether a leaf is a weight: true of all but those named bias or scale."""
     del leaf
     return path.rsplit("/", 1)[-1] not in ("bias", "scale")
 

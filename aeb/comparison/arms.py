@@ -116,12 +116,12 @@ BEATS = 10
 
 
 def dense_stage(task: Task, recipe: Recipe) -> Stage:
-    """Dense training: momentum SGD with weight decay."""
+    """Build the stage of dense training: momentum SGD with weight decay."""
     return _stage(task, _plain(task, recipe, recipe.dense_epochs, None), recipe.dense_epochs)
 
 
 def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
-    """Adapting and pruning by one of the arms.
+    """Build the stage of adapting and pruning by one of the arms.
 
     Args:
         task: network and data.
@@ -229,7 +229,7 @@ def momentum_sgd(
     weight_decay: float,
     sparsify: Sparsifier | None,
 ) -> aeb.Algorithm:
-    """Momentum SGD with weight decay: no noise, and a Gaussian prior that stays as it is.
+    """Build momentum SGD with weight decay: no noise, and a Gaussian prior that stays.
 
     Args:
         step_size: the learning rate for the mean loss, over the number of examples.
@@ -261,7 +261,7 @@ def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
 
 
 def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorithm:
-    """Momentum SGD over a rewound cosine."""
+    """Build momentum SGD over a rewound cosine."""
     step_size = _cosine(task, recipe, epochs)
     return momentum_sgd(
         step_size, num_data=task.num_data, weight_decay=recipe.weight_decay, sparsify=pruning
@@ -269,7 +269,7 @@ def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorit
 
 
 def _cosine(task: Task, recipe: Recipe, epochs: int) -> Any:
-    """Step size over the run; that of a sum over N examples is the learning rate / N."""
+    """Return the step size over the run; that of a sum over N examples is the learning rate / N."""
     steps = epochs * (task.num_data // recipe.batch_size)
     peak = recipe.learning_rate / task.num_data
     # One step more than is taken: a step size of exactly 0 would waste the last.

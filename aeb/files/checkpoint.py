@@ -174,7 +174,7 @@ def discard_after(folder: str | os.PathLike[str], step: int) -> None:
 
 
 def latest_step(folder: str | os.PathLike[str]) -> int | None:
-    """Tell the newest step in a folder, without reading the file.
+    """Return the newest step in a folder, without reading the file.
 
     Args:
         folder: where `save` puts the checkpoints; it need not be there.

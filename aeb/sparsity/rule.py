@@ -66,7 +66,7 @@ def ramped_rule(
             )
 
     def fraction_of(params: ArrayTree, sparse: dict[str, jax.Array], count: Any) -> Any:
-        """Tell the share of the selected leaves that is zero after this step."""
+        """Return the share of the selected leaves that is zero after this step."""
         fraction = sparsity_at(count)
         if of == "all":
             everything = sum(x.size for x in jax.tree.leaves(params))
@@ -103,7 +103,7 @@ def ramped_rule(
 def pruning_rule(
     choose: Callable[..., Masks], *, regrow: bool, check: Callable[..., None]
 ) -> Sparsifier:
-    """Make a `Sparsifier` from a function that says what is zero now.
+    """Build a `Sparsifier` from a function that says what is zero now.
 
     Args:
         choose: `(params, sparse, rho, mask, count) -> pruned`, bool arrays by path that
@@ -145,19 +145,19 @@ def pruning_rule(
 
 
 def _zeros(fraction: Any, size: int) -> Any:
-    """round(fraction * size), half to even; in double precision where the fraction is a scalar."""
+    """Return round(fraction * size), half to even; in double precision where it is no array."""
     if isinstance(fraction, jax.Array):
         return jnp.clip(jnp.round(fraction * size), 0, size).astype(jnp.int32)
     return min(max(round(float(fraction) * size), 0), size)
 
 
 def _reduced_like(alive: jax.Array, ranked: jax.Array) -> jax.Array:
-    """Whether any weight of a ranked unit is kept."""
+    """Return whether any weight of a ranked unit is kept."""
     return alive.any(axis=tuple(range(alive.ndim - ranked.ndim)))
 
 
 def _masked(leaves: dict[str, jax.Array], keep: Masks) -> dict[str, jax.Array]:
-    """Exact zeros (never -0) wherever a leaf is not kept."""
+    """Put exact zeros (never -0) wherever a leaf is not kept."""
     return {path: jnp.where(keep[path], leaf, 0) for path, leaf in leaves.items()}
 
 

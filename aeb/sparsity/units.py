@@ -54,6 +54,6 @@ def units(
 
 
 def _unit_scale(leaf: jax.Array) -> jax.Array:
-    """Root mean square over all axes but the last."""
+    """Compute the root mean square over all axes but the last."""
     square = jnp.square(leaf.astype(working_dtype(leaf)))
     return jnp.sqrt(jnp.mean(square, axis=tuple(range(max(leaf.ndim - 1, 0)))))

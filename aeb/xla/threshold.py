@@ -177,7 +177,7 @@ def _kth_smallest(
 
 
 def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
-    """Running indices over all leaves, each in the shape of its leaf."""
+    """Return running indices over all leaves, each in the shape of its leaf."""
     indices, start = [], 0
     for shape in shapes:
         size = math.prod(shape)
@@ -187,7 +187,7 @@ def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
 
 
 def _counts(masks: Sequence[Keys]) -> jax.Array:
-    """How many are True in each of several lists of masks, i32[lists]; one pass for all of them."""
+    """Count the True entries in each of several lists of masks, i32[lists], in one pass."""
     zeros = (jnp.zeros((), jnp.int32),) * len(masks)
 
     def add(left: tuple[jax.Array, ...], right: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

@@ -164,7 +164,7 @@ class Compression(harness.Settings):
         ]
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Tell all that fixes the rows of a cell but the seed."""
+        """Return all that fixes the rows of a cell but the seed."""
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
@@ -188,7 +188,7 @@ class Compression(harness.Settings):
         return config
 
     def _size(self, cell: Cell) -> Size:
-        """Tell the size of the runs of a cell."""
+        """Return the size of the runs of a cell."""
         if cell.epochs is None:
             return self.size
         return dataclasses.replace(self.size, epochs=cell.epochs)

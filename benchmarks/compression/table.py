@@ -334,7 +334,7 @@ def _averaged(rows: Found) -> str:
 
 
 def _prior(rows: Found) -> str:
-    """Tell what the prior has learned, and how large the noise is."""
+    """Return what the prior has learned, and how large the noise is."""
 
     def latent(say: Callable[[Sequence[Any]], str]) -> markdown.Column:
         def text(seeds: Sequence[harness.Row]) -> str:

@@ -59,7 +59,7 @@ class Classification(harness.Settings):
         ]
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Tell all that fixes the row of a cell but its seed."""
+        """Return all that fixes the row of a cell but its seed."""
         return {
             **cell._asdict(),
             "scored_on": "validation" if self.validate else "test",
