@@ -274,8 +274,10 @@ def _posterior_score(
     """Compute the gradient of log-likelihood plus log prior, in the working type of each leaf."""
     prior_grad = jax.grad(prior.log_density)(_working(position), latent)
 
-    def add(likelihood_grad: jax.Array, own: jax.Array) -> jax.Array:
-        scaled = likelihood_grad.astype(own.dtype)
-        return own + (scaled if variance is None else scaled / variance.astype(own.dtype))
+    def add(likelihood_grad: jax.Array, from_prior: jax.Array) -> jax.Array:
+        scaled = likelihood_grad.astype(from_prior.dtype)
+        return from_prior + (
+            scaled if variance is None else scaled / variance.astype(from_prior.dtype)
+        )
 
     return jax.tree.map(add, grad, prior_grad)

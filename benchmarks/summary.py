@@ -216,7 +216,7 @@ def _shares(covered: Sequence[Sequence[float]]) -> str:
     if not covered:
         return "-"
     first, *rest = (f"{statistics.fmean(shares):.1%}" for shares in covered)
-    return first + "".join(f" ({own})" for own in rest)
+    return first + "".join(f" ({share})" for share in rest)
 
 
 def _uci(results: Path) -> str:

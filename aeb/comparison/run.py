@@ -228,8 +228,8 @@ def run_plan(
 
         for seed in seeds:
             bar.set_description(f"seed {seed}")
-            own = None if folder is None else folder / f"seed-{seed}"
-            fits = run_seed(task, plan.recipe, stages, seed, own, report)
+            place = None if folder is None else folder / f"seed-{seed}"
+            fits = run_seed(task, plan.recipe, stages, seed, place, report)
             probs = {}
             for arm, one in fits.items():
                 metrics, probs[arm] = evaluate(task, one.state.position, one.state.model_state)

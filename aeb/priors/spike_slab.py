@@ -291,13 +291,13 @@ def spike_slab(
         new_sigma, new_delta = latent.sigma, latent.delta
         if rss is not None if learn_sigma is None else learn_sigma:
             dtype = latent.sigma.dtype
-            own = power(latent, dtype)
+            w = power(latent, dtype)
             zero = jnp.zeros((), dtype)
             linear, quadratic = (
-                own * sum((each[part].astype(dtype) for each in totals.values()), zero)
+                w * sum((each[part].astype(dtype) for each in totals.values()), zero)
                 for part in (1, 2)
             )
-            size = own * float(sum(chance.size for chance in rho.values()))
+            size = w * float(sum(chance.size for chance in rho.values()))
             target = scale(linear, quadratic, size, nu=nu, lam=lam, num_data=num_data, rss=rss)
             new_sigma = approximate(latent.sigma, target, omega)
         if follow_ramp and kept is not None:

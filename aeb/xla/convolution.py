@@ -128,7 +128,7 @@ def conv_general_dilated(
 def _varying_alike(*arrays: jax.Array) -> list[jax.Array]:
     """Let arrays differ over the same devices of a shard_map, as their gradients then do."""
     axes = [jax.typeof(a).manual_axis_type.varying for a in arrays]
-    missing = [tuple(frozenset().union(*axes) - own) for own in axes]
+    missing = [tuple(frozenset().union(*axes) - here) for here in axes]
     return [
         jax.lax.pcast(a, names, to="varying") if names else a
         for a, names in zip(arrays, missing, strict=True)

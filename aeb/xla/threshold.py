@@ -116,9 +116,9 @@ def _smallest(
         return [t & (missing > 0) for t in tied]
 
     def take_first() -> Keys:
-        own = indices()
-        level, _, _ = _kth_smallest(own, tied, missing, total=ties, bits=size.bit_length())
-        return [t & (index < level) for index, t in zip(own, tied, strict=True)]
+        places = indices()
+        level, _, _ = _kth_smallest(places, tied, missing, total=ties, bits=size.bit_length())
+        return [t & (index < level) for index, t in zip(places, tied, strict=True)]
 
     # As a rule the ties fit exactly, and the search by index is skipped.
     fits = (missing == ties) | (missing == 0)

@@ -60,9 +60,9 @@ def test_slices_end_in_the_rows_of_a_straight_run(run, capsys):
 def test_every_setting_that_matters_is_in_the_key():
     settings = PRESETS["cpu"]
     ours, theirs = Cell("aeb_taught", 0.9, "own"), Cell("a_sghmc_sa", 0.9, "own")
-    own = harness.row_key(settings.config(ours), 5)
-    assert harness.row_key(json.loads(json.dumps(settings.config(ours))), 5) == own
-    keys = [own, harness.row_key(settings.config(theirs), 5)]
+    key = harness.row_key(settings.config(ours), 5)
+    assert harness.row_key(json.loads(json.dumps(settings.config(ours))), 5) == key
+    keys = [key, harness.row_key(settings.config(theirs), 5)]
     keys += [harness.row_key(settings.config(ours._replace(sparsity=0.8)), 5)]
     keys += [harness.row_key(settings.config(ours._replace(start="authors")), 5)]
     for part, cell in (("size", ours), ("rewound", ours), ("released", theirs)):

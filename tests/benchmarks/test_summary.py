@@ -39,8 +39,8 @@ def test_a_block_goes_between_its_marks():
     put = summary.put_into(text, "new")
     assert put == f"above\n{summary.BEGIN}\nnew\n{summary.END}below\n"
     assert summary.put_into(put, "new") == put
-    own = "<!-- x -->\nold\n<!-- /x -->\n"
-    assert summary.put_into(own + text, "new", "x") == "<!-- x -->\n\nnew\n<!-- /x -->\n" + text
+    named = "<!-- x -->\nold\n<!-- /x -->\n"
+    assert summary.put_into(named + text, "new", "x") == "<!-- x -->\n\nnew\n<!-- /x -->\n" + text
     for bad in ("above\n", text + text, f"{summary.END}{summary.BEGIN}"):
         with pytest.raises(ValueError, match="marks: the text needs the lines"):
             summary.put_into(bad, "new")

@@ -78,8 +78,8 @@ class Classification(harness.Settings):
     def trained(self, cell: Cell, seed: int, folder: Path, report: Any) -> training.Kept:
         """Train a network, or take it from those that are kept."""
         images, shelf = self.images(cell), self.work / "networks"
-        options = (folder, shelf, self.checkpoint_every, report)
-        return training.kept(self.recipe, cell, seed, images, *options)
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
+        return training.kept(self.recipe, cell, seed, images, shelf, checkpoints, report)
 
     def units(self) -> list[harness.Unit]:
         """List the networks, a unit each."""
