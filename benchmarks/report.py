@@ -28,7 +28,7 @@ DRAWN = ("simulation", "convergence", "uci", "compression", "images.adversarial"
 """Experiments with a figure."""
 
 EXPERIMENTS = (
-    *("simulation", "regression", "convergence", "uci", "images.classification"),
+    *("simulation", "regression", "selection", "convergence", "uci", "images.classification"),
     *("images.adversarial", "compression", "speed", "scaling"),
 )
 """Folders of the experiments, in the order of their sections."""
