@@ -23,6 +23,7 @@ import functools
 import json
 import math
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ from aeb.dynamics import sghmc
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.evaluation.predict import predict
 from aeb.files.atomic import replacing
+from aeb.files.module import describe_module
 from aeb.files.report import SparsityReport, sparsity_report
 from aeb.files.sparse_file import save_sparse
 from aeb.kernel import build_kernel
@@ -152,11 +154,23 @@ class Compressed:
             draws = jax.tree.map(lambda leaf: leaf[None], (self.params, self.model_state))
         return predict(_predictor(self.network.kind, self.network.outputs), draws, inputs).mean
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and running moments to a sparse file, which `aeb.load_sparse` reads.
+    def save(self, path: str | os.PathLike[str], *, module: Any = None) -> None:
+        """Write weights, running moments and the module to a sparse file, for `aeb.load`.
+
+        Preprocessing is code and is not written: `aeb.load(path)` takes inputs that have been
+        through it.
 
         Args:
             path: the file; its folder must be there.
+            module: as in `aeb.save_sparse`; None for the linen module that was compressed. An NNX
+                module is named by `functools.partial(Class, ...)`, for it does not keep what it
+                was made with. If the linen module cannot be named, a warning says why, and the
+                file holds the weights alone.
+
+        Raises:
+            FileNotFoundError: the folder is not there.
+            TypeError: a file cannot hold the module that was given.
+            ValueError: the class of that module cannot be imported.
         """
         about = {
             "sparsity": self.report.sparsity,
@@ -164,7 +178,16 @@ class Compressed:
             "learning_rate": self.learning_rate,
             "num_steps": self.num_steps,
         }
-        save_sparse(path, self.network.stored(self.params, self.model_state), metadata=about)
+        if module is None and self.network.module is not None:
+            try:
+                describe_module(self.network.module)
+            except (TypeError, ValueError) as error:
+                # After hours of training the weights come first.
+                warnings.warn(f"{error}; {path} holds the weights alone", stacklevel=2)
+            else:
+                module = self.network.module
+        stored = self.network.stored(self.params, self.model_state)
+        save_sparse(path, stored, metadata=about, module=module)
 
     def __str__(self) -> str:
         """Show scores before and after, and zeros by leaf."""

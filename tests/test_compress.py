@@ -7,6 +7,9 @@ step counter of a resumed run at 0, the rows held out trained on, one-hot target
 regression.
 """
 
+import dataclasses
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -153,7 +156,26 @@ def test_it_prints_saves_and_comes_back(sparse, tmp_path):
         np.testing.assert_array_equal(leaf, found[path])
 
 
-def test_an_nnx_module(rows):
+def test_a_saved_network_comes_back_whole(sparse, rows, tmp_path):
+    """Mutations: the module not written; the weights not written where it cannot be named."""
+    path, (x, _) = tmp_path / "net.safetensors", rows[1]
+    sparse.save(path)
+    np.testing.assert_allclose(jax.nn.softmax(aeb.load(path)(x)), sparse.predict(x), rtol=1e-5)
+
+    class Local(nn.Module):
+        """A class that no other process can import."""
+
+    local = dataclasses.replace(sparse, network=sparse.network._replace(module=Local()))
+    with pytest.warns(UserWarning, match=r"class .*Local of .* cannot be imported .* the weights"):
+        local.save(path)
+    np.testing.assert_array_equal(
+        aeb.load_sparse(path)[0]["params"]["Dense_1"]["bias"], sparse.params["Dense_1"]["bias"]
+    )
+    with pytest.raises(ValueError, match="does not say which module"):
+        aeb.load(path)
+
+
+def test_an_nnx_module(rows, tmp_path):
     module = NNXNet(nnx.Rngs(0))
     params, model_state = trained(as_network(module, None, rows[0]))
     nnx.update(module, params, model_state)
@@ -178,6 +200,9 @@ def test_an_nnx_module(rows):
         jax.nn.softmax(out.variables(x)), out.predict(x), rtol=1e-4, atol=1e-6
     )
     assert float(jnp.abs(out.variables.bn.mean[...]).max()) > 0
+    out.save(tmp_path / "net.safetensors", module=functools.partial(NNXNet))
+    model = aeb.load(tmp_path / "net.safetensors")
+    np.testing.assert_allclose(model(x), out.variables(x), rtol=1e-5, atol=1e-6)
 
 
 def test_a_bare_loss_and_no_target():
