@@ -4,8 +4,8 @@
 Each rate of a geometric grid, from the lowest up, takes a few steps from the same state on the same
 minibatches, without noise. What counts is the loss that it reaches, the mean over the last quarter
 of its steps. The first rate whose loss is not finite, or is above that of a rate of 0 on the same
-minibatches, ends the test. The answer is the rate that reached the lowest loss, but at most a quarter of the one that
-ended it: what holds for a few steps may not hold for a run.
+minibatches, ends the test. The answer is the rate that reached the lowest loss, but at most a
+quarter of the one that ended it: what holds for a few steps may not hold for a run.
 
 Reference: Smith, WACV 2017, for the range test; here the rates do not follow on one another.
 """
