@@ -64,6 +64,7 @@ class Network(NamedTuple):
         has_averages: whether the model state holds running moments of BatchNorm.
         variables: `(params, model_state) ->` what the model's own library takes.
         stored: `(params, model_state) ->` the arrays that a file should hold.
+        module: the linen module, which a file can name; None for the rest.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class Network(NamedTuple):
     has_averages: bool
     variables: Callable[[ArrayTree, Any], Any]
     stored: Callable[[ArrayTree, Any], Any]
+    module: Any = None
 
 
 def as_network(
@@ -144,6 +146,7 @@ def as_network(
         has_averages=has_averages,
         variables=whole,
         stored=stored,
+        module=model if library == "linen" else None,
     )
 
 

@@ -26,7 +26,7 @@ import aeb
 from aeb import guards
 from aeb.comparison.task import Task, evaluate
 from aeb.files import checkpoint
-from aeb.types import ArrayTree, Kernel, PRNGKey, ScalarOrSchedule, Schedule, Sparsifier
+from aeb.types import ArrayTree, Kernel, PRNGKey, ScalarOrSchedule, Sparsifier
 
 __all__ = [
     "ARMS",
@@ -36,7 +36,6 @@ __all__ = [
     "Recipe",
     "Stage",
     "arm_stage",
-    "cubic_ramp",
     "dense_stage",
     "fit",
     "momentum_sgd",
@@ -136,7 +135,8 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
     """
     guards.one_of("arms", arm, ARMS)
     steps = recipe.epochs * (task.num_data // recipe.batch_size)
-    pruning = aeb.magnitude(cubic_ramp(recipe.sparsity, steps // 2), scope="global", of="all")
+    ramp = aeb.sparsity_ramp(recipe.sparsity, max(steps // 2, 1), until=1.0)
+    pruning = aeb.magnitude(ramp, scope="global", of="all")
     if arm == "magnitude":
         algorithm = _plain(task, recipe, recipe.epochs, pruning)
     else:
@@ -246,12 +246,6 @@ def momentum_sgd(
         gain=0.0,
         sparsify=sparsify,
     )
-
-
-def cubic_ramp(sparsity: float, steps: int) -> Schedule:
-    """Fraction of zeros that rises from 0 to its target in so many steps, fast at first."""
-    ramp: Schedule = optax.schedules.polynomial_schedule(0.0, sparsity, 3, max(steps, 1))
-    return ramp
 
 
 def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
