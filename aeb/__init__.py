@@ -5,7 +5,7 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 `as_gradient_transformation` and `as_sampling_algorithm` for its three faces.
 """
 
-from aeb import data, types
+from aeb import data, logs, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.compress import Compressed, compress
 from aeb.dynamics import sghmc, sgld
@@ -70,6 +70,7 @@ __all__ = [
     "learned",
     "load",
     "load_sparse",
+    "logs",
     "magnitude",
     "mixing",
     "paper_spike_slab",
