@@ -60,7 +60,7 @@ def metrics(source: Any) -> Row:
         {'step': 3, 'loss': 0.5}
     """
     if hasattr(source, "position") and hasattr(source, "step"):
-        found = {"step": int(np.max(jax.device_get(source.step)))}
+        found: Row = {"step": int(np.max(jax.device_get(source.step)))}
         loss = getattr(source, "loss", None)
         if loss is not None:
             found["loss"] = float(np.mean(jax.device_get(loss)))
