@@ -252,6 +252,7 @@ def compress(
     num_draws: int = 0,
     preprocess: Callable[[Any], jax.Array] | None = None,
     augment: Callable[[PRNGKey, jax.Array], jax.Array] | None = None,
+    callback: Callable[[Look], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     limit_seconds: float | None = None,
     progress: bool = True,
@@ -284,6 +285,9 @@ def compress(
         num_draws: draws to keep from the last half of the run, >= 0, for `Compressed.predict`.
         preprocess: applied to the inputs of a module, such as `aeb.data.normalizer("mnist")`.
         augment: `(key, inputs) -> inputs`, applied next, in training only.
+        callback: called with each `Look` at the run, about 20 of them, such as
+            `aeb.logs.json_lines("run.jsonl")`. After a crash, looks since the last save are made
+            again.
         checkpoint: a folder of this run alone; the same call made again goes on from what it holds,
             and ends in the same bits.
         limit_seconds: stop training after so many seconds with a TimeoutError, once all is saved;
@@ -375,7 +379,7 @@ def compress(
         learning_rate = found or _tuned(run, trial_key)
     _record(folder, facts, learning_rate)
     state, draws, history = _train(
-        run, learning_rate, run_key, num_draws, folder, limit_seconds, progress
+        run, learning_rate, run_key, num_draws, callback, folder, limit_seconds, progress
     )
     params, model_state = state.position, state.model_state
     if network.has_averages:
@@ -466,6 +470,7 @@ def _train(
     learning_rate: float,
     key: PRNGKey,
     num_draws: int,
+    callback: Callable[[Look], Any] | None,
     folder: Path | None,
     limit_seconds: float | None,
     progress: bool,
@@ -494,6 +499,8 @@ def _train(
         history[step] = Look(step, report.sparsity, *scores)
         if folder is not None:
             _write(folder / "history.json", [each._asdict() for each in history.values()])
+        if callback is not None:
+            callback(history[step])
 
     state, draws = sample(
         kernel,

@@ -205,7 +205,10 @@ def test_an_nnx_module(rows, tmp_path):
 
 
 def test_a_bare_loss_and_no_target():
-    """A regression on 3 of 20 columns: the prior finds how many are needed."""
+    """A regression on 3 of 20 columns: the prior finds how many are needed.
+
+    Mutation: the callback left out.
+    """
     rng = np.random.default_rng(1)
     x = rng.normal(size=(400, 20)).astype(np.float32)
     truth = np.zeros(20, np.float32)
@@ -216,6 +219,7 @@ def test_a_bare_loss_and_no_target():
         return 2.0 * jnp.mean(jnp.square(batch["y"] - batch["x"] @ w))
 
     start = jnp.asarray(np.linalg.lstsq(x, y)[0])
+    looks = []
     out = aeb.compress(
         loss,
         start,
@@ -224,8 +228,10 @@ def test_a_bare_loss_and_no_target():
         num_steps=STEPS,
         learning_rate=0.01,
         key=jax.random.key(2),
+        callback=looks.append,
         progress=False,
     )
+    assert tuple(looks) == out.history
     assert np.flatnonzero(out.params).tolist() == [2, 7, 11]
     np.testing.assert_allclose(out.params[np.array([2, 7, 11])], truth[[2, 7, 11]], atol=0.15)
     assert out.after.accuracy is None
