@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of the demo as the table of the README."""
+"""The rows of the demo as the table of `docs/findings.md`."""
 
 from __future__ import annotations
 
