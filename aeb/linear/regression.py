@@ -19,9 +19,10 @@ import numpy as np
 
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
+from aeb.linear.interpret import interpret
 from aeb.linear.result import Regression
 from aeb.linear.support import Chain, Hyper, Problem, Snapshot, Totals, adapt, block, start
-from aeb.linear.table import Standardised, as_matrix, as_target, column_names, standardise
+from aeb.linear.table import Standardised, as_table, as_target, standardise
 from aeb.schedules import robbins_monro
 from aeb.types import PRNGKey
 
@@ -94,10 +95,9 @@ def regression(
         >>> bool(abs(fit.coefficients[4] - 3) < 0.5)
         True
     """
-    matrix = as_matrix("X", X, names)
-    target = as_target("y", y, len(matrix))
     named = names is not None or hasattr(X, "columns")
-    names = column_names(names, X, matrix.shape[1])
+    matrix, names, encoding = as_table("X", X, names)
+    target = as_target("y", y, len(matrix))
     guards.within("level", level, "(0, 1)")
     guards.whole("num_chains", num_chains, 1)
     for name, value, low in (("num_draws", num_draws, 2 * BLOCK), ("warmup", warmup, 0)):
@@ -132,7 +132,9 @@ def regression(
                 run_key,
             )
         )
-    return _collect(data, names, level, chain, totals, snapshots)._replace(named=named)
+    fit = _collect(data, names, level, chain, totals, snapshots)._replace(named=named)
+    fit = fit._replace(included_draws=fit.draws != 0)
+    return interpret(fit, data.x, np.ones(len(names)), encoding)
 
 
 def _compress(data: Standardised, nu: float, lam: float) -> Problem:
