@@ -21,11 +21,12 @@ class Regression(NamedTuple):
         names: the p names of the columns.
         intercept: posterior mean.
         coefficients: f64[p], posterior means, averaged over which columns are in the model.
-        inclusion: f64[p], the probability that a column is in the model.
+        inclusion: f64[p], the probability that a column is in the model: that its coefficient comes
+            from the prior's wide normal and not from the narrow one.
         coefficients_if_included: f64[p], posterior means given that the column is in the model.
         interval_if_included: f64[p, 2], central intervals given that.
-        interval_averaged: f64[p, 2], central intervals of the coefficients, 0 where the column is
-            left out: they are [0, 0] for a column that hardly ever matters.
+        interval_averaged: f64[p, 2], central intervals of the coefficients whether in the model or
+            not. With v0 = 0 they are [0, 0] for a column that hardly ever matters.
         level: of both intervals.
         sigma: posterior mean of the standard deviation of the noise, in the unit of y.
         r_hat: f64[p], split R-hat of the inclusion probability of each column given the others in
@@ -38,6 +39,9 @@ class Regression(NamedTuple):
         v1: the variance of the slab that was learned, for standardised columns and in units of
             sigma^2.
         named: whether `names` were given, by a data frame or by hand, and are not x0, x1, ...
+        v0: the variance of a coefficient that is left out, learned or given, in the units of v1.
+        included_draws: bool[chains, draws, p], which columns were in the model at each draw. With
+            v0 > 0 the others have small coefficients, so that `draws != 0` does not tell.
     """
 
     names: tuple[str, ...]
@@ -57,6 +61,8 @@ class Regression(NamedTuple):
     delta: float
     v1: float
     named: bool = True
+    v0: float = 0.0
+    included_draws: np.ndarray = np.zeros((0, 0, 0), bool)
 
     @property
     def selected(self) -> np.ndarray:
