@@ -46,6 +46,7 @@ def regression(
     b: float = 2.0,
     v1: float = 0.3,
     v1_weight: float = 10.0,
+    v0: float | None = None,
     nu: float = 1.0,
     lam: float = 1e-4,
     key: PRNGKey | None = None,
@@ -53,7 +54,14 @@ def regression(
     """Fit a sparse linear regression, with more columns than rows if need be.
 
     A column is in the model with probability delta, its coefficient then N(0, v1 sigma^2) for a
-    standardised column; delta and v1 are learned by stochastic approximation. The noise is normal.
+    standardised column, and N(0, v0 sigma^2) where the column is left out. delta, v1 and v0 are
+    learned by stochastic approximation. Where few columns matter v0 comes out as 0 or next to it,
+    and what is left out has coefficient 0; where all matter a little it takes over, and the fit is
+    a ridge regression whose penalty was learned. The noise is normal.
+
+    With v0 > 0 a column is "in the model" when its coefficient is drawn from the wide normal. The
+    coefficients, their draws and the averaged intervals hold the small part of a column left out
+    too; what is said to be "if included" does not.
 
     Args:
         X: [n, p], real and finite, no column constant; an array or a data frame.
@@ -62,7 +70,8 @@ def regression(
         level: of the intervals, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain, a multiple of 5, at least 10.
-        warmup: draws left out before them, a multiple of 5; delta and v1 are learned in them.
+        warmup: draws left out before them, a multiple of 5; delta, v1 and v0 are learned in them,
+            v0 from their second third on.
         thinning: changes of the model for each draw; by default 20, or 100 where they cost
             little, with fewer than 100,000 numbers in X.
         a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
@@ -70,6 +79,8 @@ def regression(
         b: second parameter of it, at least 1; at 1 delta can rise to 1 for good.
         v1: guess of the slab's variance, in units of sigma^2 for standardised columns.
         v1_weight: columns that the guess counts for, > 0; `math.inf` holds v1 at it.
+        v0: variance of a coefficient that is left out, in the same units, at least 0 and below v1;
+            None learns it. At 0 whatever is left out has no effect.
         nu: observations that the prior of sigma^2 counts for, > 0.
         lam: guess of sigma^2 over the variance of y, > 0. Where the noise is a thousandth of y or
             less (R^2 above .999999), lower it and lengthen the warm-up, or sigma comes out too
@@ -110,6 +121,8 @@ def regression(
     guards.at_least("b", b, 1.0)
     for name, scale in (("v1", v1), ("nu", nu), ("lam", lam)):
         guards.positive(name, scale)
+    if v0 is not None:
+        guards.within("v0", v0, f"[0, {v1!r})")
     if v1_weight != math.inf:
         guards.positive("v1_weight", v1_weight)
     key = jax.random.key(0) if key is None else key
@@ -118,22 +131,25 @@ def regression(
     with jax.enable_x64(True):
         problem = _compress(data, nu, lam)
         hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight)))
+        blocks = warmup // BLOCK
+        # The slab has its first third to find what is large, or the spike would take it over.
+        spike = (0.0, blocks // 3) if v0 is None else (float(v0), blocks)
         host_key, run_key = jax.random.split(key)
         # What XLA would take seconds to compile is drawn outside it.
         rng = np.random.default_rng(np.asarray(jax.random.bits(host_key, (4,), jnp.uint32)))
         shape = ((warmup + num_draws) // BLOCK, num_chains, BLOCK)
-        run = _program(num_chains, warmup // BLOCK, thinning)
+        run = _program(num_chains, blocks, thinning)
         chain, totals, snapshots = jax.device_get(
             run(
                 problem,
                 hyper,
                 _starts(rng, num_chains, *matrix.shape),
+                tuple(jnp.asarray(value) for value in spike),
                 rng.gamma(0.5 * float(problem.degrees), size=shape),
                 run_key,
             )
         )
     fit = _collect(data, names, level, chain, totals, snapshots)._replace(named=named)
-    fit = fit._replace(included_draws=fit.draws != 0)
     return interpret(fit, data.x, np.ones(len(names)), encoding)
 
 
@@ -159,15 +175,21 @@ def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray
 
 @functools.lru_cache(maxsize=8)
 def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
-    """Compile the run: `(problem, hyper, starts, chi, key) -> (chain, totals, snapshots)`.
+    """Compile the run: `(problem, hyper, starts, spike, chi, key) -> (chain, totals, snapshots)`.
 
-    `chi` is f64[blocks, chains, draws in a block]. The totals are those of the blocks after the
-    warm-up and lead with the chains; the snapshots are shaped as `chi`.
+    `spike` is v0 to begin with, and the first block in which it is learned. `chi` is
+    f64[blocks, chains, draws in a block]. The totals are those of the blocks after the warm-up and
+    lead with the chains; the snapshots are shaped as `chi`.
     """
 
     @jax.jit
     def run(
-        problem: Problem, hyper: Hyper, starts: jax.Array, chi: jax.Array, key: PRNGKey
+        problem: Problem,
+        hyper: Hyper,
+        starts: jax.Array,
+        spike: tuple[Any, Any],
+        chi: jax.Array,
+        key: PRNGKey,
     ) -> tuple[Chain, Totals, Snapshot]:
         gain = robbins_monro(1.0, 2.0)
 
@@ -178,10 +200,14 @@ def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
                 lambda chain, key, chi: block(problem, chain, key, chi, flips=thinning)
             )(chain, keys, chi)
             omega = jnp.where(number < warmup, gain(number), 0.0)
-            return adapt(problem, hyper, chain, totals, omega), (totals, snapshots)
+            late = number - spike[1]
+            omega_v0 = jnp.where((number < warmup) & (late >= 0), gain(jnp.maximum(late, 0)), 0.0)
+            return adapt(problem, hyper, chain, totals, omega, omega_v0), (totals, snapshots)
 
         delta = hyper.a / (hyper.a + hyper.b + problem.x.shape[1])
-        chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1))(starts)
+        chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(
+            starts
+        )
         chain, (totals, snapshots) = jax.lax.scan(step, chain, (jnp.arange(len(chi)), chi))
         totals, snapshots = jax.tree.map(lambda leaf: leaf[warmup:], (totals, snapshots))
         return chain, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), totals), snapshots
@@ -199,14 +225,16 @@ def _collect(
 ) -> Regression:
     """Average, and put back into the units of the data."""
     unit = data.y_scale / data.x_scale
-    time, rho, beta, beta_if_included, sigmas = map(_by_chain, snapshots)
+    time, rho, included, beta, beta_if_included, sigmas = map(_by_chain, snapshots)
     tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     # A chain counts by itself, not by how long its states stayed.
     share = totals.time[:, None]
     inclusion = np.mean(totals.rho / share, axis=0)
-    coefficients = np.mean(totals.beta / share, axis=0)
+    slab = np.mean(totals.beta / share, axis=0)
+    coefficients = slab + np.mean(totals.small / share, axis=0)
     picks = np.stack([_resample(own) for own in time])
     draws = np.take_along_axis(beta, picks[..., None], axis=1) * unit.astype(np.float32)
+    models = np.take_along_axis(included, picks[..., None], axis=1)
     sigma = np.take_along_axis(sigmas, picks, axis=1)
     weights = (time / time.sum(axis=1, keepdims=True))[..., None] * rho
     p = len(unit)
@@ -218,7 +246,7 @@ def _collect(
         intercept=float(data.y_mean - (coefficients * unit) @ data.x_mean),
         coefficients=coefficients * unit,
         inclusion=inclusion,
-        coefficients_if_included=coefficients / inclusion * unit,
+        coefficients_if_included=slab / inclusion * unit,
         interval_if_included=given.T * unit[:, None],
         interval_averaged=np.quantile(chosen, tails, axis=0).T.astype(np.float64),
         level=level,
@@ -230,6 +258,8 @@ def _collect(
         sigma_draws=sigma * data.y_scale,
         delta=float(chain.delta[0]),
         v1=float(chain.v1[0]),
+        v0=float(chain.v0[0]),
+        included_draws=models,
     )
 
 

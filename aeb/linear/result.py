@@ -30,11 +30,12 @@ class Regression(NamedTuple):
         names: the p names of the columns.
         intercept: posterior mean.
         coefficients: f64[p], posterior means, averaged over which columns are in the model.
-        inclusion: f64[p], the probability that a column is in the model.
+        inclusion: f64[p], the probability that a column is in the model: that its coefficient comes
+            from the prior's wide normal and not from the narrow one.
         coefficients_if_included: f64[p], posterior means given that the column is in the model.
         interval_if_included: f64[p, 2], central intervals given that.
-        interval_averaged: f64[p, 2], central intervals of the coefficients, 0 where the column is
-            left out: they are [0, 0] for a column that hardly ever matters.
+        interval_averaged: f64[p, 2], central intervals of the coefficients whether in the model or
+            not. With v0 = 0 they are [0, 0] for a column that hardly ever matters.
         level: of both intervals.
         sigma: posterior mean of the standard deviation of the noise, in the unit of y.
         r_hat: f64[p], split R-hat of the inclusion probability of each column given the others in
@@ -48,8 +49,9 @@ class Regression(NamedTuple):
             sigma^2.
         named: whether `names` were given, by a data frame or by hand, and are not x0, x1, ...
         family: of the response.
-        v0: the variance of the spike, learned or given, in the units of v1; 0 is a spike at 0.
-        included_draws: bool[chains, draws, p], which columns were in the model.
+        v0: the variance of a coefficient that is left out, learned or given, in the units of v1.
+        included_draws: bool[chains, draws, p], which columns were in the model at each draw. With
+            v0 > 0 the others have small coefficients, so that `draws != 0` does not tell.
         freedom_draws: f64[chains, draws], degrees of freedom of Student's t; else empty.
         concentration_draws: f64[chains, draws], of the negative binomial; else empty.
         always: the columns that were always in the model.
