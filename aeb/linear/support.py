@@ -347,12 +347,12 @@ def span(
         chain = jax.tree.map(lambda new, old: jnp.where(ends, old, new), moved, chain)
         return chain, totals, count + jnp.where(ends, 0, 1)
 
-    return jax.lax.while_loop(go, step, (chain, nothing(problem), jnp.zeros((), int)))
+    return jax.lax.while_loop(go, step, (chain, nothing(problem.x.shape[1]), jnp.zeros((), int)))
 
 
-def nothing(problem: Problem) -> Totals:
+def nothing(p: int) -> Totals:
     """Integrals over no time."""
-    one, each = jnp.zeros(()), jnp.zeros(problem.x.shape[1])
+    one, each = jnp.zeros(()), jnp.zeros(p)
     return Totals(one, each, each, each, one, one, one)
 
 
@@ -375,7 +375,7 @@ def block(
     Returns:
         The chain, the integrals over the block, and the draws, whose leaves lead with `draws`.
     """
-    empty = nothing(problem)
+    empty = nothing(problem.x.shape[1])
 
     def draw(carry: tuple[Chain, Totals], own: Any) -> tuple[tuple[Chain, Totals], Snapshot]:
         d, chi = own

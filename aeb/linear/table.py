@@ -12,6 +12,7 @@ from aeb.linear.frames import Encoding, describe_missing, is_frame, read
 
 __all__ = [
     "Standardised",
+    "as_always",
     "as_matrix",
     "as_table",
     "as_target",
@@ -81,7 +82,7 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
 
 
 def as_target(name: str, value: Any, rows: int) -> np.ndarray:
-    """Read the target as f64[n], or say what is wrong with it."""
+    """Read a number a row, such as the target, as f64[n], or say what is wrong with it."""
     target = _real(name, value)
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
@@ -107,6 +108,31 @@ def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[s
     if isinstance(names, str) or len(names) != count:
         raise ValueError(f"names: got {names!r:.60}, needs to name each of the {count} columns")
     return tuple(str(name) for name in names)
+
+
+def as_always(value: Any, names: Sequence[str]) -> np.ndarray:
+    """Read which columns are always in: names, indices or bool[p], as i64[k] in rising order."""
+    if value is None:
+        return np.zeros(0, np.int64)
+    given = [value] if isinstance(value, str) else list(value)
+    if given and all(isinstance(entry, bool | np.bool_) for entry in given):
+        if len(given) != len(names):
+            raise ValueError(
+                f"always: got {len(given)} truth values, needs one for each of the {len(names)} "
+                "columns, or names or indices"
+            )
+        return np.flatnonzero(given)
+    places = {name: j for j, name in enumerate(names)}
+    chosen = set()
+    for entry in given:
+        place = places.get(entry) if isinstance(entry, str) else entry
+        if not hasattr(place, "__index__") or not 0 <= int(place) < len(names):
+            raise ValueError(
+                f"always: got {entry!r}, needs names of columns, such as {names[0]!r}, or indices "
+                f"from 0 to {len(names) - 1}"
+            )
+        chosen.add(int(place))
+    return np.array(sorted(chosen), np.int64)
 
 
 def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardised:

@@ -30,7 +30,11 @@ class Estimate(NamedTuple):
     r_hat: float | None = None  # the largest
 
 
-NOT_TOLD = ("names", "key", "v0")
+NOT_TOLD = (
+    *("names", "key", "v0"),
+    *("family", "weights", "offset", "always", "expected_size", "inclusion_odds"),
+    *("freedom", "concentration"),
+)
 """Arguments of `aeb.regression` that are no setting, or that `ours` sets."""
 
 
