@@ -5,12 +5,13 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 `as_gradient_transformation` and `as_sampling_algorithm` for its three faces.
 """
 
-from aeb import data, types
+from aeb import data, logs, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.compress import Compressed, compress
 from aeb.dynamics import sghmc, sgld
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.evaluation import Prediction, diagnostics, mixing, predict, to_arviz
+from aeb.export import export
 from aeb.files import (
     Model,
     SparsityReport,
@@ -27,6 +28,7 @@ from aeb.parallel import chains, data_parallel, sharded, state_sharding
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, paper_spike_slab, spike_slab
 from aeb.sampling import DivergenceError, DivergenceWarning, sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
+from aeb.shrink import Shrunk, shrink
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
 from aeb.tuning import tune
 from aeb.types import Dynamics, Prior, Sparsifier
@@ -44,6 +46,7 @@ __all__ = [
     "Prediction",
     "Prior",
     "Regression",
+    "Shrunk",
     "Sparsifier",
     "SparsityReport",
     "SpikeSlabLatent",
@@ -64,12 +67,14 @@ __all__ = [
     "diagnostics",
     "empirical_bayes",
     "exponential_ramp",
+    "export",
     "gaussian",
     "inclusion",
     "inspect_sparse",
     "learned",
     "load",
     "load_sparse",
+    "logs",
     "magnitude",
     "mixing",
     "paper_spike_slab",
@@ -82,6 +87,7 @@ __all__ = [
     "sghmc",
     "sgld",
     "sharded",
+    "shrink",
     "sparsity_ramp",
     "sparsity_report",
     "spike_slab",

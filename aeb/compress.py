@@ -4,11 +4,11 @@
 What `compress` does, in order:
 
 1. A share of the rows is held out; every choice and both reports are made on these.
-2. The learning rate is the one that mends a pruned copy of the network best in a short trial.
+2. The learning rate is the one that mends a pruned copy of the network best (`aeb.tune`).
 3. The network is trained on under a spike-and-slab prior at its own scales, by SGHMC. The learning
    rate rises over the first twentieth of the run and falls to 0 by a cosine. The smallest weights,
-   by one threshold over all leaves, are pruned along a cubic ramp that reaches its target after
-   two fifths of the run. With `sparsity=None` there is no target: from that step on, the weights
+   relative to their leaf, are pruned along a cubic ramp that reaches its target after two fifths
+   of the run. With `sparsity=None` there is no target: from that step on, the weights
    that the prior holds for spike are zero.
 4. Running moments of BatchNorm are taken anew at the weights that came out.
 
@@ -23,6 +23,7 @@ import functools
 import json
 import math
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ from aeb.dynamics import sghmc
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.evaluation.predict import predict
 from aeb.files.atomic import replacing
+from aeb.files.module import describe_module
 from aeb.files.report import SparsityReport, sparsity_report
 from aeb.files.sparse_file import save_sparse
 from aeb.kernel import build_kernel
@@ -46,7 +48,9 @@ from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
 from aeb.schedules import sparsity_ramp
 from aeb.sparsity import learned, magnitude
-from aeb.tree import named_leaves, select
+from aeb.sparsity.rule import SCOPES
+from aeb.tree import as_where, named_leaves, select
+from aeb.tuning import tune
 from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Where
 
 __all__ = ["Compressed", "Look", "compress"]
@@ -63,14 +67,14 @@ EPOCHS, LEAST_STEPS = 20, 1000
 LOOKS = 20
 """Times that a run looks at the rows held out."""
 
-RATES = tuple(10.0 ** (-half / 2) for half in range(1, 13))
-"""Learning rates that are tried, from 0.3 down."""
+RATES = (1e-3, 1.0)
+"""Lowest and highest learning rate that is tried."""
 
-TRIAL_STEPS = (50, 200)
-"""Fewest and most steps of a trial; between them a twentieth of the run."""
+TRIAL_STEPS = (60, 200)
+"""Fewest and most steps that each rate takes; between them a twentieth of the run."""
 
 TRIAL_SPARSITY = 0.8
-"""Most zeros in a trial, which is too short to mend more."""
+"""Zeros in the copy that is to be mended: enough to do harm, and not more than few steps mend."""
 
 REFRESH_BATCHES = 100
 """Minibatches over which the running moments of BatchNorm are taken anew."""
@@ -152,11 +156,23 @@ class Compressed:
             draws = jax.tree.map(lambda leaf: leaf[None], (self.params, self.model_state))
         return predict(_predictor(self.network.kind, self.network.outputs), draws, inputs).mean
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and running moments to a sparse file, which `aeb.load_sparse` reads.
+    def save(self, path: str | os.PathLike[str], *, module: Any = None) -> None:
+        """Write weights, running moments and the module to a sparse file, for `aeb.load`.
+
+        Preprocessing is code and is not written: `aeb.load(path)` takes inputs that have been
+        through it.
 
         Args:
             path: the file; its folder must be there.
+            module: as in `aeb.save_sparse`; None for the linen module that was compressed. An NNX
+                module is named by `functools.partial(Class, ...)`, for it does not keep what it
+                was made with. If the linen module cannot be named, a warning says why, and the
+                file holds the weights alone.
+
+        Raises:
+            FileNotFoundError: the folder is not there.
+            TypeError: a file cannot hold the module that was given.
+            ValueError: the class of that module cannot be imported.
         """
         about = {
             "sparsity": self.report.sparsity,
@@ -164,7 +180,16 @@ class Compressed:
             "learning_rate": self.learning_rate,
             "num_steps": self.num_steps,
         }
-        save_sparse(path, self.network.stored(self.params, self.model_state), metadata=about)
+        if module is None and self.network.module is not None:
+            try:
+                describe_module(self.network.module)
+            except (TypeError, ValueError) as error:
+                # After hours of training the weights come first.
+                warnings.warn(f"{error}; {path} holds the weights alone", stacklevel=2)
+            else:
+                module = self.network.module
+        stored = self.network.stored(self.params, self.model_state)
+        save_sparse(path, stored, metadata=about, module=module)
 
     def __str__(self) -> str:
         """Show scores before and after, and zeros by leaf."""
@@ -222,11 +247,12 @@ def compress(
     batch_size: int | None = None,
     validation: Any = 0.1,
     where: Where = None,
-    scope: str = "global",
+    scope: str = "relative",
     temperature: float = 0.0,
     num_draws: int = 0,
     preprocess: Callable[[Any], jax.Array] | None = None,
     augment: Callable[[PRNGKey, jax.Array], jax.Array] | None = None,
+    callback: Callable[[Look], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     limit_seconds: float | None = None,
     progress: bool = True,
@@ -253,11 +279,15 @@ def compress(
             Rows that the given network was trained on flatter it: its score is then too high.
         where: the leaves that may be pruned: a regular expression searched in the path,
             `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
-        scope: "global" for one threshold over all leaves, "leaf" for the same share in each.
+        scope: "relative" for one threshold for weights relative to the norm of their leaf, which
+            empties none; "global" for one over all leaves; "leaf" for the same share in each.
         temperature: T >= 0 of the sampler: 1 for the posterior, 0 for no noise.
         num_draws: draws to keep from the last half of the run, >= 0, for `Compressed.predict`.
         preprocess: applied to the inputs of a module, such as `aeb.data.normalizer("mnist")`.
         augment: `(key, inputs) -> inputs`, applied next, in training only.
+        callback: called with each `Look` at the run, about 20 of them, such as
+            `aeb.logs.json_lines("run.jsonl")`. After a crash, looks since the last save are made
+            again.
         checkpoint: a folder of this run alone; the same call made again goes on from what it holds,
             and ends in the same bits.
         limit_seconds: stop training after so many seconds with a TimeoutError, once all is saved;
@@ -290,7 +320,7 @@ def compress(
     guards.check_key("key", key)
     if sparsity is not None:
         guards.within("sparsity", sparsity, "[0, 1)")
-    guards.one_of("scope", scope, ("global", "leaf"))
+    guards.one_of("scope", scope, SCOPES)
     guards.at_least("temperature", temperature, 0.0)
     guards.whole("num_draws", num_draws, 0)
     if learning_rate is not None:
@@ -346,10 +376,10 @@ def compress(
     }
     found = _resume(folder, facts)
     if learning_rate is None:
-        learning_rate = found or find_learning_rate(run, trial_key)
+        learning_rate = found or _tuned(run, trial_key)
     _record(folder, facts, learning_rate)
     state, draws, history = _train(
-        run, learning_rate, run_key, num_draws, folder, limit_seconds, progress
+        run, learning_rate, run_key, num_draws, callback, folder, limit_seconds, progress
     )
     params, model_state = state.position, state.model_state
     if network.has_averages:
@@ -369,69 +399,34 @@ def compress(
     )
 
 
-def find_learning_rate(run: _Run, key: PRNGKey) -> float:
-    """Find the learning rate that mends a pruned copy best in a few steps.
-
-    Rates are tried from high to low, each on the same minibatches and with a fall to 0, until two
-    in a row are worse than the best.
-
-    Args:
-        run: the network and its rows.
-        key: of minibatches and of what the loss draws.
-
-    Returns:
-        One of `RATES`.
-
-    Raises:
-        ValueError: no rate keeps the loss finite.
-    """
-    target = TRIAL_SPARSITY if run.sparsity is None else min(run.sparsity, TRIAL_SPARSITY)
-    low, high = TRIAL_STEPS
-    steps = min(max(run.num_steps // 20, low), high)
+def _tuned(run: _Run, key: PRNGKey) -> float:
+    """Find the learning rate that mends a pruned copy of the network best."""
+    rule = magnitude(TRIAL_SPARSITY, scope=run.scope)
     algorithm = empirical_bayes(
         sghmc(learning_rate=1.0, friction=FRICTION, temperature=0.0),
         gaussian(precision=1.0, where=run.where),
         gain=0.0,
-        sparsify=magnitude(
-            sparsity_ramp(target, steps, until=PRUNED_AFTER), scope=run.scope, of="all"
-        ),
+        sparsify=rule,
     )
-    kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
-
-    @jax.jit
-    def step(state: State, batch: Batch, key: PRNGKey, rate: Any) -> State:
-        return kernel(state, batch, key, learning_rate=rate * (1.0 - state.step / steps))
-
-    @jax.jit
-    def loss_at(state: State, part: Batch, key: PRNGKey) -> jax.Array:
-        loss, _ = run.loss_fn(state.position, part, state.model_state, key)
-        return loss
-
-    rows = np.asarray(jax.random.permutation(key, run.num_data))
-    start = _named_start(algorithm, run)
-    check = _part(run.validation, np.arange(guards.check_data("data", run.validation))[:1024])
-    best, least, worse = 0.0, math.inf, 0
-    for rate in RATES:
-        state = start
-        for number in range(steps):
-            place = np.arange(number * run.batch_size, (number + 1) * run.batch_size)
-            batch = _part(run.train, rows[place % run.num_data])
-            step_key = jax.random.fold_in(key, number)
-            state = step(state, batch, step_key, jnp.float32(rate))
-        # In training mode: the moments of BatchNorm have had no time to follow the weights.
-        loss = float(loss_at(state, check, jax.random.fold_in(key, steps)))
-        if math.isfinite(loss) and loss < least:
-            best, least, worse = rate, loss, 0
-        elif best:
-            worse += 1
-        if worse == 2:
-            break
-    if not best:
-        raise ValueError(
-            f"learning_rate: none from {RATES[0]:.2g} to {RATES[-1]:.2g} keeps the loss finite; "
-            "see that the loss is a mean over the batch, or pass one"
+    start = algorithm.init(run.network.params, run.network.model_state)
+    pruned, _, _ = rule.apply(start.position, (), None, (), 0, as_where(run.where))
+    low, high = TRIAL_STEPS
+    try:
+        return tune(
+            build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True),
+            start._replace(position=pruned),
+            run.train,
+            key,
+            batch_size=run.batch_size,
+            num_steps=min(max(run.num_steps // 20, low), high),
+            lowest=RATES[0],
+            highest=RATES[1],
         )
-    return best
+    except ValueError as error:
+        raise ValueError(
+            f"learning_rate: none from {RATES[0]:g} to {RATES[1]:g} mends a pruned copy ({error}); "
+            "see that the loss is a mean over the batch, or pass one"
+        ) from error
 
 
 def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
@@ -475,6 +470,7 @@ def _train(
     learning_rate: float,
     key: PRNGKey,
     num_draws: int,
+    callback: Callable[[Look], Any] | None,
     folder: Path | None,
     limit_seconds: float | None,
     progress: bool,
@@ -497,12 +493,14 @@ def _train(
             if run.sparsity is not None and _is_gone(report, leaf):
                 raise ValueError(
                     f"scope: after step {step} every weight of {leaf} is zero, so nothing passes; "
-                    "pass scope='leaf', a lower sparsity, or another learning_rate than "
+                    "pass scope='relative', a lower sparsity, or another learning_rate than "
                     f"{learning_rate:.2g}"
                 )
         history[step] = Look(step, report.sparsity, *scores)
         if folder is not None:
             _write(folder / "history.json", [each._asdict() for each in history.values()])
+        if callback is not None:
+            callback(history[step])
 
     state, draws = sample(
         kernel,

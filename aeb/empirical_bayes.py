@@ -11,7 +11,7 @@ A constant gain of 1 is the EM algorithm, 0 a prior that stays as it was given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,15 @@ from aeb import guards
 from aeb.precision import working_dtype
 from aeb.schedules import as_schedule, is_zero, robbins_monro
 from aeb.tree import brief, describe
-from aeb.types import ArrayTree, Dynamics, Prior, PRNGKey, ScalarOrSchedule, Sparsifier
+from aeb.types import (
+    ArrayTree,
+    Dynamics,
+    Overrides,
+    Prior,
+    PRNGKey,
+    ScalarOrSchedule,
+    Sparsifier,
+)
 
 __all__ = ["Algorithm", "Init", "State", "Transition", "empirical_bayes"]
 
@@ -70,12 +78,10 @@ class Transition(Protocol):
         key: PRNGKey,
         *,
         num_data: Any,
+        rss: Callable[[ArrayTree], Any] | None = None,
         loss: Any = None,
         model_state: Any = None,
-        rss: Callable[[ArrayTree], Any] | None = None,
-        step_size: Any = None,
-        temperature: Any = None,
-        learning_rate: Any = None,
+        **overrides: Unpack[Overrides],
     ) -> State:
         """Return the state after the step, whole.
 
@@ -85,13 +91,12 @@ class Transition(Protocol):
                 at sigma = 1.
             key: for the noise of this step; consumed.
             num_data: N, examples in the data set.
-            loss: f32[], mean negative log-likelihood of the minibatch; None keeps the last.
-            model_state: what the loss returned besides; None keeps the last.
             rss: from the new position to the residual sum of squares over the whole data set,
                 f32[]; the Gaussian likelihood needs it.
-            step_size: overrides that of the dynamics for this step.
-            temperature: likewise.
-            learning_rate: in place of `step_size`, that of the mean loss over `num_data`.
+            loss: f32[], mean negative log-likelihood of the minibatch; None keeps the last.
+            model_state: what the loss returned besides; None keeps the last.
+            **overrides: `step_size` or `learning_rate`, and `temperature`, for this step alone; see
+                `aeb.types.Overrides`.
 
         Raises:
             ValueError: the likelihood is Gaussian and there is no `rss`, or both `step_size` and
@@ -191,9 +196,9 @@ def empirical_bayes(
         key: PRNGKey,
         *,
         num_data: Any,
+        rss: Callable[[ArrayTree], Any] | None = None,
         loss: Any = None,
         model_state: Any = None,
-        rss: Callable[[ArrayTree], Any] | None = None,
         step_size: Any = None,
         temperature: Any = None,
         learning_rate: Any = None,
@@ -254,23 +259,25 @@ def _step_size(step_size: Any, learning_rate: Any, count: Any, num_data: Any) ->
 
 
 def _inclusion(prior: Prior, latent: Any) -> dict[str, jax.Array] | None:
-    """The inclusion probabilities, where the prior has them."""
+    """Return the inclusion probabilities, where the prior has them."""
     return None if prior.inclusion is None else prior.inclusion(latent)
 
 
 def _working(params: ArrayTree) -> ArrayTree:
-    """The parameters as a prior sees them, never below float32."""
+    """Return the parameters as a prior sees them, never below float32."""
     return jax.tree.map(lambda beta: beta.astype(working_dtype(beta)), params)
 
 
 def _posterior_score(
     prior: Prior, position: ArrayTree, latent: Any, grad: ArrayTree, variance: jax.Array | None
 ) -> ArrayTree:
-    """Gradient of log-likelihood plus log prior, in the working type of each leaf."""
+    """Compute the gradient of log-likelihood plus log prior, in the working type of each leaf."""
     prior_grad = jax.grad(prior.log_density)(_working(position), latent)
 
-    def add(likelihood_grad: jax.Array, own: jax.Array) -> jax.Array:
-        scaled = likelihood_grad.astype(own.dtype)
-        return own + (scaled if variance is None else scaled / variance.astype(own.dtype))
+    def add(likelihood_grad: jax.Array, from_prior: jax.Array) -> jax.Array:
+        scaled = likelihood_grad.astype(from_prior.dtype)
+        return from_prior + (
+            scaled if variance is None else scaled / variance.astype(from_prior.dtype)
+        )
 
     return jax.tree.map(add, grad, prior_grad)

@@ -8,7 +8,7 @@ the residual sum of squares I = 2 N loss of a regression, live here and nowhere 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.empirical_bayes import Algorithm, State
 from aeb.precision import working_dtype
-from aeb.types import ArrayTree, Batch, Kernel, LossFn, PRNGKey
+from aeb.types import ArrayTree, Batch, Kernel, LossFn, Overrides, PRNGKey
 from aeb.xla.threefry import split
 
 __all__ = ["build_kernel", "log_likelihood_grad", "residual_sum_of_squares", "step_keys"]
@@ -63,7 +63,7 @@ def build_kernel(
     axis_name: str | None = None,
     exact_rss: bool = True,
 ) -> Kernel:
-    """Make the kernel that takes one step on one minibatch.
+    """Build the kernel that takes one step on one minibatch.
 
     Args:
         algorithm: made by `aeb.empirical_bayes`.
@@ -106,15 +106,7 @@ def build_kernel(
         value = loss_fn(params, batch, model_state, key) if has_aux else loss_fn(params, batch)
         return _checked_loss(value, model_state, has_aux)
 
-    def kernel(
-        state: State,
-        batch: Batch,
-        key: PRNGKey,
-        *,
-        step_size: Any = None,
-        temperature: Any = None,
-        learning_rate: Any = None,
-    ) -> State:
+    def kernel(state: State, batch: Batch, key: PRNGKey, **overrides: Unpack[Overrides]) -> State:
         guards.check_key("key", key)
         guards.check_batch("batch", batch)
         noise_key, loss_key, rss_key = step_keys(key)
@@ -147,9 +139,7 @@ def build_kernel(
             loss=loss,
             model_state=model_state,
             rss=rss if regression else None,
-            step_size=step_size,
-            temperature=temperature,
-            learning_rate=learning_rate,
+            **overrides,
         )
 
     return kernel

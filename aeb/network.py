@@ -26,7 +26,7 @@ import numpy as np
 from aeb import guards
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
 
-__all__ = ["Network", "Scores", "as_network", "score"]
+__all__ = ["InUse", "Network", "Scores", "as_network", "in_use", "score"]
 
 SCORE_ROWS = 512
 """Rows that are scored at a time."""
@@ -64,6 +64,7 @@ class Network(NamedTuple):
         has_averages: whether the model state holds running moments of BatchNorm.
         variables: `(params, model_state) ->` what the model's own library takes.
         stored: `(params, model_state) ->` the arrays that a file should hold.
+        module: the linen module, which a file can name; None for the rest.
     """
 
     kind: str
@@ -75,6 +76,54 @@ class Network(NamedTuple):
     has_averages: bool
     variables: Callable[[ArrayTree, Any], Any]
     stored: Callable[[ArrayTree, Any], Any]
+    module: Any = None
+
+
+class InUse(NamedTuple):
+    """A model as it is used: no dropout, running moments for BatchNorm.
+
+    Attributes:
+        library: "linen", "nnx", or "function".
+        params: its weights.
+        model_state: what else it carries, such as running moments; () for nothing.
+        outputs: `(params, model_state, inputs) ->` what it gives for inputs.
+        variables: `(params, model_state) ->` what the model's own library takes.
+    """
+
+    library: str
+    params: ArrayTree
+    model_state: Any
+    outputs: Callable[[ArrayTree, Any, Any], Any]
+    variables: Callable[[ArrayTree, Any], Any]
+
+
+def in_use(model: Any, variables: Any) -> InUse:
+    """Bring a model as it is used into one form.
+
+    Args:
+        model: a linen module, an NNX module, or a function `(params, inputs) -> outputs`.
+        variables: as in `as_network`.
+
+    Returns:
+        An `InUse`.
+
+    Raises:
+        TypeError: the model is none of the three.
+
+    Example:
+        >>> in_use(lambda w, x: x @ w, jnp.eye(2)).outputs(jnp.eye(2), (), jnp.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+    library = _library(model)
+    if library == "loss":
+
+        def outputs(params: ArrayTree, model_state: Any, inputs: Any) -> Any:
+            return model(params, inputs)
+
+        return InUse("function", variables, (), outputs, lambda params, model_state: params)
+    read = _from_linen if library == "linen" else _from_nnx
+    params, model_state, _, use, _, whole, _ = read(model, variables)
+    return InUse(library, params, model_state, use, whole)
 
 
 def as_network(
@@ -144,6 +193,7 @@ def as_network(
         has_averages=has_averages,
         variables=whole,
         stored=stored,
+        module=model if library == "linen" else None,
     )
 
 
@@ -272,6 +322,10 @@ def _from_linen(module: Any, variables: Any) -> Any:
 
 def _training_flag(module: Any) -> tuple[str, ...]:
     """Find the argument that tells a linen module whether it is trained, if it has one."""
+    from aeb.models.resized import Resized
+
+    if isinstance(module, Resized):  # passes on what its module takes
+        module = module.module
     _, *parameters = inspect.signature(type(module).__call__).parameters.values()
     flags = tuple(p.name for p in parameters if p.name in TRAINING_FLAGS)
     needed = [

@@ -110,14 +110,14 @@ def chains(
         guards.check_key("key", key, many=True)
         # Each device its own chains: left to itself XLA gathers the inputs of a convolution whose
         # weights differ by chain. Nothing is summed over devices, so there is nothing to check.
-        own = jax.shard_map(
+        on_each = jax.shard_map(
             lambda *arguments: mapped(*arguments[:3], **arguments[3]),
             mesh=mesh,
             in_specs=(split, batch, split, everywhere),
             out_specs=split,
             check_vma=False,
         )
-        return own(state, batch_, key, overrides)
+        return on_each(state, batch_, key, overrides)
 
     arguments = (NamedSharding(mesh, spec) for spec in (split, batch, split))
     return _sharded(spread, tuple(arguments), NamedSharding(mesh, split))

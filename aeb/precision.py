@@ -10,6 +10,6 @@ __all__ = ["working_dtype"]
 
 
 def working_dtype(*leaves: jax.Array) -> jnp.dtype:
-    """Tell the type to compute in: the widest among the leaves, but never below float32."""
+    """Return the type to compute in: the widest among the leaves, but never below float32."""
     double = any(leaf.dtype == jnp.float64 for leaf in leaves)
     return jnp.dtype(jnp.float64 if double else jnp.float32)

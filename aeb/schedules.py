@@ -61,7 +61,7 @@ def as_schedule(value: ScalarOrSchedule) -> Schedule:
 
 
 def is_zero(value: Any) -> bool:
-    """Whether a value is the plain number 0, so that what it scales need not be computed.
+    """Return whether a value is the plain number 0: what it scales need not be computed.
 
     A traced value is not: what it will be is not known.
 
@@ -75,7 +75,7 @@ def is_zero(value: Any) -> bool:
 def robbins_monro(
     coefficient: float = 1.0, offset: float = 10.0, exponent: float = 0.7
 ) -> Schedule:
-    """Gain of a stochastic approximation, omega_k = min(1, C (A + k)^-alpha).
+    """Build the gain of a stochastic approximation, omega_k = min(1, C (A + k)^-alpha).
 
     The sum over k diverges and that of the squares converges, as the theory asks. How far the
     latents get in n steps is told by the sum: with C = 0.02, A = 1000, alpha = 0.75 it is 0.75
@@ -114,7 +114,7 @@ def sparsity_ramp(
     decay: float | None = None,
     every: float | None = None,
 ) -> Schedule:
-    """Fraction of zeros that rises to its target within a run, fast at first.
+    """Build the fraction of zeros that rises to its target within a run, fast at first.
 
     A cubic, s_k = S (1 - (1 - min(k, R) / R)^3): the target is reached after R steps, a share of
     the run, and holds for the rest, in which the weights that stay mend what pruning broke.
@@ -164,7 +164,7 @@ def sparsity_ramp(
 
 
 def exponential_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50) -> Schedule:
-    """Fraction of zeros that approaches its target, s_k = S (1 - D^(k / U)).
+    """Build the fraction of zeros that approaches its target, s_k = S (1 - D^(k / U)).
 
     After n steps the share D^(n / U) of the way is left: at the defaults 88 % of it after 660
     steps, and 1 % only after 23,000. `sparsity_ramp` fits the length of the run.
@@ -195,7 +195,7 @@ def exponential_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50)
 
 
 def annealing(temperature: float, *, factor: float = 1.005, every: int = 1) -> Schedule:
-    """Temperature that falls by a factor in regular steps, T_k = T / factor^floor(k / every).
+    """Build a temperature that falls by a factor now and again, T_k = T / factor^floor(k / every).
 
     Args:
         temperature: T >= 0 at the start.
@@ -223,7 +223,7 @@ def annealing(temperature: float, *, factor: float = 1.005, every: int = 1) -> S
 
 
 def cyclical(step_size: float, *, period: int, floor: float = 0.0) -> Schedule:
-    """Cosine cycles with warm restarts, for a sampler that visits several modes.
+    """Build cosine cycles with warm restarts, for a sampler that visits several modes.
 
     Args:
         step_size: eps > 0 at the start of each cycle.

@@ -256,7 +256,7 @@ def brief(value: Any) -> str:
 
 
 def _is_readable(leaf: Any) -> bool:
-    """Whether the numbers of an array can be had: it is no tracer, not donated, and all here."""
+    """Return whether an array's numbers can be had: it is no tracer, not donated, and all here."""
     if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
         return False
     if isinstance(leaf, np.ndarray):

@@ -3,9 +3,9 @@
 
 Each rate of a geometric grid, from the lowest up, takes a few steps from the same state on the same
 minibatches, without noise. What counts is the loss that it reaches, the mean over the last quarter
-of its steps. The first rate whose loss is not finite, or is above the one it started from, ends the
-test. The answer is the rate that reached the lowest loss, but at most a quarter of the one that
-ended it: what holds for a few steps may not hold for a run.
+of its steps. The first rate whose loss is not finite, or is above that of a rate of 0 on the same
+minibatches, ends the test. The answer is the rate that reached the lowest loss, but at most a
+quarter of the one that ended it: what holds for a few steps may not hold for a run.
 
 Reference: Smith, WACV 2017, for the range test; here the rates do not follow on one another.
 """
@@ -96,7 +96,7 @@ def tune(
         return new
 
     def losses(rate: float) -> np.ndarray:
-        """Losses of the steps that a rate takes."""
+        """Return the losses of the steps that a rate takes."""
         carry, found = state, []
         for k in range(num_steps):
             carry = step(carry, jnp.float32(rate), jax.random.fold_in(key, k))
@@ -104,12 +104,14 @@ def tune(
         return np.asarray(jax.device_get(found), float)
 
     grid = lowest * FACTOR ** np.arange(math.floor(math.log(highest / lowest, FACTOR)) + 1)
+    last = slice(-(num_steps // 4), None)
+    still = float(losses(0.0)[last].mean())
     reached: list[float] = []
     safe = math.inf
     for rate in grid:
         path = losses(float(rate))
-        end = float(path[-(num_steps // 4) :].mean())
-        if not np.isfinite(path).all() or end > path[0]:
+        end = float(path[last].mean())
+        if not np.isfinite(path).all() or end > still:
             safe = float(rate) / MARGIN
             break
         reached.append(end)

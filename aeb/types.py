@@ -9,7 +9,7 @@ says how fast it learns, and a `Sparsifier` sets weights to zero.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, Unpack
 
 import jax
 
@@ -21,6 +21,7 @@ __all__ = [
     "Kernel",
     "LogDensity",
     "LossFn",
+    "Overrides",
     "PRNGKey",
     "Prior",
     "PriorUpdate",
@@ -54,20 +55,27 @@ LossFn: TypeAlias = Callable[..., Any]
 """`(params, batch) -> f32[]`, or `(params, batch, model_state, key) -> (f32[], model_state)`."""
 
 
+class Overrides(TypedDict, total=False):
+    """Numbers for one step, in place of what the dynamics was given; None is as if left out.
+
+    Attributes:
+        step_size: eps; not together with `learning_rate`.
+        temperature: T.
+        learning_rate: that of the mean loss, eps N.
+    """
+
+    step_size: Any
+    temperature: Any
+    learning_rate: Any
+
+
 class Kernel(Protocol):
     """One step of a chain, pure: `(state, batch, key) -> state`."""
 
     def __call__(
-        self,
-        state: Any,
-        batch: Batch,
-        key: PRNGKey,
-        *,
-        step_size: Any = None,
-        temperature: Any = None,
-        learning_rate: Any = None,
+        self, state: Any, batch: Batch, key: PRNGKey, **overrides: Unpack[Overrides]
     ) -> Any:
-        """Take a step; the keyword arguments override the schedules of the dynamics for it."""
+        """Take a step; see `Overrides` for the keyword arguments."""
         ...
 
 
@@ -121,7 +129,7 @@ class Dynamics(NamedTuple):
 
 
 def every_weight(path: str, leaf: Any) -> bool:
-    """Say whether a leaf is a weight: true of all but those named bias or scale."""
+    """Return whether a leaf is a weight: true of all but those named bias or scale."""
     del leaf
     return path.rsplit("/", 1)[-1] not in ("bias", "scale")
 

@@ -2,7 +2,7 @@
 """Turn rows into Markdown.
 
     python -m benchmarks.report --out docs/results.md --figures docs/figures \
-        --readme README.md --page docs/what-it-does.md
+        --findings docs/findings.md --page docs/what-it-does.md
 
 A section an experiment, made of its rows in `benchmarks/results/` and of nothing else. One joins by
 its folder in `EXPERIMENTS`, and with figures by that in `DRAWN`.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aeb.cli.usage import UsageError, complain, parse
-from benchmarks import harness, summary
+from benchmarks import harness, overview, summary
 from benchmarks.compression import table as compression_table
 from benchmarks.demo import table as demo_table
 
@@ -28,7 +28,7 @@ DRAWN = ("simulation", "convergence", "uci", "compression", "images.adversarial"
 """Experiments with a figure."""
 
 EXPERIMENTS = (
-    *("simulation", "regression", "convergence", "uci", "images.classification"),
+    *("simulation", "regression", "selection", "convergence", "uci", "images.classification"),
     *("images.adversarial", "compression", "speed", "scaling"),
 )
 """Folders of the experiments, in the order of their sections."""
@@ -58,8 +58,8 @@ class Report:
     results: Path = Path(__file__).resolve().parent / "results"  # folder of the rows
     out: Path | None = None  # file to write; by default the tables are printed
     figures: Path | None = None  # folder to draw the figures into; by default none are drawn
-    # File to put the few figures of the paper presets into, between its marks.
-    readme: Path | None = None
+    # Page to put the figures that matter most and the demo's into, between their marks.
+    findings: Path | None = None
     page: Path | None = None  # file to put the tables of compression into, between their marks
 
 
@@ -77,11 +77,12 @@ def main(args: Sequence[str] | None = None) -> int:
         if settings.figures is not None:
             for script, draw in FIGURES.items():
                 draw(settings.preset, rows[script], settings.figures)
-        if settings.readme is not None:
+            overview.draw(settings.results, settings.figures)
+        if settings.findings is not None:
             block = summary.summary(settings.results)
-            text_of = summary.put_into(settings.readme.read_text(), block)
+            text_of = summary.put_into(settings.findings.read_text(), block)
             shown = demo_table.block(harness.Results(settings.results / "demo.jsonl"))
-            settings.readme.write_text(summary.put_into(text_of, shown, "demo"))
+            settings.findings.write_text(summary.put_into(text_of, shown, "demo"))
         if settings.page is not None:
             page = settings.page.read_text()
             for name, block in compression_table.blocks(rows["compression"]).items():

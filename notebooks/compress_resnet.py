@@ -23,15 +23,9 @@
 # CIFAR-10, which wants a GPU.
 
 # %%
-# A machine without aeb, such as Colab: set SOURCE to a clone of the repository, or to "git+" and its
-# address, and run this cell once. Elsewhere it does nothing.
-import importlib.util
-import subprocess
-import sys
-
-SOURCE = ".."
-if importlib.util.find_spec("aeb") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", SOURCE], check=True)
+# Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
+# "# " off the next line, and run this cell once.
+# %pip install -q ..
 
 # %%
 import os

@@ -171,3 +171,11 @@ def test_where_lists_every_path():
         aeb.prune(params, 0.5, where="convolution")
     paths = str(caught.value).split("the paths are ")[1]
     assert paths == "'block_*/conv_*/kernel' (18), 'head/kernel' (* stands for a number)"
+
+
+def test_a_number_of_no_such_name_is_told():
+    """Fails if a kernel or the step below it takes any keyword (mutation: `**rest: Any` there)."""
+    state = jax.eval_shape(algorithm().init, two_layers())
+    kernel = aeb.build_kernel(algorithm(), cross_entropy, num_data=32)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stepsize'"):
+        jax.eval_shape(lambda s: kernel(s, data(), jax.random.key(0), stepsize=1.0), state)

@@ -7,6 +7,9 @@ step counter of a resumed run at 0, the rows held out trained on, one-hot target
 regression.
 """
 
+import dataclasses
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -92,7 +95,6 @@ def sparse(linen, rows):
         sparsity=0.8,
         num_steps=STEPS,
         num_draws=3,
-        scope="leaf",
         key=jax.random.key(1),
         progress=False,
     )
@@ -121,7 +123,6 @@ def test_a_millionth_of_the_learning_rate_does_not_do(sparse, linen, rows):
         rows[0],
         sparsity=0.8,
         num_steps=STEPS,
-        scope="leaf",
         learning_rate=1e-7,
         key=jax.random.key(1),
         progress=False,
@@ -135,8 +136,10 @@ def test_running_moments_are_those_of_the_weights_that_came_out(sparse, rows):
     hidden = np.asarray(rows[0][0]) @ np.asarray(sparse.params["Dense_0"]["kernel"])
     hidden += np.asarray(sparse.params["Dense_0"]["bias"])
     moments = sparse.model_state["batch_stats"]["BatchNorm_0"]
-    np.testing.assert_allclose(moments["mean"], hidden.mean(axis=0), atol=0.1 * hidden.std())
-    np.testing.assert_allclose(moments["var"], hidden.var(axis=0), rtol=0.2, atol=1e-6)
+    # Moments are those of about 600 rows, so the error of a mean is 4 % of a unit's deviation.
+    gap = np.abs(moments["mean"] - hidden.mean(axis=0))
+    assert (gap < 0.2 * hidden.std(axis=0) + 1e-6).all()
+    np.testing.assert_allclose(moments["var"], hidden.var(axis=0), rtol=0.3, atol=1e-6)
 
 
 def test_it_prints_saves_and_comes_back(sparse, tmp_path):
@@ -153,7 +156,26 @@ def test_it_prints_saves_and_comes_back(sparse, tmp_path):
         np.testing.assert_array_equal(leaf, found[path])
 
 
-def test_an_nnx_module(rows):
+def test_a_saved_network_comes_back_whole(sparse, rows, tmp_path):
+    """Mutations: the module not written; the weights not written where it cannot be named."""
+    path, (x, _) = tmp_path / "net.safetensors", rows[1]
+    sparse.save(path)
+    np.testing.assert_allclose(jax.nn.softmax(aeb.load(path)(x)), sparse.predict(x), rtol=1e-5)
+
+    class Local(nn.Module):
+        """A class that no other process can import."""
+
+    local = dataclasses.replace(sparse, network=sparse.network._replace(module=Local()))
+    with pytest.warns(UserWarning, match=r"class .*Local of .* cannot be imported .* the weights"):
+        local.save(path)
+    np.testing.assert_array_equal(
+        aeb.load_sparse(path)[0]["params"]["Dense_1"]["bias"], sparse.params["Dense_1"]["bias"]
+    )
+    with pytest.raises(ValueError, match="does not say which module"):
+        aeb.load(path)
+
+
+def test_an_nnx_module(rows, tmp_path):
     module = NNXNet(nnx.Rngs(0))
     params, model_state = trained(as_network(module, None, rows[0]))
     nnx.update(module, params, model_state)
@@ -164,7 +186,6 @@ def test_an_nnx_module(rows):
         rows[0],
         sparsity=0.8,
         num_steps=STEPS,
-        scope="leaf",
         learning_rate=0.1,
         key=jax.random.key(1),
         progress=False,
@@ -178,10 +199,16 @@ def test_an_nnx_module(rows):
         jax.nn.softmax(out.variables(x)), out.predict(x), rtol=1e-4, atol=1e-6
     )
     assert float(jnp.abs(out.variables.bn.mean[...]).max()) > 0
+    out.save(tmp_path / "net.safetensors", module=functools.partial(NNXNet))
+    model = aeb.load(tmp_path / "net.safetensors")
+    np.testing.assert_allclose(model(x), out.variables(x), rtol=1e-5, atol=1e-6)
 
 
 def test_a_bare_loss_and_no_target():
-    """A regression on 3 of 20 columns: the prior finds how many are needed."""
+    """A regression on 3 of 20 columns: the prior finds how many are needed.
+
+    Mutation: the callback left out.
+    """
     rng = np.random.default_rng(1)
     x = rng.normal(size=(400, 20)).astype(np.float32)
     truth = np.zeros(20, np.float32)
@@ -192,6 +219,7 @@ def test_a_bare_loss_and_no_target():
         return 2.0 * jnp.mean(jnp.square(batch["y"] - batch["x"] @ w))
 
     start = jnp.asarray(np.linalg.lstsq(x, y)[0])
+    looks = []
     out = aeb.compress(
         loss,
         start,
@@ -200,8 +228,10 @@ def test_a_bare_loss_and_no_target():
         num_steps=STEPS,
         learning_rate=0.01,
         key=jax.random.key(2),
+        callback=looks.append,
         progress=False,
     )
+    assert tuple(looks) == out.history
     assert np.flatnonzero(out.params).tolist() == [2, 7, 11]
     np.testing.assert_allclose(out.params[np.array([2, 7, 11])], truth[[2, 7, 11]], atol=0.15)
     assert out.after.accuracy is None
@@ -210,13 +240,37 @@ def test_a_bare_loss_and_no_target():
         out.predict(x)
 
 
+def test_a_layer_of_small_weights_is_not_emptied():
+    """One threshold for all leaves takes the last layer whole, and says so; the default does not.
+
+    Mutation: the default scope "global".
+    """
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(300, 8)).astype(np.float32)
+    params = {"first": rng.normal(size=(8, 6)) / 3, "last": 0.01 * rng.normal(size=6)}
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+
+    def outputs(params, x):
+        return jnp.maximum(x @ params["first"], 0.0) @ (100.0 * params["last"])
+
+    def loss(params, batch):
+        return jnp.mean(jnp.square(outputs(params, batch["x"]) - batch["y"])) / 2
+
+    data = {"x": x, "y": outputs(params, x)}
+    options = {"sparsity": 0.6, "num_steps": 40, "learning_rate": 1e-4, "progress": False}
+    with pytest.raises(ValueError, match=r"scope: .* every weight of last is zero.*'relative'"):
+        aeb.compress(loss, params, data, scope="global", key=jax.random.key(0), **options)
+    out = aeb.compress(loss, params, data, key=jax.random.key(0), **options)
+    assert out.report.zeros == round(0.6 * 54)
+    assert np.count_nonzero(out.params["last"]) > 2
+
+
 def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, monkeypatch):
     """Mutations: a learning rate found anew with another key, looks lost on resume."""
 
     def run(**changes):
         options = {
             "sparsity": 0.8,
-            "scope": "leaf",
             "num_steps": 60,
             "key": jax.random.key(3),
             "learning_rate": 0.1,

@@ -92,9 +92,9 @@ def count(compiled, size=SIZE):
 
 def over_sgd(wrap):
     """Count what our step on a network has more than plain SGD."""
-    net, key, own = nets.make_workload("mlp", 10), jax.random.key(0), nets.algorithm()
+    net, key, algorithm = nets.make_workload("mlp", 10), jax.random.key(0), nets.algorithm()
     programs = (
-        (wrap(nets.kernel_step(net, own)), own.init(net.params)),
+        (wrap(nets.kernel_step(net, algorithm)), algorithm.init(net.params)),
         (nets.sgd_step(net), nets.sgd_state(net)),
     )
     ours, sgd = (
@@ -163,10 +163,10 @@ def test_the_state_is_at_most_five_times_the_parameters(problem):
 
 def loop_of(policy):
     """Count what a burst of `aeb.sample` costs under a policy for divergence."""
-    net, own = nets.make_workload("mlp", 10), nets.algorithm()
-    kernel = build_kernel(own, net.loss_fn, num_data=nets.NUM_DATA, has_aux=net.has_aux)
+    net, algorithm = nets.make_workload("mlp", 10), nets.algorithm()
+    kernel = build_kernel(algorithm, net.loss_fn, num_data=nets.NUM_DATA, has_aux=net.has_aux)
     built = programs.build(kernel, None, 10, None, False, policy)
-    state, key = own.init(net.params, net.model_state), jax.random.key(0)
+    state, key = algorithm.init(net.params, net.model_state), jax.random.key(0)
     keys = programs.Keys.of(key, None)
     carry = programs.Carry(state, built.order_at(0, keys), healthy(state))
     return count(built.burst.lower(carry, net.batch, keys, 3).compile(), net.size)

@@ -1,39 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The code on the pages of the site runs as it stands. Mutation: any renamed argument or name."""
+"""The code on the pages of the site runs as it stands and prints what they show.
 
+Mutation: any renamed argument or name.
+"""
+
+import ast
+import functools
+import importlib
+import inspect
 import re
 from pathlib import Path
 
 import jax
 import pytest
+from printed import alike
 
 import aeb
+from benchmarks import pages
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 FRAGMENTS = {DOCS / "scaling.md"}
 """Its code needs a kernel of the reader's, or several hosts; `tests/test_parallel.py` has it."""
-PAGES = [
-    page
-    for page in sorted(DOCS.rglob("*.md"))
-    if "```python" in page.read_text() and page not in FRAGMENTS
-]
-
-pytestmark = [pytest.mark.slow, pytest.mark.quickly_compiled]
+WITH_CODE = [page for page in sorted(DOCS.rglob("*.md")) if pages.code(page.read_text())]
+PAGES = [page for page in WITH_CODE if page not in FRAGMENTS]
 
 
 def relative(page):
     return str(page.relative_to(DOCS))
 
 
+@pytest.mark.slow
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "page"}
+    names, text = {}, page.read_text()
     # As a user runs it: without the strictness that the other tests ask for.
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-            exec(compile(block, relative(page), "exec"), names)
-    shown = capsys.readouterr().out
+        printed = pages.run(text, names)
+    for said, output in zip(pages.shown(text), printed, strict=True):
+        assert said is None or alike(said, output), output
+    shown = "".join(printed)
     if relative(page) == "getting-started.md":
         assert names["accuracy"] > 0.88
         assert abs(names["sparse"].report.sparsity - 0.9) < 0.001
@@ -46,6 +54,59 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     if relative(page) == "guides/regression.md":
         assert "x7 " in shown
         assert "x42 " in shown
+
+
+def looked_up(block):
+    """Return what a block of code takes from the library, and the keywords that it calls it with.
+
+    Names that the block makes itself, and attributes of values, are left to the run.
+    """
+    tree, found = ast.parse(block), []
+    imported = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "aeb"
+        for alias in node.names
+    }
+    calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        path = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+        head, *rest = path.split(".")
+        if not re.fullmatch(r"[\w.]+", path) or head not in ("aeb", *imported):
+            continue
+        module, *name = imported.get(head, ("aeb",))
+        keywords = [each.arg for each in calls[id(node)].keywords] if id(node) in calls else []
+        found.append((module, [*name, *rest], [keyword for keyword in keywords if keyword]))
+    return found
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *WITH_CODE], ids=lambda page: page.name)
+def test_what_the_pages_take_from_the_library_is_there(page):
+    """Mutations: `warmup=` renamed in `aeb.sample`; `aeb.magnitude` renamed."""
+    for block in pages.code(page.read_text()):
+        for module, names, keywords in looked_up(block):
+            value = functools.reduce(getattr, names, importlib.import_module(module))
+            if keywords:
+                inspect.signature(value).bind_partial(**dict.fromkeys(keywords))
+
+
+def test_outputs_go_below_their_blocks():
+    """Mutation: the output looked for anywhere below the block, not right below it."""
+    page = "a\n```python\nprint(1)\n```\n\n```text\nold\n```\nb\n```python\nx = 2\n```\nc\n"
+    page += "```python\nprint(x)\n```\n\nnot its output:\n\n```text\nkept\n```\n"
+    assert pages.shown(page) == ["old\n", None, None]
+    assert pages.run(page) == ["1\n", "", "2\n"]
+    assert pages.filled(page, pages.run(page)) == page.replace("old", "1")
+
+
+def test_numbers_may_differ_a_little_and_words_may_not():
+    """Mutations: `abs_tol` left out; `share=0.75`."""
+    assert alike("a  0.50 of 1,000\n", "a 0.52 of 1,001")
+    assert alike("0.01", "0.03")
+    assert not alike("a 0.50", "a 0.80")
+    assert not alike("a 0.50", "b 0.50")
+    assert not alike("a 0.50", "a -0.50")
+    assert not alike("a 0.50", "a 0.50 0.50")
 
 
 def test_the_reference_has_every_public_name():

@@ -53,7 +53,7 @@ def test_arrows_run_downward(path):
     module = path.parts[0].removesuffix(".py")
     if module in ("__init__", "version", "__main__"):
         return
-    own = floor_of(module)
+    floor = floor_of(module)
     for name in imports(path, top=False):
         if not name.startswith("aeb."):
             continue
@@ -61,7 +61,7 @@ def test_arrows_run_downward(path):
         is_module = (ROOT / other).is_dir() or (ROOT / f"{other}.py").exists()
         if not is_module or other == "version":
             continue  # a name of aeb/__init__.py
-        assert floor_of(other) <= own, f"{path} imports {name}, from a higher floor"
+        assert floor_of(other) <= floor, f"{path} imports {name}, from a higher floor"
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

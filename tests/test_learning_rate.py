@@ -76,9 +76,9 @@ def test_a_call_overrides_in_either_unit(face):
 
 
 def test_a_sampler_of_ones_own_may_give_either():
-    own = aeb.sgld(1.0)
-    by_position = aeb.Dynamics(own.init, own.update, RATE / NUM_DATA, 1.0)
-    by_name = aeb.Dynamics(own.init, own.update, learning_rate=RATE)
+    sampler = aeb.sgld(1.0)
+    by_position = aeb.Dynamics(sampler.init, sampler.update, RATE / NUM_DATA, 1.0)
+    by_name = aeb.Dynamics(sampler.init, sampler.update, learning_rate=RATE)
     assert_same(chain("kernel", by_position), chain("kernel", by_name))
 
 
@@ -93,8 +93,8 @@ def test_exactly_one_unit(make):
 
 
 def test_exactly_one_unit_for_a_sampler_of_ones_own_and_for_a_call():
-    own = aeb.sgld(1.0)
+    sampler = aeb.sgld(1.0)
     with pytest.raises(ValueError, match="neither"):
-        aeb.empirical_bayes(aeb.Dynamics(own.init, own.update), aeb.gaussian())
+        aeb.empirical_bayes(aeb.Dynamics(sampler.init, sampler.update), aeb.gaussian())
     with pytest.raises(ValueError, match="both"):
-        chain("kernel", own, step_size=1e-3, learning_rate=1e-1)
+        chain("kernel", sampler, step_size=1e-3, learning_rate=1e-1)

@@ -52,11 +52,11 @@ def test_weights_c_times_as_large_are_pulled_one_c_th_as_hard():
     params = {"kernel": jax.random.normal(jax.random.key(1), (40, 30))}
 
     def learned(scale):
-        own = jax.tree.map(lambda leaf: scale * leaf, params)
-        latent = prior.init(own)
+        scaled = jax.tree.map(lambda leaf: scale * leaf, params)
+        latent = prior.init(scaled)
         for _ in range(5):
-            latent = prior.update(latent, own, 0.5, 1000.0)
-        return latent, jax.grad(prior.log_density)(own, latent)["kernel"]
+            latent = prior.update(latent, scaled, 0.5, 1000.0)
+        return latent, jax.grad(prior.log_density)(scaled, latent)["kernel"]
 
     (small, pull), (large, weaker) = learned(1.0), learned(32.0)
     np.testing.assert_allclose(small.rho["kernel"], large.rho["kernel"], rtol=1e-4, atol=1e-6)
@@ -155,8 +155,8 @@ NETS = {
 
 
 def images(part):
-    own, normalize = aeb.data.load("digits"), aeb.data.normalizer("digits")
-    rows = getattr(own, part)
+    digits, normalize = aeb.data.load("digits"), aeb.data.normalizer("digits")
+    rows = getattr(digits, part)
     return {"x": jnp.asarray(normalize(rows["image"])), "y": jnp.asarray(rows["label"])}
 
 
@@ -175,10 +175,10 @@ def problem(name, scale, dtype):
 
     def logits(params, x):
         params = {
-            layer: {k: v / scale if k == "kernel" else v for k, v in own.items()}
-            if isinstance(own, dict)
-            else own
-            for layer, own in params.items()
+            layer: {k: v / scale if k == "kernel" else v for k, v in leaves.items()}
+            if isinstance(leaves, dict)
+            else leaves
+            for layer, leaves in params.items()
         }
         return net(params, x.astype(dtype)).astype(jnp.float32)
 

@@ -1,59 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's examples run as they stand. Mutation: any renamed argument or public name."""
+"""The README is short, its code runs as it stands, and it shows what the code prints."""
 
-import re
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
+from printed import alike
 
-import aeb
+from benchmarks import pages
 
 README = Path(__file__).parent.parent / "README.md"
 
-
-def examples():
-    """The two blocks: of a network, and of a regression."""
-    network, regression = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    return network, regression
+MOST_WORDS = 900
 
 
-def test_a_short_run_of_the_example(tmp_path, monkeypatch):
-    """Every name and argument of the first block, in fewer steps."""
-    monkeypatch.chdir(tmp_path)
-    short, changes = re.subn(r"num_steps=\d+", "num_steps=100", examples()[0])
-    assert changes == 1
-    names = {}
-    exec(short, names)
-    assert int(names["state"].step) == 100
-    assert (tmp_path / "model.safetensors").exists()
+def test_a_stranger_has_little_to_read():
+    """Mutation: a table of results put back."""
+    assert len(README.read_text().split()) <= MOST_WORDS
 
 
 @pytest.mark.slow
-def test_the_example_runs_and_prunes(tmp_path, monkeypatch):
+def test_the_readme_shows_what_its_code_prints(tmp_path, monkeypatch):
+    """Mutations: a renamed argument; an accuracy of 49.2 % written for one of 94.2 %."""
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(examples()[0], names)
-    digits, net, normalize = names["digits"], names["net"], names["normalize"]
-    last = jax.tree.map(lambda x: x[-5:], names["draws"])
-
-    def softmax(params, images):
-        return jax.nn.softmax(net.apply({"params": params}, normalize(images)))
-
-    probs = aeb.predict(softmax, last, digits.test["image"]).mean
-    # The network learns and is sparse; how well it does is for the benchmarks to say.
-    assert float((probs.argmax(axis=-1) == digits.test["label"]).mean()) > 0.8
-    report = aeb.sparsity_report(names["state"].position, None)
-    assert abs(report.sparsity - 0.9) < 0.001
-    assert (tmp_path / "model.safetensors").exists()
-
-
-@pytest.mark.slow
-def test_the_regression_runs(capsys):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(50, 80))
-    names = {"aeb": aeb, "X": x, "y": 2 * x[:, 7] + rng.normal(size=50), "X_new": x[:3]}
-    exec(examples()[1], names)
-    assert capsys.readouterr().out.splitlines()[1].startswith("x7 ")
-    assert names["fit"].predict(x[:3]).shape == (3,)
+    page = README.read_text()
+    # As a user runs it: without the strictness that the other tests ask for.
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        printed = pages.run(page)
+    said = pages.shown(page)
+    assert len(said) == 3
+    for output, text in zip(printed, said, strict=True):
+        assert text is not None
+        assert alike(text, output), output
+    assert (tmp_path / "digits.safetensors").exists()

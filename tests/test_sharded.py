@@ -170,9 +170,9 @@ def test_what_belongs_to_a_weight_lies_as_it_does():
     assert sorted(seen) == ["in/bias", "in/kernel", "out/bias", "out/kernel"]
     split = NamedSharding(mesh, PartitionSpec("data", "model"))
     latent = where.latent
-    own = [where.position["params"], where.momentum["params"]]
+    trees = [where.position["params"], where.momentum["params"]]
     for spot in (
-        *(tree["in"]["kernel"] for tree in own),
+        *(tree["in"]["kernel"] for tree in trees),
         *(tree["in/kernel"] for tree in (latent.rho, latent.kappa0, latent.kappa1, where.mask)),
     ):
         assert spot == split
@@ -258,15 +258,18 @@ def sampler_alone(mesh, split, scope, regrow):
 def test_the_sampler_alone_sends_scalars_only(mesh, split, scope, regrow):
     compiled = sampler_alone(mesh, split, scope, regrow)
     found = collectives(compiled.as_text(), most=DIGITS)
-    assert {own.kind for own in found} <= {"all-reduce", "all-gather"}
+    assert {collective.kind for collective in found} <= {"all-reduce", "all-gather"}
     # The scalars of the prior; and for each digit of the threshold the counts below seven levels
     # of each leaf, or at most those of eight lanes on eight devices, 4 bytes each.
-    assert max(own.bytes for own in found) <= 8 * 8 * 4
+    assert max(collective.bytes for collective in found) <= 8 * 8 * 4
     # Noise drawn whole on each device would send nothing either, but take eight times its share.
     share = 4 * (2048 * 1024 + 1024 * 4096) / 8
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * share
     # The digits of a key, of the mask and of an index; the prior's scalars are a few bytes.
-    assert sum(own.bytes * own.times for own in found) <= 3 * DIGITS * 2 * 7 * 8 * 8 * 4 + 100
+    assert (
+        sum(collective.bytes * collective.times for collective in found)
+        <= 3 * DIGITS * 2 * 7 * 8 * 8 * 4 + 100
+    )
 
 
 @pytest.mark.optimised
@@ -277,11 +280,14 @@ def test_data_parallel_sends_the_gradient_once(mesh):
     shapes = jax.eval_shape(init, params())
     program = jax.jit(lambda *arguments: step(*arguments)).lower(shapes, batch(), jax.random.key(0))
     found = collectives(program.compile().as_text())
-    assert {own.kind for own in found} == {"all-reduce"}
+    assert {collective.kind for collective in found} == {"all-reduce"}
     weights = sum(leaf.size for leaf in jax.tree.leaves(params()))
     # With the loss in one reduce; two moments of 128 units and what goes back through them besides.
-    assert max(own.bytes for own in found) == 4 * (weights + 1)
-    assert sum(own.bytes * own.times for own in found) <= 4 * (weights + 1) + 6 * 4 * 128
+    assert max(collective.bytes for collective in found) == 4 * (weights + 1)
+    assert (
+        sum(collective.bytes * collective.times for collective in found)
+        <= 4 * (weights + 1) + 6 * 4 * 128
+    )
 
 
 PROGRAM = """\

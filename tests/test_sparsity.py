@@ -3,7 +3,8 @@
 
 Mutations that fail here: `<` for `<=` in the search, a digit beyond the type let in, ties not by
 index or by their index among the joined leaves, the fraction of "all" taken of the selected leaves,
-a momentum left under a frozen mask, rho < threshold made <=.
+a momentum left under a frozen mask, rho < threshold made <=; of "relative" the leaf not divided by
+its norm, no weight held, all of a tie held, a zero held.
 """
 
 import jax
@@ -102,6 +103,114 @@ def test_a_target_out_of_reach_is_refused():
     )
     with pytest.raises(ValueError, match=r"ramp: 0\.9 of all parameters"):
         algorithm.init(params)
+
+
+def relative(values, count):
+    """The oracle: hold the largest of each leaf, then prune the smallest over the leaf's norm."""
+    flat, held = [], []
+    for value in values:
+        flat.append(np.abs(value).ravel() / np.sqrt(np.sum(value * value)))
+        held.append(np.arange(value.size) == np.abs(value).argmax())
+    flat = np.concatenate(flat)
+    order = np.lexsort((np.arange(flat.size), flat, np.concatenate(held)))
+    marks = np.zeros(flat.size, bool)
+    marks[order[:count]] = True
+    return np.split(marks, np.cumsum([value.size for value in values])[:-1])
+
+
+SCALES = {"first": ((30, 8), 1.0), "middle": ((8, 9), 0.4), "last": ((9, 3), 0.02)}
+
+
+def narrow_network(dtype=jnp.float32):
+    """Three layers whose weights are of unequal scale, the last the smallest."""
+    keys = jax.random.split(jax.random.key(3), len(SCALES))
+    return {
+        name: (scale * jax.random.normal(key, shape)).astype(dtype)
+        for key, (name, (shape, scale)) in zip(keys, SCALES.items(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_relative_empties_no_leaf_and_its_count_is_exact(dtype):
+    """Where the plain global rule takes the whole last layer; up to one weight in each leaf."""
+    params = narrow_network(dtype)
+    names, size = sorted(params), 339
+
+    def zeros(scope):
+        rule = aeb.magnitude(lambda count: count / size, scope=scope)
+        apply = jax.jit(lambda count: rule.apply(params, (), None, (), count, everywhere)[0])
+        return lambda count: {
+            name: np.asarray(leaf) == 0 for name, leaf in apply(jnp.float32(count)).items()
+        }
+
+    assert zeros("global")(305)["last"].all()
+    found = zeros("relative")
+    for count in (0, 150, 305, 336):
+        marks = found(count)
+        assert sum(mark.sum() for mark in marks.values()) == count
+        assert not any(mark.all() for mark in marks.values())
+        expected = relative([np.asarray(params[name], np.float32) for name in names], count)
+        for name, own in zip(names, expected, strict=True):
+            np.testing.assert_array_equal(marks[name].ravel(), own, err_msg=name)
+
+
+def test_relative_is_global_where_the_norms_are_equal():
+    params = {name: jax.random.normal(jax.random.key(i), (24, 10)) for i, name in enumerate("abc")}
+    params = {name: leaf / jnp.linalg.norm(leaf) for name, leaf in params.items()}
+    plain = aeb.prune(params, 0.8)
+    for name, leaf in aeb.prune(params, 0.8, scope="relative").items():
+        np.testing.assert_array_equal(leaf, plain[name])
+
+
+def lamp(values, kept):
+    """Lee et al.'s score by a sort in each leaf; marks the kept."""
+    scores = []
+    for value in values:
+        square = np.asarray(value, np.float64).ravel() ** 2
+        order = np.argsort(-square)
+        score = np.empty_like(square)
+        score[order] = square[order] / np.cumsum(square[order])
+        scores.append(score)
+    flat = np.concatenate(scores)
+    marks = np.zeros(flat.size, bool)
+    marks[np.argsort(-flat)[:kept]] = True
+    return np.split(marks, np.cumsum([v.size for v in values])[:-1])
+
+
+def test_relative_one_by_one_is_lamp():
+    """The smallest weight left in a leaf has the norm of what is left for LAMP's sum."""
+    params = narrow_network()
+    names, size = sorted(params), 339
+    rule = aeb.magnitude(lambda k: (k + 1) / size, scope="relative", regrow=False)
+    apply = jax.jit(lambda *carry: rule.apply(carry[0], (), None, carry[1], carry[2], everywhere))
+    mask = rule.init(params, None, everywhere)
+    own = params
+    for count in range(size - 10):
+        own, _, mask = apply(own, mask, jnp.float32(count))
+        if size - count - 1 in (200, 60, 20, 10):
+            expected = lamp([params[name] for name in names], size - count - 1)
+            for name, marks in zip(names, expected, strict=True):
+                np.testing.assert_array_equal(np.asarray(own[name]).ravel() != 0, marks)
+
+
+def test_a_leaf_of_zeros_takes_the_place_of_no_weight():
+    params = narrow_network() | {"last": jnp.zeros((9, 3))}
+    pruned = aeb.prune(params, 0.8, scope="relative")
+    assert sum(int((leaf == 0).sum()) for leaf in pruned.values()) == round(0.8 * 339)
+
+
+@pytest.mark.parametrize("rule", [aeb.inclusion, aeb.units])
+def test_other_rules_take_it(rule):
+    """One of each leaf stays though all of the last are the smallest; many rho tie at 1."""
+    params = narrow_network()
+    rho = {name: jnp.where(jnp.abs(leaf) > 0.1, 1.0, 0.3) for name, leaf in params.items()}
+    kept = {}
+    for scope in ("global", "relative"):
+        pruned, _, _ = rule(0.85, scope=scope).apply(params, (), rho, (), 0, everywhere)
+        kept[scope] = {name: np.count_nonzero(leaf) for name, leaf in pruned.items()}
+    assert kept["global"]["last"] == 0
+    assert kept["relative"]["last"] == (1 if rule is aeb.inclusion else 9)
+    assert min(kept["relative"].values()) > 0
 
 
 def test_inclusion_ranks_by_rho_then_magnitude():

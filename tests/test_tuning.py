@@ -27,9 +27,9 @@ def regression():
 
 
 def digits():
-    own, normalize = aeb.data.load("digits"), aeb.data.normalizer("digits")
-    images = np.asarray(normalize(own.train["image"][:ROWS])).reshape(ROWS, -1)
-    return {"x": jnp.asarray(images), "y": jnp.asarray(own.train["label"][:ROWS])}
+    digits, normalize = aeb.data.load("digits"), aeb.data.normalizer("digits")
+    images = np.asarray(normalize(digits.train["image"][:ROWS])).reshape(ROWS, -1)
+    return {"x": jnp.asarray(images), "y": jnp.asarray(digits.train["label"][:ROWS])}
 
 
 def entropy(logits, labels):

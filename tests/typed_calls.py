@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 import aeb
-from aeb.types import Dynamics, Prior, Sparsifier
+from aeb.types import Dynamics, Kernel, Prior, Sparsifier
 
 
 def wrong_transition(algorithm: aeb.Algorithm, state: aeb.State, key: jax.Array) -> None:
@@ -20,6 +20,11 @@ def wrong_transition(algorithm: aeb.Algorithm, state: aeb.State, key: jax.Array)
     algorithm.transition(state, grad, key, num_data=10, rss=1.0)  # type: ignore[arg-type]  # no function
     algorithm.transition(state, grad, key, num_data=10, lr=1.0)  # type: ignore[call-arg]  # no such name
     print(state.momenta)  # type: ignore[attr-defined]  # the field is momentum
+
+
+def wrong_kernel(kernel: Kernel, state: aeb.State, batch: Any, key: jax.Array) -> None:
+    kernel(state, batch, key, temperature=0.0)
+    kernel(state, batch, key, lr=1.0)  # type: ignore[call-arg]  # no such name
 
 
 def wrong_dynamics(dynamics: Dynamics, tree: Any, key: jax.Array) -> None:

@@ -60,7 +60,9 @@ def complain(prog: str, message: str) -> int:
 
 
 def _first_sentence(panel: str) -> str:
-    """The complaint itself, from a panel of title, message, rules and hints, boxed or plain."""
+    """Read the complaint off a panel of title, message, rules and hints, boxed or plain."""
+    # tyro 1.0.17 has no public way to the text: console_outputs=False drops it, and the hook
+    # tyro._errors.on_parse_error "may change or be removed in any release".
     message: list[str] = []
     for line in panel.splitlines()[1:]:
         text = line.strip("│ ")

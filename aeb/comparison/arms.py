@@ -26,7 +26,7 @@ import aeb
 from aeb import guards
 from aeb.comparison.task import Task, evaluate
 from aeb.files import checkpoint
-from aeb.types import ArrayTree, Kernel, PRNGKey, ScalarOrSchedule, Schedule, Sparsifier
+from aeb.types import ArrayTree, Kernel, PRNGKey, ScalarOrSchedule, Sparsifier
 
 __all__ = [
     "ARMS",
@@ -36,7 +36,6 @@ __all__ = [
     "Recipe",
     "Stage",
     "arm_stage",
-    "cubic_ramp",
     "dense_stage",
     "fit",
     "momentum_sgd",
@@ -116,12 +115,12 @@ BEATS = 10
 
 
 def dense_stage(task: Task, recipe: Recipe) -> Stage:
-    """Dense training: momentum SGD with weight decay."""
+    """Build the stage of dense training: momentum SGD with weight decay."""
     return _stage(task, _plain(task, recipe, recipe.dense_epochs, None), recipe.dense_epochs)
 
 
 def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
-    """Adapting and pruning by one of the arms.
+    """Build the stage of adapting and pruning by one of the arms.
 
     Args:
         task: network and data.
@@ -136,7 +135,8 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
     """
     guards.one_of("arms", arm, ARMS)
     steps = recipe.epochs * (task.num_data // recipe.batch_size)
-    pruning = aeb.magnitude(cubic_ramp(recipe.sparsity, steps // 2), scope="global", of="all")
+    ramp = aeb.sparsity_ramp(recipe.sparsity, max(steps // 2, 1), until=1.0)
+    pruning = aeb.magnitude(ramp, scope="global", of="all")
     if arm == "magnitude":
         algorithm = _plain(task, recipe, recipe.epochs, pruning)
     else:
@@ -229,7 +229,7 @@ def momentum_sgd(
     weight_decay: float,
     sparsify: Sparsifier | None,
 ) -> aeb.Algorithm:
-    """Momentum SGD with weight decay: no noise, and a Gaussian prior that stays as it is.
+    """Build momentum SGD with weight decay: no noise, and a Gaussian prior that stays.
 
     Args:
         step_size: the learning rate for the mean loss, over the number of examples.
@@ -248,12 +248,6 @@ def momentum_sgd(
     )
 
 
-def cubic_ramp(sparsity: float, steps: int) -> Schedule:
-    """Fraction of zeros that rises from 0 to its target in so many steps, fast at first."""
-    ramp: Schedule = optax.schedules.polynomial_schedule(0.0, sparsity, 3, max(steps, 1))
-    return ramp
-
-
 def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
     """Bind an algorithm to the task's loss."""
     kernel = aeb.build_kernel(algorithm, task.loss_fn, num_data=task.num_data, has_aux=True)
@@ -261,7 +255,7 @@ def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
 
 
 def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorithm:
-    """Momentum SGD over a rewound cosine."""
+    """Build momentum SGD over a rewound cosine."""
     step_size = _cosine(task, recipe, epochs)
     return momentum_sgd(
         step_size, num_data=task.num_data, weight_decay=recipe.weight_decay, sparsify=pruning
@@ -269,7 +263,7 @@ def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorit
 
 
 def _cosine(task: Task, recipe: Recipe, epochs: int) -> Any:
-    """Step size over the run; that of a sum over N examples is the learning rate / N."""
+    """Return the step size over the run; that of a sum over N examples is the learning rate / N."""
     steps = epochs * (task.num_data // recipe.batch_size)
     peak = recipe.learning_rate / task.num_data
     # One step more than is taken: a step size of exactly 0 would waste the last.

@@ -66,7 +66,7 @@ class Comparison(NamedTuple):
 
     @property
     def best(self) -> str | None:
-        """The arm of highest accuracy on the rows held out; None where there are none."""
+        """Return the arm of highest accuracy on the rows held out; None where there are none."""
         if self.validation is None:
             return None
         scores = {
@@ -228,8 +228,8 @@ def run_plan(
 
         for seed in seeds:
             bar.set_description(f"seed {seed}")
-            own = None if folder is None else folder / f"seed-{seed}"
-            fits = run_seed(task, plan.recipe, stages, seed, own, report)
+            place = None if folder is None else folder / f"seed-{seed}"
+            fits = run_seed(task, plan.recipe, stages, seed, place, report)
             probs = {}
             for arm, one in fits.items():
                 metrics, probs[arm] = evaluate(task, one.state.position, one.state.model_state)
@@ -312,7 +312,7 @@ def run_seed(
 
 
 def _authors() -> Fit:
-    """The authors' dense ResNet20 as a fit without a history."""
+    """Return the authors' dense ResNet20 as a fit without a history."""
     params, batch_stats = load_authors_resnet20()
     algorithm = aeb.empirical_bayes(aeb.sgld(1.0), aeb.gaussian(), gain=0.0)
     return Fit(algorithm.init(params, {"batch_stats": batch_stats}), np.zeros((0, 2)))
@@ -323,7 +323,7 @@ def _as_dicts(scores: Mapping[str, list[Metrics]]) -> dict[str, list[dict[str, A
 
 
 def _table(rows: Mapping[str, list[Metrics]]) -> str:
-    """Means over seeds, with the standard deviation of the accuracy."""
+    """Write a table of means over seeds, with the standard deviation of the accuracy."""
     lines = [f"{'':<26}{'accuracy %':>16}{'NLL':>9}{'ECE %':>8}{'zeros %':>9}{'bytes':>12}"]
     for arm, runs in rows.items():
         values: Any = np.array(runs, float)

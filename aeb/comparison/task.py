@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
     @property
     def num_data(self) -> int:
-        """Training examples, N."""
+        """Return the number of training examples, N."""
         return len(self.data.train["label"])
 
 

@@ -37,7 +37,7 @@ _MOMENTS = {
 
 
 def normalizer(name: str, *, dtype: Any = jnp.float32) -> Callable[[Any], jax.Array]:
-    """Make the function that standardises the pixels of a set.
+    """Build the function that standardises the pixels of a set.
 
     Args:
         name: a set that `load` knows.

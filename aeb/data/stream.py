@@ -82,5 +82,5 @@ def stream(
         raise ValueError("source: there is no row in it")
     if shuffle:
         rows = rows.shuffle(seed=seed)
-    own = rows.repeat()[first * batch_size + index :: count]
-    return own.batch(batch_size // count, drop_remainder=True)
+    part = rows.repeat()[first * batch_size + index :: count]
+    return part.batch(batch_size // count, drop_remainder=True)

@@ -35,7 +35,7 @@ def sghmc(
     *,
     learning_rate: ScalarOrSchedule | None = None,
 ) -> Dynamics:
-    """Langevin dynamics with momentum and friction.
+    """Build Langevin dynamics with momentum and friction.
 
     Args:
         step_size: eps > 0, or a schedule from the number of steps taken to eps.

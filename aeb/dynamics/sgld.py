@@ -30,7 +30,7 @@ def sgld(
     *,
     learning_rate: ScalarOrSchedule | None = None,
 ) -> Dynamics:
-    """Langevin dynamics without momentum.
+    """Build Langevin dynamics without momentum.
 
     Args:
         step_size: eps > 0, or a schedule from the number of steps taken to eps.

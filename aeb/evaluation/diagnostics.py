@@ -56,7 +56,7 @@ class ReliabilityCurve(NamedTuple):
 
 
 def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
-    """Share of predictions whose most probable class is the label.
+    """Compute the share of predictions whose most probable class is the label.
 
     Args:
         probs: f[..., classes], class probabilities.
@@ -78,7 +78,7 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 def negative_log_likelihood(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
-    """Mean of -log p_y in nats: the log loss.
+    """Compute the mean of -log p_y in nats: the log loss.
 
     A probability of 0 counts as the smallest normal number of its dtype (87.3 nats in float32), so
     that one such prediction does not hide the others behind an infinity. A label that is not a
@@ -145,7 +145,7 @@ def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 def temperature_scaled_nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
-    """Mean of -log p_y in nats, each half at the temperature that suits the other.
+    """Compute the mean of -log p_y in nats, each half at the temperature that suits the other.
 
     Args:
         probs: f[n, classes], class probabilities.
@@ -178,7 +178,7 @@ def temperature_scaled_nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 def brier_score(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
-    """Mean squared distance between the probabilities and the one-hot label.
+    """Compute the mean squared distance between the probabilities and the one-hot label.
 
     Args:
         probs: f[..., classes], class probabilities.
@@ -203,7 +203,7 @@ def brier_score(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 def expected_calibration_error(
     probs: ArrayLike, labels: ArrayLike, num_bins: int = 15
 ) -> jax.Array:
-    """Mean gap between confidence and accuracy over equal-width bins of confidence.
+    """Compute the mean gap between confidence and accuracy over equal-width bins of confidence.
 
     Args:
         probs: f[..., classes], class probabilities.
@@ -227,7 +227,7 @@ def expected_calibration_error(
 
 
 def reliability_curve(probs: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> ReliabilityCurve:
-    """Mean confidence and accuracy in equal-width bins of confidence: the reliability diagram.
+    """Compute mean confidence and accuracy in equal-width bins: the reliability diagram.
 
     Bin m of M holds the confidences in ((m - 1) / M, m / M], as in Guo et al. (2017).
 
@@ -255,7 +255,7 @@ def reliability_curve(probs: ArrayLike, labels: ArrayLike, num_bins: int = 15) -
 
 
 def predictive_entropy(probs: ArrayLike) -> jax.Array:
-    """Entropy of each predictive distribution, in nats; 0 log 0 is 0.
+    """Compute the entropy of each predictive distribution, in nats; 0 log 0 is 0.
 
     Args:
         probs: f[..., classes], class probabilities.

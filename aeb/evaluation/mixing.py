@@ -31,7 +31,7 @@ __all__ = ["effective_sample_size", "potential_scale_reduction"]
 
 
 def effective_sample_size(draws: ArrayTree) -> ArrayTree:
-    """Number of independent draws that would fix the mean as well as these do.
+    """Estimate how many independent draws would fix the mean as well as these do.
 
     Geyer's initial monotone sequence over all chains, as in Stan (Gelman et al. 2013, 11.5). For
     an autoregressive series of coefficient phi it tends to (1 - phi) / (1 + phi) of the draws.
@@ -65,7 +65,7 @@ def effective_sample_size(draws: ArrayTree) -> ArrayTree:
 
 
 def potential_scale_reduction(draws: ArrayTree) -> ArrayTree:
-    """Split R-hat: the spread over all half chains against that within them.
+    """Compute split R-hat: the spread over all half chains against that within them.
 
     Each chain counts as two, its first and its second half, so that a chain that drifts shows, and
     one chain is enough (Gelman et al. 2013, 11.4). Near 1 the chains agree; above 1.01 to 1.1 they

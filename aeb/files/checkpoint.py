@@ -149,8 +149,8 @@ def restore(
             warnings.warn(f"passed over a checkpoint: {error}", stacklevel=2)
             continue
         tree = like(candidate) if isinstance(like, FunctionType | MethodType) else like
-        own = header.get("paths") == PATHS
-        wanted = named_leaves(tree, "like") if own else _python_paths(tree)
+        current = header.get("paths") == PATHS
+        wanted = named_leaves(tree, "like") if current else _python_paths(tree)
         return candidate, _rebuild(path, tree, wanted, arrays, header["leaves"])
     raise DamagedFileError(
         f"folder: every checkpoint in {folder} is damaged (steps {steps}); "
@@ -174,7 +174,7 @@ def discard_after(folder: str | os.PathLike[str], step: int) -> None:
 
 
 def latest_step(folder: str | os.PathLike[str]) -> int | None:
-    """Tell the newest step in a folder, without reading the file.
+    """Return the newest step in a folder, without reading the file.
 
     Args:
         folder: where `save` puts the checkpoints; it need not be there.

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which network a file belongs to: a linen module as plain data, and back.
+"""Which network a file belongs to: a module as plain data, and back.
 
-A linen module is a dataclass, so its class and its fields say all of it. The class is written as
-`package.module:Name`. Fields may hold None, booleans, finite numbers, text, dtypes, other linen
-modules, and lists, tuples and dicts of these; what JSON has no word for is a dict with a `type`.
-Code is never written: a field that holds a function has to keep the default of its class.
+A linen module is a dataclass, so its class and its fields say all of it. An NNX module does not
+keep the arguments it was made with, so these are given: `functools.partial(Class, *args, **fields)`
+without the `rngs`. The class is written as `package.module:Name`. Fields may hold None, booleans,
+finite numbers, text, dtypes, other linen modules, and lists, tuples and dicts of these; what JSON
+has no word for is a dict with a `type`. Code is never written: a field of a linen module that holds
+a function has to keep the default of its class.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
+import inspect
 import math
 import reprlib
 from typing import Any
@@ -19,23 +23,29 @@ import numpy as np
 
 from aeb.files.archive import DTYPES
 
-__all__ = ["build_module", "describe_module"]
+__all__ = ["build_module", "describe_module", "is_nnx"]
 
 PARENT = "parent"
 """The field that ties a linen module to the one that calls it; a module in a file has none."""
 
 
+RNGS = "rngs"
+"""The argument that an NNX module takes its random streams by."""
+
+
 def describe_module(module: Any) -> dict[str, Any]:
-    """Write a linen module as plain data.
+    """Write a module as plain data.
 
     Args:
-        module: a `flax.linen.Module`, its class in a package that can be imported.
+        module: a `flax.linen.Module`, or `functools.partial(Class, ...)` of an NNX class with its
+            arguments but `rngs`; the class in a package that can be imported.
 
     Returns:
-        `{"type": "module", "class": ..., "fields": ...}`, fit for JSON.
+        `{"type": "module", "class": ..., "fields": ...}`, fit for JSON; for an NNX module the type
+        is "nnx", with `args` beside the fields.
 
     Raises:
-        TypeError: it is no linen module, or a field holds what is no plain value.
+        TypeError: it is neither, or a field holds what is no plain value.
         ValueError: its class cannot be imported by name.
 
     Example:
@@ -45,24 +55,17 @@ def describe_module(module: Any) -> dict[str, Any]:
     """
     import flax.linen as nn
 
+    if isinstance(module, functools.partial):
+        return _describe_nnx(module)
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"module: expected an instance of flax.linen.Module, got one of "
             f"{type(module).__name__}. An nnx module does not keep the arguments it was made "
-            "with: save its nnx.state without module, and read it by "
-            "aeb.load_sparse(path, like=nnx.state(model))"
+            "with: pass functools.partial(Class, ...) with them, or save its nnx.state without "
+            "module and read it by aeb.load_sparse(path, like=nnx.state(model))"
         )
     kind = type(module)
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    try:
-        importable = kind.__module__ != "__main__" and _named_class(name) is kind
-    except (ImportError, AttributeError):
-        importable = False
-    if not importable:
-        raise ValueError(
-            f"module: the class {kind.__qualname__} of {kind.__module__} cannot be imported by "
-            "that name; move it to the top of a module of a package, or leave module out"
-        )
+    name = _importable_name(kind)
     fields = {}
     for field in dataclasses.fields(module):
         value = getattr(module, field.name)
@@ -80,6 +83,52 @@ def describe_module(module: Any) -> dict[str, Any]:
     return {"type": "module", "class": name, "fields": fields}
 
 
+def _describe_nnx(recipe: functools.partial[Any]) -> dict[str, Any]:
+    """Write the class of an NNX module and its arguments as plain data."""
+    from flax import nnx
+
+    kind = recipe.func
+    if not (isinstance(kind, type) and issubclass(kind, nnx.Module)):
+        raise TypeError(
+            f"module: expected functools.partial of the class of an nnx module, got one of {kind}; "
+            "pass a linen module as it is"
+        )
+    if RNGS in recipe.keywords:
+        raise TypeError(
+            "module: leave rngs out of the functools.partial; a file holds weights, no streams"
+        )
+    name = _importable_name(kind)
+    try:
+        args = [_encode(value) for value in recipe.args]
+        fields = {field: _encode(value) for field, value in recipe.keywords.items()}
+    except _NotPlainError as error:
+        raise TypeError(
+            f"module: an argument of {kind.__qualname__} is {error}, and a file holds plain values "
+            "alone; make it the default of the class, or leave module out"
+        ) from None
+    return {"type": "nnx", "class": name, "args": args, "fields": fields}
+
+
+def _importable_name(kind: type) -> str:
+    """Return the name of a class, which another process can import it by."""
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    try:
+        importable = kind.__module__ != "__main__" and _named_class(name) is kind
+    except (ImportError, AttributeError):
+        importable = False
+    if not importable:
+        raise ValueError(
+            f"module: the class {kind.__qualname__} of {kind.__module__} cannot be imported by "
+            "that name; move it to the top of a module of a package, or leave module out"
+        )
+    return name
+
+
+def is_nnx(description: dict[str, Any]) -> bool:
+    """Whether a description is that of an NNX module."""
+    return bool(description["type"] == "nnx")
+
+
 def build_module(description: dict[str, Any]) -> Any:
     """Make the module that a description names; this imports the package of its class.
 
@@ -87,19 +136,18 @@ def build_module(description: dict[str, Any]) -> Any:
         description: what `describe_module` returned.
 
     Returns:
-        A `flax.linen.Module`.
+        A `flax.linen.Module`, or a `flax.nnx.Module` with fresh weights.
 
     Raises:
         ImportError: the class is not in the packages installed here.
-        ValueError: the name is not that of a linen module, or its fields are others by now.
+        ValueError: the name is not that of such a module, or its fields are others by now.
 
     Example:
         >>> import flax.linen as nn
         >>> build_module(describe_module(nn.Dense(3))).features
         3
     """
-    import flax.linen as nn
-
+    library, base = _library(description)
     name = description["class"]
     try:
         kind = _named_class(name)
@@ -108,16 +156,37 @@ def build_module(description: dict[str, Any]) -> Any:
             f"module: {name} cannot be imported ({error}); install the package that has it, or "
             "read the weights alone by aeb.load_sparse"
         ) from error
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise ValueError(f"module: {name} is no flax.linen.Module; a file may name nothing else")
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise ValueError(f"module: {name} is no {library}.Module; a file may name nothing else")
+    args = [_decode(value) for value in description.get("args", [])]
     fields = {field: _decode(value) for field, value in description["fields"].items()}
     try:
-        return kind(**fields)
+        if is_nnx(description):
+            fields |= _streams(kind)
+        return kind(*args, **fields)
     except TypeError as error:
         raise ValueError(
             f"module: {name} does not take the fields it was saved with ({error}); install the "
             "version it was saved with, or read the weights alone by aeb.load_sparse"
         ) from error
+
+
+def _library(description: dict[str, Any]) -> tuple[str, type]:
+    """Return the name of the library that a described module is of, and its base class."""
+    if is_nnx(description):
+        from flax import nnx
+
+        return "flax.nnx", nnx.Module
+    import flax.linen as nn
+
+    return "flax.linen", nn.Module
+
+
+def _streams(kind: type) -> dict[str, Any]:
+    """Make random streams for a class of NNX that takes them; its weights are then replaced."""
+    from flax import nnx
+
+    return {RNGS: nnx.Rngs(0)} if RNGS in inspect.signature(kind.__init__).parameters else {}
 
 
 class _NotPlainError(TypeError):

@@ -173,12 +173,12 @@ def sparsity_report(params: ArrayTree, where: Where = ".*") -> SparsityReport:
 
 
 def stored_bytes(size: int, kept: int, itemsize: int) -> int:
-    """Bytes of one leaf in a sparse file: as a bitmask and the values kept, or dense if smaller."""
+    """Return a leaf's bytes in a sparse file: a bitmask and the values kept, or dense if less."""
     return min(size * itemsize, -(-size // 8) + kept * itemsize)
 
 
 def kept_bits(array: np.ndarray) -> np.ndarray:
-    """Say for each value, in C order, whether any of its bits is set: bool[size]."""
+    """Return for each value, in C order, whether any of its bits is set: bool[size]."""
     return array.reshape(-1).view(f"u{array.dtype.itemsize}") != 0
 
 

@@ -34,7 +34,7 @@ from aeb.files.archive import (
     read_archive,
     write_archive,
 )
-from aeb.files.module import build_module, describe_module
+from aeb.files.module import build_module, describe_module, is_nnx
 from aeb.files.report import SparsityReport, kept_bits, sparsity_report, stored_bytes
 from aeb.tree import keyed_leaves, named_leaves, path_of, replace_leaves, statistics
 from aeb.types import ArrayTree
@@ -45,12 +45,14 @@ __all__ = ["Model", "SparseFileInfo", "inspect_sparse", "load", "load_sparse", "
 class Model(NamedTuple):
     """A network read from a file; call it as `model(inputs)`."""
 
-    module: Any  # a flax.linen.Module
-    variables: dict[str, Any]  # {"params": ...} and the other collections that were saved
+    module: Any  # a flax.linen.Module; or a flax.nnx.Module, with its weights and set to serve
+    variables: dict[str, Any]  # {"params": ...} and the other collections; for nnx its pure dict
     metadata: dict[str, Any]
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Apply the module to inputs; options are those of `flax.linen.Module.apply`."""
+        if not hasattr(self.module, "apply"):
+            return self.module(*inputs, **options)
         return self.module.apply(self.variables, *inputs, **options)
 
     def __repr__(self) -> str:
@@ -93,8 +95,9 @@ def save_sparse(
         path: the file; the folder must be there, a file that is there is replaced in one step.
         params: a tree of arrays: plain, linen, nnx, or a bare array.
         metadata: what to remember with them: names and anything that JSON can hold.
-        module: the linen module that they belong to, so that `aeb.load` needs the file alone;
-            its class has to be in a package, its fields plain values.
+        module: the linen module that they belong to, or `functools.partial(Class, ...)` of an NNX
+            module with the arguments it was made with but `rngs`, so that `aeb.load` needs the
+            file alone. The class has to be in a package, the fields plain values.
 
     Raises:
         FileNotFoundError: the folder is not there.
@@ -185,20 +188,20 @@ def load(path: str | os.PathLike[str]) -> Model:
     """Read a network from its file alone: the module, its variables, and the metadata.
 
     This imports the package that the file names, so it runs that package's code, as any import
-    does. It imports nothing but the class of a linen module, and a file holds no code of its own.
+    does. It calls nothing but the class of a Flax module, and a file holds no code of its own.
 
     Args:
         path: a file made by `save_sparse(path, variables, module=module)`.
 
     Returns:
-        A `Model`; `model(inputs)` applies it. Where the parameters alone were saved, the variables
-        are `{"params": params}`.
+        A `Model`; `model(inputs)` applies it. Where the parameters alone of a linen module were
+        saved, the variables are `{"params": params}`.
 
     Raises:
         FileNotFoundError: there is no such file.
         aeb.files.archive.DamagedFileError: the file is cut short or changed (a ValueError).
-        ValueError: the file was saved without its module, names what is no linen module, or is
-            one that `load_sparse` refuses.
+        ValueError: the file was saved without its module, names what is no Flax module, holds
+            leaves that the module does not have, or is one that `load_sparse` refuses.
         ImportError: the class of the module is not in the packages installed here.
 
     Example:
@@ -223,6 +226,9 @@ def load(path: str | os.PathLike[str]) -> Model:
         )
     module = build_module(file.module)
     tree = _tree(file)
+    if is_nnx(file.module):
+        _fill(module, file)
+        return Model(module, tree, file.metadata)
     variables = tree if isinstance(tree, dict) and "params" in tree else {"params": tree}
     return Model(module, variables, file.metadata)
 
@@ -284,6 +290,23 @@ def _read(path: Path) -> _File:
         for row in rows
     ]
     return _File(leaves, header["metadata"], header.get("module"))
+
+
+def _fill(module: Any, file: _File) -> None:
+    """Put the weights of a file into an NNX module, and set it to serve."""
+    from flax import nnx
+
+    state = nnx.state(module, nnx.Not(nnx.RngState))
+    arrays = {leaf.path: device_array("path", leaf.path, leaf.array) for leaf in file.leaves}
+    try:
+        _check_like(state, arrays, "the file")
+    except ValueError as error:
+        raise ValueError(
+            f"path: the weights do not fit the module that the file names ({error}); install the "
+            "version it was saved with, or read the weights alone by aeb.load_sparse"
+        ) from error
+    nnx.update(module, replace_leaves(state, arrays))
+    module.eval()
 
 
 def _tree(file: _File) -> ArrayTree:

@@ -5,6 +5,7 @@ from aeb.models.authors import load_authors_resnet20
 from aeb.models.cnn import CNN, CNNBN
 from aeb.models.losses import make_loss
 from aeb.models.mlp import MLP
+from aeb.models.resized import Resized
 from aeb.models.resnet import ResNet
 from aeb.xla.convolution import conv_general_dilated
 from aeb.xla.pooling import max_pool
@@ -14,6 +15,7 @@ __all__ = [
     "CNNBN",
     "MLP",
     "ResNet",
+    "Resized",
     "conv_general_dilated",
     "load_authors_resnet20",
     "make_loss",

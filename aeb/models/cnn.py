@@ -58,15 +58,8 @@ class CNN(nn.Module):
             raise ValueError(f"kernel_size: got {self.kernel_size}, needs to be odd")
         x = images
         for number, width in enumerate(self.channels, 1):
-            x = nn.Conv(
-                width,
-                (self.kernel_size, self.kernel_size),
-                padding=self.kernel_size // 2,
-                dtype=self.dtype,
-                conv_general_dilated=self.conv_general_dilated,
-                name=f"conv{number}",
-            )(x)
-            x = nn.relu(max_pool(x, 2))
+            side = self.kernel_size
+            x = _block(self, number, width, side, padding=side // 2)(x)
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
@@ -111,18 +104,25 @@ class CNNBN(nn.Module):
         x = batch_norm(images, train=train, dtype=self.dtype, name="bn_image")
         blocks = zip(self.channels, (2, 0), self.dropout, strict=True)
         for number, (channels, padding, rate) in enumerate(blocks, 1):
-            x = nn.Conv(
-                channels,
-                (4, 4),
-                padding=padding,
-                dtype=self.dtype,
-                conv_general_dilated=self.conv_general_dilated,
-                name=f"conv{number}",
-            )(x)
-            x = nn.relu(max_pool(x, 2))
+            x = _block(self, number, channels, 4, padding=padding)(x)
             x = nn.Dropout(rate, deterministic=not train)(x)
         x = x.reshape(x.shape[0], -1)
         for number, width in enumerate(self.hidden, 1):
             x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"fc{number}")(x))
         x = batch_norm(x, train=train, dtype=self.dtype, name="bn")
         return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
+
+
+def _block(
+    net: CNN | CNNBN, number: int, channels: int, side: int, *, padding: int
+) -> Callable[[jax.Array], jax.Array]:
+    """Make the convolution `conv<number>` of a net, with the ReLU and the pooling behind it."""
+    convolution = nn.Conv(
+        channels,
+        (side, side),
+        padding=padding,
+        dtype=net.dtype,
+        conv_general_dilated=net.conv_general_dilated,
+        name=f"conv{number}",
+    )
+    return lambda x: nn.relu(max_pool(convolution(x), 2))

@@ -46,7 +46,7 @@ def gaussian(
     lam: float = 1.0,
     sigma: float = 1.0,
 ) -> Prior:
-    """Gaussian prior with a learned precision for each leaf.
+    """Build a Gaussian prior with a learned precision for each leaf.
 
     Args:
         precision: starting value of lambda, > 0, in 1 / weight^2.

@@ -132,7 +132,7 @@ def spike_slab(
     learn_delta: bool = True,
     follow_ramp: bool = True,
 ) -> Prior:
-    """Spike-and-slab prior with learned inclusion probabilities, penalties, rates and scale.
+    """Build a spike-and-slab prior that learns inclusion probabilities, penalties, rates, scale.
 
     `spike_slab()` takes v0, v1 and the weight from the network it is given: start it from trained
     weights. Of your own, v0 and sqrt(v1) have to be at the scale of the weights to select: v0 about
@@ -199,13 +199,13 @@ def spike_slab(
     chosen = as_where(where)
 
     def widths(size: Any, path: str) -> tuple[Any, Any]:
-        """Scale of the spike and variance of the slab of a leaf, in units of sigma."""
+        """Return scale of the spike and variance of the slab of a leaf, in units of sigma."""
         spike = SPIKE * size[path] / sigma if v0 is None else v0
         slab = jnp.square(SLAB * size[path] / sigma) if v1 is None else v1
         return spike, slab
 
     def power(latent: SpikeSlabLatent, dtype: Any) -> Any:
-        """w, in the type of what it multiplies."""
+        """Return w, in the type of what it multiplies."""
         return latent.weight.astype(dtype) if weight is None else weight
 
     def init(params: ArrayTree) -> SpikeSlabLatent:
@@ -291,13 +291,13 @@ def spike_slab(
         new_sigma, new_delta = latent.sigma, latent.delta
         if rss is not None if learn_sigma is None else learn_sigma:
             dtype = latent.sigma.dtype
-            own = power(latent, dtype)
+            w = power(latent, dtype)
             zero = jnp.zeros((), dtype)
             linear, quadratic = (
-                own * sum((each[part].astype(dtype) for each in totals.values()), zero)
+                w * sum((each[part].astype(dtype) for each in totals.values()), zero)
                 for part in (1, 2)
             )
-            size = own * float(sum(chance.size for chance in rho.values()))
+            size = w * float(sum(chance.size for chance in rho.values()))
             target = scale(linear, quadratic, size, nu=nu, lam=lam, num_data=num_data, rss=rss)
             new_sigma = approximate(latent.sigma, target, omega)
         if follow_ramp and kept is not None:
@@ -338,7 +338,7 @@ def spike_slab(
 def paper_spike_slab(
     sparsity: float = 0.9, *, num_weights: float = 267_264, where: Where = None
 ) -> Prior:
-    """Spike-and-slab prior with the numbers of the paper, for its ResNet20 on CIFAR-10.
+    """Build the spike-and-slab prior of the paper, for its ResNet20 on CIFAR-10.
 
     They belong to its weights, its step size of 2e-9 and its N of 50,000 over 1000 epochs; with
     them rho does not select, and the penalties act as a strong weight decay. For a network of your
@@ -409,7 +409,7 @@ def typical_size(leaf: jax.Array) -> jax.Array:
 def inclusion_probability(
     beta: jax.Array, sigma: jax.Array, delta: jax.Array, *, v0: float, v1: float
 ) -> jax.Array:
-    """Probability that a weight came from the slab, given its value (Eq. 5).
+    """Compute the probability that a weight came from the slab, given its value (Eq. 5).
 
     Args:
         beta: f32[...], the weights.

@@ -219,7 +219,7 @@ def _inexact(tree: Any) -> list[tuple[str, jax.Array]]:
 
 
 def _about(data: Batch) -> str:
-    """Say whether the data hold a value that is not finite."""
+    """Return whether the data hold a value that is not finite."""
     for path, leaf in _inexact(data):
         if not bool(jnp.isfinite(leaf).all()):
             name = f"leaf {path!r}" if path else "the array"

@@ -82,7 +82,7 @@ def build(
     data_per_chain: bool,
     policy: str,
 ) -> Programs:
-    """Make the programs of a run; a second run with the same arguments compiles nothing anew."""
+    """Build the programs of a run; a second run with the same arguments compiles nothing anew."""
     note = {"skip": divergence.skip, "ignore": divergence.ignore}.get(policy, divergence.observe)
     batches = 1 if batch_size is None else num_rows // batch_size
 

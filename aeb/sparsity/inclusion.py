@@ -23,7 +23,9 @@ def inclusion(
 
     Args:
         ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
-        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
+        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them,
+            "relative" by one threshold for weights relative to the norm of their leaf, which
+            empties none.
         of: what the fraction counts: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned weight may return.
 

@@ -27,7 +27,9 @@ def magnitude(
 
     Args:
         ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
-        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
+        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them,
+            "relative" by one threshold for weights relative to the norm of their leaf, which
+            empties none.
         of: what the fraction counts: the "selected" leaves, or "all" parameters (the paper's way).
         regrow: whether a pruned weight may return; False freezes the mask and clears the momentum
             under it.
@@ -65,8 +67,8 @@ def prune(
         sparsity: fraction of zeros over the chosen leaves, in [0, 1).
         where: the leaves: a regular expression searched in the path, `(path, leaf) -> bool`, or
             None for every leaf but those named bias or scale.
-        scope: "global" for one threshold over all chosen leaves, "leaf" for the same fraction in
-            each.
+        scope: "global" for one threshold over all chosen leaves, "relative" for one that is
+            relative to the norm of each leaf, "leaf" for the same fraction in each.
 
     Returns:
         The tree with round(sparsity * size) of the chosen weights at exact zero.

@@ -2,6 +2,24 @@
 """What the rules share: counts, scopes, and zeros that may or may not return.
 
 A rule ranks weights by unsigned keys; this module turns a ranking and a ramp into a `Sparsifier`.
+Of the n weights in the chosen leaves K stay, exactly. The scope says which:
+
+    leaf        in each leaf the same fraction, those of highest rank
+    global      the K of highest rank over all leaves
+    relative    likewise, where each leaf is first divided by its norm |beta_l|, and the one of
+                highest rank in each leaf stays
+
+One threshold over all leaves compares weights whose scales need not compare: a layer that
+BatchNorm follows gives the same outputs at any scale. A global threshold can so empty a layer, and
+then nothing passes. A weight relative to its leaf is free of that scale, and leaves a small layer,
+such as the last, a larger share of its weights. It is LAMP without the sort: LAMP ranks by
+beta_j^2 over the sum of the squares of all beta_i in the leaf with |beta_i| >= |beta_j|, and for
+the smallest weight that is left in a pruned leaf that sum is the squared norm. Pruned one by one,
+the two leave the same weights.
+
+References: Lee, Park, Mo, Ahn and Shin, "Layer-adaptive Sparsity for the Magnitude-based Pruning",
+ICLR 2021, for LAMP; Gupta et al., "Is Complexity Required for Neural Network Pruning?", arXiv
+2209.14624, for a number of weights of each layer that a global threshold may not take, here one.
 """
 
 from __future__ import annotations
@@ -13,12 +31,15 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
+from aeb.precision import working_dtype
 from aeb.schedules import as_schedule
 from aeb.tree import replace_leaves, select
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier
 from aeb.xla.threshold import smallest
 
-__all__ = ["Masks", "pruning_rule", "ramped_rule"]
+__all__ = ["SCOPES", "Masks", "pruning_rule", "ramped_rule"]
+
+SCOPES = ("leaf", "global", "relative")
 
 Masks = dict[str, jax.Array]
 """bool arrays by path."""
@@ -41,7 +62,7 @@ def ramped_rule(
     Args:
         rank: gives the criteria, in arrays that broadcast against the leaves from the last axis.
         ramp: fraction of zeros in [0, 1), or a schedule.
-        scope: "leaf" for the same fraction in each selected leaf, "global" for one threshold.
+        scope: one of `SCOPES`; see the module's docstring.
         of: "selected" or "all", the parameters that the fraction is a fraction of.
         regrow: whether a pruned weight may return.
         check: raises where the inclusion probabilities do not suit the rule.
@@ -50,7 +71,7 @@ def ramped_rule(
         A `Sparsifier`.
     """
     guards.within("ramp", ramp, "[0, 1)")
-    guards.one_of("scope", scope, ("leaf", "global"))
+    guards.one_of("scope", scope, SCOPES)
     guards.one_of("of", of, ("selected", "all"))
     sparsity_at = as_schedule(ramp)
 
@@ -66,7 +87,7 @@ def ramped_rule(
             )
 
     def fraction_of(params: ArrayTree, sparse: dict[str, jax.Array], count: Any) -> Any:
-        """Tell the share of the selected leaves that is zero after this step."""
+        """Return the share of the selected leaves that is zero after this step."""
         fraction = sparsity_at(count)
         if of == "all":
             everything = sum(x.size for x in jax.tree.leaves(params))
@@ -82,16 +103,20 @@ def ramped_rule(
     ) -> Masks:
         fraction = fraction_of(params, sparse, count)
         paths = list(sparse)
-        groups = [paths] if scope == "global" else [[path] for path in paths]
+        groups = [[path] for path in paths] if scope == "leaf" else [paths]
         pruned: Masks = {}
         for group in groups:
             leaves = [sparse[path] for path in group]
+            if scope == "relative":
+                leaves = [_over_its_norm(leaf) for leaf in leaves]
             criteria = list(rank(leaves, group, rho))
             if mask:
                 # What was pruned for good ranks below all else.
                 alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in group]
                 kept = [_reduced_like(a, c) for a, c in zip(alive, criteria[0], strict=True)]
                 criteria.insert(0, [k.astype(jnp.uint32) for k in kept])
+            if scope == "relative":
+                criteria[0] = _hold_one_each(criteria)
             size = sum(entry.size for entry in criteria[0])
             marks = smallest(criteria, _zeros(fraction, size))
             pruned |= dict(zip(group, marks, strict=True))
@@ -103,7 +128,7 @@ def ramped_rule(
 def pruning_rule(
     choose: Callable[..., Masks], *, regrow: bool, check: Callable[..., None]
 ) -> Sparsifier:
-    """Make a `Sparsifier` from a function that says what is zero now.
+    """Build a `Sparsifier` from a function that says what is zero now.
 
     Args:
         choose: `(params, sparse, rho, mask, count) -> pruned`, bool arrays by path that
@@ -145,19 +170,41 @@ def pruning_rule(
 
 
 def _zeros(fraction: Any, size: int) -> Any:
-    """round(fraction * size), half to even; in double precision where the fraction is a scalar."""
+    """Return round(fraction * size), half to even; in double precision where it is no array."""
     if isinstance(fraction, jax.Array):
         return jnp.clip(jnp.round(fraction * size), 0, size).astype(jnp.int32)
     return min(max(round(float(fraction) * size), 0), size)
 
 
+def _over_its_norm(leaf: jax.Array) -> jax.Array:
+    """Divide a leaf by the root of the sum of its squares; one of zeros stays as it is."""
+    leaf = leaf.astype(working_dtype(leaf))
+    square = jnp.sum(jnp.square(leaf))
+    return leaf / jnp.sqrt(jnp.maximum(square, jnp.finfo(leaf.dtype).tiny))
+
+
+def _hold_one_each(criteria: list[list[jax.Array]]) -> list[jax.Array]:
+    """Rank the first of each leaf above all that are not the first of theirs."""
+    held = []
+    for place, keys in enumerate(criteria[0]):
+        first = jnp.ones(keys.shape, bool)
+        for own in (each[place] for each in criteria):
+            first &= own == jnp.max(jnp.where(first, own, 0))
+        index = jnp.arange(keys.size, dtype=jnp.uint32).reshape(keys.shape)
+        first &= index == jnp.min(jnp.where(first, index, keys.size))
+        # The highest bit is free, for what ranks has no sign. A leaf of zeros holds none of them.
+        highest = jnp.array(1, keys.dtype) << (8 * keys.dtype.itemsize - 1)
+        held.append(jnp.where(first & (keys > 0), keys | highest, keys))
+    return held
+
+
 def _reduced_like(alive: jax.Array, ranked: jax.Array) -> jax.Array:
-    """Whether any weight of a ranked unit is kept."""
+    """Return whether any weight of a ranked unit is kept."""
     return alive.any(axis=tuple(range(alive.ndim - ranked.ndim)))
 
 
 def _masked(leaves: dict[str, jax.Array], keep: Masks) -> dict[str, jax.Array]:
-    """Exact zeros (never -0) wherever a leaf is not kept."""
+    """Put exact zeros (never -0) wherever a leaf is not kept."""
     return {path: jnp.where(keep[path], leaf, 0) for path, leaf in leaves.items()}
 
 

@@ -28,7 +28,9 @@ def units(
     Args:
         ramp: fraction of units at zero in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
             Within a leaf it is also the fraction of weights.
-        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them.
+        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them,
+            "relative" by one threshold for units relative to the norm of their leaf, which
+            empties none.
         of: what the fraction counts: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned unit may return.
 
@@ -54,6 +56,6 @@ def units(
 
 
 def _unit_scale(leaf: jax.Array) -> jax.Array:
-    """Root mean square over all axes but the last."""
+    """Compute the root mean square over all axes but the last."""
     square = jnp.square(leaf.astype(working_dtype(leaf)))
     return jnp.sqrt(jnp.mean(square, axis=tuple(range(max(leaf.ndim - 1, 0)))))

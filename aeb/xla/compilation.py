@@ -27,7 +27,7 @@ _FAST = {f"[b, {axes}, f]x[{axes}, i, o]->[b, {axes}, f]" for axes in _AXES}
 
 
 def compiler_options() -> dict[str, str | bool]:
-    """Tell the options of `jax.jit` under which this backend runs fast.
+    """Return the options of `jax.jit` under which this backend runs fast.
 
     Returns:
         What to pass as `compiler_options` to an outermost `jax.jit`: {} where nothing is to be
@@ -50,7 +50,7 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 def collapses_in_a_loop(step: Any, *arguments: Any) -> bool:
-    """Whether a jitted step holds convolutions that XLA runs slowly in a loop on this backend."""
+    """Return whether a step holds convolutions that XLA runs slowly in a loop on this backend."""
     if jax.default_backend() != "cpu":
         return False
     leaves, structure = jax.tree.flatten(arguments)

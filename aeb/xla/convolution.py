@@ -128,7 +128,7 @@ def conv_general_dilated(
 def _varying_alike(*arrays: jax.Array) -> list[jax.Array]:
     """Let arrays differ over the same devices of a shard_map, as their gradients then do."""
     axes = [jax.typeof(a).manual_axis_type.varying for a in arrays]
-    missing = [tuple(frozenset().union(*axes) - own) for own in axes]
+    missing = [tuple(frozenset().union(*axes) - here) for here in axes]
     return [
         jax.lax.pcast(a, names, to="varying") if names else a
         for a, names in zip(arrays, missing, strict=True)
@@ -145,7 +145,7 @@ class _Window(NamedTuple):
 
 
 def _layout(image: int) -> jax.lax.ConvDimensionNumbers:
-    """Images [N, ..., C] and kernels [..., C, D], with `image` axes between."""
+    """Return the layout of images [N, ..., C] and kernels [..., C, D] with `image` axes between."""
     axes = tuple(range(1, image + 1))
     images, kernels = (0, image + 1, *axes), (image + 1, image, *(a - 1 for a in axes))
     return jax.lax.ConvDimensionNumbers(images, kernels, images)
@@ -185,7 +185,7 @@ _convolve.defvjp(_forward, _backward)
 def _image_gradient(
     window: _Window, shape: tuple[int, ...], w: jax.Array, g: jax.Array
 ) -> jax.Array:
-    """dx[N, ..., C]: convolve g, spread by s, with w reversed and its channels exchanged."""
+    """Compute dx[N, ..., C]: convolve g, spread by s, with w reversed and its channels swapped."""
     image = w.ndim - 2
     w = jnp.flip(w, range(image)).swapaxes(-1, -2)
     padding = tuple(
@@ -199,7 +199,7 @@ def _image_gradient(
 def _kernel_gradient(
     window: _Window, x: jax.Array, shape: tuple[int, ...], g: jax.Array
 ) -> jax.Array:
-    """dw[..., C, D]: convolve x by g, spread by s, with images for channels; strides are r."""
+    """Compute dw[..., C, D]: convolve x by g, spread by s, images for channels; strides are r."""
     image = x.ndim - 2
     single = all(step == 1 for step in (*window.strides, *window.dilation))
     if image == 2 and single and x.size and jax.device_count() == 1:
@@ -218,7 +218,7 @@ def _kernel_gradient(
 def _kernel_gradient_by_rows(
     window: _Window, x: jax.Array, shape: tuple[int, ...], g: jax.Array
 ) -> jax.Array:
-    """dw[k_h, k_w, C, D] as X'G, a block of images at a time."""
+    """Compute dw[k_h, k_w, C, D] as X'G, a block of images at a time."""
     (tall, wide, channels, features), (top, bottom), (left, right) = shape, *window.padding
     count, height, width = g.shape[0], x.shape[1], g.shape[2]
     zero = jnp.zeros((), x.dtype)

@@ -56,7 +56,7 @@ def sums(*terms: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _divisor(length: int) -> int:
-    """A length that is not too long, or else its largest divisor up to its root."""
+    """Return a length that is not too long, or else its largest divisor up to its root."""
     if length <= LONGEST:
         return length
     return max(part for part in range(1, math.isqrt(length) + 1) if length % part == 0)

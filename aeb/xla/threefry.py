@@ -36,7 +36,7 @@ _LEAST = np.nextafter(np.float32(-1), np.float32(0))
 
 
 def is_threefry(key: PRNGKey) -> bool:
-    """Say whether draws under a key are those that `normal_at` knows."""
+    """Return whether draws under a key are those that `normal_at` knows."""
     # JAX sets the attributes of its configuration when it runs, so mypy knows none of them.
     partitionable = bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
     return partitionable and str(jax.random.key_impl(key)) == "threefry2x32"
@@ -100,7 +100,7 @@ def _places(start: int, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _hash(key: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Threefry-2x32 in 20 rounds, of the counter (0, count)."""
+    """Compute Threefry-2x32 in 20 rounds, of the counter (0, count)."""
     words = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     x, y = jnp.broadcast_to(words[0], count.shape), count + words[1]
     for group in range(5):

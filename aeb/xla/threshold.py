@@ -116,9 +116,9 @@ def _smallest(
         return [t & (missing > 0) for t in tied]
 
     def take_first() -> Keys:
-        own = indices()
-        level, _, _ = _kth_smallest(own, tied, missing, total=ties, bits=size.bit_length())
-        return [t & (index < level) for index, t in zip(own, tied, strict=True)]
+        places = indices()
+        level, _, _ = _kth_smallest(places, tied, missing, total=ties, bits=size.bit_length())
+        return [t & (index < level) for index, t in zip(places, tied, strict=True)]
 
     # As a rule the ties fit exactly, and the search by index is skipped.
     fits = (missing == ties) | (missing == 0)
@@ -177,7 +177,7 @@ def _kth_smallest(
 
 
 def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
-    """Running indices over all leaves, each in the shape of its leaf."""
+    """Return running indices over all leaves, each in the shape of its leaf."""
     indices, start = [], 0
     for shape in shapes:
         size = math.prod(shape)
@@ -187,7 +187,7 @@ def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
 
 
 def _counts(masks: Sequence[Keys]) -> jax.Array:
-    """How many are True in each of several lists of masks, i32[lists]; one pass for all of them."""
+    """Count the True entries in each of several lists of masks, i32[lists], in one pass."""
     zeros = (jnp.zeros((), jnp.int32),) * len(masks)
 
     def add(left: tuple[jax.Array, ...], right: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 
 import aeb
-from aeb.comparison.arms import FRICTION, cubic_ramp, momentum_sgd
+from aeb.comparison.arms import FRICTION, momentum_sgd
 from aeb.types import ArrayTree, Kernel, LossFn, ScalarOrSchedule, Schedule, Sparsifier
 from benchmarks.compression.network import Setup
 from benchmarks.compression.recipe import Released, Rewound, Size
@@ -212,4 +212,4 @@ def _rule(arm: Arm, sparsity: float | None, steps: int, cut: int | None) -> Spar
         return aeb.learned(begin=cut)
     assert sparsity is not None
     rule = aeb.inclusion if arm.score == "rho" else aeb.magnitude
-    return rule(cubic_ramp(sparsity, steps), scope=arm.scope, of="all")
+    return rule(aeb.sparsity_ramp(sparsity, max(steps, 1), until=1.0), scope=arm.scope, of="all")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows as one figure: test accuracy against sparsity."""
+"""The rows as figures: test accuracy against sparsity, and at full size against epochs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.compression.arms import ARMS
-from benchmarks.compression.readings import dense_accuracies, found, percent
+from benchmarks.compression.readings import dense_accuracies, found, per_cent, percent
 from benchmarks.compression.run import PRESETS, Cell
-from benchmarks.compression.table import FIGURES, POSTER
+from benchmarks.compression.table import EPOCHS, FIGURES, POSTER
 from benchmarks.harness import figures
 
 __all__ = ["figure"]
@@ -28,8 +28,10 @@ SPREAD = 0.18
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
-    """Draw what there are rows for; of paper the reduced size too (`harness.Figure`)."""
+    """Draw what there are rows for; of paper the other sizes too (`harness.Figure`)."""
     files = [_draw(name, results, folder) for name in harness.reduced_too(preset)]
+    if preset == "paper":
+        files.append(_epochs(results, folder))
     return [file for file in files if file is not None]
 
 
@@ -82,6 +84,50 @@ def _draw(preset: harness.Preset, results: harness.Results, folder: Path) -> Pat
         axes.set_xlabel("zeros over all parameters, % (log scale of what is kept)")
         axes.set_ylabel("test accuracy at the last epoch, %")
         picture.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return file
+
+
+def _epochs(results: harness.Results, folder: Path) -> Path | None:
+    """Draw the accuracy after each epoch of the preset `full`, a panel for each sparsity."""
+    rows = {
+        cell: seeds
+        for cell, seeds in found(PRESETS["full"], results).items()
+        if seeds and cell.sparsity is not None and ARMS[cell.arm].kind in ("control", "aeb")
+    }
+    if not rows:
+        return None
+    sparsities = sorted({cell.sparsity for cell in rows if cell.sparsity is not None})
+    arms = list(dict.fromkeys(cell.arm for cell in rows))
+    file = folder / EPOCHS
+    size = (SIZE[0], 1.0 + 4.4 * len(sparsities))
+    with figures.page(file, size, len(sparsities), fonts=FONTS, squeeze=False) as (picture, panels):
+        for sparsity, axes in zip(sparsities, panels[:, 0], strict=True):
+            for cell, seeds in rows.items():
+                if cell.sparsity != sparsity:
+                    continue
+                style = {
+                    "color": plt.get_cmap("tab10")(arms.index(cell.arm)),
+                    "linestyle": "--" if ARMS[cell.arm].kind == "control" else "-",
+                }
+                for row in seeds:
+                    history = row["metrics"]["history"]
+                    epochs = [look["epoch"] for look in history]
+                    axes.plot(epochs, [percent(look) for look in history], linewidth=1.3, **style)
+                    axes.plot(epochs[-1], percent(row["metrics"]), "o", color=style["color"])
+                axes.plot([], [], label=ARMS[cell.arm].label, **style)
+            best = POSTER["a_sghmc_sa"].get(sparsity)
+            if best is not None:
+                axes.axhline(best, color="0.5", linewidth=1, zorder=0)
+                text = "the paper's A-SGHMC-SA: best of 1,000 epochs by test accuracy"
+                place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+                axes.annotate(text, (1.0, best), color="0.4", fontsize=10.5, **place)
+            axes.margins(y=0.08)
+            axes.set_title(f"{per_cent(sparsity)} zeros", fontsize=13)
+            axes.set_ylabel("test accuracy, %")
+        panels[-1, 0].set_xlabel("sparse epochs")
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        unique = dict(zip(labels, handles, strict=True))
+        picture.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=4)
     return file
 
 

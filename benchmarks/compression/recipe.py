@@ -21,7 +21,7 @@ SCALES = {0.3: (0.5, 1e-3), 0.5: (0.1, 5e-4), 0.7: (0.1, 5e-5), 0.9: (0.005, 1e-
 
 
 def spike_and_slab(sparsity: float) -> tuple[float, float]:
-    """Give v0 and v1 of the authors' code; those of the nearest sparsity where it has none."""
+    """Return v0 and v1 of the authors' code; those of the nearest sparsity where it has none."""
     return SCALES[min(SCALES, key=lambda known: (abs(known - sparsity), -known))]
 
 
@@ -128,7 +128,7 @@ class Rewound:
     follow_ramp: bool | None = None
 
     def cycle_epochs(self, epochs: int) -> int:
-        """Tell how many epochs a cycle takes in a run of so many.
+        """Return how many epochs a cycle takes in a run of so many.
 
         Raises:
             ValueError: it would be shorter than one.

@@ -164,7 +164,7 @@ class Compression(harness.Settings):
         ]
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Tell all that fixes the rows of a cell but the seed."""
+        """Return all that fixes the rows of a cell but the seed."""
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
@@ -188,24 +188,22 @@ class Compression(harness.Settings):
         return config
 
     def _size(self, cell: Cell) -> Size:
-        """Tell the size of the runs of a cell."""
+        """Return the size of the runs of a cell."""
         if cell.epochs is None:
             return self.size
         return dataclasses.replace(self.size, epochs=cell.epochs)
 
     def units(self) -> list[harness.Unit]:
         """List the runs, a unit each."""
-        return [
-            harness.Unit(
-                name=f"{ARMS[cell.arm].label} {cell.sparsity or ''} seed {seed}",
-                configs=(self.config(cell),),
-                seeds=(seed,),
-                size=self.size.dense_epochs if cell.arm == "dense" else self._size(cell).epochs,
-                run=functools.partial(self._run, cell, seed),
-            )
-            for cell, seeds in self.cells()
-            for seed in range(self.seed, self.seed + seeds)
-        ]
+        return harness.one_row_each(
+            ((cell, range(self.seed, self.seed + seeds)) for cell, seeds in self.cells()),
+            name=lambda cell: f"{ARMS[cell.arm].label} {cell.sparsity or ''}",
+            config=self.config,
+            size=lambda cell: (
+                self.size.dense_epochs if cell.arm == "dense" else self._size(cell).epochs
+            ),
+            run=self._run,
+        )
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Callable[[int], Any]

@@ -71,7 +71,7 @@ def look(task: Task, stage: Stage, state: aeb.State, momentum: ArrayTree, epoch:
 
 
 def batch_stats(state: aeb.State) -> dict[str, Any]:
-    """Give the part of the model state that the network itself has."""
+    """Return the part of the model state that the network itself has."""
     return {"batch_stats": state.model_state["batch_stats"]}
 
 

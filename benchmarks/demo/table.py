@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of the demo as the table of the README."""
+"""The rows of the demo as the table of `docs/findings.md`."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def block(results: harness.Results) -> str:
     rows = results.look_up([("demo", unit.configs[0], seeds)])["demo"]
     lines = []
     for arm, name in LABELS.items():
-        own = [row["metrics"][arm] for row in rows]
+        scored = [row["metrics"][arm] for row in rows]
         percents = [
-            markdown.mean([100 * metrics[score] for metrics in own], deviation=spread)
+            markdown.mean([100 * metrics[score] for metrics in scored], deviation=spread)
             for score, spread in (("accuracy", True), ("ece", True), ("sparsity", True))
         ]
-        nll = markdown.mean(list(map(operator.itemgetter("nll"), own)), 3, deviation=True)
-        size = markdown.mean(list(map(operator.itemgetter("bytes"), own)), 0, deviation=True)
+        nll = markdown.mean(list(map(operator.itemgetter("nll"), scored)), 3, deviation=True)
+        size = markdown.mean(list(map(operator.itemgetter("bytes"), scored)), 0, deviation=True)
         cells = [percents[0], nll, percents[1], percents[2], size]
-        lines.append([name, *(cells if own else [markdown.NOT_RUN] * len(cells))])
+        lines.append([name, *(cells if scored else [markdown.NOT_RUN] * len(cells))])
     heads = ["", "accuracy %", "NLL", "ECE %", "zeros %", "bytes"]
     made = markdown.made([{**row, "metrics": {}} for row in rows])
     return markdown.join([markdown.table(heads, lines), made]).rstrip()

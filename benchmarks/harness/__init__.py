@@ -18,7 +18,7 @@ An experiment says what its settings are and which units of work they ask for; `
 from benchmarks.harness.ranges import check
 from benchmarks.harness.rooms import Figure, Section, reduced_too
 from benchmarks.harness.rows import Results, Row, row_key
-from benchmarks.harness.runner import Preset, Settings, Unit, main, place_of
+from benchmarks.harness.runner import Preset, Settings, Unit, main, one_row_each, place_of
 from benchmarks.harness.slices import Checkpoints, paced
 from benchmarks.harness.stamp import stamp
 
@@ -33,6 +33,7 @@ __all__ = [
     "Unit",
     "check",
     "main",
+    "one_row_each",
     "paced",
     "place_of",
     "reduced_too",

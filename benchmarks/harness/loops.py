@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compiled loop run to its end in slices, from its last checkpoint if there is one."""
+"""A compiled loop run to its end in slices, from its last checkpoint if there is one.
+
+For the two loops that `aeb.sample` does not fit: `simulation` takes running means of every
+coefficient over thousands of draws, which `collect` would keep whole, and in `uci` each split has
+minibatches of its own, which its chains share.
+"""
 
 from __future__ import annotations
 

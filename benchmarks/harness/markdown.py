@@ -115,9 +115,8 @@ def over(
     read: Read,
     digits: int = 2,
     *,
-    lost: str | None = None,
-    deviation: bool = False,
     count: bool = False,
+    **options: Any,
 ) -> str:
     """Write the mean of a number over rows, as `mean` does.
 
@@ -125,10 +124,8 @@ def over(
         rows: to take the mean over.
         read: from the metrics of a row to its number, None where it was not finite.
         digits: after the point.
-        lost: what to call a row without a number. Such rows are counted; the word stands alone
-            where all are so.
-        deviation: write the standard deviation in the place of the error.
         count: say in brackets how many rows there are.
+        **options: those of `mean`.
 
     Returns:
         Such as "3.28 ± 0.03", and "not run" where there is no row.
@@ -136,7 +133,7 @@ def over(
     if not rows:
         return NOT_RUN
     values = [read(row["metrics"]) for row in rows]
-    text = mean(values, digits, lost=lost, deviation=deviation)
+    text = mean(values, digits, **options)
     return f"{text} ({len(rows)})" if count else text
 
 

@@ -53,7 +53,7 @@ C = TypeVar("C", bound=Mapping[str, Any])
 
 
 def row_key(config: Mapping[str, Any], seed: int) -> str:
-    """Tell what a row is the result of, as text."""
+    """Return what a row is the result of, as text."""
     return canonical([config, seed])
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -29,7 +30,7 @@ from benchmarks.harness.ranges import Positive, at_least, check, whole
 from benchmarks.harness.rows import Results, canonical, finite, row_key
 from benchmarks.harness.stamp import stamp
 
-__all__ = ["Preset", "Settings", "Unit", "choose", "main", "place_of"]
+__all__ = ["Preset", "Settings", "Unit", "choose", "main", "one_row_each", "place_of"]
 
 Preset = Literal["smoke", "cpu", "gpu", "full", "paper"]
 """The names that a preset may have; no script has them all."""
@@ -96,7 +97,38 @@ class Unit(NamedTuple):
         return [(config, seed) for config in self.configs for seed in self.seeds]
 
 
+C = TypeVar("C")
 S = TypeVar("S", bound=Settings)
+
+
+def one_row_each(
+    cells: Iterable[tuple[C, Iterable[int]]],
+    *,
+    name: Callable[[C], str],
+    config: Callable[[C], Mapping[str, Any]],
+    size: Callable[[C], int],
+    run: Callable[..., tuple[float, Sequence[Mapping[str, Any]]]],
+) -> list[Unit]:
+    """List a unit for each cell and seed, of one row each.
+
+    Args:
+        cells: all that fixes a row but its seed, each with its seeds.
+        name: of a cell; the seed is added.
+        config: that of a cell.
+        size: how much work a row of a cell is.
+        run: `(cell, seed, folder, report) -> (seconds, [metrics])`.
+    """
+    return [
+        Unit(
+            name=f"{name(cell)}, seed {seed}",
+            configs=(config(cell),),
+            seeds=(seed,),
+            size=size(cell),
+            run=functools.partial(run, cell, seed),
+        )
+        for cell, seeds in cells
+        for seed in seeds
+    ]
 
 
 def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, description: str) -> S:

@@ -42,7 +42,7 @@ def limited(seconds: float | None) -> Iterator[None]:
 
 
 def is_over() -> bool:
-    """Whether the seconds are over."""
+    """Return whether the seconds are over."""
     deadline = _DEADLINE.get()
     return deadline is not None and time.monotonic() >= deadline
 

@@ -46,13 +46,13 @@ class Model(NamedTuple):
 
 
 def step_size_at(recipe: Recipe, count: Any) -> Any:
-    """Tell eps of a step for a mean loss, after `count` steps; draws are weighted by it."""
+    """Return eps of a step for a mean loss, after `count` steps; draws are weighted by it."""
     return recipe.step_size * (jnp.asarray(count, float) + 1.0) ** -0.2
 
 
 @functools.lru_cache(maxsize=16)
 def build(recipe: Recipe, cell: Cell) -> Model:
-    """Make the model of a cell; called again it is the same, so that nothing is compiled anew."""
+    """Build the model of a cell; called again it is the same, so that nothing is compiled anew."""
     arm = ARMS[cell.arm]
     net = network(recipe, cell, dtype=recipe.dtype)
     loss_fn = make_loss(net, has_aux=True, preprocess=standardise, augment=augmentation(cell))

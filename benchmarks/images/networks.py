@@ -34,7 +34,7 @@ ERASED = 0.4914
 
 
 def network(recipe: Recipe, cell: Cell, *, dtype: str = "float32") -> nn.Module:
-    """Make the network of a cell; its dropout acts in training alone."""
+    """Build the network of a cell; its dropout acts in training alone."""
     drops = ARMS[cell.arm].drops
     if cell.augment:
         return CNNBN(

@@ -101,7 +101,7 @@ def area_under_roc(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def _sparse(net: nn.Module, trained: Trained, images: Images) -> dict[str, Any]:
-    """Tell what was learned of FC1, and what its last draw predicts once rho has cut it."""
+    """Return what was learned of FC1, and what its last draw predicts once rho has cut it."""
     latent = trained.latent
     out = latent.rho[SPARSE] <= 0.5
     _, draw = draws_of(trained)[-1]

@@ -86,8 +86,7 @@ def train(
     cell: Cell,
     seed: int,
     images: Images,
-    folder: Path,
-    checkpoint_every: float,
+    checkpoints: harness.Checkpoints,
     report: Callable[[int], Any],
 ) -> tuple[float, Trained]:
     """Train a network to its end, from the last checkpoint if there is one.
@@ -98,8 +97,7 @@ def train(
         seed: of start, minibatches, augmentation and noise; of the same start and minibatches for
             all arms.
         images: what to train on.
-        folder: for checkpoints.
-        checkpoint_every: seconds between two of them.
+        checkpoints: where to save.
         report: called with steps done.
 
     Returns:
@@ -108,7 +106,6 @@ def train(
     model, key = build(recipe, cell), jax.random.key(seed)
     steps, (taken, burn_in) = recipe.steps(cell), recipe.draws(cell)
     carry = Carry(model.init(jax.random.fold_in(key, START)), blank(recipe, cell).draws)
-    checkpoints = harness.Checkpoints(folder, checkpoint_every)
     state, draws = checkpoints.restore(carry)
     done = int(state.step)
     report(done)
@@ -144,9 +141,8 @@ def kept(
     cell: Cell,
     seed: int,
     images: Images,
-    folder: Path,
     shelf: Path,
-    checkpoint_every: float,
+    checkpoints: harness.Checkpoints,
     report: Callable[[int], Any],
 ) -> Kept:
     """Take a network from the shelf, or train it and put it there; arguments as for `train`."""
@@ -159,7 +155,7 @@ def kept(
         _, (network, seconds) = checkpoint.restore(place, like)
         report(recipe.steps(cell))
         return Kept(float(seconds), network, json.loads(note.read_text())["commit"])
-    seconds, network = train(recipe, cell, seed, images, folder, checkpoint_every, report)
+    seconds, network = train(recipe, cell, seed, images, checkpoints, report)
     checkpoint.save(place, recipe.steps(cell), (network, np.asarray(seconds)))
     # Last, so that a network without its note is not whole.
     with replacing(note) as file:

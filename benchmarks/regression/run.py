@@ -100,17 +100,13 @@ class Regression(harness.Settings):
 
     def units(self) -> list[harness.Unit]:
         """List the fits."""
-        return [
-            harness.Unit(
-                name=f"{cell.method}, p = {cell.design.num_columns:,}, data set {seed}",
-                configs=(self.config(cell),),
-                seeds=(seed,),
-                size=1,
-                run=functools.partial(self._run, cell, seed),
-            )
-            for cell in self.cells()
-            for seed in range(self.seed, self.seed + cell.data_sets)
-        ]
+        return harness.one_row_each(
+            ((cell, range(self.seed, self.seed + cell.data_sets)) for cell in self.cells()),
+            name=lambda cell: f"{cell.method}, p = {cell.design.num_columns:,}",
+            config=self.config,
+            size=lambda cell: 1,
+            run=self._run,
+        )
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Any

@@ -131,7 +131,7 @@ def _called(line: str) -> Iterator[str]:
 
 
 def _sends(bodies: dict[str, list[str]], name: str) -> bool:
-    """Whether a computation, or one that it calls, holds a collective."""
+    """Return whether a computation, or one that it calls, holds a collective."""
     return any(
         _OPERATION.search(line) or any(_sends(bodies, called) for called in _called(line))
         for line in bodies.get(name, ())

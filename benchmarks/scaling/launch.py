@@ -19,15 +19,12 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AxisType, Mesh
 
-__all__ = ["DIED", "Layout", "WorkerError", "free_port", "make_mesh", "start", "worker"]
+__all__ = ["Layout", "WorkerError", "free_port", "make_mesh", "start", "worker"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
 HEARTBEAT = 20
 """Seconds without a sign of life after which a process is given up; JAX's default is 100."""
-
-DIED = "another task died"
-"""What JAX says of it, among other things."""
 
 LIMIT = 900
 """Seconds that a layout may take, compiling included."""

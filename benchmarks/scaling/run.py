@@ -63,7 +63,7 @@ class Chain:
         return (*self.everywhere, *(self.at_most if layout == widest else ()))
 
     def config(self, net: str, layout: Layout, road: Road) -> dict[str, Any]:
-        """Tell all that fixes a row."""
+        """Return all that fixes a row."""
         return {
             "section": "chain",
             "net": net,
@@ -84,7 +84,7 @@ class Communication:
     batch_size: Count = 128  # rows of a global batch
 
     def config(self, net: str, road: Road) -> dict[str, Any]:
-        """Tell all that fixes a row."""
+        """Return all that fixes a row."""
         sizes = {"devices": self.devices, "batch_size": self.batch_size}
         return {"section": "communication", "net": net, "road": road, **sizes}
 

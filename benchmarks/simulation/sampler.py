@@ -71,7 +71,7 @@ class Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
-    """Make the programs.
+    """Build the programs.
 
     Args:
         design: what the data are drawn from.

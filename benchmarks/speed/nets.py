@@ -137,7 +137,7 @@ def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:
 
 
 def variants(parts: bool) -> dict[str, tuple[str, ...]]:
-    """Tell what is left out of our step, by the name of the contender.
+    """Return what is left out of our step, by the name of the contender.
 
     Args:
         parts: whether to leave out anything at all.

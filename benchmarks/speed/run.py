@@ -82,7 +82,7 @@ class Speed(harness.Settings):
         ]
 
     def config(self, race: Race) -> dict[str, Any]:
-        """Tell all that fixes the row of a race."""
+        """Return all that fixes the row of a race."""
         return race.config | {"backend": self.backend, "clock": dataclasses.asdict(self.clock)}
 
     def units(self) -> list[harness.Unit]:

@@ -36,7 +36,7 @@ class Target(NamedTuple):
     blame: Callable[[Metrics], str] | None = None
 
     def fits(self, config: Mapping[str, Any]) -> bool:
-        """Say whether a configuration is that of its row."""
+        """Return whether a configuration is that of its row."""
         return all(config.get(name) == value for name, value in self.where.items())
 
 

@@ -71,7 +71,7 @@ def numbers_of(name: str, arm: ArmName, recipe: Poster) -> Numbers:
 
 @functools.lru_cache(maxsize=8)
 def poster_model(recipe: Poster) -> Model:
-    """Make the model of the authors' arms.
+    """Build the model of the authors' arms.
 
     Args:
         recipe: how they set it.
@@ -146,7 +146,7 @@ def setting_of(recipe: Recommended) -> Setting:
 
 @functools.lru_cache(maxsize=8)
 def recommended_model(recipe: Recommended) -> Model:
-    """Make the model of the recommended arm.
+    """Build the model of the recommended arm.
 
     Args:
         recipe: how it is set.

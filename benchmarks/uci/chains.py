@@ -71,7 +71,7 @@ class Programs(NamedTuple):
 
 
 def network(hidden: int) -> MLP:
-    """Make the network d-hidden-1 of the authors, with ReLU."""
+    """Build the network d-hidden-1 of the authors, with ReLU."""
     return MLP(hidden=(hidden,))
 
 

@@ -20,7 +20,7 @@ class Arm(NamedTuple):
 
     @property
     def learns(self) -> bool:
-        """Whether the prior moves; where it does not, it is an L2 penalty on all weights."""
+        """Return whether the prior moves; where it does not, it is an L2 penalty on all weights."""
         return self.gains != (0.0, 0.0)
 
 

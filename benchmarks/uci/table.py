@@ -13,7 +13,7 @@ from benchmarks.uci.recipe import ARMS, ArmName
 from benchmarks.uci.run import PRESETS, Uci
 from benchmarks.uci.splits import SEEDS
 
-__all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "found", "report"]
+__all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "density", "found", "report"]
 
 Found = dict[tuple[str, str], list[harness.Row]]
 """Set and arm to the rows there are, one a split."""
@@ -95,7 +95,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         _against(rows),
         AGAINST if any(arm == "aeb" for _, arm in rows) else "",
         f"![Test RMSE of the arms against the poster](figures/{FIGURES[0]})" if used else "",
-        _matrix(settings, rows, _density),
+        _matrix(settings, rows, density),
         DENSITY,
         _details(settings, rows),
         DETAILS,
@@ -121,7 +121,8 @@ def _poster(name: str, arm: str = TARGET) -> str:
     return f"{mean:.3f} ± {spread:.3f}"
 
 
-def _density(rows: Sequence[harness.Row], arm: str, name: str) -> str:
+def density(rows: Sequence[harness.Row], arm: str, name: str) -> str:
+    """Write the log-likelihood, and in brackets the share inside the 90 % interval."""
     del arm, name
     text = over(rows, markdown.metric("log_likelihood"))
     inside = _known(rows, "coverage")

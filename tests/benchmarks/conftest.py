@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import harness
+from benchmarks import harness, report
 from benchmarks.uci import splits
 
 
@@ -41,6 +41,17 @@ def runs(tmp_path):
         return run
 
     return of
+
+
+@pytest.fixture
+def section_of(capsys):
+    """Make `section_of(title, *words)`: what the report says below a heading, by these words."""
+
+    def section(title, *words):
+        assert report.main([str(word) for word in words]) == 0
+        return capsys.readouterr().out.split(f"## {title}")[1].split("\n## ")[0]
+
+    return section
 
 
 @pytest.fixture

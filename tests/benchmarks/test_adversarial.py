@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from made_up import made_up_row
 
-from benchmarks import harness, report
+from benchmarks import harness
 from benchmarks.images import data, networks, training
 from benchmarks.images.adversarial import figure as adversarial_figure
 from benchmarks.images.adversarial import run as adversarial
@@ -52,8 +52,8 @@ def draws():
     keys = jax.random.split(jax.random.key(0), 3)
     params = [NET.init(key, shape)["params"] for key in keys]
     return [
-        (weight, {"params": own, "model_state": ()})
-        for weight, own in zip((0.2, 0.3, 0.5), params, strict=True)
+        (weight, {"params": tree, "model_state": ()})
+        for weight, tree in zip((0.2, 0.3, 0.5), params, strict=True)
     ]
 
 
@@ -77,15 +77,15 @@ def test_fgsm_and_pgd_are_foolboxs(draws, images, members):
         warnings.simplefilter("ignore")  # of foolbox on its own imports
         import foolbox
 
-    own, (pixels, label) = draws[:members], images
-    total = sum(weight for weight, _ in own)
+    attacked, (pixels, label) = draws[:members], images
+    total = sum(weight for weight, _ in attacked)
 
     def log_mixture(pixels):
         """The log of the average, whose softmax is the average."""
         return jnp.log(
             sum(
                 weight / total * jax.nn.softmax(logits_of(NET)(draw, pixels))
-                for weight, draw in own
+                for weight, draw in attacked
             )
         )
 
@@ -103,12 +103,12 @@ def test_fgsm_and_pgd_are_foolboxs(draws, images, members):
                 ]
                 for name, attack in attacks.items()
             }
-    direction = ascent(NET, own, pixels, label)
+    direction = ascent(NET, attacked, pixels, label)
     for place, zeta in enumerate(ZETAS):
         found = fgsm(pixels, direction, zeta)
         # Sums of a few float32 numbers below 1.
         np.testing.assert_allclose(found, theirs["fgsm"][place], atol=1e-6)
-        found = pgd(NET, own, pixels, label, zeta)
+        found = pgd(NET, attacked, pixels, label, zeta)
         np.testing.assert_allclose(found, theirs["pgd"][place], atol=1e-6)
         assert np.abs(found - fgsm(pixels, direction, zeta)).max() > 0.01
 
@@ -140,9 +140,9 @@ def test_a_network_sure_of_itself_still_tells_its_direction():
 # ---- the protocols -----------------------------------------------------------------------------
 
 
-def by_hand(draws, pixels, label, against, scored, own, zeta):
+def by_hand(draws, pixels, label, against, scored, predicted, zeta):
     """Count the right images under FGSM, the gradient by JAX."""
-    target = mixture(NET, against, pixels).argmax(-1) if own else label
+    target = mixture(NET, against, pixels).argmax(-1) if predicted else label
 
     def loss(x):
         probs = sum(w * jax.nn.softmax(logits_of(NET)(draw, x)) for w, draw in against)
@@ -162,12 +162,12 @@ def test_each_way_attacks_and_scores_the_networks_that_it_says(draws):
     for samples, whole in ((True, draws), (False, last)):
         found = Attacked(NET, draws, samples, (0.1,), (0.1,)).right(pixels, label)
         favoured = by_hand(draws, pixels, label, first, later, True, 0.1)
-        own = by_hand(draws, pixels, label, last, last, True, 0.1)
+        last_alone = by_hand(draws, pixels, label, last, last, True, 0.1)
         fair = by_hand(draws, pixels, label, whole, whole, False, 0.1)
-        assert favoured not in (own, fair)
-        assert own != fair
+        assert favoured not in (last_alone, fair)
+        assert last_alone != fair
         assert found["favoured"].tolist() == [favoured]
-        assert found["authors"].tolist() == [favoured if samples else own]
+        assert found["authors"].tolist() == [favoured if samples else last_alone]
         assert found["fair"].tolist() == [fair]
         assert found["pgd"][0] <= fair
         right = (mixture(NET, whole, pixels).argmax(-1) == label).sum()
@@ -180,7 +180,7 @@ def test_each_way_attacks_and_scores_the_networks_that_it_says(draws):
 def run(runs, monkeypatch, draws):
     """Run the smoke preset on a network that is not trained."""
 
-    def kept(recipe, cell, seed, images, folder, shelf, every, report):
+    def kept(recipe, cell, seed, images, shelf, checkpoints, report):
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(draw for _, draw in draws))
         weights = np.array([0.2, 0.3, 0.5], np.float32)
         return training.Kept(1.0, Trained(stacked, weights, (), np.zeros(())), "c")
@@ -238,10 +238,9 @@ def made_up(settings):
     return rows
 
 
-def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
+def test_the_report_shows_rows_and_gaps(tmp_path, section_of):
     """Fails if the ways are swapped, or the sentence does not follow the rows."""
-    assert report.main(["--results", str(tmp_path)]) == 0
-    section = capsys.readouterr().out.split("## Under attack")[1].split("\n## ")[0]
+    section = section_of("Under attack", "--results", tmp_path)
     assert section.count("not run") == 2
     results = harness.Results(tmp_path / "adversarial.jsonl")
     results.append(made_up(PRESETS["cpu"]))
@@ -264,7 +263,11 @@ def test_the_report_shows_rows_and_gaps(tmp_path, capsys):
 
 
 def test_the_papers_curves_have_a_point_a_level():
-    curves = [curve for own in adversarial_table.PAPER.values() for curve in own.values()]
+    curves = [
+        curve
+        for curves_of_set in adversarial_table.PAPER.values()
+        for curve in curves_of_set.values()
+    ]
     assert len(curves) == 8
     assert {len(curve) for curve in curves} == {len(LEVELS)} == {10}
     assert all(list(curve) == sorted(curve, reverse=True) for curve in curves)

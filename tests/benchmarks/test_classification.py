@@ -111,12 +111,12 @@ def test_augmentation_makes_up_pixels_that_each_set_knows():
     """Fails at another fill, a flip of digits, or an erasing of them."""
     images = jnp.full((64, 28, 28, 1), 2.0)
     of = {name: augmentation(Cell(name, True, "sghmc")) for name in ("mnist", "fashion_mnist")}
-    digits, clothes = (np.asarray(own(jax.random.key(0), images)) for own in of.values())
+    digits, clothes = (np.asarray(augment(jax.random.key(0), images)) for augment in of.values())
     assert digits.min() == pytest.approx(BLACK, abs=1e-5)
     assert not (digits == np.float32(ERASED)).any()
     assert (clothes == np.float32(ERASED)).any(axis=(1, 2, 3)).mean() == pytest.approx(0.5, abs=0.2)
     uneven = images.at[:, :, :14].set(0.0)
-    digits, clothes = (np.asarray(own(jax.random.key(0), uneven)) for own in of.values())
+    digits, clothes = (np.asarray(augment(jax.random.key(0), uneven)) for augment in of.values())
     assert (digits[:, 14, 20, 0] > 1).all()
     assert not (clothes[:, 14, 20, 0] > 1).all()
     assert augmentation(PLAIN) is None
@@ -203,8 +203,9 @@ def trained(tmp_path_factory):
     """A network by Adam, its recipe and images, on a shelf."""
     recipe = dataclasses.replace(FULL.recipe, dtype="float32")
     cell, images = PLAIN._replace(arm="vanilla"), data.images("digits", 40, 30, validate=True)
-    shelf, folder = tmp_path_factory.mktemp("shelf"), tmp_path_factory.mktemp("work")
-    arguments = (recipe, cell, 0, images, folder, shelf, 1e9, lambda amount: None)
+    checkpoints = harness.Checkpoints(tmp_path_factory.mktemp("work"), 1e9)
+    shelf = tmp_path_factory.mktemp("shelf")
+    arguments = (recipe, cell, 0, images, shelf, checkpoints, lambda amount: None)
     return recipe, cell, images, arguments, training.kept(*arguments)
 
 

@@ -60,9 +60,9 @@ def test_slices_end_in_the_rows_of_a_straight_run(run, capsys):
 def test_every_setting_that_matters_is_in_the_key():
     settings = PRESETS["cpu"]
     ours, theirs = Cell("aeb_taught", 0.9, "own"), Cell("a_sghmc_sa", 0.9, "own")
-    own = harness.row_key(settings.config(ours), 5)
-    assert harness.row_key(json.loads(json.dumps(settings.config(ours))), 5) == own
-    keys = [own, harness.row_key(settings.config(theirs), 5)]
+    key = harness.row_key(settings.config(ours), 5)
+    assert harness.row_key(json.loads(json.dumps(settings.config(ours))), 5) == key
+    keys = [key, harness.row_key(settings.config(theirs), 5)]
     keys += [harness.row_key(settings.config(ours._replace(sparsity=0.8)), 5)]
     keys += [harness.row_key(settings.config(ours._replace(start="authors")), 5)]
     for part, cell in (("size", ours), ("rewound", ours), ("released", theirs)):
@@ -108,19 +108,19 @@ def test_the_paper_preset_is_the_full_size_and_asks_for_all_that_is_compared():
 
 
 def made_row(settings, cell, seed, accuracy, **more):
-    look = {"epoch": 4.0, "noise": 0.5, "step": 1.0, "weight": 2.0}
+    look = {"epoch": 4.0, "noise": 0.5, "step": 1.0, "weight": 2.0, "accuracy": accuracy}
     metrics = {
-        "accuracy": accuracy, "nll": 0.5, "ece": 0.01, "sparsity": 0.9, "zeros": 900,
+        "accuracy": accuracy, "nll": 0.5, "scaled_nll": 0.4, "ece": 0.01,
+        "sparsity": 0.9, "zeros": 900,
         "best_test_epoch": {"epoch": 4, "accuracy": accuracy + 0.01},
         "average": None, "latent": None, "cut": None, "history": [look],
     } | more  # fmt: skip
     return made_up_row("compression", "paper", settings.config(cell), seed, metrics)
 
 
-def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
+def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, section_of):
     words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## Compression")[1].split("\n## ")[0]
+    section = section_of("Compression", *words)
     assert section.count("| 90.59 (89.10, 88.84) |") == 1
     assert "| 90 %, one network | 92.0 | not run | not run | not run |" in section
     settings = PRESETS["paper"]
@@ -147,8 +147,7 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, capsys):
         made_row(settings, Cell("control", 0.9, "own"), 2, 0.1),
     ]
     harness.Results(tmp_path / "compression.jsonl").append(rows)
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## Compression")[1].split("\n## ")[0]
+    section = section_of("Compression", *words)
     assert "| dense | 94.50 (1) |" in section
     assert "92.00 ± 1.41 (2)" in section
     assert "| dense | 94.0 | dense | 94.50 (1) | yes |" in section
@@ -182,3 +181,22 @@ def test_the_page_shows_the_rows_of_the_reduced_size(tmp_path):
     assert line in out.read_text().split("### At a reduced size")[1]
     assert "old" not in page.read_text()
     assert (tmp_path / "figures" / "compression_reduced.png").stat().st_size > 10_000
+
+
+def test_the_full_size_has_a_figure_of_the_accuracy_along_its_runs(tmp_path):
+    """Mutation: the figure shown where no run of a target has a row."""
+    settings, results = PRESETS["full"], harness.Results(tmp_path / "compression.jsonl")
+    words = ["--results", str(tmp_path), "--figures", str(tmp_path), "--out", str(tmp_path / "a")]
+    drawn = tmp_path / compression_table.EPOCHS
+    results.append([made_row(settings, Cell("aeb_learned", None, "authors"), 0, 0.8)])
+    assert report.main(words) == 0
+    assert not drawn.exists()
+    assert drawn.name not in (tmp_path / "a").read_text()
+    rows = [
+        made_row(settings, Cell("control", 0.9, "authors"), 0, 0.9),
+        made_row(settings, Cell("aeb", 0.95, "authors", epochs=None), 0, 0.85),
+    ]
+    results.append(rows)
+    assert report.main(words) == 0
+    assert drawn.stat().st_size > 10_000
+    assert (tmp_path / "a").read_text().count(f"figures/{drawn.name}") == 1

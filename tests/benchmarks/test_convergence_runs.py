@@ -12,7 +12,7 @@ import re
 import numpy as np
 from made_up import made_up_row
 
-from benchmarks import harness, report
+from benchmarks import harness
 from benchmarks.convergence import run as convergence
 from benchmarks.convergence.recipe import TwoMeans
 from benchmarks.harness import rows as rows_module
@@ -83,10 +83,9 @@ def test_presets_differ_in_size():
         assert len(settings.units()) == len(settings.ladder) + 3
 
 
-def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, capsys):
+def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, section_of):
     words = ["--results", str(tmp_path), "--figures", str(tmp_path / "figures")]
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## Convergence")[1].split("## UCI")[0]
+    section = section_of("Convergence", *words)
     assert section.count("not run") == 4 * 7 + 12 * 4
     assert "figures/" not in section
     assert not list(tmp_path.iterdir())
@@ -107,8 +106,7 @@ def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, capsys):
         rows.append(made_up_row("convergence", "paper", config, 0, metrics))
     harness.Results(tmp_path / "convergence.jsonl").append(rows)
     # The ladder holds no run at the step size of the gains yet.
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## Convergence")[1].split("## UCI")[0]
+    section = section_of("Convergence", *words)
     assert section.count("not run") == 4 * 7 + 8 * 4
     assert "| signal | 0.08 | 8.00 ± 0.80 (8.80) |" in section
     assert re.search(r"\| null \| all \| 1.00 \[0.60, 1.40\] \(1.00\)", section)
@@ -118,8 +116,7 @@ def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, capsys):
     ]
     rows[0]["config"] = settings.config(*settings.rate_cells()[2])
     harness.Results(tmp_path / "convergence.jsonl").append(rows[:1])
-    assert report.main(words) == 0
-    section = capsys.readouterr().out.split("## Convergence")[1].split("## UCI")[0]
+    section = section_of("Convergence", *words)
     line = "| 1 | 10 | 3.50 | 1.012 [0.988, 1.044] | 1.011 | 2.125 | 2.250 | none | 7 |"
     assert line in section
     assert (tmp_path / "figures" / "convergence_latents.png").stat().st_size > 10_000

@@ -47,8 +47,8 @@ def test_the_data_sets_are_those_of_the_simulation():
     cells = (Cell("sa", 0.1, 1.0),)
     theirs, _, _ = sampler.build(SMALL, simulation.Recipe(), cells).start(jnp.asarray([3, 4]))
     for place, seed in enumerate((3, 4)):
-        own = regression._program(SMALL)(seed)
-        for mine, other in zip(own, theirs, strict=True):
+        ours = regression._program(SMALL)(seed)
+        for mine, other in zip(ours, theirs, strict=True):
             assert mine.dtype == jnp.float32
             np.testing.assert_allclose(mine, other[place], rtol=1e-5, atol=1e-5)
 
@@ -88,20 +88,22 @@ def fits():
 def test_a_rival_finds_what_is_there(easy, fit):
     """The noise is a tenth of a unit, so 0.15 is five standard errors and more of each."""
     x, y = easy
-    own = fit(x, y)
+    estimate = fit(x, y)
     want = np.zeros(12)
     want[[0, 3]] = 3, -2
-    np.testing.assert_allclose(own.coefficients, want, atol=0.15)
+    np.testing.assert_allclose(estimate.coefficients, want, atol=0.15)
     # The rows are forty, and their fitted values off by less than the noise.
-    np.testing.assert_allclose(own.intercept + x @ own.coefficients, 4 + x @ want, atol=0.2)
-    assert own.found[[0, 3]].all()
-    for interval in own.intervals.values():
+    np.testing.assert_allclose(
+        estimate.intercept + x @ estimate.coefficients, 4 + x @ want, atol=0.2
+    )
+    assert estimate.found[[0, 3]].all()
+    for interval in estimate.intervals.values():
         assert interval.shape == (12, 2)
         assert (interval[:, 0] <= interval[:, 1]).all()
         assert 0.01 < interval[0, 1] - interval[0, 0] < 0.3
-    if own.intervals:
-        assert own.r_hat > 0.9
-        assert own.details["sigma"] == pytest.approx(0.1, rel=0.5)
+    if estimate.intervals:
+        assert estimate.r_hat > 0.9
+        assert estimate.details["sigma"] == pytest.approx(0.1, rel=0.5)
 
 
 @needs("skglm")
@@ -119,12 +121,12 @@ def test_mcp_is_the_firm_threshold_and_its_folds_are_held_out():
     assert z[1] < penalties[-1]
     assert not path[1].any()
     assert short == 0
-    own = mcp.fit(x, y, settings=MCP(path=20), folds=5)
-    assert not own.details["last_of_path"]
-    assert own.found[5]
-    assert own.found.sum() < 10
+    estimate = mcp.fit(x, y, settings=MCP(path=20), folds=5)
+    assert not estimate.details["last_of_path"]
+    assert estimate.found[5]
+    assert estimate.found.sum() < 10
     # What is left out of the model is there in its mean.
-    assert own.intercept + x.mean(axis=0) @ own.coefficients == pytest.approx(y.mean())
+    assert estimate.intercept + x.mean(axis=0) @ estimate.coefficients == pytest.approx(y.mean())
 
 
 @needs("numpyro")
@@ -151,21 +153,21 @@ def test_the_horseshoe_is_that_of_its_formulas():
 
 def test_ours_is_the_call_with_the_spike_a_point_and_nothing_else_set(easy):
     x, y = easy
-    own, call = methods.ours(x, y, key=0), aeb.regression(x, y, v0=0.0)
-    np.testing.assert_array_equal(own.coefficients, call.coefficients)
-    np.testing.assert_array_equal(own.intervals["averaged"], call.interval_averaged)
-    np.testing.assert_array_equal(own.intervals["if included"], call.interval_if_included)
+    estimate, call = methods.ours(x, y, key=0), aeb.regression(x, y, v0=0.0)
+    np.testing.assert_array_equal(estimate.coefficients, call.coefficients)
+    np.testing.assert_array_equal(estimate.intervals["averaged"], call.interval_averaged)
+    np.testing.assert_array_equal(estimate.intervals["if included"], call.interval_if_included)
     assert methods.defaults()["level"] == call.level == 0.9
     assert not {"X", "y", "key", "names", "v0"} & methods.defaults().keys()
 
 
 def test_least_squares_uses_the_true_columns(easy):
     x, y = easy
-    own = methods.least_squares(x, y, count=4)
+    estimate = methods.least_squares(x, y, count=4)
     want = np.linalg.solve(x[:, :4].T @ x[:, :4], x[:, :4].T @ y)
-    np.testing.assert_allclose(own.coefficients[:4], want, rtol=1e-8)
-    assert not own.coefficients[4:].any()
-    assert own.found.sum() == 4
+    np.testing.assert_allclose(estimate.coefficients[:4], want, rtol=1e-8)
+    assert not estimate.coefficients[4:].any()
+    assert estimate.found.sum() == 4
 
 
 def test_standardised_columns_come_back(easy):
@@ -184,8 +186,8 @@ def test_scores_count_the_intercept():
     inclusion = np.linspace(0, 0.9, 12)
     interval = np.stack([beta - 1, beta + 1], axis=1)
     interval[0] = 8, 9
-    own = Estimate(0.5, beta, inclusion > 0.2, {"some": 1}, {"kind": interval}, inclusion, 1.5)
-    metrics = scores.score(SMALL, data, own)
+    estimate = Estimate(0.5, beta, inclusion > 0.2, {"some": 1}, {"kind": interval}, inclusion, 1.5)
+    metrics = scores.score(SMALL, data, estimate)
     assert metrics["population_mse_of_coefficients"] == 3
     assert metrics["population_mse"] == 3.25
     residual = data.fresh_y - data.fresh_x @ beta
@@ -197,7 +199,7 @@ def test_scores_count_the_intercept():
     assert metrics["beta"][1]["intervals"] == {"kind": [beta[1] - 1, beta[1] + 1]}
     assert metrics["inclusion"][0] == (1, 0.0818)  # that of column 0 is 0
     assert metrics["largest_r_hat"] == 1.5
-    bare = scores.score(SMALL, data, own._replace(inclusion=None, intervals={}, r_hat=None))
+    bare = scores.score(SMALL, data, estimate._replace(inclusion=None, intervals={}, r_hat=None))
     assert bare["inclusion"] is bare["beta"][0]["inclusion"] is bare["largest_r_hat"] is None
 
 
@@ -260,7 +262,7 @@ def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(regression, "CALLED", set())
     assert regression.main(words) == 0
     rows = [json.loads(line) for line in (tmp_path / "regression.jsonl").read_text().splitlines()]
-    said = [(own["config"]["method"], own["seed"], own["config"]["options"]) for own in rows]
+    said = [(row["config"]["method"], row["seed"], row["config"]["options"]) for row in rows]
     options = methods.defaults()
     assert said == [
         ("oracle", 0, {}),
@@ -269,7 +271,7 @@ def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):
         ("aeb", 0, options | {"key": 0}),
     ]
     # Compiled once for each shape, and told there alone.
-    firsts = [own["metrics"]["first_call"] is not None for own in rows]
+    firsts = [row["metrics"]["first_call"] is not None for row in rows]
     assert firsts == [True, False, True, False, False, False, True]
     one, other = (rows[place]["metrics"]["population_mse"] for place in (2, 4))
     assert 0 < abs(one - other) < 0.2

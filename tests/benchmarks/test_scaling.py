@@ -25,7 +25,7 @@ from benchmarks import harness, report
 from benchmarks.scaling import collectives, launch
 from benchmarks.scaling import run as scaling
 from benchmarks.scaling import table as scaling_table
-from benchmarks.scaling.launch import DIED, Layout, WorkerError
+from benchmarks.scaling.launch import Layout, WorkerError
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 40
@@ -104,7 +104,7 @@ def test_a_process_that_dies_ends_the_other_and_the_run_goes_on(tmp_path):
             pair.processes[victim].kill()
             code, said = pair.ends(1 - victim, MINUTE)
             assert code != 0
-            assert DIED in said
+            assert "another task died" in said  # of JAX
             assert aeb.checkpoint.latest_step(tmp_path / "killed") < STEPS
     with Pair(tmp_path / "killed", tmp_path / "cache") as pair:
         said, resumed = pair.final()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README and docs say what the committed rows say; a row changed by hand, or a table left as it was
+"""The docs say what the committed rows say; a row changed by hand, or a table left as it was
 when rows were added, fails here."""
 
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, summary
+from benchmarks import overview, report, summary
 from benchmarks.compression import readings
 from benchmarks.compression import run as compress
 from benchmarks.harness import markdown
@@ -16,22 +16,30 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def test_the_readme_and_the_docs_are_made_of_the_rows(tmp_path):
-    readme, page = tmp_path / "README.md", tmp_path / "what-it-does.md"
-    shutil.copy(ROOT / "README.md", readme)
-    shutil.copy(ROOT / "docs" / "what-it-does.md", page)
-    words = ["--readme", str(readme), "--out", str(tmp_path / "results.md"), "--page", str(page)]
+def test_the_docs_are_made_of_the_rows(tmp_path):
+    made = {"--findings": "findings.md", "--page": "what-it-does.md", "--out": "results.md"}
+    words = []
+    for option, page in made.items():
+        shutil.copy(ROOT / "docs" / page, tmp_path)
+        words += [option, str(tmp_path / page)]
     assert report.main(words) == 0
-    assert page.read_text() == (ROOT / "docs" / "what-it-does.md").read_text()
-    assert readme.read_text() == (ROOT / "README.md").read_text()
-    assert (tmp_path / "results.md").read_text() == (ROOT / "docs" / "results.md").read_text()
+    for page in made.values():
+        assert (tmp_path / page).read_text() == (ROOT / "docs" / page).read_text()
     assert summary.summary(RESULTS).count(markdown.NOT_RUN) == 0
 
 
 def test_without_rows_it_says_not_run(tmp_path):
     block = summary.summary(tmp_path)
-    assert block.count("not run") == 5 * 5 + 1 + 4 * 6 + 4 * 4 + 1 + 1 + 8 + 7
+    assert block.count("not run") == (2 + 4) * 5 + 1 + 5 * 6 + 2 * 6 + 8 * 4 + 1 + 1 + 8 + 7
     assert "poster" in block
+
+
+def test_the_picture_is_drawn_with_rows_and_without(tmp_path):
+    """Mutation: a panel that takes the mean of no rows."""
+    for results in (RESULTS, tmp_path):
+        files = overview.draw(results, tmp_path / results.name)
+        assert [file.name for file in files] == list(overview.FILES)
+        assert all(file.read_bytes()[1:4] == b"PNG" for file in files)
 
 
 def test_a_block_goes_between_its_marks():
@@ -39,19 +47,19 @@ def test_a_block_goes_between_its_marks():
     put = summary.put_into(text, "new")
     assert put == f"above\n{summary.BEGIN}\nnew\n{summary.END}below\n"
     assert summary.put_into(put, "new") == put
-    own = "<!-- x -->\nold\n<!-- /x -->\n"
-    assert summary.put_into(own + text, "new", "x") == "<!-- x -->\n\nnew\n<!-- /x -->\n" + text
+    named = "<!-- x -->\nold\n<!-- /x -->\n"
+    assert summary.put_into(named + text, "new", "x") == "<!-- x -->\n\nnew\n<!-- /x -->\n" + text
     for bad in ("above\n", text + text, f"{summary.END}{summary.BEGIN}"):
         with pytest.raises(ValueError, match="marks: the text needs the lines"):
             summary.put_into(bad, "new")
 
 
-def test_a_readme_without_marks_is_told(tmp_path, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text("# no marks\n")
-    assert report.main(["--readme", str(readme), "--out", str(tmp_path / "r.md")]) == 2
+def test_a_page_without_marks_is_told(tmp_path, capsys):
+    page = tmp_path / "findings.md"
+    page.write_text("# no marks\n")
+    assert report.main(["--findings", str(page), "--out", str(tmp_path / "r.md")]) == 2
     assert "marks: the text needs the lines" in capsys.readouterr().err
-    assert readme.read_text() == "# no marks\n"
+    assert page.read_text() == "# no marks\n"
 
 
 def test_means_and_how_rows_were_made():

@@ -39,28 +39,28 @@ def test_sums_are_those_of_float64(shape):
     terms = [jax.random.uniform(key, shape, minval=0.5, maxval=2.0) for key in keys]
     found = jax.jit(sums)(*terms)
     assert len(found) == len(terms)
-    for own, term in zip(found, terms, strict=True):
-        assert own.shape == ()
-        assert own.dtype == jnp.float32
+    for total, term in zip(found, terms, strict=True):
+        assert total.shape == ()
+        assert total.dtype == jnp.float32
         # Rows, and what is left of them, are so short that the rounding stays below 16 units.
-        np.testing.assert_allclose(own, np.sum(np.asarray(term, np.float64)), rtol=16 * 2.0**-24)
+        np.testing.assert_allclose(total, np.sum(np.asarray(term, np.float64)), rtol=16 * 2.0**-24)
 
 
 def test_sums_keep_float64():
     with jax.enable_x64(True):
         term = jax.random.uniform(jax.random.key(0), (4, 3000), jnp.float64)
-        own, double = sums(term, 2 * term)
-        assert own.dtype == jnp.float64
-        np.testing.assert_allclose(own, math.fsum(np.asarray(term).ravel()), rtol=1e-14)
-        np.testing.assert_allclose(double, 2 * own, rtol=1e-14)
+        single, double = sums(term, 2 * term)
+        assert single.dtype == jnp.float64
+        np.testing.assert_allclose(single, math.fsum(np.asarray(term).ravel()), rtol=1e-14)
+        np.testing.assert_allclose(double, 2 * single, rtol=1e-14)
 
 
 def test_sums_of_chains_are_those_of_each():
     terms = jax.random.normal(jax.random.key(0), (3, 2, 40, 50))
-    together = jax.vmap(lambda own: sums(own[0], own[1]))(terms)
-    for chain, own in enumerate(terms):
+    together = jax.vmap(lambda both: sums(both[0], both[1]))(terms)
+    for chain, both in enumerate(terms):
         np.testing.assert_allclose(
-            [part[chain] for part in together], sums(own[0], own[1]), rtol=1e-5
+            [part[chain] for part in together], sums(both[0], both[1]), rtol=1e-5
         )
 
 

@@ -63,7 +63,7 @@ class Adversarial(Classification):
                 raise ValueError("burn_in: it leaves a single draw; the authors' protocol needs 2")
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Tell all that fixes the row of a cell but its seed."""
+        """Return all that fixes the row of a cell but its seed."""
         return {**super().config(cell), "levels": self.levels, "pgd_levels": self.pgd_levels}
 
     def _run(

@@ -20,7 +20,6 @@ what is left of the accuracy once these weights are cut.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ class Classification(harness.Settings):
         ]
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Tell all that fixes the row of a cell but its seed."""
+        """Return all that fixes the row of a cell but its seed."""
         return {
             **cell._asdict(),
             "scored_on": "validation" if self.validate else "test",
@@ -79,22 +78,18 @@ class Classification(harness.Settings):
     def trained(self, cell: Cell, seed: int, folder: Path, report: Any) -> training.Kept:
         """Train a network, or take it from those that are kept."""
         images, shelf = self.images(cell), self.work / "networks"
-        options = (folder, shelf, self.checkpoint_every, report)
-        return training.kept(self.recipe, cell, seed, images, *options)
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
+        return training.kept(self.recipe, cell, seed, images, shelf, checkpoints, report)
 
     def units(self) -> list[harness.Unit]:
         """List the networks, a unit each."""
-        return [
-            harness.Unit(
-                name=f"{cell.label}, seed {seed}",
-                configs=(self.config(cell),),
-                seeds=(seed,),
-                size=self.recipe.steps(cell),
-                run=functools.partial(self._run, cell, seed),
-            )
-            for cell in self.cells()
-            for seed in self.all_seeds()
-        ]
+        return harness.one_row_each(
+            ((cell, self.all_seeds()) for cell in self.cells()),
+            name=lambda cell: cell.label,
+            config=self.config,
+            size=self.recipe.steps,
+            run=self._run,
+        )
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Any

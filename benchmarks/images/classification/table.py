@@ -75,7 +75,7 @@ def found(settings: Classification, results: harness.Results) -> Found:
 
 
 def way(arm: ArmName) -> str:
-    """Tell what an arm predicts by: its last draw or the average."""
+    """Return what an arm predicts by: its last draw or the average."""
     return "average" if ARMS[arm].samples else "last"
 
 

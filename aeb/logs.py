@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of a run, written where you look at them.
+
+A writer is a function that is called with what a run knows at some step, and writes it down:
+
+    json_lines             a file with one JSON object a line, for pandas, jq or a later look
+    tensorboard            event files, by tensorboardX
+    weights_and_biases     a run of W&B that you started
+
+It goes wherever a callback goes: `aeb.sample(callback=writer)`, `aeb.compress(callback=writer)`, or
+a loop of yours, `writer({"step": 10, "loss": 0.5})`. Its `read` turns what it is called with into
+names and numbers; `metrics` is the default, and a function of yours adds others. A writer is called
+in order of steps. Where a run goes on from a checkpoint it makes a few steps again, and
+`json_lines` leaves each step once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb.files.atomic import replacing
+from aeb.files.report import sparsity_report
+
+__all__ = ["json_lines", "metrics"]
+
+Row = dict[str, Any]
+"""Names to numbers, text or None."""
+
+
+def metrics(source: Any) -> Row:
+    """Read what a run shows at a step.
+
+    Args:
+        source: a state, as `aeb.sample` hands it to its callback: its step, its loss (the mean over
+            chains) and its sparsity, the share of zeros over all parameters. Or a dict, or a
+            NamedTuple such as the looks of `aeb.compress`: its own names and values.
+
+    Returns:
+        A dict from names to Python's own numbers, text or None.
+
+    Raises:
+        TypeError: it is none of these, or a value is no single number, text or None.
+
+    Example:
+        >>> import aeb
+        >>> state = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.gaussian()).init({"w": np.eye(2)})
+        >>> metrics(state)["sparsity"]
+        0.5
+        >>> metrics({"step": 3, "loss": np.float32(0.5)})
+        {'step': 3, 'loss': 0.5}
+    """
+    if hasattr(source, "position") and hasattr(source, "step"):
+        found: Row = {"step": int(np.max(jax.device_get(source.step)))}
+        loss = getattr(source, "loss", None)
+        if loss is not None:
+            found["loss"] = float(np.mean(jax.device_get(loss)))
+        return found | {"sparsity": sparsity_report(source.position).sparsity}
+    if hasattr(source, "_asdict"):
+        source = source._asdict()
+    if not isinstance(source, Mapping):
+        raise TypeError(
+            f"metrics: got {type(source).__name__}, needs to be a state, a dict or a NamedTuple; "
+            "pass read=, a function from it to a dict"
+        )
+    return {str(name): _plain(str(name), value) for name, value in source.items()}
+
+
+def json_lines(
+    path: str | os.PathLike[str],
+    *,
+    tags: Mapping[str, Any] | None = None,
+    read: Callable[[Any], Mapping[str, Any]] = metrics,
+) -> Callable[[Any], None]:
+    """Return a writer of one JSON object a line; `pandas.read_json(path, lines=True)` reads it.
+
+    Each line has `time`, in seconds since 1970, the tags, and the metrics; a number that is not
+    finite is written as null. A line is on its way to the disk when the call ends.
+
+    A file that is there goes on. The first row replaces those of its own step and of later steps,
+    so that a run that goes on from a checkpoint leaves each step once, and one begun anew starts
+    the file anew. Rows without a `step` are only added. A last line that was cut short is dropped.
+
+    Args:
+        path: the file; its folder has to be there.
+        tags: what is the same in all rows of this writer, such as `{"arm": "em", "seed": 0}`. Rows
+            with other values of them are left alone, so that writers can share a file.
+        read: from what the writer is called with to a dict of names and numbers.
+
+    Returns:
+        A function to pass as `callback=`.
+
+    Raises:
+        FileNotFoundError: the folder is not there.
+        ValueError: a line of the file, when the first row is written, is no JSON object.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write = json_lines(folder + "/run.jsonl", tags={"seed": 0})
+        ...     write({"step": 1, "loss": 0.5})
+        ...     row = json.loads(Path(folder, "run.jsonl").read_text())
+        >>> row.pop("time") > 0, row
+        (True, {'seed': 0, 'step': 1, 'loss': 0.5})
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {path.parent}; make it first")
+    fixed = {name: _finite(value) for name, value in metrics(tags or {}).items()}
+    is_new = True
+
+    def write(source: Any) -> None:
+        nonlocal is_new
+        row = {name: _finite(value) for name, value in metrics(read(source)).items()}
+        if is_new:
+            _make_room(path, fixed, row.get("step"))
+            is_new = False
+        line = json.dumps({"time": round(time.time(), 3)} | fixed | row, allow_nan=False)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    return write
+
+
+def _make_room(path: Path, fixed: Row, step: Any) -> None:
+    """Drop the rows that a run will write again, and a last line that was cut short."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8")
+    whole, _, _ = text.rpartition("\n")
+    kept = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise ValueError(f"path: line {number} of {path} is no JSON object; name another file")
+        is_own = all(row.get(name) == value for name, value in fixed.items())
+        if not (is_own and step is not None and row.get("step", -math.inf) >= step):
+            kept.append(line + "\n")
+    if "".join(kept) != text:
+        with replacing(path) as file:
+            file.write("".join(kept).encode())
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a number, text or None as Python's own."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    array = np.asarray(jax.device_get(value))
+    is_number = array.dtype == bool or jnp.issubdtype(array.dtype, jnp.number)
+    if array.size != 1 or not is_number:
+        raise TypeError(
+            f"metrics: {name!r} is {type(value).__name__} of shape {array.shape}, needs to be one "
+            "number, text or None"
+        )
+    return array.reshape(()).item()
+
+
+def _finite(value: Any) -> Any:
+    """Return None for a number that JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real data, by ten-fold cross-validation; the folds are drawn once and are the same for all.
+
+riboflavin   production of riboflavin by Bacillus subtilis, 71 cultures, 4,088 gene expressions
+             (Buehlmann, Kalisch and Meier, 2014); from `AEB_DATA_DIR`
+diabetes     scikit-learn's, 442 patients, ten columns with all squares and products: 64
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["FOLDS", "TASKS", "Fold", "fold", "is_there"]
+
+FOLDS = 10
+
+
+class Fold(NamedTuple):
+    """Rows to fit and rows to predict."""
+
+    x: np.ndarray  # f64[n, p]
+    y: np.ndarray  # f64[n]
+    test_x: np.ndarray  # f64[m, p]
+    test_y: np.ndarray  # f64[m]
+    variance: float  # of y over all rows
+
+
+def _riboflavin() -> tuple[np.ndarray, np.ndarray]:
+    with np.load(Path(os.environ["AEB_DATA_DIR"]) / "regression" / "riboflavin.npz") as stored:
+        return stored["X"].astype(np.float64), stored["y"].astype(np.float64)
+
+
+def _diabetes() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_diabetes
+    from sklearn.preprocessing import PolynomialFeatures
+
+    x, y = load_diabetes(return_X_y=True, scaled=False)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    products = PolynomialFeatures(2, include_bias=False).fit_transform(x)
+    # The square of a column with two values is a copy of it.
+    two_valued = [f"x{j}^2" for j in range(x.shape[1]) if len(np.unique(x[:, j])) == 2]
+    names = PolynomialFeatures(2, include_bias=False).fit(x).get_feature_names_out()
+    return products[:, ~np.isin(names, two_valued)], y.astype(np.float64)
+
+
+TASKS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
+    "riboflavin": _riboflavin,
+    "diabetes, products": _diabetes,
+}
+"""Name to what reads X and y."""
+
+
+def is_there(name: str) -> bool:
+    """Tell whether the data of a task can be read."""
+    folder = os.environ.get("AEB_DATA_DIR")
+    path = Path(folder) / "regression" / "riboflavin.npz" if folder else None
+    return name != "riboflavin" or (path is not None and path.exists())
+
+
+def fold(name: str, number: int) -> Fold:
+    """Cut one of the ten folds out; a column that is constant in the others is left out.
+
+    Args:
+        name: one of `TASKS`.
+        number: in 0..9.
+    """
+    x, y = TASKS[name]()
+    order = np.random.default_rng(0).permutation(len(y))
+    test = np.zeros(len(y), bool)
+    test[order[number::FOLDS]] = True
+    varies = np.ptp(x[~test], axis=0) > 0
+    x = x[:, varies]
+    return Fold(x[~test], y[~test], x[test], y[test], float(y.var()))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rivals that `benchmarks.regression` does not have, each set as its users set it.
+
+    ridge                scikit-learn's, its penalty by leaving one out, standardised columns
+    elastic net          scikit-learn's, by 10-fold cross-validation, standardised columns
+    ard                  scikit-learn's automatic relevance determination; found is not 0
+    abess                best subset by splicing, its size by EBIC (the package's default), or by
+                         10-fold cross-validation
+    susie                pysusie, a sum of ten single effects, nothing set
+    millipede            millipede-regression, tempered Gibbs over models, nothing set but the seed;
+                         columns and y are standardised, as its documentation advises
+
+Found is a coefficient that is not 0, or an inclusion probability above 0.5 where there is one.
+Ridge keeps every column, so it finds all of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from benchmarks.regression.methods import Estimate, standardise
+
+__all__ = ["abess", "ard", "elastic_net", "millipede", "ridge", "susie"]
+
+PENALTIES = np.geomspace(1e-3, 1e5, 81)
+"""Of ridge, for standardised columns and the sum of squares."""
+
+RATIOS = (0.1, 0.5, 0.9)
+"""Shares of the l1 penalty in the elastic net."""
+
+
+def ridge(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Fit ridge regression; leaving one out has a closed form, so it costs one decomposition."""
+    from sklearn.linear_model import RidgeCV
+
+    data = standardise(x, y)
+    model = RidgeCV(PENALTIES).fit(data.x, data.y)
+    intercept, coefficients = data.back(np.asarray(model.coef_, np.float64))
+    details = {"penalty": float(model.alpha_)}
+    return Estimate(intercept, coefficients, coefficients != 0, details)
+
+
+def elastic_net(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
+    """Fit the elastic net."""
+    from sklearn.linear_model import ElasticNetCV
+
+    data = standardise(x, y)
+    model = ElasticNetCV(l1_ratio=RATIOS, cv=folds).fit(data.x, data.y)
+    intercept, coefficients = data.back(np.asarray(model.coef_, np.float64))
+    details = {"penalty": float(model.alpha_), "ratio": float(model.l1_ratio_)}
+    return Estimate(intercept, coefficients, coefficients != 0, details)
+
+
+def ard(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Fit automatic relevance determination."""
+    from sklearn.linear_model import ARDRegression
+
+    data = standardise(x, y)
+    model = ARDRegression().fit(data.x, data.y)
+    intercept, coefficients = data.back(np.asarray(model.coef_, np.float64))
+    return Estimate(intercept, coefficients, coefficients != 0, {"rounds": int(model.n_iter_)})
+
+
+def abess(x: np.ndarray, y: np.ndarray, *, folds: int | None) -> Estimate:
+    """Fit the best subset; its size by EBIC where no folds are given."""
+    from abess import LinearRegression
+
+    model = LinearRegression(cv=1 if folds is None else folds).fit(x, y)
+    coefficients = np.asarray(model.coef_, np.float64).ravel()
+    intercept = float(np.ravel(model.intercept_)[0])
+    return Estimate(intercept, coefficients, coefficients != 0, {})
+
+
+def susie(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Fit a sum of single effects."""
+    import pysusie
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = pysusie.susie(x, y)
+    both = np.asarray(pysusie.coef_susie(fit), np.float64)
+    inclusion = np.asarray(fit["pip"], np.float64)
+    details = {
+        "sigma": float(fit["sigma2"]) ** 0.5,
+        "sets": [np.asarray(one).tolist() for one in fit["sets"]["cs"] or []],
+        "converged": bool(fit["converged"]),
+        "warnings": sorted({str(warning.message) for warning in caught}),
+    }
+    return Estimate(float(both[0]), both[1:], inclusion > 0.5, details, inclusion=inclusion)
+
+
+def millipede(x: np.ndarray, y: np.ndarray, *, seed: int) -> Estimate:
+    """Sample models by tempered Gibbs."""
+    import pandas
+    from millipede import NormalLikelihoodVariableSelector
+
+    data = standardise(x, y)
+    scale = float(data.y.std())
+    frame = pandas.DataFrame(data.x)
+    frame["y"] = data.y / scale
+    selector = NormalLikelihoodVariableSelector(frame, "y")
+    selector.run(verbosity=None, seed=seed)
+    p = x.shape[1]
+    inclusion = selector.pip.to_numpy(np.float64)
+    beta = selector.beta.to_numpy(np.float64)
+    intercept, coefficients = data.back(scale * beta[:p])
+    shift = scale * float(beta[p]) if len(beta) > p else 0.0
+    return Estimate(intercept + shift, coefficients, inclusion > 0.5, {}, inclusion=inclusion)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`aeb.regression` beside its rivals, on simulated designs and on real data.
+
+Every method sees the same rows, and each is set as its users set it (`rivals.py` says how), so
+that none is told the number of signals or the noise. Seconds are of a fit alone, on the clock and
+of the processor. The first call of `aeb` in a process and of a shape compiles, so the fit is made
+twice there: `first_call` has the first, the second counts. What the horseshoe compiles is in its
+seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.harness.ranges import Count, Some, one_of, whole
+from benchmarks.regression import cost, horseshoe, mcp, methods
+from benchmarks.regression.methods import Estimate
+from benchmarks.regression.recipe import MCP, Horseshoe
+from benchmarks.selection import designs, real, rivals
+from benchmarks.selection.recipe import LIMITS, MODULES, PACKAGES, Cell, Method
+from benchmarks.selection.scores import of_fold, of_truth
+
+__all__ = ["NAME", "PRESETS", "Selection", "main"]
+
+NAME = "selection"
+
+DESCRIPTION = "aeb.regression beside its rivals, on simulated designs and on real data."
+
+CALLED: set[tuple[Method, tuple[int, ...]]] = set()
+"""What has been called in this process with that shape, and so is compiled."""
+
+QUICK: tuple[Method, ...] = ("lasso", "ridge", "elastic net", "mcp", "ard", "aeb")
+
+ALL: tuple[Method, ...] = (*QUICK, "abess", "abess, folds", "susie", "millipede", "horseshoe")
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection(harness.Settings):
+    """The settings of this script."""
+
+    methods: Some[Method] = ALL  # what to compare
+    designs: tuple[Annotated[str, one_of(*designs.DESIGNS)], ...] = tuple(designs.DESIGNS)
+    tasks: tuple[Annotated[str, one_of(*real.TASKS)], ...] = tuple(real.TASKS)  # real data
+    data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
+    wide_sets: Count = 10  # the same, of designs with more than 5,000 columns
+    horseshoe_sets: Annotated[int, whole(0)] = 3  # the same, for the horseshoe
+    folds: Annotated[int, whole(2)] = 10  # folds of the cross-validations inside a method
+    mcp: MCP = dataclasses.field(default_factory=MCP)  # how MCP is set
+    horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        for method in self.methods:
+            for package in PACKAGES[method]:
+                if importlib.util.find_spec(MODULES.get(package, package)) is None:
+                    raise ValueError(
+                        f"methods: {method} needs {package}; pip install it, or leave the method "
+                        "out of --methods"
+                    )
+        if "genotypes" in self.designs and not designs.has_genotypes():
+            raise ValueError(
+                "designs: the genotypes need AEB_DATA_DIR with regression/n3finemapping.npz; set "
+                "it, or leave genotypes out of --designs"
+            )
+        for task in self.tasks:
+            if not real.is_there(task):
+                raise ValueError(
+                    f"tasks: {task} needs AEB_DATA_DIR with regression/{task}.npz; set it, or "
+                    "leave it out of --tasks"
+                )
+
+    def cells(self) -> tuple[Cell, ...]:
+        """List what there is to compare: each task in turn, by every method."""
+        cells = []
+        for name in dict.fromkeys(self.designs):
+            columns = designs.DESIGNS[name].num_columns
+            sets = self.data_sets if columns <= 5000 else self.wide_sets
+            for method in dict.fromkeys(self.methods):
+                if columns <= LIMITS.get(method, columns):
+                    few = min(sets, self.horseshoe_sets) if method == "horseshoe" else sets
+                    cells.append(Cell(method, name, few))
+        for name in dict.fromkeys(self.tasks):
+            for method in dict.fromkeys(self.methods):
+                if method not in LIMITS or name != "riboflavin":
+                    cells.append(Cell(method, name, real.FOLDS))
+        return tuple(cells)
+
+    def config(self, cell: Cell) -> dict[str, Any]:
+        """Return all that fixes the row of a cell but its seed."""
+        nuts = dataclasses.asdict(self.horseshoe)
+        del nuts["data_sets"]
+        folds = {"folds": self.folds}
+        options: dict[Method, dict[str, Any]] = {
+            "lasso": folds,
+            "elastic net": folds,
+            "mcp": folds | dataclasses.asdict(self.mcp),
+            "abess, folds": folds,
+            "horseshoe": nuts,
+            "aeb": methods.defaults(),
+        }
+        known = designs.DESIGNS.get(cell.task)
+        return {
+            "method": cell.method,
+            "task": cell.task,
+            "design": None if known is None else known._asdict(),
+            "options": options.get(cell.method, {}),
+        }
+
+    def units(self) -> list[harness.Unit]:
+        """List the fits, a data set at a time, so that an early stop leaves whole comparisons."""
+        cells = [cell for cell in self.cells() if cell.repeats]
+        units = []
+        for seed in range(max(cell.repeats for cell in cells)):
+            for cell in cells:
+                if seed < cell.repeats:
+                    number = seed if cell.task in real.TASKS else self.seed + seed
+                    units.append(
+                        harness.Unit(
+                            name=f"{cell.method}, {cell.task}, {number}",
+                            configs=(self.config(cell),),
+                            seeds=(number,),
+                            size=1,
+                            run=functools.partial(self._run, cell, number),
+                        )
+                    )
+        return units
+
+    def _run(
+        self, cell: Cell, seed: int, folder: Path, report: Any
+    ) -> tuple[float, list[dict[str, Any]]]:
+        """Fit by a method, and score it; too short a work to be checkpointed."""
+        del folder
+        if cell.task in real.TASKS:
+            fold = real.fold(cell.task, seed)
+            spent, first, estimate = self._time(cell.method, fold.x, fold.y, seed)
+            metrics = of_fold(fold, estimate)
+        else:
+            data = designs.draw(cell.task, seed)
+            spent, first, estimate = self._time(cell.method, data.x, data.y, seed)
+            metrics = of_truth(designs.DESIGNS[cell.task], data, estimate)
+        report(1)
+        return spent.clock, [
+            metrics
+            | {
+                "seconds": spent.clock,
+                "cpu_seconds": spent.cpu,
+                "first_call": None if first is None else first._asdict(),
+                "packages": {name: metadata.version(name) for name in PACKAGES[cell.method]},
+            }
+        ]
+
+    def _time(
+        self, method: Method, x: np.ndarray, y: np.ndarray, seed: int
+    ) -> tuple[cost.Seconds, cost.Seconds | None, Estimate]:
+        """Fit, and where `aeb` had to compile for this shape, fit once more."""
+        fit = self._fit(method, x, y, seed)
+        new = method == "aeb" and (method, x.shape) not in CALLED
+        CALLED.add((method, x.shape))
+        spent, estimate = cost.timed(fit)
+        if not new:
+            return spent, None, estimate
+        again, estimate = cost.timed(fit)
+        return again, spent, estimate
+
+    def _fit(
+        self, method: Method, x: np.ndarray, y: np.ndarray, seed: int
+    ) -> Callable[[], Estimate]:
+        """Bind a method to rows."""
+        fits: dict[Method, Callable[[], Estimate]] = {
+            "lasso": lambda: methods.lasso(x, y, folds=self.folds),
+            "ridge": lambda: rivals.ridge(x, y),
+            "elastic net": lambda: rivals.elastic_net(x, y, folds=self.folds),
+            "mcp": lambda: mcp.fit(x, y, settings=self.mcp, folds=self.folds),
+            "ard": lambda: rivals.ard(x, y),
+            "abess": lambda: rivals.abess(x, y, folds=None),
+            "abess, folds": lambda: rivals.abess(x, y, folds=self.folds),
+            "susie": lambda: rivals.susie(x, y),
+            "millipede": lambda: rivals.millipede(x, y, seed=seed),
+            "horseshoe": lambda: horseshoe.fit(x, y, settings=self.horseshoe, level=0.9, seed=seed),
+            "aeb": lambda: methods.ours(x, y, key=0),
+        }
+        return fits[method]
+
+
+PRESETS = {
+    # Only what comes with the `test` extra and without data.
+    "smoke": Selection(
+        preset="smoke",
+        methods=("lasso", "ridge", "aeb"),
+        designs=("small", "short"),
+        tasks=(),
+        data_sets=1,
+    ),
+    "cpu": Selection(preset="cpu", data_sets=10, wide_sets=3, horseshoe_sets=1),
+    "paper": Selection(preset="paper"),
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
