@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -16,13 +17,21 @@ from aeb.types import ArrayTree
 __all__ = ["to_arviz"]
 
 
-def to_arviz(draws: ArrayTree, *, chains: bool = False) -> Any:
+def to_arviz(
+    draws: ArrayTree,
+    *,
+    chains: bool = False,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
     """Make what ArviZ plots and summarizes; needs `pip install arviz`, 0.23 or 1.x.
 
     Args:
         draws: a pytree as `aeb.sample` gathers it. Its leaves lead with [draws], or with
             [chains, draws] where `chains` is True.
         chains: whether the draws are those of several chains.
+        coords: labels along a dimension, by its name.
+        dims: names of the dimensions of a variable after chain and draw, by its path.
 
     Returns:
         An `arviz.InferenceData` (ArviZ 0.x) or an `xarray.DataTree` (ArviZ 1.x) whose group
@@ -48,5 +57,5 @@ def to_arviz(draws: ArrayTree, *, chains: bool = False) -> Any:
     leaves = {path or "x": np.asarray(leaf) for path, leaf in named_leaves(draws).items()}
     posterior = {path: leaf if chains else leaf[None] for path, leaf in leaves.items()}
     if int(arviz.__version__.split(".")[0]) >= 1:
-        return arviz.from_dict({"posterior": posterior})
-    return arviz.from_dict(posterior=posterior)
+        return arviz.from_dict({"posterior": posterior}, coords=coords, dims=dims)
+    return arviz.from_dict(posterior=posterior, coords=coords, dims=dims)

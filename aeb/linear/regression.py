@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse linear regression with its uncertainty: `aeb.regression(X, y)`.
+"""Sparse regression with its uncertainty: `aeb.regression(X, y)`.
 
 The columns and y are standardised, several chains are run from sets of columns far apart
-(`support.py` has the model and the sampler), and what they found is put back into the units of the
-data. All is computed in float64, whatever JAX is set to; memory is linear in the number of columns.
+(`support.py` has the model and the sampler, `weighted.py` what is not normal), and what they found
+is put back into the units of the data. All is computed in float64, whatever JAX is set to; memory
+is linear in the number of columns.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,23 +20,53 @@ import numpy as np
 
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
+from aeb.linear.families import Rows, shapes
+from aeb.linear.interpret import interpret
 from aeb.linear.result import Regression
-from aeb.linear.support import Chain, Hyper, Problem, Snapshot, Totals, adapt, block, start
-from aeb.linear.table import Standardised, as_matrix, as_target, column_names, standardise
+from aeb.linear.support import (
+    Chain,
+    Hyper,
+    Problem,
+    Snapshot,
+    Totals,
+    adapt,
+    block,
+    start,
+)
+from aeb.linear.table import (
+    Standardised,
+    as_always,
+    as_table,
+    as_target,
+    standardise,
+)
+from aeb.linear.weighted import program
 from aeb.schedules import robbins_monro
 from aeb.types import PRNGKey
 
 __all__ = ["regression"]
 
 BLOCK = 5
-"""Draws between two moves of delta and v1."""
+"""Draws between two moves of the latents."""
+
+WIDE = 10.0
+"""Standard deviation of the intercept and of what is always in, where their prior is not flat."""
+
+NORMAL = ("gaussian", "student_t")
+COUNTS = ("binomial", "negative_binomial")
 
 
 def regression(
     X: Any,
     y: Any,
     *,
+    family: str = "gaussian",
     names: Sequence[str] | None = None,
+    weights: Any = None,
+    offset: Any = None,
+    always: Any = None,
+    expected_size: float | None = None,
+    inclusion_odds: Any = None,
     level: float = 0.9,
     num_chains: int = 4,
     num_draws: int = 250,
@@ -45,34 +76,64 @@ def regression(
     b: float = 2.0,
     v1: float = 0.3,
     v1_weight: float = 10.0,
+    v0: float | None = None,
     nu: float = 1.0,
     lam: float = 1e-4,
+    freedom: float | None = None,
+    concentration: float | None = None,
     key: PRNGKey | None = None,
 ) -> Regression:
-    """Fit a sparse linear regression, with more columns than rows if need be.
+    """Fit a sparse regression, with more columns than rows if need be.
 
     A column is in the model with probability delta, its coefficient then N(0, v1 sigma^2) for a
-    standardised column; delta and v1 are learned by stochastic approximation. The noise is normal.
+    standardised column, and N(0, v0 sigma^2) where the column is left out. delta, v1 and v0 are
+    learned by stochastic approximation. Where few columns matter v0 comes out as 0 or next to it,
+    and what is left out has coefficient 0; where all matter a little it takes over, and the fit is
+    a ridge regression whose penalty was learned.
+
+    With v0 > 0 a column is "in the model" when its coefficient is drawn from the wide normal. The
+    coefficients, their draws and the averaged intervals hold the small part of a column left out
+    too; what is said to be "if included" does not.
 
     Args:
         X: [n, p], real and finite, no column constant; an array or a data frame.
         y: [n].
+        family: the law of y given eta = offset + intercept + X beta. "gaussian" is normal noise.
+            "student_t" is noise with heavy tails, of scale sigma. "binomial" has success with
+            probability 1 / (1 + exp(-eta)); y is 0 or 1, or with `weights` a share of successes.
+            "negative_binomial" has counts of mean exp(eta). For the last two sigma is 1.
         names: of the columns; by default those of the data frame, or x0, x1, ...
+        weights: [n], at least 0; rows of weight 0 are left out. The noise of a row has variance
+            sigma^2 / weight; for "binomial" they are the numbers of trials, and for
+            "negative_binomial" powers of the likelihood, as if a row were there so many times.
+        offset: [n], the part of eta that is known; for counts the logarithm of the exposure.
+        always: columns that are always in the model: names, indices or bool[p]. Like the intercept
+            they have a flat prior; for "binomial" and "negative_binomial" a normal one, of standard
+            deviation 10 for a standardised column.
+        expected_size: how many columns there are in the model where y says nothing, not counting
+            those always in, above 0; it sets a = 2 and b = p / expected_size.
+        inclusion_odds: [p], positive; the prior odds of each column are multiplied by it.
         level: of the intervals, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain, a multiple of 5, at least 10.
-        warmup: draws left out before them, a multiple of 5; delta and v1 are learned in them.
+        warmup: draws left out before them, a multiple of 5; delta, v1 and v0 are learned in them,
+            v0 from their second third on.
         thinning: changes of the model for each draw; by default 20, or 100 where they cost
-            little, with fewer than 100,000 numbers in X.
+            little, with fewer than 100,000 numbers in X and normal noise.
         a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
             in the model. At 1 delta can sink to 0 for good.
         b: second parameter of it, at least 1; at 1 delta can rise to 1 for good.
         v1: guess of the slab's variance, in units of sigma^2 for standardised columns.
         v1_weight: columns that the guess counts for, > 0; `math.inf` holds v1 at it.
+        v0: variance of a coefficient that is left out, in the same units, at least 0 and below v1;
+            None learns it. At 0 whatever is left out has no effect.
         nu: observations that the prior of sigma^2 counts for, > 0.
         lam: guess of sigma^2 over the variance of y, > 0. Where the noise is a thousandth of y or
             less (R^2 above .999999), lower it and lengthen the warm-up, or sigma comes out too
             large.
+        freedom: degrees of freedom of "student_t", > 0; None learns them, between 1 and 100.
+        concentration: r of "negative_binomial", > 0, where the variance is mean + mean^2 / r; None
+            learns it, between 0.02 and 500.
         key: typed; by default `jax.random.key(0)`, so that the same call gives the same answer.
 
     Returns:
@@ -80,8 +141,9 @@ def regression(
         `summary`.
 
     Raises:
-        ValueError: the data have too few rows, a constant column, a number that is not finite or
-            shapes that do not match, or an argument is out of its range.
+        ValueError: the data have too few rows, a constant column, a number that is not finite,
+            shapes that do not match or a y that the family does not have, or an argument is out of
+            its range.
         TypeError: the data are not real numbers.
 
     Example:
@@ -94,57 +156,276 @@ def regression(
         >>> bool(abs(fit.coefficients[4] - 3) < 0.5)
         True
     """
-    matrix = as_matrix("X", X, names)
-    target = as_target("y", y, len(matrix))
+    guards.one_of("family", family, NORMAL + COUNTS)
     named = names is not None or hasattr(X, "columns")
-    names = column_names(names, X, matrix.shape[1])
+    matrix, names, encoding = as_table("X", X, names)
+    table = _read(family, matrix, y, weights, offset, as_always(always, names))
+    p = len(table.free)
+    if expected_size is not None:
+        guards.within("expected_size", expected_size, f"(0, {p}]")
+        if (a, b) != (2.0, 2.0):
+            raise ValueError("expected_size, a, b: got both, needs expected_size or a and b")
+        b = p / expected_size
+    log_odds = _log_odds(inclusion_odds, matrix.shape[1])
     guards.within("level", level, "(0, 1)")
     guards.whole("num_chains", num_chains, 1)
-    for name, value, low in (("num_draws", num_draws, 2 * BLOCK), ("warmup", warmup, 0)):
+    for name, value, low in (
+        ("num_draws", num_draws, 2 * BLOCK),
+        ("warmup", warmup, 0),
+    ):
         guards.whole(name, value, low)
         if value % BLOCK:
             raise ValueError(f"{name}: got {value}, needs to be a multiple of {BLOCK}")
-    thinning = (100 if matrix.size < 100_000 else 20) if thinning is None else thinning
+    cheap = family == "gaussian" and matrix.size < 100_000
+    thinning = (100 if cheap else 20) if thinning is None else thinning
     guards.whole("thinning", thinning, 1)
     guards.at_least("a", a, 1.0)
     guards.at_least("b", b, 1.0)
     for name, scale in (("v1", v1), ("nu", nu), ("lam", lam)):
         guards.positive(name, scale)
+    if v0 is not None:
+        guards.within("v0", v0, f"[0, {v1!r})")
     if v1_weight != math.inf:
         guards.positive("v1_weight", v1_weight)
+    _check_given("freedom", freedom, family, "student_t")
+    _check_given("concentration", concentration, family, "negative_binomial")
     key = jax.random.key(0) if key is None else key
     guards.check_key("key", key)
-    data = standardise(matrix, target, names)
+    data = _standardised(table, names, family)
     with jax.enable_x64(True):
-        problem = _compress(data, nu, lam)
         hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight)))
         host_key, run_key = jax.random.split(key)
         # What XLA would take seconds to compile is drawn outside it.
         rng = np.random.default_rng(np.asarray(jax.random.bits(host_key, (4,), jnp.uint32)))
-        shape = ((warmup + num_draws) // BLOCK, num_chains, BLOCK)
-        run = _program(num_chains, warmup // BLOCK, thinning)
-        chain, totals, snapshots = jax.device_get(
-            run(
-                problem,
-                hyper,
-                _starts(rng, num_chains, *matrix.shape),
-                rng.gamma(0.5 * float(problem.degrees), size=shape),
-                run_key,
-            )
+        blocks = warmup // BLOCK
+        # The slab has its first third to find what is large, or the spike would take it over.
+        spike = (0.0, blocks // 3) if v0 is None else (float(v0), blocks)
+        plan = _Plan(
+            hyper,
+            None if log_odds is None else jnp.asarray(log_odds[table.free]),
+            _starts(rng, num_chains, len(table.y), p),
+            tuple(jnp.asarray(value) for value in spike),
+            blocks,
+            thinning,
+            (blocks + num_draws // BLOCK, num_chains, BLOCK),
         )
-    return _collect(data, names, level, chain, totals, snapshots)._replace(named=named)
+        if family == "gaussian":
+            sample = _normal(table, data, plan, nu, lam, rng, run_key)
+        else:
+            given = freedom if family == "student_t" else concentration
+            sample = _weighted(family, table, data, plan, nu, lam, given, rng, run_key)
+    fit = _collect(table, data, names, level, family, sample)._replace(named=named)
+    odds = np.ones(len(names)) if log_odds is None else np.exp(log_odds)
+    return interpret(fit, data.x, odds, encoding)
 
 
-def _compress(data: Standardised, nu: float, lam: float) -> Problem:
+class _Table(NamedTuple):
+    """The data, and which columns may be left out."""
+
+    matrix: np.ndarray  # f64[n, p]
+    y: np.ndarray  # f64[n]
+    weights: np.ndarray | None  # f64[n], positive
+    offset: np.ndarray  # f64[n]
+    free: np.ndarray  # i64[]: columns to choose from
+    always: np.ndarray  # i64[]: columns always in
+
+
+class _Plan(NamedTuple):
+    """How to sample."""
+
+    hyper: Hyper
+    log_odds: jax.Array | None  # f64[free]
+    starts: np.ndarray  # bool[chains, free]
+    spike: tuple[jax.Array, ...]  # v0 to begin with, and the first block in which it is learned
+    warmup: int  # blocks
+    thinning: int
+    shape: tuple[int, int, int]  # blocks, chains, draws of a block
+
+
+class _Sample(NamedTuple):
+    """What the chains found; alpha are the coefficients of the intercept and what is always in."""
+
+    chain: Chain
+    totals: Totals
+    snapshots: Snapshot
+    alpha: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    shape: np.ndarray | None = None  # f64[chains, draws]: of the family's own parameter
+
+
+def _read(
+    family: str,
+    matrix: np.ndarray,
+    y: Any,
+    weights: Any,
+    offset: Any,
+    always: np.ndarray,
+) -> _Table:
+    """Check what belongs to the rows, and leave out those of weight 0."""
+    n = len(matrix)
+    y = as_target("y", y, n)
+    offset = np.zeros(n) if offset is None else as_target("offset", offset, n)
+    if weights is not None:
+        weights = as_target("weights", weights, n)
+        _check_rows("weights", weights, weights < 0, "at least 0")
+        kept = weights > 0
+        matrix, y, offset, weights = matrix[kept], y[kept], offset[kept], weights[kept]
+    if family == "binomial" and weights is None:
+        needs = "0 or 1; for shares of successes pass weights=, the numbers of trials"
+        _check_rows("y", y, (y != 0) & (y != 1), needs)
+    elif family == "binomial":
+        _check_rows("y", y, (y < 0) | (y > 1), "a share of successes, in [0, 1]")
+    elif family == "negative_binomial":
+        _check_rows("y", y, (y < 0) | (y != np.floor(y)), "a count, a whole number from 0 on")
+    free = np.delete(np.arange(matrix.shape[1]), always)
+    if not len(free):
+        raise ValueError(
+            f"always: got all {len(always)} columns, needs to leave some to choose from"
+        )
+    if len(y) < len(always) + 3:
+        raise ValueError(
+            f"X: got {len(y)} rows{' of positive weight' * (weights is not None)}, needs at least "
+            f"{len(always) + 3}" + f" with {len(always)} columns always in" * bool(len(always))
+        )
+    return _Table(matrix, y, weights, offset, free, always)
+
+
+def _check_rows(name: str, values: np.ndarray, wrong: np.ndarray, needs: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{name}: got {values[row]:g} in row {row}, needs to be {needs}")
+
+
+def _check_given(name: str, value: float | None, family: str, of: str) -> None:
+    if value is None:
+        return
+    if family != of:
+        raise ValueError(f"{name}: got {value!r}, needs family={of!r}, which has one; drop it")
+    guards.positive(name, value)
+
+
+def _log_odds(inclusion_odds: Any, p: int) -> np.ndarray | None:
+    if inclusion_odds is None:
+        return None
+    odds = np.asarray(inclusion_odds, np.float64)
+    if odds.shape != (p,) or not np.all((odds > 0) & np.isfinite(odds)):
+        raise ValueError(
+            f"inclusion_odds: got {inclusion_odds!r:.60}, needs a positive finite number for each "
+            f"of the {p} columns; to keep a column in pass always=, to keep it out drop it from X"
+        )
+    return np.log(odds)
+
+
+def _standardised(table: _Table, names: tuple[str, ...], family: str) -> Standardised:
+    """Standardise the columns, and y where it is measured on a scale."""
+    if family in NORMAL:
+        return standardise(table.matrix, table.y - table.offset, names)
+    data = standardise(table.matrix, table.y, names)
+    weights = np.ones(len(table.y)) if table.weights is None else table.weights
+    # The prior of the intercept is about what the mean of y would make it.
+    if family == "binomial":
+        mean = weights @ table.y / weights.sum()
+        centre = math.log(mean / (1.0 - mean)) - weights @ table.offset / weights.sum()
+    else:
+        most = table.offset.max()
+        centre = math.log(weights @ table.y / (weights @ np.exp(table.offset - most))) - most
+    return data._replace(y=table.y, y_mean=float(centre), y_scale=1.0)
+
+
+def _normal(
+    table: _Table,
+    data: Standardised,
+    plan: _Plan,
+    nu: float,
+    lam: float,
+    rng: np.random.Generator,
+    key: PRNGKey,
+) -> _Sample:
+    """Sample with normal noise, whose weights hold still: all is prepared before the run."""
+    x, y, n = data.x[:, table.free], data.y, len(data.y)
+    base = np.c_[np.ones(n), data.x[:, table.always]]
+    plain = table.weights is None and not len(table.always)
+    root = np.ones(n) if table.weights is None else np.sqrt(table.weights / table.weights.mean())
+    q, r = np.linalg.qr(root[:, None] * base)
+    if np.abs(np.diag(r)).min() < 1e-8 * n**0.5:
+        raise ValueError("always: these columns are linear combinations of one another; drop some")
+    if not plain:
+        # What is centred has nothing left that the intercept could take.
+        x, y = root[:, None] * x, root * y
+    of_x, of_y = q.T @ x, q.T @ y
+    if not plain:
+        x, y = x - q @ of_x, y - q @ of_y
+    problem = _compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds)
+    run = _program(plan.shape[1], plan.warmup, plan.thinning)
+    chi = rng.gamma(0.5 * float(problem.degrees), size=plan.shape)
+    given = problem, plan.hyper, plan.starts, plan.spike, chi, key
+    chain, totals, snapshots = jax.device_get(run(*given))
+
+    def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
+        noise = rng.normal(size=(*sigma.shape, base.shape[1])) * sigma[..., None]
+        if plain:
+            return np.zeros(1), noise / n**0.5
+        left = of_y - np.matmul(beta, of_x.T.astype(np.float32)) + noise
+        return np.linalg.solve(r, of_y - of_x @ mean), np.matmul(left, np.linalg.inv(r).T)
+
+    return _Sample(chain, totals, snapshots, alpha)
+
+
+def _weighted(
+    family: str,
+    table: _Table,
+    data: Standardised,
+    plan: _Plan,
+    nu: float,
+    lam: float,
+    given: float | None,
+    rng: np.random.Generator,
+    key: PRNGKey,
+) -> _Sample:
+    """Sample with weights that are drawn."""
+    n, k = len(table.y), 1 + len(table.always)
+    weights = np.ones(n) if table.weights is None else table.weights
+    if family == "student_t":
+        weights, offset, precision = weights / weights.mean(), np.zeros(n), 0.0
+        degrees, rest = n - k + nu, nu * lam
+        chi = rng.gamma(0.5 * degrees, size=plan.shape)
+    else:
+        offset, precision = table.offset + data.y_mean, WIDE**-2
+        degrees, rest, chi = float(n), 0.0, np.ones(plan.shape)
+    grid, heights = shapes(family, given, data.y, weights)
+    rows = Rows(
+        data.x[:, table.free],
+        np.c_[np.ones(n), data.x[:, table.always]],
+        np.full(k, precision),
+        data.y,
+        weights,
+        offset,
+        grid,
+        heights,
+    )
+    single = family == "binomial" and bool(np.all(weights == 1.0))
+    run = program("bernoulli" if single else family, plan.shape[1], plan.warmup, plan.thinning)
+    own = plan.hyper, degrees, rest, plan.log_odds, plan.starts, plan.spike, chi, key
+    chain, totals, draws = jax.device_get(run(jax.tree.map(jnp.asarray, rows), *own))
+    drawn = _by_chain(draws.alpha)
+
+    def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
+        del mean, beta, sigma
+        return drawn.mean(axis=(0, 1)), drawn
+
+    shape = _by_chain(draws.shape) if len(grid) > 1 or given is not None else None
+    return _Sample(chain, totals, draws.model, alpha, shape)
+
+
+def _compress(
+    x: np.ndarray, y: np.ndarray, rest: float, degrees: float, log_odds: Any = None
+) -> Problem:
     """Put the data into at most p rows that say the same of the coefficients."""
-    n, p = data.x.shape
-    x, y, rest = data.x, data.y, nu * lam
-    if n > p:
-        rotation, x = np.linalg.qr(x)
-        y = rotation.T @ y
-        rest += max(float(data.y @ data.y - y @ y), 0.0)
-    # Centring has taken one degree of freedom.
-    return Problem(*(jnp.asarray(part, float) for part in (x, y, rest, n - 1.0 + nu)))
+    if x.shape[0] > x.shape[1]:
+        rotation, shorter = np.linalg.qr(x)
+        along = rotation.T @ y
+        rest += max(float(y @ y - along @ along), 0.0)
+        x, y = shorter, along
+    return Problem(*(jnp.asarray(part, float) for part in (x, y, rest, degrees)), log_odds=log_odds)
 
 
 def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray:
@@ -157,15 +438,21 @@ def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray
 
 @functools.lru_cache(maxsize=8)
 def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
-    """Compile the run: `(problem, hyper, starts, chi, key) -> (chain, totals, snapshots)`.
+    """Compile the run: `(problem, hyper, starts, spike, chi, key) -> (chain, totals, snapshots)`.
 
-    `chi` is f64[blocks, chains, draws in a block]. The totals are those of the blocks after the
-    warm-up and lead with the chains; the snapshots are shaped as `chi`.
+    `spike` is v0 to begin with, and the first block in which it is learned. `chi` is
+    f64[blocks, chains, draws in a block]. The totals are those of the blocks after the warm-up and
+    lead with the chains; the snapshots are shaped as `chi`.
     """
 
     @jax.jit
     def run(
-        problem: Problem, hyper: Hyper, starts: jax.Array, chi: jax.Array, key: PRNGKey
+        problem: Problem,
+        hyper: Hyper,
+        starts: jax.Array,
+        spike: tuple[Any, Any],
+        chi: jax.Array,
+        key: PRNGKey,
     ) -> tuple[Chain, Totals, Snapshot]:
         gain = robbins_monro(1.0, 2.0)
 
@@ -176,59 +463,103 @@ def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
                 lambda chain, key, chi: block(problem, chain, key, chi, flips=thinning)
             )(chain, keys, chi)
             omega = jnp.where(number < warmup, gain(number), 0.0)
-            return adapt(problem, hyper, chain, totals, omega), (totals, snapshots)
+            late = number - spike[1]
+            omega_v0 = jnp.where((number < warmup) & (late >= 0), gain(jnp.maximum(late, 0)), 0.0)
+            return adapt(problem, hyper, chain, totals, omega, omega_v0), (
+                totals,
+                snapshots,
+            )
 
         delta = hyper.a / (hyper.a + hyper.b + problem.x.shape[1])
-        chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1))(starts)
+        chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(
+            starts
+        )
         chain, (totals, snapshots) = jax.lax.scan(step, chain, (jnp.arange(len(chi)), chi))
         totals, snapshots = jax.tree.map(lambda leaf: leaf[warmup:], (totals, snapshots))
-        return chain, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), totals), snapshots
+        return (
+            chain,
+            jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), totals),
+            snapshots,
+        )
 
     return run
 
 
 def _collect(
+    table: _Table,
     data: Standardised,
     names: tuple[str, ...],
     level: float,
-    chain: Chain,
-    totals: Totals,
-    snapshots: Snapshot,
+    family: str,
+    sample: _Sample,
 ) -> Regression:
     """Average, and put back into the units of the data."""
-    unit = data.y_scale / data.x_scale
-    time, rho, beta, beta_if_included, sigmas = map(_by_chain, snapshots)
+    totals = sample.totals
+    time, rho, included, beta, beta_if_included, sigmas = map(_by_chain, sample.snapshots)
     tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     # A chain counts by itself, not by how long its states stayed.
     share = totals.time[:, None]
     inclusion = np.mean(totals.rho / share, axis=0)
-    coefficients = np.mean(totals.beta / share, axis=0)
+    slab = np.mean(totals.beta / share, axis=0)
+    mean = slab + np.mean(totals.small / share, axis=0)
     picks = np.stack([_resample(own) for own in time])
-    draws = np.take_along_axis(beta, picks[..., None], axis=1) * unit.astype(np.float32)
+    drawn = np.take_along_axis(beta, picks[..., None], axis=1)
     sigma = np.take_along_axis(sigmas, picks, axis=1)
+    alpha, alpha_draws = sample.alpha(mean, drawn, sigma)
     weights = (time / time.sum(axis=1, keepdims=True))[..., None] * rho
-    p = len(unit)
+    p = len(table.free)
     given = _weighted_quantile(beta_if_included.reshape(-1, p), weights.reshape(-1, p), tails)
-    chosen = draws.reshape(-1, p)
-    intercepts = data.y_mean - np.matmul(draws, data.x_mean)
+    kept = np.take_along_axis(rho, picks[..., None], axis=1)
+    models = np.take_along_axis(included, picks[..., None], axis=1)
+    if len(table.always):
+        own = alpha_draws[..., 1:].astype(np.float32)
+        sure = np.quantile(own.reshape(-1, own.shape[-1]), tails, axis=0)
+        ones = np.ones(own.shape[-1])
+        order = np.argsort(np.concatenate([table.free, table.always]))
+        inclusion = np.concatenate([inclusion, ones])[order]
+        slab = np.concatenate([slab, alpha[1:]])[order]
+        mean = np.concatenate([mean, alpha[1:]])[order]
+        drawn = np.concatenate([drawn, own], axis=2)[..., order]
+        given = np.concatenate([given, sure], axis=1)[:, order]
+        # What is always in has no chance that could vary; its coefficient has to settle.
+        kept = np.concatenate([kept, own], axis=2)[..., order]
+        models = np.concatenate([models, np.ones(own.shape, bool)], axis=2)[..., order]
+    unit = data.y_scale / data.x_scale
+    draws = drawn * unit.astype(np.float32)
+    intercepts = data.y_mean - np.matmul(draws, data.x_mean) + data.y_scale * alpha_draws[..., 0]
+    chosen = draws.reshape(-1, len(unit))
+    noise_scale = data.y_scale
+    if table.weights is not None and family in NORMAL:
+        # Until here sigma was that of a row of the average weight.
+        noise_scale *= table.weights.mean() ** 0.5
     return Regression(
         names=names,
-        intercept=float(data.y_mean - (coefficients * unit) @ data.x_mean),
-        coefficients=coefficients * unit,
+        intercept=float(data.y_mean + data.y_scale * alpha[0] - (mean * unit) @ data.x_mean),
+        coefficients=mean * unit,
         inclusion=inclusion,
-        coefficients_if_included=coefficients / inclusion * unit,
+        coefficients_if_included=slab / inclusion * unit,
         interval_if_included=given.T * unit[:, None],
         interval_averaged=np.quantile(chosen, tails, axis=0).T.astype(np.float64),
         level=level,
-        sigma=float(sigma.mean()) * data.y_scale,
-        r_hat=_r_hat(np.take_along_axis(rho, picks[..., None], axis=1)),
-        r_hat_sigma=float(_r_hat(sigma)),
+        sigma=float(sigma.mean()) * noise_scale,
+        r_hat=_r_hat(kept),
+        r_hat_sigma=float(_r_hat(sigma if family in NORMAL else alpha_draws[..., 0])),
         draws=draws,
         intercept_draws=intercepts,
-        sigma_draws=sigma * data.y_scale,
-        delta=float(chain.delta[0]),
-        v1=float(chain.v1[0]),
+        sigma_draws=sigma * noise_scale,
+        delta=float(sample.chain.delta[0]),
+        v1=float(sample.chain.v1[0]),
+        family=family,
+        v0=float(sample.chain.v0[0]),
+        included_draws=models,
+        freedom_draws=_of(sample, family == "student_t"),
+        concentration_draws=_of(sample, family == "negative_binomial"),
+        always=tuple(int(j) for j in table.always),
     )
+
+
+def _of(sample: _Sample, has_one: bool) -> np.ndarray:
+    return sample.shape if has_one and sample.shape is not None else np.zeros((0, 0))
 
 
 def _r_hat(draws: np.ndarray) -> np.ndarray:

@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `aeb.regression` returns, and its table."""
+"""What `aeb.regression` returns: numbers, and the questions one asks of them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import html
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
 from aeb import guards
+from aeb.evaluation.export import to_arviz
 from aeb.guards import some
-from aeb.linear.table import as_matrix
+from aeb.linear import predictive
+from aeb.linear.credible_sets import Correlated, CredibleSet, credible_sets
+from aeb.linear.frames import Encoding, encode, is_frame
+from aeb.linear.models import ModelSize, Subset, model_size, most_probable, select
+from aeb.linear.table import as_matrix, as_target
 
 __all__ = ["Regression"]
+
+EMPTY = np.zeros((0, 0))
+"""Draws that a family does not have."""
 
 
 class Regression(NamedTuple):
@@ -21,11 +30,12 @@ class Regression(NamedTuple):
         names: the p names of the columns.
         intercept: posterior mean.
         coefficients: f64[p], posterior means, averaged over which columns are in the model.
-        inclusion: f64[p], the probability that a column is in the model.
+        inclusion: f64[p], the probability that a column is in the model: that its coefficient comes
+            from the prior's wide normal and not from the narrow one.
         coefficients_if_included: f64[p], posterior means given that the column is in the model.
         interval_if_included: f64[p, 2], central intervals given that.
-        interval_averaged: f64[p, 2], central intervals of the coefficients, 0 where the column is
-            left out: they are [0, 0] for a column that hardly ever matters.
+        interval_averaged: f64[p, 2], central intervals of the coefficients whether in the model or
+            not. With v0 = 0 they are [0, 0] for a column that hardly ever matters.
         level: of both intervals.
         sigma: posterior mean of the standard deviation of the noise, in the unit of y.
         r_hat: f64[p], split R-hat of the inclusion probability of each column given the others in
@@ -38,6 +48,17 @@ class Regression(NamedTuple):
         v1: the variance of the slab that was learned, for standardised columns and in units of
             sigma^2.
         named: whether `names` were given, by a data frame or by hand, and are not x0, x1, ...
+        family: of the response.
+        v0: the variance of a coefficient that is left out, learned or given, in the units of v1.
+        included_draws: bool[chains, draws, p], which columns were in the model at each draw. With
+            v0 > 0 the others have small coefficients, so that `draws != 0` does not tell.
+        freedom_draws: f64[chains, draws], degrees of freedom of Student's t; else empty.
+        concentration_draws: f64[chains, draws], of the negative binomial; else empty.
+        always: the columns that were always in the model.
+        prior_inclusion: f64[p], the probability that a column is in the model before y is seen, at
+            the rate that was learned.
+        correlated: the columns most often in the model, and their correlations.
+        encoding: how a data frame became columns; None if the data were a matrix.
     """
 
     names: tuple[str, ...]
@@ -57,6 +78,15 @@ class Regression(NamedTuple):
     delta: float
     v1: float
     named: bool = True
+    family: str = "gaussian"
+    v0: float = 0.0
+    included_draws: np.ndarray = np.zeros((0, 0, 0), bool)
+    freedom_draws: np.ndarray = EMPTY
+    concentration_draws: np.ndarray = EMPTY
+    always: tuple[int, ...] = ()
+    prior_inclusion: np.ndarray = EMPTY
+    correlated: Correlated = Correlated(np.zeros(0, np.int64), np.zeros((0, 0), np.float32))
+    encoding: Encoding | None = None
 
     @property
     def selected(self) -> np.ndarray:
@@ -64,30 +94,237 @@ class Regression(NamedTuple):
         order = np.argsort(-self.inclusion, kind="stable")
         return order[self.inclusion[order] > 0.5]
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Predict by the posterior mean.
+    @overload
+    def predict(
+        self,
+        x: Any,
+        offset: Any = None,
+        *,
+        interval: None = None,
+        return_std: Literal[False] = False,
+    ) -> np.ndarray: ...
+    @overload
+    def predict(
+        self, x: Any, offset: Any = None, *, interval: float, return_std: Literal[False] = False
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    @overload
+    def predict(
+        self, x: Any, offset: Any = None, *, interval: None = None, return_std: Literal[True]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def predict(
+        self,
+        x: Any,
+        offset: Any = None,
+        *,
+        interval: float | None = None,
+        return_std: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict by the posterior mean, and say how far a new y may be from it.
 
         Args:
-            x: [rows, p], in the order and the units of the columns that were fitted.
+            x: [rows, p], in the order and the units of the columns that were fitted; or a data
+                frame of the same columns.
+            offset: [rows], added to the linear predictor.
+            interval: a probability in (0, 1), to have central intervals too.
+            return_std: whether to have standard deviations too.
 
         Returns:
-            f64[rows].
+            The mean of y, f64[rows]; of the probability of 1 if the family is binomial. With
+            `interval` a pair of it and f64[rows, 2], with `return_std` of it and f64[rows]: of a
+            new y, its noise included, averaged over models. If the family is binomial, both are of
+            the probability.
 
         Raises:
             ValueError: the shape is wrong, a number is not finite, or the columns of a data frame
                 have other names than those fitted, or another order. Where no names were given at
-                the fit, those of a data frame are not looked at.
+                the fit, those of a data frame are not looked at. Or both `interval` and
+                `return_std` are asked for.
             TypeError: the numbers are not real.
+
+        Example:
+            >>> import aeb
+            >>> rng = np.random.default_rng(0)
+            >>> X = rng.normal(size=(60, 5))
+            >>> fit = aeb.regression(X, 3 * X[:, 4] + rng.normal(size=60))
+            >>> mean, interval = fit.predict(X[:2], interval=0.9)
+            >>> interval.shape
+            (2, 2)
         """
-        matrix = as_matrix("x", x)
-        columns = getattr(x, "columns", None)
+        if interval is not None:
+            guards.within("interval", interval, "(0, 1)")
+            if return_std:
+                raise ValueError("interval, return_std: got both, needs at most one; call twice")
+        matrix = self._matrix(x)
+        shift = (
+            np.zeros(len(matrix)) if offset is None else as_target("offset", offset, len(matrix))
+        )
+        posterior = self._posterior()
+        if self.family in ("gaussian", "student_t"):
+            mean = shift + self.intercept + matrix @ self.coefficients
+        else:
+            mean = predictive.mean(posterior, matrix, shift)
+        if return_std:
+            return mean, predictive.standard_deviation(posterior, matrix, shift)
+        if interval is not None:
+            tails = (0.5 - interval / 2, 0.5 + interval / 2)
+            return mean, predictive.quantiles(posterior, matrix, shift, tails)
+        return mean
+
+    def _matrix(self, x: Any) -> np.ndarray:
+        """Read rows as those that were fitted, f64[rows, p]."""
+        if self.encoding is not None and is_frame(x):
+            _check_names(self.encoding.frame_names, tuple(str(name) for name in x.columns))
+            return encode("x", x, self.encoding)
+        matrix, columns = as_matrix("x", x), getattr(x, "columns", None)
         if columns is not None and self.named:
             _check_names(self.names, tuple(str(name) for name in columns))
         if matrix.shape[1] != len(self.coefficients):
             raise ValueError(
                 f"x: got {matrix.shape[1]} columns, but {len(self.coefficients)} were fitted"
             )
-        return self.intercept + matrix @ self.coefficients
+        return matrix
+
+    def _posterior(self) -> predictive.Posterior:
+        return predictive.Posterior(
+            self.family,
+            self.draws.reshape(-1, self.draws.shape[-1]),
+            *(
+                draws.ravel()
+                for draws in (
+                    self.intercept_draws,
+                    self.sigma_draws,
+                    self.freedom_draws,
+                    self.concentration_draws,
+                )
+            ),
+        )
+
+    def _is_free(self) -> np.ndarray:
+        """Which columns are not always in the model, bool[p]."""
+        return ~np.isin(np.arange(len(self.names)), self.always)
+
+    def _included(self) -> np.ndarray:
+        """Which columns were in the model, bool[all draws, p]."""
+        return self.included_draws.reshape(-1, len(self.names))
+
+    def models(self, count: int = 10) -> tuple[Subset, ...]:
+        """Return the most probable models: which columns stand in them together.
+
+        Args:
+            count: the most to return, at least 1.
+
+        Returns:
+            `Subset(columns, names, probability)`, the most probable first. A probability is the
+            share of draws, so that it is a multiple of 1 / draws.
+
+        Example:
+            >>> import aeb
+            >>> rng = np.random.default_rng(0)
+            >>> X = rng.normal(size=(60, 5))
+            >>> fit = aeb.regression(X, 3 * X[:, 4] + rng.normal(size=60))
+            >>> fit.models(1)[0].names
+            ('x4',)
+        """
+        guards.whole("count", count, 1)
+        return most_probable(self._included(), self.names, count)
+
+    def select(self, fdr: float = 0.1) -> np.ndarray:
+        """Return as many columns as the expected share of false finds allows.
+
+        Args:
+            fdr: the Bayesian false discovery rate, in (0, 1): the mean over the list of the
+                probability that a column is *not* in the model.
+
+        Returns:
+            i64[k], the most likely first; columns that are always in are not in the list.
+
+        Example:
+            >>> import aeb
+            >>> rng = np.random.default_rng(0)
+            >>> X = rng.normal(size=(60, 5))
+            >>> fit = aeb.regression(X, 3 * X[:, 4] + rng.normal(size=60))
+            >>> fit.select(fdr=0.1).tolist()
+            [4]
+        """
+        guards.within("fdr", fdr, "(0, 1)")
+        return select(np.where(self._is_free(), self.inclusion, 0.0), fdr)
+
+    @property
+    def model_size(self) -> ModelSize:
+        """How many columns are in the model: the probability of 0, 1, ..., prior and posterior."""
+        return model_size(self._included(), self.prior_inclusion)
+
+    def credible_sets(self, level: float = 0.95, purity: float = 0.5) -> tuple[CredibleSet, ...]:
+        """Return sets of columns of which one is in the model, whichever it is.
+
+        Where columns are nearly the same they share their inclusion probability, and no single one
+        may be likely. `aeb.linear.credible_sets` defines the sets exactly.
+
+        Args:
+            level: least probability that a set holds a column of the model, in (0, 1).
+            purity: least absolute correlation between two columns of a set, in [0, 1].
+
+        Returns:
+            `CredibleSet(columns, names, probability, purity)`, in the order of their leading
+            column. Sets are disjoint.
+
+        Example:
+            >>> import aeb
+            >>> rng = np.random.default_rng(0)
+            >>> X = rng.normal(size=(60, 5))
+            >>> X[:, 3] = X[:, 4]
+            >>> fit = aeb.regression(X, 3 * X[:, 4] + rng.normal(size=60))
+            >>> sorted(fit.credible_sets()[0].names)
+            ['x3', 'x4']
+        """
+        guards.within("level", level, "(0, 1)")
+        guards.within("purity", purity, "[0, 1]")
+        return credible_sets(
+            self._included(), self.correlated, self.names, level=level, purity=purity
+        )
+
+    def to_arviz(self) -> Any:
+        """Hand the draws to ArviZ, 0.23 or 1.x; needs `pip install arviz`.
+
+        Returns:
+            What `aeb.to_arviz` returns. `posterior` has `coefficient` and `included`, of dimensions
+            (chain, draw, column), and `intercept`, `sigma`, and where the family has them `freedom`
+            and `concentration`, of (chain, draw). The columns have their names.
+
+        Raises:
+            ImportError: ArviZ is not installed.
+        """
+        named = {
+            "coefficient": self.draws,
+            "included": self.included_draws.astype(np.float32),
+            "intercept": self.intercept_draws,
+            "sigma": self.sigma_draws,
+            "freedom": self.freedom_draws,
+            "concentration": self.concentration_draws,
+        }
+        return to_arviz(
+            {name: draws for name, draws in named.items() if draws.size},
+            chains=True,
+            coords={"column": list(self.names)},
+            dims={"coefficient": ["column"], "included": ["column"]},
+        )
+
+    def plot(self, columns: int = 10) -> Any:
+        """Draw the answer on one page; needs matplotlib.
+
+        Args:
+            columns: how many columns to show the intervals of, at least 1.
+
+        Returns:
+            A `matplotlib.figure.Figure` of four panels: inclusion probabilities with the credible
+            sets; intervals of the leading columns; the number of columns in the model, prior and
+            posterior; the traces of that number and of sigma (of the intercept where the family has
+            no sigma), a line a chain.
+        """
+        from aeb.linear.plot import plot  # matplotlib takes a second
+
+        guards.whole("columns", columns, 1)
+        return plot(self, columns)
 
     def __repr__(self) -> str:
         chosen = ", ".join(self.names[j] for j in self.selected[:5])
@@ -134,6 +371,37 @@ class Regression(NamedTuple):
             f"{chains} chains of {draws} draws, largest R-hat {self.largest_r_hat:.3f}" + more
         )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The table and the credible sets, for a notebook."""
+        order = np.argsort(-self.inclusion, kind="stable")[:10]
+        level = f"{100 * self.level:g}% interval"
+        heads = ["column", "inclusion", "mean", level, "if included", level, "R-hat"]
+        rows = [
+            [
+                html.escape(self.names[j]),
+                f"{self.inclusion[j]:.3f}",
+                f"{self.coefficients[j]:.4g}",
+                html.escape(_pair(self.interval_averaged[j])),
+                f"{self.coefficients_if_included[j]:.4g}",
+                html.escape(_pair(self.interval_if_included[j])),
+                f"{self.r_hat[j]:.3f}",
+            ]
+            for j in order
+        ]
+        sets = [
+            f"{html.escape(', '.join(own.names))} (probability {own.probability:.2f}, least "
+            f"correlation {own.purity:.2f})"
+            for own in self.credible_sets()
+            if len(own.columns) > 1
+        ]
+        found = f"<p>Stand for each other: {'; '.join(sets)}</p>" if sets else ""
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+        head = "".join(f"<th>{cell}</th>" for cell in heads)
+        return (
+            f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>{found}"
+        )
 
     @property
     def largest_r_hat(self) -> float:

@@ -1,41 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sampling which columns of a linear regression matter, the coefficients integrated out.
 
-The model is the limit v0 -> 0 of `aeb.spike_slab`, where a coefficient in the spike is 0:
+The prior has a normal spike and a normal slab:
 
-    y = X beta + noise,  noise ~ N(0, sigma^2 I),       sigma^2 ~ IG(nu/2, nu lam/2)
-    beta_j | gamma_j = 1 ~ N(0, v1 sigma^2),  beta_j | gamma_j = 0 = 0,  gamma_j ~ Bernoulli(delta)
+    y = X beta + noise,  noise ~ N(0, sigma^2 I),          sigma^2 ~ IG(nu/2, nu lam/2)
+    beta_j | gamma_j ~ N(0, v_j sigma^2),  v_j = v1 if gamma_j = 1, else v0,
+    gamma_j ~ Bernoulli(delta),  0 <= v0 <= v1
 
-With S the columns whose gamma is 1, P = (I + v1 X_S X_S')^-1 and
+At v0 = 0 the spike is a point and a coefficient in it is 0. With no column in the slab the model is
+ridge regression, whose penalty is 1 / v0. With S the columns whose gamma is 1, v = v1 - v0,
 
+    P = (I + v0 X X' + v X_S X_S')^-1,
     q_j = x_j' P x_j,   s_j = x_j' P y,   R = y' P y + nu lam,   e_j = 1 - 2 gamma_j,
 
 flipping gamma_j multiplies the posterior of S by exp(D_j),
 
-    t_j = 1 + e_j v1 q_j
-    D_j = e_j log(delta / (1 - delta)) - log(t_j) / 2 - (N + nu) / 2 log(1 - e_j v1 s_j^2 / (t_j R))
+    t_j = 1 + e_j v q_j
+    D_j = e_j log(delta / (1 - delta)) - log(t_j) / 2 - (N + nu) / 2 log(1 - e_j v s_j^2 / (t_j R))
 
 **Invariant law.** The Gibbs sampler in continuous time, where every gamma_j is redrawn from its
 conditional at rate 1, leaves p(S | y, delta, v1) invariant. It is simulated without its idle draws:
 S stays for 1 / sum_j sigmoid(D_j) on average, then the flip of j is taken with probability in
 proportion to sigmoid(D_j). Averages weigh a state by its stay. A flip costs one product with X,
 
-    w = P x_j,  a = X' w,  c = e_j v1 / t_j:
+    w = P x_j,  a = X' w,  c = e_j v / t_j:
     P <- P - c w w',   q <- q - c a^2,   s <- s - c a s_j,   R <- R - c s_j^2
 
 **Latents.** rho_j = P(gamma_j = 1 | the other gammas, y) is sigmoid(D_j), or 1 minus it where
-gamma_j is 1. In the warm-up, after each block of flips, delta and v1 move by stochastic
+gamma_j is 1. In the warm-up, after each block of flips, delta, v1 and v0 move by stochastic
 approximation towards
 
     delta~ = (sum_j rho_j + a - 1) / (a + b + p - 2)
-    v1~    = (m v + sum_S E beta_j^2 / sigma^2) / (m + |S|)
+    v1~    = (m g + sum_S E beta_j^2 / sigma^2) / (m + |S|)
+    v0~    = v0 + (U - k / (1 + k v0)) / F,   k = tr X X' / (N + nu),   A = P X X',
+             U = sum_{j not in S} ((N + nu) s_j^2 / R - q_j) / 2,
+             F = (tr A^2 - (tr A)^2 / (N + nu)) / 2
 
-averaged over the block and over the chains, which share them: Eq. 8 of the paper, and the same for
-the slab, where v is a guess that counts as m coefficients. Then they are held, so that what is kept
-comes from one law.
+averaged over the block and over the chains, which share them, and v0 is kept in [0, v1]: Eq. 8 of
+the paper, and the same for the slab, where g is a guess that counts as m coefficients. Then they
+are held, so that what is kept comes from one law.
 
-**Draws** of the coefficients are exact: u ~ N(0, v1 sigma^2) on S, d ~ N(0, sigma^2 I), and
-u + v1 X_S' P (y - X u - d) is a draw of beta_S.
+U is the derivative of log p(y | S) with respect to v0, and F the information in y about it. The
+mean square of the excluded coefficients, which is v0 + 2 v0^2 U / (p - |S|), would do as a target
+but for 0, where it would stay for good; U / F leaves 0 as soon as U is positive. k v0 is the
+variance that the spike explains over that of the noise, and k / (1 + k v0) makes log(1 + k v0)
+uniform before the data: with more columns than rows the likelihood alone may rise for ever.
+
+**Draws** of the coefficients are exact: u_j ~ N(0, v_j sigma^2), d ~ N(0, sigma^2 I), and
+u + V X' P (y - X u - d) is a draw of beta, V being diagonal with the v_j.
 
 References: Bortz, Kalos and Lebowitz (1975), for the simulation; Zanella (JASA 2020), for locally
 informed flips; Bhattacharya, Chakraborty and Mallick (Biometrika 2016), for the draws.
@@ -54,13 +66,19 @@ from aeb.types import PRNGKey
 __all__ = [
     "Chain",
     "Hyper",
+    "Information",
     "Problem",
     "Snapshot",
     "Totals",
     "adapt",
     "block",
     "flip",
+    "information",
+    "learn",
+    "nothing",
     "refresh",
+    "snapshot",
+    "span",
     "start",
 ]
 
@@ -75,6 +93,8 @@ class Problem(NamedTuple):
     y: jax.Array  # f64[m]
     rest: jax.Array  # f64[]: nu lam, and the squares of y that no column can explain
     degrees: jax.Array  # f64[]: N + nu
+    sigma: jax.Array | None = None  # f64[], where it is known; nu = 0 then
+    log_odds: jax.Array | None = None  # f64[p]: of the columns' own prior odds, where they have any
 
 
 class Hyper(NamedTuple):
@@ -96,6 +116,7 @@ class Chain(NamedTuple):
     misfit: jax.Array  # f64[]: R
     delta: jax.Array  # f64[]
     v1: jax.Array  # f64[]
+    v0: jax.Array  # f64[]
 
 
 class Totals(NamedTuple):
@@ -104,8 +125,10 @@ class Totals(NamedTuple):
     time: jax.Array  # f64[]
     rho: jax.Array  # f64[p]
     beta: jax.Array  # f64[p]: of rho_j times the mean of beta_j if included
+    small: jax.Array  # f64[p]: of 1 - rho_j times the mean of beta_j if excluded
     size: jax.Array  # f64[]: of |S|
     square: jax.Array  # f64[]: of sum_S E beta_j^2 / sigma^2
+    slope: jax.Array  # f64[]: of U
 
 
 class Snapshot(NamedTuple):
@@ -113,9 +136,17 @@ class Snapshot(NamedTuple):
 
     time: jax.Array  # f64[]: the weight
     rho: jax.Array  # f32[p]
+    included: jax.Array  # bool[p]
     beta: jax.Array  # f32[p]
     beta_if_included: jax.Array  # f32[p]
     sigma: jax.Array  # f64[]
+
+
+class Information(NamedTuple):
+    """What y can tell about v0."""
+
+    fisher: jax.Array  # f64[]: F
+    scale: jax.Array  # f64[]: k
 
 
 class _Odds(NamedTuple):
@@ -125,18 +156,20 @@ class _Odds(NamedTuple):
     rho: jax.Array  # f32[p]
 
 
-def start(problem: Problem, included: jax.Array, delta: Any, v1: Any) -> Chain:
+def start(problem: Problem, included: jax.Array, delta: Any, v1: Any, v0: Any = 0.0) -> Chain:
     """Begin a chain at a set of columns, bool[p]."""
     m, p = problem.x.shape
     zeros = jnp.zeros(p)
-    chain = Chain(included, jnp.eye(m), zeros, zeros, problem.rest, jnp.asarray(delta), v1)
+    latents = jnp.asarray(delta), v1, jnp.asarray(v0, float)
+    chain = Chain(included, jnp.eye(m), zeros, zeros, problem.rest, *latents)
     return refresh(problem, chain)
 
 
 def refresh(problem: Problem, chain: Chain) -> Chain:
-    """Work out P, q, s and R from S and v1, which also takes out the rounding of many flips."""
+    """Work out P, q, s and R from S, v0 and v1, which also takes out the rounding of many flips."""
     chosen = jnp.where(chain.included[None, :], problem.x, 0.0)
-    gram = jnp.eye(len(problem.y)) + chain.v1 * jnp.matmul(chosen, chosen.T)
+    gram = jnp.eye(len(problem.y)) + (chain.v1 - chain.v0) * jnp.matmul(chosen, chosen.T)
+    gram += chain.v0 * jnp.matmul(problem.x, problem.x.T)
     factor = jax.scipy.linalg.cho_factor(gram, lower=True)
     inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(problem.y)))
     weighted = jnp.matmul(inverse, problem.x)
@@ -150,21 +183,41 @@ def refresh(problem: Problem, chain: Chain) -> Chain:
 
 def _odds(problem: Problem, chain: Chain) -> _Odds:
     sign = jnp.where(chain.included, -1.0, 1.0)
-    t = 1.0 + sign * chain.v1 * chain.leverage
-    gain = -sign * chain.v1 * jnp.square(chain.score) / (t * chain.misfit)
+    step = sign * (chain.v1 - chain.v0)
+    t = 1.0 + step * chain.leverage
     # In float32, where logarithms are many times faster. Both are precise at small arguments, and
     # where a term is large the rate is 0 or 1.
-    half = (0.5 * problem.degrees).astype(jnp.float32)
     prior = (jnp.log(chain.delta) - jnp.log1p(-chain.delta)).astype(jnp.float32)
-    ratio = -0.5 * jnp.log(t.astype(jnp.float32)) - half * jnp.log1p(gain.astype(jnp.float32))
+    if problem.log_odds is not None:
+        prior += problem.log_odds.astype(jnp.float32)
+    ratio = -0.5 * jnp.log(t.astype(jnp.float32))
+    if problem.sigma is None:
+        half = (0.5 * problem.degrees).astype(jnp.float32)
+        gain = -step * jnp.square(chain.score) / (t * chain.misfit)
+        ratio -= half * jnp.log1p(gain.astype(jnp.float32))
+    else:
+        gain = 0.5 * step * jnp.square(chain.score) / (t * jnp.square(problem.sigma))
+        ratio += gain.astype(jnp.float32)
     ratio = jnp.clip(ratio + sign.astype(jnp.float32) * prior, -LARGEST, LARGEST)
     rate = jax.nn.sigmoid(ratio)
     return _Odds(sign, t, rate, jnp.where(chain.included, 1.0 - rate, rate))
 
 
+def _precision(problem: Problem, chain: Chain) -> jax.Array:
+    """E(1 / sigma^2 | gamma, y), f64[]."""
+    if problem.sigma is None:
+        return problem.degrees / chain.misfit
+    return 1.0 / jnp.square(problem.sigma)
+
+
 def _mean_if_included(chain: Chain, odds: _Odds) -> jax.Array:
     """E(beta_j | gamma_j = 1, the other gammas, y), f64[p]."""
     return chain.v1 * chain.score / jnp.where(chain.included, 1.0, odds.t)
+
+
+def _mean_if_excluded(chain: Chain, odds: _Odds) -> jax.Array:
+    """E(beta_j | gamma_j = 0, the other gammas, y), f64[p]."""
+    return chain.v0 * chain.score / jnp.where(chain.included, odds.t, 1.0)
 
 
 def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
@@ -182,18 +235,22 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
     stay = 1.0 / jnp.sum(odds.rate, dtype=float)
     inside = jnp.where(chain.included, chain.v1 * (1.0 - chain.v1 * chain.leverage), 0.0)
     fitted = jnp.where(chain.included, jnp.square(chain.v1 * chain.score), 0.0)
+    precision = _precision(problem, chain)
+    pull = 0.5 * (precision * jnp.square(chain.score) - chain.leverage)
     rho = odds.rho.astype(float)
     stayed = Totals(
         time=stay,
         rho=stay * rho,
         beta=stay * rho * _mean_if_included(chain, odds),
+        small=stay * (1.0 - rho) * _mean_if_excluded(chain, odds),
         size=stay * jnp.sum(chain.included, dtype=float),
-        square=stay * (jnp.sum(fitted) * problem.degrees / chain.misfit + jnp.sum(inside)),
+        square=stay * (jnp.sum(fitted) * precision + jnp.sum(inside)),
+        slope=stay * jnp.sum(jnp.where(chain.included, 0.0, pull)),
     )
     j = _choose(odds.rate, key)
     w = jnp.matmul(chain.inverse, problem.x[:, j])
     a = jnp.matmul(w, problem.x)
-    c = odds.sign[j] * chain.v1 / odds.t[j]
+    c = odds.sign[j] * (chain.v1 - chain.v0) / odds.t[j]
     s_j = chain.score[j]
     moved = chain._replace(
         included=chain.included.at[j].set(~chain.included[j]),
@@ -222,7 +279,7 @@ def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
     return row * width + pick(rows[row], inner_key)
 
 
-def _snapshot(
+def snapshot(
     problem: Problem, chain: Chain, time: jax.Array, key: PRNGKey, chi: jax.Array
 ) -> Snapshot:
     """Draw sigma and the coefficients given S; `chi` is a draw of Gamma((N + nu) / 2)."""
@@ -230,25 +287,73 @@ def _snapshot(
     odds = _odds(problem, chain)
     # In float32, where they are faster to draw and to compile.
     normal = jax.random.normal(key, (2 * p + m,), jnp.float32).astype(float)
-    slab, own, noise = jnp.split(normal, [p, 2 * p])
-    sigma = jnp.sqrt(0.5 * chain.misfit / chi)
-    u = jnp.where(chain.included, jnp.sqrt(chain.v1) * slab, 0.0)
+    prior, own, noise = jnp.split(normal, [p, 2 * p])
+    sigma = jnp.sqrt(0.5 * chain.misfit / chi) if problem.sigma is None else problem.sigma
+    own_variance = jnp.where(chain.included, chain.v1, chain.v0)
+    u = jnp.sqrt(own_variance) * prior
     off = problem.y - sigma * (jnp.matmul(problem.x, u) + noise)
     pulled = jnp.matmul(jnp.matmul(chain.inverse, off), problem.x)
-    beta = sigma * u + chain.v1 * jnp.where(chain.included, pulled, 0.0)
+    beta = sigma * u + own_variance * pulled
     # With j included, v1 (1 - v1 q_j) is the variance of beta_j over that of the noise, and R what
     # the fit leaves; where j is not in S both follow from the flip.
-    variance = chain.v1 * jnp.where(chain.included, odds.t, 1.0 / odds.t)
-    gained = chain.v1 * jnp.square(chain.score) / odds.t
+    leverage = jnp.where(chain.included, chain.leverage, chain.leverage / odds.t)
+    variance = chain.v1 * (1.0 - chain.v1 * leverage)
+    gained = (chain.v1 - chain.v0) * jnp.square(chain.score) / odds.t
     misfit = chain.misfit - jnp.where(chain.included, 0.0, gained)
-    spread = jnp.sqrt(variance * 0.5 * misfit / chi)
+    spread = jnp.sqrt(variance) * sigma
+    if problem.sigma is None:
+        spread = jnp.sqrt(variance * 0.5 * misfit / chi)
     return Snapshot(
         time=time,
         rho=odds.rho,
+        included=chain.included,
         beta=beta.astype(jnp.float32),
         beta_if_included=(_mean_if_included(chain, odds) + spread * own).astype(jnp.float32),
         sigma=sigma,
     )
+
+
+def span(
+    problem: Problem, chain: Chain, key: PRNGKey, length: Any
+) -> tuple[Chain, Totals, jax.Array]:
+    """Flip for a stretch of time, with stays drawn from their law.
+
+    Where the chain stands at its end is a draw of p(S | y) with no weight, as after so many flips
+    it is not: what changes the problem must wait for that.
+
+    Args:
+        problem: the data.
+        chain: where it stands.
+        key: consumed.
+        length: of the stretch.
+
+    Returns:
+        The chain, the integrals over the stretch, and how many flips were made, i32[].
+    """
+
+    def go(carry: tuple[Chain, Totals, jax.Array]) -> jax.Array:
+        return carry[1].time < length
+
+    def step(carry: tuple[Chain, Totals, jax.Array]) -> tuple[Chain, Totals, jax.Array]:
+        chain, totals, count = carry
+        flip_key, stay_key = jax.random.split(jax.random.fold_in(key, count))
+        moved, stayed = flip(problem, chain, flip_key)
+        stay = stayed.time * -jnp.log1p(-jax.random.uniform(stay_key, dtype=float))
+        ends = totals.time + stay >= length
+        share = jnp.where(ends, length - totals.time, stay) / stayed.time
+        totals = jax.tree.map(lambda total, part: total + share * part, totals, stayed)
+        # Rounding must not leave a rest of the time, as long as it is short.
+        totals = totals._replace(time=jnp.where(ends, length, totals.time))
+        chain = jax.tree.map(lambda new, old: jnp.where(ends, old, new), moved, chain)
+        return chain, totals, count + jnp.where(ends, 0, 1)
+
+    return jax.lax.while_loop(go, step, (chain, nothing(problem.x.shape[1]), jnp.zeros((), int)))
+
+
+def nothing(p: int) -> Totals:
+    """Integrals over no time."""
+    one, each = jnp.zeros(()), jnp.zeros(p)
+    return Totals(one, each, each, each, one, one, one)
 
 
 def block(
@@ -270,8 +375,7 @@ def block(
     Returns:
         The chain, the integrals over the block, and the draws, whose leaves lead with `draws`.
     """
-    p = problem.x.shape[1]
-    nothing = Totals(jnp.zeros(()), jnp.zeros(p), jnp.zeros(p), jnp.zeros(()), jnp.zeros(()))
+    empty = nothing(problem.x.shape[1])
 
     def draw(carry: tuple[Chain, Totals], own: Any) -> tuple[tuple[Chain, Totals], Snapshot]:
         d, chi = own
@@ -287,43 +391,107 @@ def block(
             return moved, totals, chosen
 
         chain, before = carry
-        chain, totals, chosen = jax.lax.fori_loop(0, flips, step, (chain, nothing, chain))
-        snapshot = _snapshot(problem, chosen, totals.time, draw_key, chi)
-        return (chain, jax.tree.map(jnp.add, before, totals)), snapshot
+        chain, totals, chosen = jax.lax.fori_loop(0, flips, step, (chain, empty, chain))
+        made = snapshot(problem, chosen, totals.time, draw_key, chi)
+        return (chain, jax.tree.map(jnp.add, before, totals)), made
 
-    (chain, totals), snapshots = jax.lax.scan(draw, (chain, nothing), (jnp.arange(len(chi)), chi))
+    (chain, totals), snapshots = jax.lax.scan(draw, (chain, empty), (jnp.arange(len(chi)), chi))
     return chain, totals, snapshots
 
 
-def adapt(problem: Problem, hyper: Hyper, chains: Chain, totals: Totals, omega: Any) -> Chain:
-    """Move delta and v1 of all chains a fraction of the way to their targets.
+def adapt(
+    problem: Problem, hyper: Hyper, chains: Chain, totals: Totals, omega: Any, omega_v0: Any = 0.0
+) -> Chain:
+    """Move delta, v1 and v0 of all chains a fraction of the way to their targets.
 
     Args:
         problem: the data.
         hyper: the hyper-priors.
         chains: lead with the chains.
         totals: of their last block.
-        omega: the gain, in [0, 1].
+        omega: the gain of delta and v1, in [0, 1].
+        omega_v0: that of v0.
 
     Returns:
         The chains, refreshed.
     """
-    p = problem.x.shape[1]
+    one = jnp.ones(chains.delta.shape)
+    told = jax.lax.cond(
+        omega_v0 > 0.0,
+        jax.vmap(lambda chain: information(problem, chain)),
+        # It costs as much as a refresh.
+        lambda _: Information(one, one),
+        chains,
+    )
+    moved = learn(hyper, chains, totals, told, omega, omega_v0, problem.log_odds)
+    return jax.vmap(lambda chain: refresh(problem, chain))(moved)
+
+
+def learn(
+    hyper: Hyper,
+    chains: Chain,
+    totals: Totals,
+    told: Information,
+    omega: Any,
+    omega_v0: Any,
+    log_odds: jax.Array | None = None,
+) -> Chain:
+    """Move the latents alone: what follows from them is left as it is.
+
+    Args:
+        hyper: the hyper-priors.
+        chains: lead with the chains.
+        totals: of their last block.
+        told: about v0, of each chain.
+        omega: the gain of delta and v1, in [0, 1].
+        omega_v0: that of v0.
+        log_odds: f64[p], of the columns' own prior odds.
+
+    Returns:
+        The chains, not refreshed.
+    """
+    p = chains.included.shape[1]
     own = jax.tree.map(
         lambda part: jnp.mean(part, axis=0),
         totals._replace(
             rho=jnp.sum(totals.rho, axis=1) / totals.time,
             size=totals.size / totals.time,
             square=totals.square / totals.time,
+            slope=totals.slope / totals.time,
         ),
     )
+    old = chains.delta[0], chains.v1[0], chains.v0[0]
+    told = jax.tree.map(lambda part: jnp.mean(part, axis=0), told)
+    pull = told.scale / (1.0 + told.scale * old[2])
+    size = own.rho
+    if log_odds is not None:
+        # What delta alone would give for what the odds of the columns give; no less than none.
+        logit = jnp.log(old[0]) - jnp.log1p(-old[0])
+        size += p * old[0] - jnp.sum(jax.nn.sigmoid(logit + log_odds))
+        size = jnp.clip(size, 0.0, p)
     target = (
-        (own.rho + hyper.a - 1.0) / (hyper.a + hyper.b + p - 2.0),
+        (size + hyper.a - 1.0) / (hyper.a + hyper.b + p - 2.0),
         # Divided by the weight m, so that an infinite one holds v1 at its guess.
         (hyper.v1 + own.square / hyper.v1_weight) / (1.0 + own.size / hyper.v1_weight),
     )
-    delta, v1 = approximate((chains.delta[0], chains.v1[0]), target, omega)
-    moved = chains._replace(
-        delta=jnp.broadcast_to(delta, chains.delta.shape), v1=jnp.broadcast_to(v1, chains.v1.shape)
+    delta, v1 = approximate(old[:2], target, omega)
+    v0 = approximate(old[2], old[2] + (own.slope - pull) / told.fisher, omega_v0)
+    latents = {"delta": delta, "v1": v1, "v0": jnp.clip(v0, 0.0, v1)}
+    shape = chains.delta.shape
+    return chains._replace(
+        **{name: jnp.broadcast_to(latent, shape) for name, latent in latents.items()}
     )
-    return jax.vmap(lambda chain: refresh(problem, chain))(moved)
+
+
+def information(problem: Problem, chain: Chain) -> Information:
+    """What y can tell about v0, as if no column were in S; less where sigma has to be learned."""
+    a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
+    trace = jnp.trace(a)
+    fisher = 0.5 * jnp.sum(a * a.T)
+    if problem.sigma is None:
+        fisher -= 0.5 * jnp.square(trace) / problem.degrees
+    return Information(
+        # Orthogonal columns, as many as rows, say nothing of v0.
+        fisher=jnp.maximum(fisher, 1e-6 * jnp.square(trace)),
+        scale=jnp.sum(jnp.square(problem.x)) / problem.degrees,
+    )

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Standardised", "as_matrix", "as_target", "column_names", "standardise"]
+from aeb.linear.frames import Encoding, describe_missing, is_frame, read
+
+__all__ = [
+    "Standardised",
+    "as_always",
+    "as_matrix",
+    "as_table",
+    "as_target",
+    "column_names",
+    "is_constant",
+    "standardise",
+]
 
 
 EXTREME = 1e30
@@ -26,30 +37,52 @@ class Standardised(NamedTuple):
     y_scale: float
 
 
+def as_table(
+    name: str, value: Any, names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...], Encoding | None]:
+    """Read a matrix or a data frame, or say what is wrong with it.
+
+    Args:
+        name: the caller's name for it.
+        value: an array, a sparse matrix or a data frame.
+        names: of the columns of the matrix; by default those of the data frame, or x0, x1, ...
+
+    Returns:
+        The matrix, f64[n, p]; the names of its columns; and how a data frame became a matrix, None
+        if it was none.
+    """
+    encoding = None
+    if is_frame(value):
+        value, encoding = read(name, value)
+        names = encoding.names if names is None else names
+    matrix = as_matrix(name, value, names)
+    return matrix, column_names(names, value, matrix.shape[1]), encoding
+
+
 def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarray:
     """Read a matrix of finite real numbers as f64[n, p], or say what is wrong with it.
 
     Args:
         name: the caller's name for it.
-        value: an array or a data frame.
+        value: an array, a sparse matrix, which is made dense, or a data frame of numbers.
         names: of its columns, for the message; by default those of the data frame.
     """
     names = getattr(value, "columns", None) if names is None else names
     matrix = _real(name, value, names)
     if matrix.ndim != 2 or not matrix.shape[1]:
         raise ValueError(f"{name}: got shape {matrix.shape}, needs to be [rows, columns]")
-    bad = np.argwhere(~np.isfinite(matrix))
-    if len(bad):
-        row, column = bad[0]
+    bad = ~np.isfinite(matrix)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
         raise ValueError(
-            f"{name}: {len(bad)} of its numbers are not finite, the first in row {row}, "
-            f"{_column(column, names)}; drop or fill them"
+            f"{name}: {bad.sum()} of its numbers are not finite, the first in row {row}, "
+            f"{_column(column, names)}; {describe_missing(bad, names)}"
         )
     return matrix
 
 
 def as_target(name: str, value: Any, rows: int) -> np.ndarray:
-    """Read the target as f64[n], or say what is wrong with it."""
+    """Read a number a row, such as the target, as f64[n], or say what is wrong with it."""
     target = _real(name, value)
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
@@ -77,6 +110,31 @@ def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[s
     return tuple(str(name) for name in names)
 
 
+def as_always(value: Any, names: Sequence[str]) -> np.ndarray:
+    """Read which columns are always in: names, indices or bool[p], as i64[k] in rising order."""
+    if value is None:
+        return np.zeros(0, np.int64)
+    given = [value] if isinstance(value, str) else list(value)
+    if given and all(isinstance(entry, bool | np.bool_) for entry in given):
+        if len(given) != len(names):
+            raise ValueError(
+                f"always: got {len(given)} truth values, needs one for each of the {len(names)} "
+                "columns, or names or indices"
+            )
+        return np.flatnonzero(given)
+    places = {name: j for j, name in enumerate(names)}
+    chosen = set()
+    for entry in given:
+        place = places.get(entry) if isinstance(entry, str) else entry
+        if not hasattr(place, "__index__") or not 0 <= int(place) < len(names):
+            raise ValueError(
+                f"always: got {entry!r}, needs names of columns, such as {names[0]!r}, or indices "
+                f"from 0 to {len(names) - 1}"
+            )
+        chosen.add(int(place))
+    return np.array(sorted(chosen), np.int64)
+
+
 def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardised:
     """Give every column and y mean 0 and mean square 1.
 
@@ -86,12 +144,12 @@ def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardi
     """
     if len(y) < 3:
         raise ValueError(f"X: got {len(y)} rows, needs at least 3")
-    constant = np.flatnonzero(_is_constant(x))
+    constant = np.flatnonzero(is_constant(x))
     if len(constant):
         some = ", ".join(names[j] for j in constant[:5])
         are = "column is" if len(constant) == 1 else "columns are"
         raise ValueError(f"X: {len(constant)} {are} constant ({some}); drop what is constant")
-    if _is_constant(y[:, None])[0]:
+    if is_constant(y[:, None])[0]:
         raise ValueError("y: it is constant, so there is nothing to explain")
     x_size, y_size = np.abs(x).max(axis=0), float(np.abs(y).max())
     with np.errstate(over="ignore", under="ignore"):
@@ -124,8 +182,8 @@ def _power_of_2(size: Any) -> Any:
     return np.ldexp(1.0, np.frexp(size)[1] - 1)
 
 
-def _is_constant(x: np.ndarray) -> np.ndarray:
-    """Tell which columns vary by no more than rounding."""
+def is_constant(x: np.ndarray) -> np.ndarray:
+    """Tell which columns vary by no more than rounding, bool[p]."""
     rounding = 8 * np.finfo(np.float64).eps
     low, high = x.min(axis=0), x.max(axis=0)
     # Halved, for the whole range of large numbers may be no number.
@@ -140,7 +198,7 @@ def _column(column: int, names: Sequence[str] | None) -> str:
 
 def _real(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarray:
     if hasattr(value, "toarray"):
-        raise TypeError(f"{name}: got a sparse matrix; pass {name}.toarray()")
+        value = value.toarray()
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name}: some of its entries are masked; drop or fill them")
     try:

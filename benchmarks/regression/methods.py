@@ -30,6 +30,14 @@ class Estimate(NamedTuple):
     r_hat: float | None = None  # the largest
 
 
+NOT_TOLD = (
+    *("names", "key", "v0"),
+    *("family", "weights", "offset", "always", "expected_size", "inclusion_odds"),
+    *("freedom", "concentration"),
+)
+"""Arguments of `aeb.regression` that are no setting, or that `ours` sets."""
+
+
 class Columns(NamedTuple):
     """Columns of mean 0 and variance 1, a centred y, and the way back."""
 
@@ -73,11 +81,14 @@ def lasso(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
 
 
 def ours(x: np.ndarray, y: np.ndarray, *, key: int) -> Estimate:
-    """Sample by `aeb.regression`, nothing set but the key, of which 0 is the default.
+    """Sample by `aeb.regression`, nothing set but the key, of which 0 is the default, and v0.
+
+    The published rows are of the spike that is a point, which was all there was when they were
+    made.
 
     Found is an inclusion probability above 0.5.
     """
-    result = aeb.regression(x, y, key=jax.random.key(key))
+    result = aeb.regression(x, y, v0=0.0, key=jax.random.key(key))
     details = {"sigma": result.sigma, "delta": result.delta, "v1": result.v1}
     return Estimate(
         intercept=result.intercept,
@@ -94,10 +105,13 @@ def ours(x: np.ndarray, y: np.ndarray, *, key: int) -> Estimate:
 
 
 def defaults() -> dict[str, Any]:
-    """Return the defaults of `aeb.regression`: rows made with others are other rows."""
+    """Return the defaults of `aeb.regression`: rows made with others are other rows.
+
+    What has been added since the first rows, and is left at what it then was, is not told.
+    """
     options = inspect.signature(aeb.regression).parameters.values()
     return {
         option.name: option.default
         for option in options
-        if option.default is not option.empty and option.name not in ("names", "key")
+        if option.default is not option.empty and option.name not in NOT_TOLD
     }

@@ -151,14 +151,14 @@ def test_the_horseshoe_is_that_of_its_formulas():
     assert (slab.concentration, slab.rate) == (2.5, 22.5)
 
 
-def test_ours_is_the_call_with_nothing_set(easy):
+def test_ours_is_the_call_with_the_spike_a_point_and_nothing_else_set(easy):
     x, y = easy
-    estimate, call = methods.ours(x, y, key=0), aeb.regression(x, y)
+    estimate, call = methods.ours(x, y, key=0), aeb.regression(x, y, v0=0.0)
     np.testing.assert_array_equal(estimate.coefficients, call.coefficients)
     np.testing.assert_array_equal(estimate.intervals["averaged"], call.interval_averaged)
     np.testing.assert_array_equal(estimate.intervals["if included"], call.interval_if_included)
     assert methods.defaults()["level"] == call.level == 0.9
-    assert not {"X", "y", "key", "names"} & methods.defaults().keys()
+    assert not {"X", "y", "key", "names", "v0"} & methods.defaults().keys()
 
 
 def test_least_squares_uses_the_true_columns(easy):

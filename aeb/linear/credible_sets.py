@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Credible sets: columns that stand for each other, found in the draws of the model.
+
+Where two columns are nearly the same the data cannot say which of them matters, and each has half
+the probability. That one of them does may be certain all the same. With gamma[s, j] the draws of
+the model, r the correlations of the columns, and P the share of draws, a credible set C has
+
+    P(some gamma_j = 1, j in C)          at least `level`
+    |r_jk| for all j, k in C             at least `purity`
+    P(some gamma_j = 1, j in C less k)   below `level`, for each k in C
+
+The sets are disjoint, and found one by one. A set begins with the column most often in the model
+that is in no set and has not begun one in vain. To it is added, again and again, the column that
+comes in most often when those of the set are out, by the difference
+
+    P(gamma_j = 1 | none of C is in) - P(gamma_j = 1 | some of C is in),
+
+among those whose correlations allow it, while that is above 0. When the level is reached, columns
+that it can spare are left out again, the least likely first. A set that does not reach it is
+dropped.
+
+As in SuSiE, the level is that of *one* effect: the probability that the set holds a column whose
+coefficient is not 0. Unlike there, it counts draws of whole models, so that sets need no number of
+effects given, and a set's probability takes into account that other columns may be in or out.
+Share-of-draws is a Monte Carlo estimate: 1,000 independent draws give .95 to within .007.
+
+References: Wang, Sarkar, Carbonetto and Stephens (JRSSB 2020), for credible sets, their level and
+their purity; Spector and Janson (2022, arXiv:2203.17208), for disjoint sets from draws of any
+Bayesian model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Correlated", "CredibleSet", "correlated", "credible_sets"]
+
+MOST = 1000
+"""Columns whose correlations are kept: those most often in the model."""
+
+
+class CredibleSet(NamedTuple):
+    """Columns of which at least one is in the model, with at least the probability asked for.
+
+    Attributes:
+        columns: i64[k], the most likely first.
+        names: theirs.
+        probability: that at least one of them is in the model.
+        purity: the least absolute correlation between two of them; 1 for a single column.
+    """
+
+    columns: np.ndarray
+    names: tuple[str, ...]
+    probability: float
+    purity: float
+
+
+class Correlated(NamedTuple):
+    """The columns that the draws had in the model, and how they correlate."""
+
+    columns: np.ndarray  # i64[k]
+    correlation: np.ndarray  # f32[k, k]
+
+
+def correlated(x: np.ndarray, included: np.ndarray) -> Correlated:
+    """Compute the correlations of the columns most often in the model.
+
+    Args:
+        x: f64[n, p], of mean 0 and mean square 1.
+        included: bool[draws, p].
+    """
+    share = included.mean(axis=0)
+    columns = np.argsort(-share, kind="stable")[:MOST]
+    columns = columns[share[columns] > 0]
+    chosen = x[:, columns]
+    return Correlated(columns, (chosen.T @ chosen / len(x)).astype(np.float32))
+
+
+def credible_sets(
+    included: np.ndarray,
+    among: Correlated,
+    names: Sequence[str],
+    *,
+    level: float = 0.95,
+    purity: float = 0.5,
+) -> tuple[CredibleSet, ...]:
+    """Return the credible sets of the draws of a model, as defined above.
+
+    Args:
+        included: bool[draws, p].
+        among: the columns to look at, and how they correlate.
+        names: of the p columns.
+        level: least probability of a set, in (0, 1).
+        purity: least absolute correlation within a set, in [0, 1].
+
+    Returns:
+        The sets, in the order in which they were found.
+
+    Example:
+        Two columns that are the same, of which each draw has one:
+
+        >>> draws = np.array([[True, False, False], [False, True, False]] * 50)
+        >>> x = np.array([[1.0, 1.0, -1.0], [-1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]])
+        >>> [found] = credible_sets(draws, correlated(x, draws), ["a", "b", "c"])
+        >>> found.names, found.probability, found.purity
+        (('a', 'b'), 1.0, 1.0)
+    """
+    drawn = included[:, among.columns]
+    share = drawn.mean(axis=0)
+    alike = np.abs(among.correlation) >= purity
+    np.fill_diagonal(alike, True)
+    free = np.ones(len(share), bool)
+    sets = []
+    for lead in np.argsort(-share, kind="stable"):
+        near = free & alike[lead]
+        if not free[lead] or np.mean(drawn[:, near].any(axis=1)) < level:
+            continue
+        found = _grow(drawn, alike, near, int(lead), level)
+        if found is None:
+            continue
+        free[found] = False
+        found = found[np.argsort(-share[found], kind="stable")]
+        least = np.abs(among.correlation[np.ix_(found, found)]).min() if len(found) > 1 else 1.0
+        columns = among.columns[found]
+        sets.append(
+            CredibleSet(
+                columns=columns,
+                names=tuple(names[j] for j in columns),
+                probability=float(np.mean(drawn[:, found].any(axis=1))),
+                purity=min(float(least), 1.0),
+            )
+        )
+    return tuple(sets)
+
+
+def _grow(
+    drawn: np.ndarray, alike: np.ndarray, near: np.ndarray, lead: int, level: float
+) -> np.ndarray | None:
+    """Add columns to the lead until the level is reached, and leave out what it can spare."""
+    near = near.copy()
+    near[lead] = False
+    found, held = [lead], drawn[:, lead]
+    while held.mean() < level:
+        if not near.any():
+            return None
+        gain = drawn[~held].mean(axis=0) - drawn[held].mean(axis=0)
+        best = int(np.argmax(np.where(near, gain, -np.inf)))
+        if gain[best] <= 0:
+            return None
+        found.append(best)
+        held = held | drawn[:, best]
+        near &= alike[best]
+        near[best] = False
+    share = drawn.mean(axis=0)
+    for spare in sorted(found, key=lambda j: share[j]):
+        fewer = [j for j in found if j != spare]
+        if fewer and drawn[:, fewer].any(axis=1).mean() >= level:
+            found = fewer
+    return np.array(found)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What y may be, each as a normal regression whose weights and response are redrawn.
+
+Given weights omega and a response z the likelihood of the linear predictor eta is that of
+
+    z_i ~ N(eta_i, sigma^2 / omega_i)
+
+and given eta, sigma and y the weights and z have a law that can be drawn from. With w the weights
+of the rows as given:
+
+    student_t          y = eta + t_f sigma / sqrt w.  z = y, omega = w g,
+                       g ~ Gamma((f + 1) / 2) / ((f + w (y - eta)^2 / sigma^2) / 2)
+    binomial           w y ~ Binomial(w, 1 / (1 + exp -eta)).  sigma = 1,
+                       omega ~ PG(w, eta),  z = w (y - 1/2) / omega
+    negative_binomial  y ~ NB with mean m = exp eta and variance m + m^2 / r, to the power of w.
+                       sigma = 1, omega ~ PG(w (y + r), eta - log r),
+                       z = w (y - r) / (2 omega) + log r
+
+f and r are drawn first, from a grid even in their logarithms, given eta alone: omega would hold
+them fast. Their priors are Gamma(2, 1/10) for f (Juarez and Steel, JBES 2010), between 1 and 100,
+and flat in log r, between 0.02 and 500. What is known of eta, the offset, is taken off z.
+
+Reference: Polson, Scott and Windle (JASA 2013), for the last two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import gammaln
+
+from aeb.linear.polya_gamma import gamma, polya_gamma, polya_gamma_one
+from aeb.types import PRNGKey
+
+__all__ = ["FAMILIES", "Family", "Response", "Rows", "shapes"]
+
+
+class Rows(NamedTuple):
+    """The data: columns to choose from, and those that are always in, the intercept first."""
+
+    x: jax.Array  # f64[n, p]
+    base: jax.Array  # f64[n, k]
+    precision: jax.Array  # f64[k]: of the prior of the coefficients of base, over that of the noise
+    y: jax.Array  # f64[n]
+    weights: jax.Array  # f64[n]: w
+    offset: jax.Array  # f64[n]: part of eta that is known
+    grid: jax.Array  # f64[g]: of f or r
+    heights: jax.Array  # f64[g]: the part of its log density that eta is not in
+
+
+class Response(NamedTuple):
+    """The normal regression that stands for y."""
+
+    weights: jax.Array  # f64[n]: omega
+    target: jax.Array  # f64[n]: z
+    shape: jax.Array  # f64[]: f or r
+
+
+class Family(NamedTuple):
+    """One kind of y: `start(rows)` and `redraw(key, rows, eta, sigma)` give a response."""
+
+    start: Callable[[Rows], Response]
+    redraw: Callable[[PRNGKey, Rows, jax.Array, jax.Array], Response]
+    known_sigma: bool
+
+
+def shapes(
+    family: str, given: float | None, y: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the grid of f or r, and its heights; of one point where it is given.
+
+    Example:
+        >>> shapes("student_t", 4.0, np.zeros(3), np.ones(3))[0].tolist()
+        [4.0]
+    """
+    if family == "student_t":
+        grid = np.geomspace(1.0, 100.0, 47) if given is None else np.array([given])
+        half = 0.5 * grid
+        heights = gammaln(half + 0.5) - gammaln(half) - 0.5 * np.log(grid)
+        # Gamma(2, 1/10) in f is f^2 exp(-f / 10) in log f.
+        return grid, len(y) * heights + 2.0 * np.log(grid) - grid / 10.0
+    if family == "negative_binomial":
+        grid = np.geomspace(0.02, 500.0, 140) if given is None else np.array([given])
+        heights = np.array([weights @ (gammaln(y + r) - gammaln(r)) for r in grid])
+        return grid, heights + weights.sum() * grid * np.log(grid)
+    return np.ones(1), np.zeros(1)
+
+
+def _start_t(rows: Rows) -> Response:
+    return Response(rows.weights, rows.y - rows.offset, _middle(rows))
+
+
+def _redraw_t(key: PRNGKey, rows: Rows, eta: jax.Array, sigma: jax.Array) -> Response:
+    shape_key, weight_key = jax.random.split(key)
+    square = rows.weights * jnp.square((rows.y - eta) / sigma)
+    tails = jnp.log1p(square[None, :] / rows.grid[:, None])
+    logs = rows.heights - 0.5 * (rows.grid + 1.0) * jnp.sum(tails, axis=1)
+    f = rows.grid[jax.random.categorical(shape_key, logs)]
+    drawn = gamma(weight_key, jnp.broadcast_to(0.5 * (f + 1.0), square.shape))
+    return Response(rows.weights * drawn / (0.5 * (f + square)), rows.y - rows.offset, f)
+
+
+def _answer(rows: Rows, weights: jax.Array) -> Response:
+    target = rows.weights * (rows.y - 0.5) / weights - rows.offset
+    return Response(weights, target, _middle(rows))
+
+
+def _start_binomial(rows: Rows) -> Response:
+    return _answer(rows, 0.25 * rows.weights)
+
+
+def _redraw_bernoulli(key: PRNGKey, rows: Rows, eta: jax.Array, sigma: jax.Array) -> Response:
+    del sigma
+    return _answer(rows, polya_gamma_one(key, eta))
+
+
+def _redraw_binomial(key: PRNGKey, rows: Rows, eta: jax.Array, sigma: jax.Array) -> Response:
+    del sigma
+    return _answer(rows, polya_gamma(key, rows.weights, eta))
+
+
+def _count(rows: Rows, r: jax.Array, weights: jax.Array) -> Response:
+    target = 0.5 * rows.weights * (rows.y - r) / weights + jnp.log(r) - rows.offset
+    return Response(weights, target, r)
+
+
+def _start_counts(rows: Rows) -> Response:
+    r = _middle(rows)
+    # The mean of omega with eta at the offset. The 1/1000 keeps 0 / 0 away.
+    psi = jnp.abs(rows.offset - jnp.log(r)) + 1e-3
+    return _count(rows, r, rows.weights * (rows.y + r) * jnp.tanh(0.5 * psi) / (2.0 * psi))
+
+
+def _redraw_counts(key: PRNGKey, rows: Rows, eta: jax.Array, sigma: jax.Array) -> Response:
+    del sigma
+    shape_key, weight_key = jax.random.split(key)
+    # log(r + exp eta), which must not overflow.
+    sums = jnp.logaddexp(jnp.log(rows.grid)[:, None], eta[None, :])
+    counts = rows.weights[None, :] * (rows.y[None, :] + rows.grid[:, None])
+    logs = rows.heights - jnp.sum(counts * sums, axis=1)
+    r = rows.grid[jax.random.categorical(shape_key, logs)]
+    return _count(rows, r, polya_gamma(weight_key, rows.weights * (rows.y + r), eta - jnp.log(r)))
+
+
+def _middle(rows: Rows) -> jax.Array:
+    return rows.grid[len(rows.grid) // 2]
+
+
+FAMILIES = {
+    "student_t": Family(_start_t, _redraw_t, known_sigma=False),
+    "bernoulli": Family(_start_binomial, _redraw_bernoulli, known_sigma=True),
+    "binomial": Family(_start_binomial, _redraw_binomial, known_sigma=True),
+    "negative_binomial": Family(_start_counts, _redraw_counts, known_sigma=True),
+}
+"""By name; bernoulli is binomial with one trial a row."""

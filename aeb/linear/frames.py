@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data frames as matrices: numbers as they are, text and categories as indicators.
+
+A frame is whatever narwhals reads: pandas, polars, PyArrow and others. Without narwhals a frame is
+read as an array, and has to hold numbers alone.
+
+    numbers, booleans        one column, f64
+    text, categories         with two levels, one column that is 1 at the second; with K > 2
+                             levels, K columns, each 1 at its own. Named `column[level]`
+    dates, lists and others  refused
+
+Levels are those that occur, in the order of an ordered category, and sorted otherwise. Of K
+indicators none is left out as a base line: coefficients are shrunk towards 0, "as the others", and
+with a base line the answer would hang on which it is. Each indicator enters the model by itself,
+not all or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aeb.guards import some
+
+__all__ = ["Column", "Encoding", "encode", "is_frame", "read"]
+
+
+class Column(NamedTuple):
+    """One column of a frame: its name, and the levels that have indicators, if it is no number."""
+
+    name: str
+    levels: tuple[str, ...] | None = None
+    base: str | None = None  # of two levels, the one that is 0
+
+
+class Encoding(NamedTuple):
+    """How the columns of a frame became those of a matrix."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """The names of the frame's columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the matrix's columns."""
+        return tuple(
+            column.name if level is None else f"{column.name}[{level}]"
+            for column in self.columns
+            for level in (column.levels if column.levels is not None else (None,))
+        )
+
+
+def is_frame(value: Any) -> bool:
+    """Tell whether narwhals reads it as a data frame; without narwhals nothing is one."""
+    # Of the class: a property of its own would be worked out.
+    if not hasattr(type(value), "columns"):
+        return False
+    try:
+        import narwhals.stable.v2 as narwhals
+    except ImportError:
+        return False
+    return isinstance(_frame("X", value), narwhals.DataFrame)
+
+
+def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
+    """Make a matrix of a data frame, and keep how.
+
+    Args:
+        name: the caller's name for it.
+        value: the frame.
+
+    Returns:
+        f64[n, p] without missing numbers, and the encoding for `encode`.
+
+    Raises:
+        ValueError: values are missing, or a text differs in nearly every row.
+        TypeError: a column is neither number nor text.
+
+    Example:
+        >>> import pytest; polars = pytest.importorskip("polars")
+        >>> frame = polars.DataFrame({"age": [30, 41, 25], "group": ["b", "a", "c"]})
+        >>> matrix, encoding = read("X", frame)
+        >>> encoding.names
+        ('age', 'group[a]', 'group[b]', 'group[c]')
+        >>> matrix[0].tolist()
+        [30.0, 0.0, 1.0, 0.0]
+    """
+    series = _series(name, value)
+    columns = tuple(_column(name, own) for own in series)
+    encoding = Encoding(columns)
+    return _matrix(name, series, encoding), encoding
+
+
+def encode(name: str, value: Any, encoding: Encoding) -> np.ndarray:
+    """Make a matrix of another frame of the same columns.
+
+    Args:
+        name: the caller's name for it.
+        value: a frame with the columns that were read, in their order.
+        encoding: of the frame that was read.
+
+    Raises:
+        ValueError: values are missing, or a level occurs that was not read.
+        TypeError: a column was a number and is not now, or the other way round.
+    """
+    return _matrix(name, _series(name, value), encoding)
+
+
+def _frame(name: str, value: Any) -> Any:
+    import narwhals.stable.v2 as narwhals
+    from narwhals.exceptions import DuplicateError
+
+    try:
+        return narwhals.from_native(value, eager_only=True, pass_through=True)
+    except DuplicateError as error:
+        raise ValueError(f"{name}: two of its columns share a name; rename one: {error}") from error
+
+
+def _series(name: str, value: Any) -> list[Any]:
+    """List the columns of a frame, or say in which of them values are missing."""
+    frame = _frame(name, value)
+    series = [frame[:, j] for j in range(frame.shape[1])]
+    empty = np.array([_missing(own) for own in series]).reshape(len(series), len(frame))
+    if empty.any():
+        raise ValueError(
+            f"{name}: {empty.sum()} of its values are missing; "
+            f"{describe_missing(empty.T, [own.name for own in series])}"
+        )
+    return series
+
+
+def describe_missing(missing: np.ndarray, names: Sequence[Any] | None) -> str:
+    """Say how many values are missing, of which columns, and what to do.
+
+    Args:
+        missing: bool[n, p].
+        names: of the columns, if they have any.
+    """
+    counts = missing.sum(axis=0)
+    order = np.argsort(-counts, kind="stable")
+    order = order[: np.count_nonzero(counts)]
+    listed = [f"{_label(j, names)} ({counts[j]})" for j in order[:5]]
+    more = f" and {len(order) - 5} more columns" if len(order) > 5 else ""
+    rows = int(missing.any(axis=1).sum())
+    return (
+        f"missing by column: {', '.join(listed)}{more}; drop the {rows} of {len(missing)} rows "
+        "that have some, or those columns, or fill them in (scikit-learn's SimpleImputer)"
+    )
+
+
+def _label(column: int, names: Sequence[Any] | None) -> str:
+    known = names is not None and not isinstance(names, str) and column < len(names)
+    return repr(names[column]) if known and names is not None else f"column {column}"
+
+
+def _missing(series: Any) -> np.ndarray:
+    """Tell which values are null or nan, bool[n]."""
+    empty = series.is_null()
+    if series.dtype.is_float():
+        empty = empty | series.is_nan().fill_null(True)
+    return empty.to_numpy().astype(bool)
+
+
+def _column(name: str, series: Any) -> Column:
+    """Say how one column becomes numbers."""
+    import narwhals.stable.v2 as narwhals
+
+    dtype, title = series.dtype, str(series.name)
+    if dtype.is_numeric() or dtype == narwhals.Boolean:
+        return Column(title)
+    if dtype not in (narwhals.String, narwhals.Categorical, narwhals.Enum):
+        values = series.to_list()
+        if all(isinstance(entry, int | float | np.number | np.bool_) for entry in values):
+            return Column(title)
+        if not all(isinstance(entry, str) for entry in values):
+            raise TypeError(
+                f"{name}: column {title!r} is of type {dtype}, needs to be numbers, booleans, text "
+                "or categories; turn a date into days since another, and the like"
+            )
+    values = [str(entry) for entry in series.to_list()]
+    present = set(values)
+    order = dtype.categories if isinstance(dtype, narwhals.Enum) else sorted(present)
+    levels = tuple(str(level) for level in order if str(level) in present)
+    if len(levels) > max(10, len(values) // 2):
+        raise ValueError(
+            f"{name}: column {title!r} has {len(levels)} different texts in {len(values)} rows; "
+            "drop it if it names the rows, or put its levels together"
+        )
+    if len(levels) == 2:
+        return Column(title, levels[1:], levels[0])
+    return Column(title, levels)
+
+
+def _matrix(name: str, series: list[Any], encoding: Encoding) -> np.ndarray:
+    parts = []
+    for own, column in zip(series, encoding.columns, strict=True):
+        values = own.to_list() if column.levels is not None else own.to_numpy()
+        if column.levels is None:
+            parts.append(_numbers(name, column, values))
+            continue
+        texts = np.array([str(entry) for entry in values], object)
+        known = {*column.levels} | ({column.base} if column.base is not None else set())
+        new = sorted(set(texts) - known)
+        if new:
+            raise ValueError(
+                f"{name}: column {column.name!r} has {some(new)}, and the fit had only "
+                f"{some(sorted(known), 5)}; leave those rows out, or fit with some of them"
+            )
+        parts.extend(np.asarray(texts == level, np.float64) for level in column.levels)
+    return np.column_stack(parts) if parts else np.empty((0, 0))
+
+
+def _numbers(name: str, column: Column, values: np.ndarray) -> np.ndarray:
+    try:
+        numbers = np.asarray(values).astype(np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name}: column {column.name!r} held numbers in the fit, and holds others now"
+        ) from None
+    infinite = int(np.count_nonzero(~np.isfinite(numbers)))
+    if infinite:
+        raise ValueError(f"{name}: {infinite} numbers of column {column.name!r} are not finite")
+    return numbers

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fit needs beside its draws to be read rightly, and a warning where chains disagree."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from aeb.guards import some
+from aeb.linear.credible_sets import correlated
+from aeb.linear.frames import Encoding
+from aeb.linear.result import Regression
+
+__all__ = ["interpret"]
+
+MOST_R_HAT = 1.1
+"""Above it chains disagree (Gelman et al., Bayesian Data Analysis (2013), 11.4)."""
+
+LEAST_INCLUSION = 0.01
+"""Columns less likely than that are no answer, whether the chains agree on them or not."""
+
+
+def interpret(
+    fit: Regression, x: np.ndarray, odds: np.ndarray, encoding: Encoding | None
+) -> Regression:
+    """Add the prior, the correlations and the encoding to a fit, and look at its chains.
+
+    Args:
+        fit: with `included_draws` and `always`.
+        x: f64[n, p], columns of mean 0 and mean square 1.
+        odds: f64[p], the factor of each column's prior odds.
+        encoding: how a data frame became columns.
+
+    Returns:
+        The fit with `prior_inclusion`, `correlated` and `encoding`.
+
+    Warns:
+        UserWarning: the chains disagree on a column or on sigma.
+    """
+    always = np.isin(np.arange(len(fit.names)), fit.always)
+    prior = odds * fit.delta
+    prior = np.where(always, 1.0, prior / (1.0 - fit.delta + prior))
+    included = fit.included_draws.reshape(-1, len(fit.names)) & ~always
+    _look_at_chains(fit)
+    return fit._replace(
+        prior_inclusion=prior, correlated=correlated(x, included), encoding=encoding
+    )
+
+
+def _look_at_chains(fit: Regression) -> None:
+    apart = np.flatnonzero((fit.r_hat > MOST_R_HAT) & (fit.inclusion > LEAST_INCLUSION))
+    names = [fit.names[j] for j in apart[np.argsort(-fit.r_hat[apart], kind="stable")]]
+    names += ["sigma"] * (fit.r_hat_sigma > MOST_R_HAT)
+    if names:
+        largest = max([fit.r_hat_sigma, *fit.r_hat[apart]])
+        chains, draws = fit.sigma_draws.shape
+        warnings.warn(
+            f"the {chains} chains disagree on {some(names)}: R-hat is up to {largest:.2f}, and "
+            f"should be below {MOST_R_HAT:g}. Raise num_draws (now {draws}), warmup and thinning; "
+            "where columns stand for each other, read fit.credible_sets() and not the columns one "
+            "by one",
+            stacklevel=3,
+        )

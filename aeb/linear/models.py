@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the draws of a model say: which models, how many columns, and which columns to name.
+
+A model is the set of columns whose gamma is 1; the draws gamma[s, j] weigh the same.
+
+    P(model)         the share of draws that are it
+    P(size = k)      the share of draws with k columns; a priori gamma_j ~ Bernoulli(prior_j),
+                     independent, so that the size is Poisson-binomial
+    selection        the columns sorted by P(gamma_j = 1 | y), the most likely first; the longest
+                     list whose mean of P(gamma_j = 0 | y) is at most the rate asked for
+
+That mean is the expected share of false finds in the list given the data, the Bayesian false
+discovery rate.
+
+References: Newton, Noueiry, Sarkar and Ahlquist (Biostatistics 2004) and Muller, Parmigiani, Robert
+and Rousseau (JASA 2004), for the rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["ModelSize", "Subset", "model_size", "most_probable", "prior_size", "select"]
+
+
+class Subset(NamedTuple):
+    """One model: the columns in it, and its probability."""
+
+    columns: np.ndarray  # i64[k], ascending
+    names: tuple[str, ...]
+    probability: float
+
+
+class ModelSize(NamedTuple):
+    """How many columns are in the model: entry k of each array is the probability of k columns.
+
+    Attributes:
+        prior: f64[sizes], before y is seen, at the inclusion rate that was learned.
+        posterior: f64[sizes], after. Sizes that neither gives a millionth are left out at the end.
+    """
+
+    prior: np.ndarray
+    posterior: np.ndarray
+
+
+def most_probable(included: np.ndarray, names: Sequence[str], count: int) -> tuple[Subset, ...]:
+    """Return the models drawn most often, the most probable first.
+
+    Args:
+        included: bool[draws, p].
+        names: of the p columns.
+        count: the most to return.
+
+    Example:
+        >>> draws = np.array([[True, False], [True, False], [True, True], [True, False]])
+        >>> [(model.names, model.probability) for model in most_probable(draws, "ab", 5)]
+        [(('a',), 0.75), (('a', 'b'), 0.25)]
+    """
+    packed = np.packbits(included, axis=1)
+    _, first, times = np.unique(packed, axis=0, return_index=True, return_counts=True)
+    order = np.lexsort((first, -times))[:count]
+    models = [np.flatnonzero(included[first[i]]) for i in order]
+    return tuple(
+        Subset(columns, tuple(names[int(j)] for j in columns), float(times[i] / len(included)))
+        for i, columns in zip(order, models, strict=True)
+    )
+
+
+def prior_size(inclusion: np.ndarray, sizes: int) -> np.ndarray:
+    """Return the probabilities that 0, 1, ... of independent columns are in, f64[sizes].
+
+    Args:
+        inclusion: f64[p], the prior probability of each.
+        sizes: how many to return.
+
+    Example:
+        >>> prior_size(np.array([0.5, 0.5, 1.0]), 4).round(3).tolist()
+        [0.0, 0.25, 0.5, 0.25]
+    """
+    from scipy.stats import binom
+
+    total = np.zeros(sizes)
+    total[0] = 1.0
+    # Columns that share their probability are binomial together.
+    for chance, count in zip(*np.unique(inclusion, return_counts=True), strict=True):
+        own = binom.pmf(np.arange(min(sizes, count + 1)), count, chance)
+        total = np.convolve(total, own)[:sizes]
+    return total
+
+
+def model_size(included: np.ndarray, prior_inclusion: np.ndarray) -> ModelSize:
+    """Return the distribution of the number of columns in the model, prior and posterior."""
+    p = included.shape[1]
+    posterior = np.bincount(included.sum(axis=1), minlength=p + 1) / len(included)
+    prior = prior_size(prior_inclusion, p + 1)
+    last = int(np.flatnonzero((prior > 1e-6) | (posterior > 0)).max())
+    return ModelSize(prior[: last + 1], posterior[: last + 1])
+
+
+def select(inclusion: np.ndarray, fdr: float) -> np.ndarray:
+    """Return the longest list of columns whose expected share of false finds is at most `fdr`.
+
+    Args:
+        inclusion: f64[p], the posterior probability that a column is in the model.
+        fdr: in (0, 1).
+
+    Returns:
+        i64[k], the most likely first.
+
+    Example:
+        >>> select(np.array([0.2, 0.99, 0.85]), fdr=0.1).tolist()
+        [1, 2]
+    """
+    order = np.argsort(-inclusion, kind="stable")
+    false = np.cumsum(1.0 - inclusion[order]) / np.arange(1, len(order) + 1)
+    # The mean rises along the list, so that those within the rate come first.
+    return order[: int(np.searchsorted(false, fdr, side="right"))]

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sampling which columns matter where the rows have weights that are themselves drawn.
+
+The process in continuous time of `support.py`, at whose flips the weights omega and the response z
+hold still, is stopped after every stretch of `length` and
+
+    sigma, beta, and alpha are drawn given S, omega and z;  omega and z are drawn given these
+
+(`families.py`). Both parts leave p(S, omega | y) invariant, and so does the whole. What is told at
+the ends of the stretches are draws of one weight; what is integrated over them are averages.
+
+**Columns that are always in**, the intercept among them, have coefficients alpha with the prior
+N(0, sigma^2 / T), T diagonal, of which 0 is flat. They are integrated out by taking from the
+weighted data what they explain: with B the weighted base above sqrt T, and Q R = B,
+
+    x <- x - Q Q' x,   z <- z - Q Q' z,   alpha | beta ~ N(R^-1 Q' (z - x beta), sigma^2 (R'R)^-1)
+
+where x and z have rows of zeros below. With more rows than columns x is replaced by p rows of the
+same x'x and x'z.
+
+In the warm-up `length` moves to where a stretch has as many flips as were asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aeb.linear.families import FAMILIES, Family, Response, Rows
+from aeb.linear.support import (
+    Chain,
+    Hyper,
+    Information,
+    Problem,
+    Snapshot,
+    Totals,
+    flip,
+    information,
+    learn,
+    nothing,
+    refresh,
+    snapshot,
+    span,
+    start,
+)
+from aeb.schedules import robbins_monro
+from aeb.stochastic_approximation import approximate
+from aeb.types import PRNGKey
+
+__all__ = ["Base", "Draw", "condense", "program"]
+
+LEAST = 1e-12
+"""Directions of x'x with less than this share of the largest are taken for rounding."""
+
+
+class Base(NamedTuple):
+    """What is needed to draw alpha."""
+
+    q: jax.Array  # f64[n, k]: Q, without the rows below
+    r: jax.Array  # f64[k, k]: R
+
+
+class Draw(NamedTuple):
+    """A draw of everything."""
+
+    model: Snapshot
+    alpha: jax.Array  # f64[k]
+    shape: jax.Array  # f64[]: f or r
+
+
+def condense(
+    rows: Rows,
+    response: Response,
+    degrees: Any,
+    rest: Any,
+    *,
+    known_sigma: bool,
+    log_odds: Any,
+) -> tuple[Problem, Base]:
+    """Weigh the rows, take out the base, and leave no more rows than columns.
+
+    Args:
+        rows: the data.
+        response: weights and response.
+        degrees: N + nu.
+        rest: nu lam.
+        known_sigma: whether sigma is 1.
+        log_odds: f64[p] or None.
+
+    Returns:
+        The problem, and what gives alpha.
+    """
+    root = jnp.sqrt(response.weights)
+    x, z = root[:, None] * rows.x, root * response.target
+    below = jnp.diag(jnp.sqrt(rows.precision))
+    q, r = jnp.linalg.qr(jnp.concatenate([root[:, None] * rows.base, below]))
+    base = Base(q[: len(z)], r)
+    x = jnp.pad(x, ((0, len(below)), (0, 0))) - jnp.matmul(q, jnp.matmul(base.q.T, x))
+    z = jnp.pad(z, (0, len(below))) - jnp.matmul(q, jnp.matmul(base.q.T, z))
+    if x.shape[0] > x.shape[1]:
+        values, vectors = jnp.linalg.eigh(jnp.matmul(x.T, x))
+        kept = values > LEAST * values[-1]
+        singular = jnp.sqrt(jnp.where(kept, values, 1.0))
+        along = jnp.where(kept, jnp.matmul(jnp.matmul(z, x), vectors) / singular, 0.0)
+        rest += jnp.maximum(jnp.sum(jnp.square(z)) - jnp.sum(jnp.square(along)), 0.0)
+        x, z = jnp.where(kept, singular, 0.0)[:, None] * vectors.T, along
+    sigma = jnp.ones(()) if known_sigma else None
+    return Problem(x, z, rest, degrees, sigma, log_odds), base
+
+
+class _State(NamedTuple):
+    chain: Chain
+    response: Response
+
+
+@functools.lru_cache(maxsize=8)
+def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
+    """Compile the run: `(rows, hyper, degrees, rest, log_odds, starts, v0, chi, key)`.
+
+    Args:
+        family: a name in `FAMILIES`.
+        chains: how many.
+        warmup: blocks of it.
+        thinning: flips of a stretch, on average.
+
+    Returns:
+        A function of the data, the hyper-priors, N + nu, nu lam, log odds or None, bool[chains, p]
+        to start from, v0 to start from and the first block in which it is learned,
+        `chi` as in `block`, f64[blocks, chains, draws in a block], and a key. It returns the
+        chains, the totals of the blocks after the warm-up, and the draws, shaped as `chi`.
+    """
+    kind: Family = FAMILIES[family]
+
+    @jax.jit
+    def run(
+        rows: Rows,
+        hyper: Hyper,
+        degrees: Any,
+        rest: Any,
+        log_odds: Any,
+        starts: jax.Array,
+        spike: tuple[Any, Any],
+        chi: jax.Array,
+        key: PRNGKey,
+    ) -> tuple[Chain, Totals, Draw]:
+        gain = robbins_monro(1.0, 2.0)
+        begin_key, run_key = jax.random.split(key)
+
+        def solve(response: Response) -> tuple[Problem, Base]:
+            return condense(
+                rows,
+                response,
+                degrees,
+                rest,
+                known_sigma=kind.known_sigma,
+                log_odds=log_odds,
+            )
+
+        def stretch(key: PRNGKey, length: jax.Array, carry: Any, given: Any) -> tuple[Any, Draw]:
+            state, totals, count = carry
+            number, chi = given
+            keys = jax.random.split(jax.random.fold_in(key, number), 4)
+            problem, base = solve(state.response)
+            chain, passed, flips = span(problem, refresh(problem, state.chain), keys[0], length)
+            made = snapshot(problem, chain, length, keys[1], chi)
+            fitted = jnp.matmul(rows.x, made.beta.astype(float))
+            root = jnp.sqrt(state.response.weights)
+            left = jnp.matmul(root * (state.response.target - fitted), base.q)
+            noise = made.sigma * jax.random.normal(keys[2], left.shape, left.dtype)
+            alpha = jax.scipy.linalg.solve_triangular(base.r, left + noise)
+            eta = rows.offset + jnp.matmul(rows.base, alpha) + fitted
+            response = kind.redraw(keys[3], rows, eta, made.sigma)
+            totals = jax.tree.map(jnp.add, totals, passed)
+            draw = Draw(made, alpha, state.response.shape)
+            return (_State(chain, response), totals, count + flips), draw
+
+        def block(
+            state: _State, key: PRNGKey, chi: jax.Array, length: jax.Array
+        ) -> tuple[_State, Totals, jax.Array, Draw]:
+            empty = state, nothing(rows.x.shape[1]), jnp.zeros((), int)
+            (state, totals, count), draws = jax.lax.scan(
+                functools.partial(stretch, key, length), empty, (jnp.arange(len(chi)), chi)
+            )
+            return state, totals, count, draws
+
+        def tell(state: _State) -> Information:
+            problem, _ = solve(state.response)
+            return information(problem, refresh(problem, state.chain))
+
+        def step(carry: Any, given: Any) -> tuple[Any, tuple[Totals, Draw]]:
+            state, length = carry
+            number, chi = given
+            keys = jax.random.split(jax.random.fold_in(run_key, number), chains)
+            state, totals, count, draws = jax.vmap(block, in_axes=(0, 0, 0, None))(
+                state, keys, chi, length
+            )
+            omega = jnp.where(number < warmup, gain(number), 0.0)
+            late = number - spike[1]
+            omega_v0 = jnp.where((number < warmup) & (late >= 0), gain(jnp.maximum(late, 0)), 0.0)
+            one = jnp.ones(chains)
+            # It costs as much as a refresh.
+            told = jax.lax.cond(
+                omega_v0 > 0.0, jax.vmap(tell), lambda _: Information(one, one), state
+            )
+            chain = learn(hyper, state.chain, totals, told, omega, omega_v0, log_odds)
+            flips = jnp.mean(count.astype(float)) / chi.shape[1]
+            # One flip more, so that none at all does not make the next stretch endless.
+            asked = length * (thinning + 1.0) / (flips + 1.0)
+            length = approximate(length, asked, omega)
+            return (state._replace(chain=chain), length), (totals, draws)
+
+        delta = hyper.a / (hyper.a + hyper.b + rows.x.shape[1])
+        response = kind.start(rows)
+        problem, _ = solve(response)
+        chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(
+            starts
+        )
+        stays = jax.vmap(lambda chain, key: flip(problem, chain, key)[1].time)(
+            chain, jax.random.split(begin_key, chains)
+        )
+        response = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (chains, *leaf.shape)), response
+        )
+        carry = _State(chain, response), thinning * jnp.min(stays)
+        (state, _), (totals, draws) = jax.lax.scan(step, carry, (jnp.arange(len(chi)), chi))
+        totals, draws = jax.tree.map(lambda leaf: leaf[warmup:], (totals, draws))
+        totals = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), totals)
+        return state.chain, totals, draws
+
+    return run

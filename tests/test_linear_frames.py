@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data frames of pandas and polars as matrices, and what is refused in them.
+
+Mutations that fail here: levels in the order they occur in; a base line left out of three levels;
+two columns for two levels; levels of the new frame and not of the fit; missing values counted over
+the frame and not by column.
+"""
+
+import datetime
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import aeb
+from aeb.linear import frames
+
+# Ten draws are too few for chains to agree.
+pytestmark = pytest.mark.filterwarnings("ignore:the 2 chains disagree")
+
+QUICK = {"num_draws": 10, "warmup": 5, "thinning": 5, "num_chains": 2}
+
+COLUMNS = {
+    "age": [30, 41, 25, 60],
+    "dose": [0.5, 1.5, 2.5, 3.5],
+    "smokes": [True, False, True, True],
+    "sex": ["m", "f", "f", "m"],
+    "town": ["York", "Bath", "Ely", "York"],
+}
+
+
+@pytest.fixture(params=["pandas", "polars"])
+def library(request):
+    return pytest.importorskip(request.param)
+
+
+def test_text_becomes_indicators(library):
+    matrix, encoding = frames.read("X", library.DataFrame(COLUMNS))
+    assert encoding.names == (
+        *("age", "dose", "smokes", "sex[m]"),
+        *("town[Bath]", "town[Ely]", "town[York]"),
+    )
+    assert encoding.frame_names == tuple(COLUMNS)
+    assert matrix.dtype == np.float64
+    np.testing.assert_array_equal(
+        matrix,
+        [
+            [30, 0.5, 1, 1, 0, 0, 1],
+            [41, 1.5, 0, 0, 1, 0, 0],
+            [25, 2.5, 1, 0, 0, 1, 0],
+            [60, 3.5, 1, 1, 0, 0, 1],
+        ],
+    )
+    # New rows are read by the levels of the fit, of which they may have a few only.
+    few = library.DataFrame({name: values[1:2] for name, values in COLUMNS.items()})
+    np.testing.assert_array_equal(frames.encode("x", few, encoding), matrix[1:2])
+
+
+def test_levels_keep_the_order_of_an_ordered_category():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    values, order = ["high", "low", "mid", "low"], ["low", "mid", "high", "never"]
+    for frame in (
+        pandas.DataFrame({"dose": pandas.Categorical(values, order, ordered=True)}),
+        polars.DataFrame({"dose": polars.Series(values, dtype=polars.Enum(order))}),
+    ):
+        assert frames.read("X", frame)[1].names == ("dose[low]", "dose[mid]", "dose[high]")
+    for frame in (
+        pandas.DataFrame({"dose": pandas.Categorical(values)}),
+        polars.DataFrame({"dose": polars.Series(values, dtype=polars.Categorical)}),
+    ):
+        assert frames.read("X", frame)[1].names == ("dose[high]", "dose[low]", "dose[mid]")
+
+
+def test_numbers_of_any_type_are_numbers():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    for column in (
+        pandas.array([1, 2, 3], "Int64"),
+        np.array([1.0, 2, 3], object),
+        pandas.array([1, 2, 3], "Sparse[int]"),
+        np.array([1, 2, 3], np.uint8),
+    ):
+        matrix, encoding = frames.read("X", pandas.DataFrame({"a": column}))
+        assert encoding.names == ("a",)
+        np.testing.assert_array_equal(matrix, [[1], [2], [3]])
+    decimal = polars.DataFrame({"a": polars.Series([1, 2, 3]).cast(polars.Decimal(10, 2))})
+    np.testing.assert_array_equal(frames.read("X", decimal)[0], [[1], [2], [3]])
+
+
+def test_missing_values_are_counted_by_column(library):
+    holes = dict(COLUMNS, dose=[None, 1.5, None, 3.5], town=["York", None, "Ely", "Bath"])
+    says = (
+        r"^X: 3 of its values are missing; missing by column: 'dose' \(2\), 'town' \(1\); "
+        r"drop the 3 of 4 rows that have some, or those columns, or fill"
+    )
+    with pytest.raises(ValueError, match=says):
+        frames.read("X", library.DataFrame(holes))
+    nans = library.DataFrame(dict(COLUMNS, dose=[float("nan"), 1.5, 2.5, 3.5]))
+    with pytest.raises(ValueError, match=r"'dose' \(1\); drop the 1 of 4 rows"):
+        frames.read("X", nans)
+    many = {f"c{j}": [None, 1.0, 2.0, 3.0] for j in range(8)}
+    with pytest.raises(ValueError, match=r"'c4' \(1\) and 3 more columns; drop the 1 of 4"):
+        frames.read("X", library.DataFrame(many))
+    infinite = library.DataFrame(dict(COLUMNS, dose=[float("inf"), 1.5, 2.5, 3.5]))
+    with pytest.raises(ValueError, match="1 numbers of column 'dose' are not finite"):
+        frames.read("X", infinite)
+
+
+def test_what_is_neither_number_nor_text_is_refused(library):
+    days = [datetime.date(2020, 1, day) for day in (1, 2, 3, 4)]
+    for odd in (days, [datetime.datetime(2020, 1, 1)] * 4, [[1], [2], [3], [4]]):
+        frame = library.DataFrame({"a": [1, 2, 3, 4], "odd": odd})
+        with pytest.raises(TypeError, match=r"^X: column 'odd' is of type .*turn a date into days"):
+            frames.read("X", frame)
+    names = library.DataFrame({"name": [f"person {j}" for j in range(30)]})
+    with pytest.raises(ValueError, match="'name' has 30 different texts in 30 rows; drop it"):
+        frames.read("X", names)
+
+
+def test_new_rows_have_to_be_of_the_fit(library):
+    _, encoding = frames.read("X", library.DataFrame(COLUMNS))
+    with pytest.raises(
+        ValueError, match=r"^x: column 'sex' has 'x', and the fit had only 'f', 'm'"
+    ):
+        frames.encode("x", library.DataFrame(dict(COLUMNS, sex=["m", "x", "f", "m"])), encoding)
+    with pytest.raises(TypeError, match=r"^x: column 'age' held numbers in the fit"):
+        frames.encode("x", library.DataFrame(dict(COLUMNS, age=list("abcd"))), encoding)
+
+
+def test_columns_of_one_name_are_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([[1, 2], [3, 4]], columns=["a", "a"])
+    with pytest.raises(ValueError, match=r"^X: two of its columns share a name"):
+        frames.is_frame(frame) and frames.read("X", frame)
+
+
+def table(rows=40):
+    rng = np.random.default_rng(0)
+    return {
+        "z": rng.normal(size=rows),
+        "group": rng.choice(["a", "b", "c"], rows),
+        "flag": rng.random(rows) < 0.5,
+        "w": rng.normal(size=rows),
+    }
+
+
+def test_a_fit_of_a_frame(library):
+    columns = table()
+    rng = np.random.default_rng(1)
+    y = 2.0 * columns["z"] + 3.0 * (columns["group"] == "b") + rng.normal(size=40)
+    frame = library.DataFrame(columns)
+    fit = aeb.regression(frame, y, **QUICK)
+    assert fit.names == ("z", "group[a]", "group[b]", "group[c]", "flag", "w")
+    matrix = frames.read("X", frame)[0]
+    by_hand = aeb.regression(matrix, y, **QUICK)
+    np.testing.assert_array_equal(fit.draws, by_hand.draws)
+    np.testing.assert_array_equal(fit.predict(frame), by_hand.predict(matrix))
+    np.testing.assert_array_equal(fit.predict(matrix), by_hand.predict(matrix))
+    with pytest.raises(ValueError, match="another order"):
+        fit.predict(
+            library.DataFrame({name: columns[name] for name in ["w", "z", "flag", "group"]})
+        )
+
+
+def test_a_sparse_matrix_is_the_same_as_a_dense_one():
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(40, 6)) * (rng.random((40, 6)) < 0.3)
+    y = dense[:, 0] + rng.normal(size=40)
+    fit = aeb.regression(dense, y, **QUICK)
+    for form in (scipy.sparse.csr_array, scipy.sparse.coo_matrix):
+        own = aeb.regression(form(dense), y, **QUICK)
+        np.testing.assert_array_equal(own.draws, fit.draws)
+        np.testing.assert_array_equal(own.predict(form(dense)), fit.predict(dense))
+
+
+def test_without_narwhals_a_frame_is_read_as_an_array(monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.setitem(sys.modules, "narwhals.stable.v2", None)
+    numbers = pandas.DataFrame({"a": [1.0, 2, 4, 3], "b": [0.0, 1, 1, 5]})
+    assert not frames.is_frame(numbers)
+    with pytest.raises(TypeError, match=r"not numbers, the first in column 3 \('sex'\)"):
+        aeb.regression(pandas.DataFrame(COLUMNS), [1.0, 2.0, 3.0, 4.0])
