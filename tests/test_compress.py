@@ -87,17 +87,15 @@ def linen(rows):
     return module, {"params": params, **model_state}
 
 
+def compressed(*network, **options):
+    """Compress to a fifth of the weights, if the options do not say otherwise."""
+    shared = {"sparsity": 0.8, "num_steps": STEPS, "key": jax.random.key(1), "progress": False}
+    return aeb.compress(*network, **shared | options)
+
+
 @pytest.fixture(scope="module")
 def sparse(linen, rows):
-    return aeb.compress(
-        *linen,
-        rows[0],
-        sparsity=0.8,
-        num_steps=STEPS,
-        num_draws=3,
-        key=jax.random.key(1),
-        progress=False,
-    )
+    return compressed(*linen, rows[0], num_draws=3)
 
 
 def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
@@ -118,15 +116,7 @@ def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
 
 def test_a_millionth_of_the_learning_rate_does_not_do(sparse, linen, rows):
     """So the accuracy above is the training's, and not left over from the dense network."""
-    stuck = aeb.compress(
-        *linen,
-        rows[0],
-        sparsity=0.8,
-        num_steps=STEPS,
-        learning_rate=1e-7,
-        key=jax.random.key(1),
-        progress=False,
-    )
+    stuck = compressed(*linen, rows[0], learning_rate=1e-7)
     assert stuck.after.loss > 1.5 * sparse.after.loss
     assert stuck.after.accuracy < sparse.after.accuracy
 
@@ -180,16 +170,7 @@ def test_an_nnx_module(rows, tmp_path):
     params, model_state = trained(as_network(module, None, rows[0]))
     nnx.update(module, params, model_state)
     kernel = np.asarray(module.l1.kernel[...])
-    out = aeb.compress(
-        module,
-        None,
-        rows[0],
-        sparsity=0.8,
-        num_steps=STEPS,
-        learning_rate=0.1,
-        key=jax.random.key(1),
-        progress=False,
-    )
+    out = compressed(module, None, rows[0], learning_rate=0.1)
     np.testing.assert_array_equal(module.l1.kernel[...], kernel)
     assert out.after.accuracy > 0.9
     assert abs(out.report.sparsity - 0.8) < 0.003
