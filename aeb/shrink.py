@@ -357,8 +357,8 @@ def _gather(
     for reader in readers:
         path = reader.contraction.name
         first, _ = reader.carried()
-        own = first[:, keeper : keeper + 1]
-        share = np.divide(first, own, out=np.zeros_like(first), where=own != 0)
+        alone = first[:, keeper : keeper + 1]
+        share = np.divide(first, alone, out=np.zeros_like(first), where=alone != 0)
         share = np.where(_along_units(units, first), share, 0.0)
         weights = reader.weights(changed.get(path, leaves[path]))
         share = share.reshape(*share.shape, *(1,) * (weights.ndim - share.ndim))
