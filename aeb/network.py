@@ -241,7 +241,7 @@ def _scorer(kind: str, loss_fn: Any, outputs: Any) -> Any:
 
 
 def _losses(kind: str, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Give each row's negative log-likelihood, in at least float32."""
+    """Return each row's negative log-likelihood, in at least float32."""
     if jnp.finfo(outputs.dtype).bits < 32:
         outputs = outputs.astype(jnp.float32)
     if kind == "categorical":
@@ -253,7 +253,7 @@ def _losses(kind: str, outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _library(model: Any) -> str:
-    """Tell "linen", "nnx" or "loss"; Flax is imported only where it made the model."""
+    """Return "linen", "nnx" or "loss"; Flax is imported only where it made the model."""
     if any(cls.__module__.split(".")[0] == "flax" for cls in type(model).__mro__):
         import flax.linen
         import flax.nnx
@@ -275,7 +275,7 @@ def _library(model: Any) -> str:
 
 
 def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
-    """A bare loss: no state, no outputs, and its batch is its own affair."""
+    """Read a bare loss: no state, no outputs, and its batch is its own affair."""
     guards.check_params(params)
     guards.check_data("data", data)
 
@@ -289,7 +289,7 @@ def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
 
 
 def _from_linen(module: Any, variables: Any) -> Any:
-    """A linen module: its other collections are the model state."""
+    """Read a linen module: its other collections are the model state."""
     if not (isinstance(variables, Mapping) and "params" in variables):
         got = f"keys {sorted(variables)}" if isinstance(variables, Mapping) else type(variables)
         raise TypeError(
@@ -344,7 +344,7 @@ def _training_flag(module: Any) -> tuple[str, ...]:
 
 
 def _from_nnx(module: Any, variables: Any) -> Any:
-    """An NNX module: what is neither a parameter nor a random stream is the model state."""
+    """Read an NNX module: what is neither a parameter nor a random stream is the model state."""
     from flax import nnx
 
     if variables is not None:
@@ -400,7 +400,7 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
 
 
 def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
-    """Tell what the targets are, and see that they fit the outputs of one row."""
+    """Return what the targets are, and see that they fit the outputs of one row."""
     rest = targets.shape[1:]
     if np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool:
         if shape[1:-1] != rest or len(shape) < 2:

@@ -169,7 +169,7 @@ class _Net(NamedTuple):
         return params, state
 
     def outputs(self, leaves: Named, inputs: Any) -> Any:
-        """Give its outputs with other arrays."""
+        """Return its outputs with other arrays."""
         return self.used.outputs(*self.replaced(leaves), inputs)
 
 
@@ -306,7 +306,7 @@ def _take_up(
 
 
 def _absorbs(found: Trace, leaves: Named, contraction: Contraction) -> bool:
-    """Whether one bias or running mean, used here alone, can take up a constant."""
+    """Return whether one bias or running mean, used here alone, can take up a constant."""
     if contraction.absorber is None or contraction.padded or contraction.uses != 1:
         return False
     path, _ = contraction.absorber
