@@ -220,6 +220,34 @@ def score(network: Network, params: ArrayTree, model_state: Any, data: Batch) ->
     return Scores(float(loss), float(accuracy) if network.kind == "categorical" else None)
 
 
+def loss_of_a_guess(network: Network) -> float | None:
+    """Compute the loss of the best constant guess, on the rows of the network.
+
+    Args:
+        network: made by `as_network`.
+
+    Returns:
+        The entropy of the classes in nats, half the variance of the targets of a regression; None
+        for a bare loss, and where all targets are alike.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> module, x = nn.Dense(2), jnp.ones((4, 3))
+        >>> network = as_network(module, module.init(jax.random.key(0), x), (x, [0, 1, 0, 1]))
+        >>> round(loss_of_a_guess(network), 4)
+        0.6931
+    """
+    if network.kind == "loss":
+        return None
+    targets = np.asarray(network.data["targets"])
+    if network.kind == "gaussian":
+        loss = float(np.var(targets.astype(float), axis=0).sum()) / 2
+    else:
+        shares = np.bincount(targets.ravel()) / targets.size
+        loss = -float(np.sum(shares * np.log(np.where(shares > 0, shares, 1.0))))
+    return loss if loss > 0 else None
+
+
 @functools.lru_cache(maxsize=8)
 def _scorer(kind: str, loss_fn: Any, outputs: Any) -> Any:
     """Compile the scores of a part: f32[2], loss and accuracy."""
@@ -310,14 +338,23 @@ def _from_linen(module: Any, variables: Any) -> Any:
         return outputs, {name: new.get(name, tree) for name, tree in model_state.items()}
 
     def use(params: ArrayTree, model_state: Any, inputs: Any) -> jax.Array:
-        mode = {name: not TRAINING_FLAGS[name] for name in flag}
-        outputs: jax.Array = module.apply({"params": params, **model_state}, inputs, **mode)
+        outputs: jax.Array = serving(module)({"params": params, **model_state}, inputs)
         return outputs
 
     def whole(params: ArrayTree, model_state: Any) -> Any:
         return {"params": params, **model_state}
 
     return variables["params"], model_state, train, use, "batch_stats" in model_state, whole, whole
+
+
+def serving(module: Any) -> Callable[[Any, Any], Any]:
+    """Return `(variables, inputs) -> outputs` of a linen module, as in use and not in training.
+
+    Raises:
+        TypeError: calling the module needs more than inputs and a flag of training.
+    """
+    mode = {name: not TRAINING_FLAGS[name] for name in _training_flag(module)}
+    return lambda variables, inputs: module.apply(variables, inputs, **mode)
 
 
 def _training_flag(module: Any) -> tuple[str, ...]:
