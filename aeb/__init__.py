@@ -26,7 +26,7 @@ from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, paper_spike_slab, spike_slab
-from aeb.sampling import DivergenceError, DivergenceWarning, sample
+from aeb.sampling import DivergenceError, DivergenceWarning, EarlyStop, sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.shrink import Shrunk, shrink
 from aeb.sparsity import inclusion, learned, magnitude, prune, units
@@ -41,6 +41,7 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "Dynamics",
+    "EarlyStop",
     "GaussianLatent",
     "Model",
     "Prediction",

@@ -26,6 +26,7 @@ __all__ = [
     "check_key",
     "check_matches",
     "check_params",
+    "finite",
     "made_of",
     "one_of",
     "one_rate",
@@ -59,6 +60,13 @@ def at_least(name: str, value: Any, low: float) -> None:
     number = _number(name, value)
     if number is not None and not low <= number < math.inf:
         raise ValueError(f"{name}: got {value!r}, needs to be at least {low:g} and finite")
+
+
+def finite(name: str, value: Any) -> None:
+    """Require a finite number."""
+    number = _number(name, value)
+    if number is not None and not math.isfinite(number):
+        raise ValueError(f"{name}: got {value!r}, needs to be finite")
 
 
 def within(name: str, value: Any, interval: str) -> None:

@@ -11,7 +11,7 @@ It goes wherever a callback goes: `aeb.sample(callback=writer)`, `aeb.compress(c
 a loop of yours, `writer({"step": 10, "loss": 0.5})`. Its `read` turns what it is called with into
 names and numbers; `metrics` is the default, and a function of yours adds others. A writer is called
 in order of steps. Where a run goes on from a checkpoint it makes a few steps again, and
-`json_lines` leaves each step once.
+all three leave each step once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 from aeb.files.atomic import replacing
 from aeb.files.report import sparsity_report
 
-__all__ = ["json_lines", "metrics"]
+__all__ = ["json_lines", "metrics", "tensorboard", "weights_and_biases"]
 
 Row = dict[str, Any]
 """Names to numbers, text or None."""
@@ -127,6 +127,99 @@ def json_lines(
         line = json.dumps({"time": round(time.time(), 3)} | fixed | row, allow_nan=False)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+    return write
+
+
+def tensorboard(
+    folder: str | os.PathLike[str],
+    *,
+    read: Callable[[Any], Mapping[str, Any]] = metrics,
+) -> Callable[[Any], None]:
+    """Return a writer of TensorBoard's event files; needs `pip install tensorboardX`.
+
+    Look at them by `tensorboard --logdir FOLDER`. Numbers become curves over `step`, or over the
+    number of rows where there is no `step`; text and None are left out. Where a run goes on in the
+    same folder, TensorBoard drops what was written of the steps that are made again.
+
+    Args:
+        folder: of this run alone; it is made where it is missing.
+        read: from what the writer is called with to a dict of names and numbers.
+
+    Returns:
+        A function to pass as `callback=`.
+
+    Raises:
+        ImportError: tensorboardX is not installed.
+
+    Example:
+        >>> import pytest, tempfile; _ = pytest.importorskip("tensorboardX")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tensorboard(folder)({"step": 1, "loss": 0.5})
+        ...     [path.name[:19] for path in Path(folder).iterdir()]
+        ['events.out.tfevents']
+    """
+    try:
+        import tensorboardX
+    except ImportError as error:
+        raise ImportError(
+            "aeb.logs.tensorboard writes by tensorboardX: pip install tensorboardX"
+        ) from error
+    count, events = 0, None
+
+    def write(source: Any) -> None:
+        nonlocal count, events
+        row = metrics(read(source))
+        step = row.pop("step", count)
+        count += 1
+        if events is None:
+            # A thread of its own writes to the disk: within a second, and when Python ends.
+            events = tensorboardX.SummaryWriter(str(folder), purge_step=step, flush_secs=1)
+        for name, value in row.items():
+            if isinstance(value, int | float):
+                events.add_scalar(name, value, step)
+
+    return write
+
+
+def weights_and_biases(
+    run: Any = None, *, read: Callable[[Any], Mapping[str, Any]] = metrics
+) -> Callable[[Any], None]:
+    """Return a writer to a run of Weights & Biases; needs `pip install wandb`.
+
+    W&B takes steps in their order: what a run that goes on makes again, it leaves out.
+
+    Args:
+        run: what `wandb.init(...)` returned, with the project, the mode and the rest as you chose
+            them; None for the run that is open, or a new one of W&B's defaults.
+        read: from what the writer is called with to a dict of names and numbers.
+
+    Returns:
+        A function to pass as `callback=`. It does not end the run: `run.finish()` does.
+
+    Raises:
+        ImportError: no run was given, and wandb is not installed.
+
+    Example:
+        >>> class Run:  # stands for wandb.init(mode="offline")
+        ...     def log(self, row, step, commit):
+        ...         print(step, row)
+        >>> weights_and_biases(Run())({"step": 10, "loss": 0.5, "accuracy": None})
+        10 {'loss': 0.5}
+    """
+    if run is None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ImportError(
+                "aeb.logs.weights_and_biases needs a run: pip install wandb, or pass one"
+            ) from error
+        run = wandb.run or wandb.init()
+
+    def write(source: Any) -> None:
+        row = {name: value for name, value in metrics(read(source)).items() if value is not None}
+        # At once: without commit, W&B holds a row back until the next.
+        run.log(row, step=row.pop("step", None), commit=True)
 
     return write
 

@@ -8,6 +8,8 @@ arms divided by a million, the test rows watched during a run, rows held out tha
 
 import json
 import re
+import shutil
+import subprocess
 
 import jax
 import numpy as np
@@ -37,15 +39,44 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"aeb {aeb.__version__}\n"
 
 
+def test_a_shell_completes_the_command(capsys, tmp_path):
+    """Mutation: a help text of two lines, whose second bash would offer as words."""
+    with pytest.raises(SystemExit) as stop:
+        main(["--tyro-print-completion", "bash"])
+    assert not stop.value.code
+    script = tmp_path / "aeb.bash"
+    script.write_text(capsys.readouterr().out)
+    assert main(["--tyro-print-completion", "fish"]) == 2
+    if shutil.which("bash") is None:
+        pytest.skip("there is no bash here")
+    ask = (
+        'source "$0"; COMP_WORDS=(aeb compress "$1"); COMP_CWORD=2; COMP_LINE="aeb compress $1"; '
+        'COMP_POINT=${#COMP_LINE}; _tyro_aeb aeb "$1" compress; echo "${COMPREPLY[*]}"'
+    )
+    for begun, ends in (("--mo", "--model"), ("--wh", "--where"), ("--sc", "--scope")):
+        told = subprocess.run(
+            ["bash", "-c", ask, script, begun], capture_output=True, text=True, check=True
+        )
+        assert told.stdout.split() == [ends]
+
+
 def test_every_option_has_help(capsys):
-    for words in (["demo"], ["compress"], ["inspect"], ["data", "prepare"]):
+    for words in (
+        ["demo"],
+        ["compress"],
+        ["report"],
+        ["compare"],
+        ["inspect"],
+        ["data", "prepare"],
+    ):
         with pytest.raises(SystemExit) as stop:
             main([*words, "--help"])
         assert stop.value.code == 0
         text = capsys.readouterr().out
         lines = [line.strip("│ ") for line in text.splitlines()]
         options = [i for i, line in enumerate(lines) if re.match(r"--[a-z]", line)]
-        assert len(options) >= {"demo": 11, "compress": 17, "data": 1, "inspect": 0}[words[0]]
+        fewest = {"demo": 12, "compress": 26, "report": 2, "data": 2}
+        assert len(options) >= fewest.get(words[0], 1)
         for i in options:
             # The help stands beside the option or, where that is long, below it.
             words_of_help = re.findall(r"[a-z]{3,}", re.sub(r"^--\S+( \S+)?", "", lines[i]))
@@ -128,7 +159,7 @@ def test_a_run_with_other_settings_is_refused(straight, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "demo, compress, inspect, data"),
+        ([], "demo, compress, report, compare, inspect, data"),
         (["train"], "train"),
         (["demo", "--seeds", "many"], "--seeds"),
         (["demo", "--seeds", "0"], "seeds"),

@@ -36,8 +36,12 @@ GOOD = jnp.arange(16.0).reshape(ROWS, 2) / 16
 BAD = GOOD.at[5, 0].set(jnp.nan)
 
 
+def weights(state):
+    return state.position["w"]
+
+
 def run(kernel, state, data=GOOD, **changes):
-    options = {"num_steps": 40, "batch_size": 1, "collect": lambda s: s.position["w"]}
+    options = {"num_steps": 40, "batch_size": 1, "collect": weights}
     options |= changes
     return aeb.sample(kernel, state, data, jax.random.key(2), progress=False, **options)
 
@@ -183,3 +187,29 @@ def test_one_chain_of_two():
     assert finite(both)
     alone, _ = aeb.sample(KERNEL, SOUND.init(PARAMS), GOOD, keys[0], **options)
     np.testing.assert_allclose(both.position["w"][0], alone.position["w"], rtol=1e-5)
+
+
+def test_a_loss_that_stays_above_that_of_a_guess_is_divergence():
+    """Mutations: steps that are not in a row counted, the patience left out, a bound not looked at.
+
+    At a rate of 0 the loss is that of the rows, at most 1 / 2; above a bound in between it changes
+    from row to row, and is never above it for long.
+    """
+    still, kernel = problem(1e-9)
+    start = still.init(PARAMS)
+    losses = run(kernel, start, collect=lambda s: s.loss, num_steps=150)[1]
+    low, high = float(losses.min()), float(losses.max())
+    with pytest.raises(
+        aeb.DivergenceError,
+        match=r"to step \d+ the loss was above loss_bound=.* for 1\d\d steps .* Try a smaller",
+    ):
+        run(kernel, start, num_steps=150, loss_bound=low / 2)
+    for bound in ((low + high) / 2, high):
+        assert int(run(kernel, start, num_steps=150, loss_bound=bound)[0].step) == 150
+    assert int(run(kernel, start, num_steps=99, loss_bound=low / 2)[0].step) == 99
+    with pytest.warns(aeb.DivergenceWarning, match=r"no better than a guess\..*; stopped after st"):
+        state, draws = run(kernel, start, num_steps=150, loss_bound=low / 2, divergence="stop")
+    assert 100 <= int(state.step) < 150
+    assert len(draws) == int(state.step)
+    with pytest.raises(TypeError, match="loss_bound: it needs a state with a field `loss`"):
+        run(note_rows, SOUND.init(PARAMS)._asdict(), loss_bound=1.0)

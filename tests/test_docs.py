@@ -8,7 +8,9 @@ import ast
 import functools
 import importlib
 import inspect
+import json
 import re
+import shlex
 from pathlib import Path
 
 import jax
@@ -16,6 +18,7 @@ import pytest
 from printed import alike
 
 import aeb
+from aeb.cli import main
 from benchmarks import pages
 
 ROOT = Path(__file__).parent.parent
@@ -33,12 +36,13 @@ def relative(page):
 @pytest.mark.slow
 @pytest.mark.quickly_compiled
 @pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names, text = {}, page.read_text()
     # As a user runs it: without the strictness that the other tests ask for.
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         printed = pages.run(text, names)
+        commands = run_commands(text, capsys)
     for said, output in zip(pages.shown(text), printed, strict=True):
         assert said is None or alike(said, output), output
     shown = "".join(printed)
@@ -47,6 +51,10 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
         assert abs(names["sparse"].report.sparsity - 0.9) < 0.001
     if relative(page) == "guides/compress.md":
         assert names["sparse"].after.accuracy > 0.9
+        assert commands == 5
+        assert (tmp_path / "run" / "report.html").exists()
+        results = json.loads((tmp_path / "run" / "results.json").read_text())
+        assert results["arms"]["sparse"][0]["accuracy"] > 0.9
     if relative(page) == "guides/uncertainty.md":
         near, far = (float(line.rsplit(" ", 1)[1]) for line in shown.splitlines()[:2])
         assert near > 0.95
@@ -54,6 +62,23 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     if relative(page) == "guides/regression.md":
         assert "x7 " in shown
         assert "x42 " in shown
+
+
+def run_commands(text, capsys):
+    """Run what a page has the reader type after `aeb `, but for what goes to the reader's home.
+
+    Where a block of text stands right below, it is what they print. Returns how many there were.
+    """
+    count = 0
+    for block, said in re.findall(r"```bash\n(.*?)```\n(?:\n```text\n(.*?)```)?", text, re.DOTALL):
+        lines = [line for line in block.splitlines() if line.startswith("aeb ") and "~" not in line]
+        capsys.readouterr()
+        for line in lines:
+            assert main(shlex.split(line)[1:]) == 0, line
+        printed = capsys.readouterr().out
+        assert not said or alike(said, printed), printed
+        count += len(lines)
+    return count
 
 
 def looked_up(block):

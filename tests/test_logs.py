@@ -2,6 +2,10 @@
 """Metrics come out where they are looked at, each step once."""
 
 import json
+import struct
+import sys
+import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -124,3 +128,86 @@ def test_read_adds_what_is_asked_for(path):
     write = aeb.logs.json_lines(path, read=lambda state: aeb.logs.metrics(state) | {"norm": 2.0})
     write({"step": 1})
     assert rows(path) == [{"step": 1, "norm": 2.0}]
+
+
+def scalars(folder):
+    """Read event files: records of a length, its checksum, an event, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            (size,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + size])
+            content = content[16 + size :]
+            if event.session_log.status:
+                found.append(("start", event.step))
+            found += [
+                (value.tag, event.step, round(value.simple_value, 6))
+                for value in event.summary.value
+            ]
+    return found
+
+
+def test_event_files_for_tensorboard(tmp_path):
+    """Mutations: rows numbered in place of steps; purge_step left out; text written."""
+    pytest.importorskip("tensorboardX")
+    write = aeb.logs.tensorboard(tmp_path)
+    write(Look(10, 0.5, 0.25, None))
+    write({"step": 20, "loss": 0.125, "phase": "ramp"})
+    waited = time.monotonic()
+    while len(scalars(tmp_path)) < 4 and time.monotonic() - waited < 20:
+        time.sleep(0.05)
+    assert scalars(tmp_path) == [
+        ("start", 10),
+        ("sparsity", 10, 0.5),
+        ("loss", 10, 0.25),
+        ("loss", 20, 0.125),
+    ]
+
+
+def test_a_run_of_weights_and_biases(monkeypatch):
+    """Mutations: the step among the metrics; a new run begun beside the one that is open."""
+    logged = []
+
+    class Run:
+        def log(self, row, step=None, commit=None):
+            logged.append((step, row))
+
+    wandb = types.ModuleType("wandb")
+    wandb.run, wandb.init = None, Run
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    aeb.logs.weights_and_biases()(Look(10, 0.5, 0.25, None))
+    wandb.run, wandb.init = Run(), None
+    aeb.logs.weights_and_biases()({"step": 20, "loss": 0.125})
+    aeb.logs.weights_and_biases(Run())({"loss": 0.0})
+    assert logged == [
+        (10, {"sparsity": 0.5, "loss": 0.25}),
+        (20, {"loss": 0.125}),
+        (None, {"loss": 0.0}),
+    ]
+
+
+def test_weights_and_biases_as_it_is(tmp_path, monkeypatch):
+    """Mutations: the step left out; commit left out, so that the last row is held back."""
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with wandb.init(mode="offline", dir=tmp_path, project="aeb") as run:
+        write = aeb.logs.weights_and_biases(run)
+        write({"step": 10, "loss": 0.5, "accuracy": None})
+        write({"step": 20, "loss": 0.25})
+        assert run.summary["loss"] == 0.25
+        assert run.step == 21  # the one that would come next
+
+
+@pytest.mark.parametrize("name", ["tensorboardX", "wandb"])
+def test_what_to_install(name, tmp_path, monkeypatch):
+    """Mutation: the bare ImportError passed on."""
+    monkeypatch.setitem(sys.modules, name, None)
+    make = {
+        "tensorboardX": lambda: aeb.logs.tensorboard(tmp_path),
+        "wandb": aeb.logs.weights_and_biases,
+    }
+    with pytest.raises(ImportError, match=f"pip install {name}"):
+        make[name]()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `aeb` command: demo, compress, inspect, data."""
+"""The `aeb` command: demo, compress, report, compare, inspect, data."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ from typing import Annotated
 
 import tyro
 
+from aeb.cli.compare import Compare
 from aeb.cli.compress import Compress, Demo
 from aeb.cli.files import Data, Inspect
+from aeb.cli.report import Report
 from aeb.cli.usage import UsageError, complain, parse
 from aeb.data import DataError
 from aeb.files.archive import DamagedFileError
@@ -22,9 +25,14 @@ __all__ = ["main"]
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Compress, tyro.conf.subcommand("compress")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Data, tyro.conf.subcommand("data")]
 )
+
+COMPLETION = "--tyro-print-completion"
+"""Prints what makes a shell complete the command; `docs/guides/command.md` says how to use it."""
 
 DESCRIPTION = "Sparse Bayesian deep learning. `aeb demo` is the place to start; `aeb --version`."
 
@@ -43,6 +51,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"aeb {__version__}")
         return 0
+    if words[:1] == [COMPLETION] and words[1:] not in (["bash"], ["zsh"]):
+        return complain("aeb", f"{COMPLETION}: it is there for bash and for zsh")
     try:
         command = parse(
             Command,
@@ -54,8 +64,12 @@ def main(args: Sequence[str] | None = None) -> int:
         command.check()
     except (ValueError, TypeError) as error:
         return complain("aeb", str(error))
+    as_json = command.as_json
     try:
-        command()
+        # What code of the user's prints may not stand between a program and the one object.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            outcome = command()
+        print(outcome.show(as_json=as_json))
     except BrokenPipeError:
         # The reader has left, `aeb inspect FILE | head` for instance.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

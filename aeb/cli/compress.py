@@ -1,25 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb demo` and `aeb compress`: train, compress by every arm, compare, and keep the result.
+"""`aeb demo` and `aeb compress`: compress a network, compare, and keep the result.
 
-A run lives in one folder. Each stage of each seed checkpoints into a folder of its own, so the same
-command continues where it was stopped; a folder that holds a run with other settings is refused.
+    one of ours       trained here, compressed by every arm, compared (`aeb.comparison`)
+    one of your own   `--model package.module:factory`, by `aeb.compress` (`aeb.cli.own`)
+
+A run lives in one folder (`aeb.cli.runs`). Each stage checkpoints into a folder of its own, so the
+same command continues where it was stopped; a folder that holds a run with other settings is
+refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
+
 import aeb
 from aeb import guards
+from aeb.cli import own
+from aeb.cli.named import is_name
+from aeb.cli.output import AsJson, Outcome, Switch, plain, tell
+from aeb.cli.plan import RunPlan, plan_leaves
+from aeb.cli.rows import SETS
+from aeb.cli.runs import METRICS, RESULTS, SETTINGS
 from aeb.cli.usage import UsageError
 from aeb.comparison import ARMS, Plan, Recipe, make_plan, run_plan
+from aeb.logs import json_lines
 
 __all__ = ["Compress", "Demo"]
 
 Arm = Literal["magnitude", "em", "sa", "learned"]
+
+OURS = ("cnn", "resnet20")
+"""Networks that go by a name."""
+
+ONLY_OURS = ("start", "arms", "seeds", "weight_decay", "v0", "v1")
+"""Settings that a network of one's own does not have; the rest of `own.Settings` it alone has."""
+
+ONLY_OWN = ("test", "params", "preprocess", "augment", "num_steps", "where", "scope", "seed")
+
+DEFAULTS = {
+    "dense_epochs": 30,
+    "epochs": 30,
+    "batch_size": 500,
+    "learning_rate": 0.1,
+    "temperature": 1e-2,
+}
+"""Those of our networks where one of your own has others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,69 +61,174 @@ class Demo(Recipe):
     """Folder for the model, the figure and the results."""
     seeds: int = 3
     """Runs with different seeds, over which the table takes means."""
+    as_json: AsJson = False
+    """Print one JSON object; all else goes to stderr."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
         guards.whole("seeds", self.seeds, 1)
 
-    def __call__(self) -> None:
+    def __call__(self) -> Outcome:
         """Run it."""
         plan = _plan("digits", "cnn", _recipe(self), ARMS)
-        _run(plan, self.seeds, self.out, resume=False)
+        return _run(plan, self.seeds, self.out, resume=False)
 
 
 @dataclasses.dataclass(frozen=True)
-class Compress(Recipe):
-    """Train and compress a network on one of the big sets, with checkpoints."""
+class Compress:
+    """Make a network sparse: one of ours, trained here, or your own.
 
-    data: Literal["mnist", "fashion_mnist", "cifar10", "digits"] = "fashion_mnist"
-    """The data set."""
-    model: Literal["cnn", "resnet20"] = "cnn"
-    """The network."""
+    Your own: aeb compress --model package.module:factory --data train.npz --test test.npz
+    """
+
+    model: str = "cnn"
+    """cnn, resnet20, or package.module:name of your own linen or NNX module, or what makes one."""
+    data: str = "fashion_mnist"
+    """digits, mnist, fashion_mnist, cifar10; your own: npz of image and label, or TFDS folder."""
+    test: str | None = None
+    """Your own: test rows in the same form, scored once, at the end."""
+    params: Path | None = None
+    """Your own: trained weights (.safetensors, .msgpack, .npz); else it is trained first."""
+    preprocess: str | None = None
+    """Your own: package.module:function, applied to the inputs of each batch."""
+    augment: str | None = None
+    """Your own: package.module:function, (key, inputs) -> inputs, applied next, in training."""
     start: Literal["scratch", "authors"] = "scratch"
-    """Train the dense network here, or take the authors' ResNet20 for CIFAR-10."""
+    """Ours: train the dense network here, or take the authors' ResNet20 for CIFAR-10."""
     arms: tuple[Arm, ...] = ("magnitude", "em", "sa", "learned")
-    """Ways to compress, to be compared."""
+    """Ours: ways to compress, to be compared."""
+    sparsity: float | None = 0.9
+    """Share of all parameters to set to zero, in [0, 1); your own: None, the prior decides."""
+    where: str | None = None
+    """Your own: regular expression over paths of leaves; by default all but bias and scale."""
+    scope: Literal["global", "leaf"] = "global"
+    """Your own: one threshold over all leaves, or the same share in each."""
+    dense_epochs: int | None = None
+    """Epochs of dense training. By default 30; your own 30, and at least 1,000 steps."""
+    epochs: int | None = None
+    """Epochs of compressing. By default 30; your own 20, and at least 1,000 steps."""
+    num_steps: int | None = None
+    """Your own: steps of compressing, in place of --epochs."""
+    batch_size: int | None = None
+    """Rows in a minibatch. By default 500; your own 128."""
+    learning_rate: float | None = None
+    """Highest learning rate of the mean loss. By default 0.1; your own: it is looked for."""
+    temperature: float | None = None
+    """Temperature of the sampler; 1: posterior, 0: no noise. By default 0.01; your own 0."""
+    weight_decay: float = 5e-4
+    """Ours: L2 penalty of the arms without the spike-and-slab prior, per example."""
+    v0: float = 0.01
+    """Ours: scale of the spike, about that of a weight that may go."""
+    v1: float = 1.0
+    """Ours: variance of the slab."""
+    validation: float = 0.1
+    """Share of the training rows to hold out, by which all is chosen, in (0, 1)."""
+    limit_images: int | None = None
+    """Take the first so many training and test rows only, for a first look."""
     seeds: int = 1
-    """Runs with different seeds, over which the table takes means."""
+    """Ours: runs with different seeds, over which the table takes means."""
+    seed: int = 0
+    """Your own: seed of the weights, the split and the minibatches."""
     out: Path = Path("aeb-runs")
     """Folder for the run; the same command continues what it holds."""
-    batch_size: int = 500
-    """Rows in a minibatch."""
-    learning_rate: float = 0.1
-    """Highest learning rate for the mean loss; falls by a cosine, and is rewound for each arm."""
-    validation: float = 0.1
-    """Share of the training images to hold out, by which the best arm is chosen, in (0, 1)."""
-    limit_images: int | None = None
-    """Take the first so many training and test images only, for a first look."""
+    dry_run: Switch = False
+    """Say what would be done, and write nothing."""
+    as_json: AsJson = False
+    """Print one JSON object; all else goes to stderr."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is the user's."""
+        return is_name(self.model)
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        super().check()
-        guards.whole("seeds", self.seeds, 1)
-        guards.within("validation", self.validation, "(0, 1)")
-        if self.limit_images is not None:
-            guards.whole("limit_images", self.limit_images, 1)
+        if not self.is_own and self.model not in OURS:
+            raise ValueError(
+                f"--model: got {self.model!r}; needs to be {' or '.join(OURS)}, or your own as "
+                "package.module:factory"
+            )
+        self._check_ranges()
+        for name in ONLY_OURS if self.is_own else ONLY_OWN:
+            if getattr(self, name) != getattr(type(self), name):
+                whose = ", ".join(OURS) if self.is_own else "a network of your own"
+                raise ValueError(f"--{name.replace('_', '-')}: it is for {whose} alone; leave it")
+        if self.is_own:
+            if self.epochs is not None and self.num_steps is not None:
+                raise ValueError("--epochs: give it or --num-steps")
+            return
+        if self.data not in SETS:
+            raise ValueError(
+                f"--data: got {self.data!r}; needs to be one of {', '.join(SETS)}, or, with your "
+                "own --model package.module:factory, a file or a folder"
+            )
+        if self.sparsity is None:
+            raise ValueError("--sparsity: it is None; the arm learned goes without a target")
         if not self.arms:
             raise ValueError(f"arms: name at least one of {', '.join(ARMS)}")
         if self.start == "authors" and (self.data, self.model) != ("cifar10", "resnet20"):
             raise ValueError("start: 'authors' is a ResNet20; add --data cifar10 --model resnet20")
 
-    def __call__(self) -> None:
-        """Run it."""
+    def _check_ranges(self) -> None:
+        guards.within("validation", self.validation, "(0, 1)")
+        for name in (
+            "seeds",
+            "limit_images",
+            "dense_epochs",
+            "epochs",
+            "num_steps",
+            "batch_size",
+        ):
+            if getattr(self, name) is not None:
+                guards.whole(name, getattr(self, name), 1)
+        guards.whole("seed", self.seed, 0)
+        if self.sparsity is not None:
+            guards.within("sparsity", self.sparsity, "[0, 1)")
+        for name in ("learning_rate", "weight_decay", "v0", "v1"):
+            if getattr(self, name) is not None:
+                guards.positive(name, getattr(self, name))
+        if self.temperature is not None:
+            guards.at_least("temperature", self.temperature, 0.0)
+
+    def __call__(self) -> Outcome:
+        """Run it, or say what would be run."""
+        return self._run_own() if self.is_own else self._run_ours()
+
+    def _run_own(self) -> Outcome:
+        names = own.Settings._fields
+        job = own.prepare(own.Settings(**{name: getattr(self, name) for name in names}))
+        plan = own.make_plan(job)
+        if self.dry_run:
+            return _dry(plan, self.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        _claim(self.out / SETTINGS, {name: getattr(self, name) for name in names})
+        return own.run(job, plan)
+
+    def _run_ours(self) -> Outcome:
+        settings = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in (*ONLY_OWN, "dry_run", "as_json")
+        }
+        settings |= {name: value for name, value in DEFAULTS.items() if settings[name] is None}
+        recipe = Recipe(
+            **{field.name: settings[field.name] for field in dataclasses.fields(Recipe)}
+        )
         plan = _plan(
             self.data,
             self.model,
-            _recipe(self),
+            recipe,
             tuple(dict.fromkeys(self.arms)),
             start=self.start,
             validation=self.validation,
             limit=self.limit_images,
         )
+        if self.dry_run:
+            return _dry(_describe(plan, self.seeds), self.out)
         self.out.mkdir(parents=True, exist_ok=True)
-        _claim(self.out / "settings.json", self)
-        _run(plan, self.seeds, self.out, resume=True)
+        _claim(self.out / SETTINGS, settings)
+        return _run(plan, self.seeds, self.out, resume=True)
 
 
 def _plan(*args: Any, **options: Any) -> Plan:
@@ -103,15 +239,53 @@ def _plan(*args: Any, **options: Any) -> Plan:
         raise UsageError(str(error)) from error
 
 
-def _run(plan: Plan, seeds: int, out: Path, *, resume: bool) -> None:
-    """Run a plan, print its table, write its files, and say where."""
+def _dry(plan: RunPlan, out: Path) -> Outcome:
+    """Show a plan in place of running it."""
+    return Outcome(f"{plan}\n\nnothing was written; it would go to {out}", plan.to_dict())
+
+
+def _describe(plan: Plan, seeds: int) -> RunPlan:
+    """Say what a comparison would do."""
+    task, recipe = plan.task, plan.recipe
+    params, model_state = jax.eval_shape(task.init, jax.random.key(0))
+    steps = task.num_data // recipe.batch_size
+    arms = [arm for arm in plan.stages if arm != "dense"]
+    splits = (task.data.train, task.watched or {}, task.data.test)
+    return RunPlan(
+        title=f"{plan.title}: {', '.join(arms)}; {seeds} seed(s)",
+        leaves=plan_leaves(params, model_state, None),
+        sparsity=recipe.sparsity,
+        num_data=task.num_data,
+        num_held_out=0 if task.watched is None else len(task.watched["label"]),
+        num_test=len(task.data.test["label"]),
+        row_bytes=sum(array.nbytes for split in splits for array in split.values()),
+        batch_size=recipe.batch_size,
+        dense_steps=recipe.dense_epochs * steps if plan.stages["dense"] else 0,
+        dense_by="momentum SGD",
+        num_steps=recipe.epochs * steps,
+        arms=len(arms),
+    )
+
+
+def _run(plan: Plan, seeds: int, out: Path, *, resume: bool) -> Outcome:
+    """Run a plan, write its files, and give its table and where they are."""
     images = plan.task.num_data
-    print(f"aeb {aeb.__version__}: {plan.title}, {seeds} seed(s), {images} images to train on")
+    tell(f"aeb {aeb.__version__}: {plan.title}, {seeds} seed(s), {images} images to train on")
     out.mkdir(parents=True, exist_ok=True)
-    comparison = run_plan(plan, range(seeds), folder=out if resume else None)
-    print(comparison)
-    for name, what in comparison.save(out).items():
-        print(f"{out / name}: {what}")
+    writers: dict[tuple[int, str], Any] = {}
+    if not resume:
+        (out / METRICS).unlink(missing_ok=True)
+
+    def log(seed: int, stage: str, row: Mapping[str, Any]) -> None:
+        if (seed, stage) not in writers:
+            writers[seed, stage] = json_lines(out / METRICS, tags={"seed": seed, "stage": stage})
+        writers[seed, stage](row)
+
+    comparison = run_plan(plan, range(seeds), folder=out if resume else None, log=log)
+    files = comparison.save(out) | {METRICS: "loss, accuracy and zeros along the run"}
+    lines = [str(comparison), *(f"{out / name}: {what}" for name, what in files.items())]
+    facts = json.loads((out / RESULTS).read_text())
+    return Outcome("\n".join(lines), facts | {"files": [str(out / name) for name in files]})
 
 
 def _recipe(settings: Recipe) -> Recipe:
@@ -120,13 +294,10 @@ def _recipe(settings: Recipe) -> Recipe:
     return Recipe(**{name: getattr(settings, name) for name in names})
 
 
-def _claim(path: Path, settings: Compress) -> None:
+def _claim(path: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run, or see that they are those it was started with."""
-    mine = {
-        name: value
-        for name, value in json.loads(json.dumps(dataclasses.asdict(settings), default=str)).items()
-        if name not in ("out", "seeds", "arms")
-    }
+    free = ("out", "seeds", "arms")  # of these a run may have others when it goes on
+    mine = {name: plain(value) for name, value in settings.items() if name not in free}
     if not path.exists():
         path.write_text(json.dumps(mine, indent=2) + "\n")
         return

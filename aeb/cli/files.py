@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from aeb.cli.output import AsJson, Outcome
+from aeb.cli.rows import SETS
 from aeb.cli.usage import UsageError
 from aeb.data import DataError, load
 from aeb.files.sparse_file import inspect_sparse
@@ -24,16 +26,25 @@ class Inspect:
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
     """A file written by aeb demo, aeb compress or aeb.save_sparse."""
+    as_json: AsJson = False
+    """Print one JSON object; all else goes to stderr."""
 
     def check(self) -> None:
         """Nothing to check before the file is opened."""
 
-    def __call__(self) -> None:
-        """Print it."""
+    def __call__(self) -> Outcome:
+        """Read it."""
         try:
-            print(inspect_sparse(self.file))
+            info = inspect_sparse(self.file)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        facts = {
+            "file": str(self.file),
+            "file_bytes": info.file_bytes,
+            "module": info.module,
+            "metadata": info.metadata,
+        }
+        return Outcome(str(info), facts | info.report.to_dict())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,28 +55,40 @@ class Prepare:
     """Which sets."""
     data_dir: Path | None = None
     """Folder of the sets that TFDS prepared; by default $TFDS_DATA_DIR."""
+    as_json: AsJson = False
+    """Print one JSON object; all else goes to stderr."""
 
-    def __call__(self) -> None:
+    def __call__(self) -> Outcome:
         """Load each set once."""
+        lines, sets = [], {}
         for name in self.names:
             dataset = load(name, data_dir=self.data_dir)
             train, test = len(dataset.train["label"]), len(dataset.test["label"])
-            print(f"{name}: ready, {train:,} training and {test:,} test images")
+            lines.append(f"{name}: ready, {train:,} training and {test:,} test images")
+            sets[name] = {"ready": True, "train": train, "test": test}
+        return Outcome("\n".join(lines), {"sets": sets})
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
     """Say which image sets are ready, without downloading any."""
 
-    def __call__(self) -> None:
-        """Print a line a set."""
-        for name in ("digits", "mnist", "fashion_mnist", "cifar10"):
+    as_json: AsJson = False
+    """Print one JSON object; all else goes to stderr."""
+
+    def __call__(self) -> Outcome:
+        """Look for each set."""
+        lines, sets = [], {}
+        for name in SETS:
             try:
                 load(name, download=False)
             except DataError as error:
-                print(f"{name}: {error}")
+                lines.append(f"{name}: {error}")
+                sets[name] = {"ready": False, "why": str(error)}
             else:
-                print(f"{name}: ready")
+                lines.append(f"{name}: ready")
+                sets[name] = {"ready": True}
+        return Outcome("\n".join(lines), {"sets": sets})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +103,11 @@ class Data:
     def check(self) -> None:
         """Nothing to check before the sets are looked for."""
 
-    def __call__(self) -> None:
+    @property
+    def as_json(self) -> bool:
+        """What the subcommand was told."""
+        return self.command.as_json
+
+    def __call__(self) -> Outcome:
         """Run the subcommand."""
-        self.command()
+        return self.command()

@@ -13,7 +13,7 @@ same number of steps and rewinds the learning rate in the same way:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,10 +105,14 @@ class Stage(NamedTuple):
     algorithm: aeb.Algorithm
     kernel: Kernel
     epochs: int
+    ramp: Any = None  # count -> share of zeros asked for, None without a target
 
 
 Report = Callable[[float, str | None], None]
 """Called with the epochs since the last call and, where there is news, a line for the bar."""
+
+Log = Callable[[str, Mapping[str, Any]], Any]
+"""Called with the name of a stage and a row of numbers after each of its epochs."""
 
 BEATS = 10
 """Calls of a report in an epoch."""
@@ -151,7 +155,8 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
             gain=1.0 if arm == "em" else aeb.robbins_monro(),
             sparsify=aeb.learned(begin=steps // 2) if arm == "learned" else pruning,
         )
-    return _stage(task, algorithm, recipe.epochs)
+    stage = _stage(task, algorithm, recipe.epochs)
+    return stage if arm == "learned" else stage._replace(ramp=ramp)
 
 
 def fit(
@@ -164,6 +169,7 @@ def fit(
     batch_size: int,
     folder: Path | None,
     report: Report,
+    log: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> Fit:
     """Run the epochs of a stage that are still to do, checkpointing after each.
 
@@ -176,6 +182,7 @@ def fit(
         batch_size: rows in a minibatch.
         folder: keep checkpoints here and go on from the last; None keeps none.
         report: told of progress, several times in an epoch.
+        log: called with a row of numbers after each epoch.
 
     Returns:
         A `Fit`. Its history is of the rows held out; where none are, of as many training rows as
@@ -218,7 +225,17 @@ def fit(
         history = history.at[epoch].set(jnp.array([metrics.sparsity, metrics.accuracy]))
         if folder is not None:
             checkpoint.save(folder, int(state.step), (state, history))
-        report(0.0, f"{metrics.accuracy:.2%} at {metrics.sparsity:.1%} zeros")
+        if log is not None:
+            now = int(state.step)
+            row: dict[str, Any] = {"step": now, "epoch": epoch + 1, "loss": metrics.nll}
+            row |= {"accuracy": metrics.accuracy, "sparsity": metrics.sparsity}
+            # The state after a step was pruned by the count before it.
+            log(row | {"target": None if stage.ramp is None else float(stage.ramp(now - 1))})
+        report(
+            0.0,
+            f"loss {metrics.nll:.4f}, accuracy {metrics.accuracy:.2%}, "
+            f"zeros {metrics.sparsity:.1%}",
+        )
     return Fit(state, np.asarray(history))
 
 

@@ -8,8 +8,11 @@ chosen by, are training rows that were held out; without any, nothing is chosen.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +27,7 @@ from aeb.comparison.arms import (
     ARMS,
     LABELS,
     Fit,
+    Log,
     Recipe,
     Report,
     Stage,
@@ -31,6 +35,7 @@ from aeb.comparison.arms import (
     dense_stage,
     fit,
 )
+from aeb.comparison.facts import network_facts
 from aeb.comparison.task import Metrics, Task, evaluate, hold_out, make_task
 from aeb.files.sparse_file import save_sparse
 from aeb.models import load_authors_resnet20
@@ -108,11 +113,18 @@ class Comparison(NamedTuple):
         watched = "training" if self.validation is None else "validation"
         title = f"{self.plan.title}: last seed, final epoch"
         draw(folder / "figure.png", self.fits, self.probs, labels, title, watched)
+        rho = {arm: getattr(one.state.latent, "rho", None) for arm, one in self.fits.items()}
         results = {
+            "title": self.plan.title,
             "settings": dataclasses.asdict(self.plan.recipe),
             "best": self.best,
             "arms": _as_dicts(self.test),
             "validation": None if self.validation is None else _as_dicts(self.validation),
+            "networks": {
+                arm: network_facts(one.state.position, rho[arm], self.probs[arm], labels)
+                | {"rows": "test"}
+                for arm, one in self.fits.items()
+            },
         }
         (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
         return written | {"figure.png": "figure", "results.json": "every run's numbers"}
@@ -199,7 +211,12 @@ def make_plan(
 
 
 def run_plan(
-    plan: Plan, seeds: Sequence[int], *, folder: Path | None = None, progress: bool = True
+    plan: Plan,
+    seeds: Sequence[int],
+    *,
+    folder: Path | None = None,
+    log: Callable[[int, str, Mapping[str, Any]], Any] | None = None,
+    progress: bool = True,
 ) -> Comparison:
     """Run all arms of a plan on every seed, and score them.
 
@@ -207,7 +224,8 @@ def run_plan(
         plan: made by `make_plan`.
         seeds: one run of all arms for each, one or more.
         folder: keep checkpoints here and go on from them; None keeps none.
-        progress: whether to show a progress bar.
+        log: called with the seed, the stage and a row of numbers after each epoch.
+        progress: whether to show a progress bar; where stderr is no terminal, a line an epoch.
 
     Returns:
         A `Comparison`.
@@ -219,17 +237,28 @@ def run_plan(
     form = (
         "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
     )
-    with tqdm(total=epochs, bar_format=form, disable=not progress) as bar:
+    watched = sys.stderr.isatty()
+    with tqdm(total=epochs, bar_format=form, disable=not (progress and watched)) as bar:
+        done, began = 0.0, time.monotonic()
 
         def report(passed: float, news: str | None) -> None:
-            bar.update(min(passed, bar.total - bar.n))  # shares of an epoch add up with rounding
-            if news is not None:
-                bar.set_postfix_str(news)
+            nonlocal done
+            passed = min(passed, epochs - done)  # shares of an epoch add up with rounding
+            done += passed
+            bar.update(passed)
+            if news is None or not progress:
+                return
+            bar.set_postfix_str(news)
+            if not watched:
+                left = (time.monotonic() - began) / max(done, 1.0) * (epochs - done)
+                line = f"seed {seed}: {news}, {done:.0f} of {epochs} epochs, {left:.0f} s left"
+                print(line, file=sys.stderr, flush=True)
 
         for seed in seeds:
             bar.set_description(f"seed {seed}")
             place = None if folder is None else folder / f"seed-{seed}"
-            fits = run_seed(task, plan.recipe, stages, seed, place, report)
+            seed_log = None if log is None else functools.partial(log, seed)
+            fits = run_seed(task, plan.recipe, stages, seed, place, report, seed_log)
             probs = {}
             for arm, one in fits.items():
                 metrics, probs[arm] = evaluate(task, one.state.position, one.state.model_state)
@@ -270,6 +299,7 @@ def run_seed(
     seed: int,
     folder: Path | None,
     report: Report,
+    log: Log | None = None,
 ) -> dict[str, Fit]:
     """Train the dense network, then every arm from it.
 
@@ -280,6 +310,7 @@ def run_seed(
         seed: of initial weights, minibatches and noise; every arm sees the same of the latter two.
         folder: keep checkpoints here and go on from them; None keeps none.
         report: told of progress.
+        log: called with the stage and a row of numbers after each epoch.
 
     Returns:
         A `Fit` for each stage.
@@ -307,6 +338,7 @@ def run_seed(
             report=lambda passed, news, arm=arm: report(  # type: ignore[misc]
                 passed, None if news is None else f"{arm} {news}"
             ),
+            log=None if log is None else functools.partial(log, arm),
         )
     return fits
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from aeb.data.files import DataError
 
-__all__ = ["decode", "find", "fingerprint", "prepare"]
+__all__ = ["damage", "decode", "find", "fingerprint", "prepare"]
 
 
 def find(root: Path, name: str) -> Path | None:
@@ -76,7 +76,7 @@ def prepare(name: str, root: Path) -> Path:
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     failures = (
-        *_damage(),
+        *damage(),
         ImportError,
         AssertionError,
         tfds.download.DownloadError,
@@ -116,7 +116,7 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
             ]
             arrays[f"{split}_image"] = np.stack([image for image, _ in rows])
             arrays[f"{split}_label"] = np.array([label for _, label in rows], np.int32)
-    except _damage() as error:
+    except damage() as error:
         raise DataError(
             f"{folder}: cannot be read: {error}. Each split must be there as complete array_record"
             " files; delete the folder and prepare the set again."
@@ -124,7 +124,7 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _damage() -> tuple[type[Exception], ...]:
+def damage() -> tuple[type[Exception], ...]:
     """List what TFDS, protobuf, array_record and Pillow raise on damaged or missing files."""
     # protobuf ships no types, and its stubs are no dependency of ours.
     from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]

@@ -8,14 +8,15 @@
 
 A value has diverged if it was finite and is not any more, so that an infinity that the user put
 into the model state, or the loss of a state before its first step, is no divergence. A loss that
-is nan always is.
+is nan always is. A run is lost too where its loss stays above a bound for long, that of a constant
+guess for instance: for a tenth of its steps in a row, and at least for 100.
 
-"raise" and "stop" look at the loss at each step, and keep the first step at which it diverged in
-the carry of the loop; that costs nothing. After each compiled call, of about a second, they look at
-the whole state, and the host reads what was found. "stop" also copies the state before each call.
-From that copy it takes the steps of the call once more, up to the last that is finite. "skip"
-compares the whole state at each step, which reads the state twice more and needs room for a
-second one.
+"raise" and "stop" look at the loss at each step, and keep the first step at which it diverged, and
+for how many steps it has been above the bound, in the carry of the loop; that costs nothing. After
+each compiled call, of about a second, they look at the whole state, and the host reads what was
+found. "stop" also copies the state before each call. From that copy it takes the steps of the call
+once more, up to the last that is finite. "skip" compares the whole state at each step, which reads
+the state twice more and needs room for a second one.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ __all__ = [
 POLICIES = ("raise", "stop", "skip", "ignore")
 
 PATIENCE = 100
-"""Steps in a row that "skip" may leave out before it gives up."""
+"""Steps in a row that "skip" may leave out before it gives up, or that a loss may be too high."""
+
+LOST_AFTER = 0.1
+"""Share of the steps of a run that its loss may be too high in a row, if that is more."""
 
 ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. "
@@ -68,11 +72,15 @@ class Health(NamedTuple):
     first: jax.Array  # i32[] or i32[C]: the first step whose loss diverged, 0 for none
     skipped: jax.Array  # i32[] or i32[C]: steps that were not taken
     in_a_row: jax.Array  # i32[] or i32[C]: those of them just before this one, without a gap
+    above: jax.Array  # i32[] or i32[C]: steps up to this one, without a gap, of too high a loss
+    bound: jax.Array  # f32[] or f32[C]: above it a loss is too high; inf for no bound
 
 
-def healthy(state: Any) -> Health:
+def healthy(state: Any, loss_bound: float | None = None) -> Health:
     """Return the health of a run that begins."""
-    return Health(*(jnp.zeros_like(state.step) for _ in Health._fields))
+    zeros = (jnp.zeros_like(state.step) for _ in Health._fields[:-1])
+    bound = jnp.full(jnp.shape(state.step), jnp.inf if loss_bound is None else loss_bound)
+    return Health(*zeros, bound)
 
 
 def ignore(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
@@ -84,7 +92,8 @@ def ignore(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
 def observe(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
     """Note the first step whose loss diverged."""
     found = (health.first == 0) & ~_loss_is_sound(old, new)
-    return new, health._replace(first=jnp.where(found, new.step, health.first))
+    health = health._replace(first=jnp.where(found, new.step, health.first))
+    return new, _count_above(new, health)
 
 
 def skip(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
@@ -92,8 +101,10 @@ def skip(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
     fine = sound(old, new)
     first = jnp.where((health.first == 0) & ~fine, new.step, health.first)
     missed = jnp.where(fine, 0, 1)
-    health = Health(first, health.skipped + missed, (health.in_a_row + 1) * missed)
-    return take_where(fine, new, old)._replace(step=new.step), health
+    in_a_row = (health.in_a_row + 1) * missed
+    health = health._replace(first=first, skipped=health.skipped + missed, in_a_row=in_a_row)
+    state = take_where(fine, new, old)._replace(step=new.step)
+    return state, _count_above(state, health)
 
 
 def sound(old: Any, new: Any) -> jax.Array:
@@ -135,7 +146,7 @@ class Watch:
         """Say how the steps after `start` up to `stop` diverged; None where they did not."""
         if self._given is None:
             return None
-        first, _, in_a_row = (np.atleast_1d(part) for part in jax.device_get(health))
+        first, in_a_row = np.atleast_1d(*jax.device_get((health.first, health.in_a_row)))
         if self.policy == "skip":
             return self._at_a_stand(in_a_row.max(), stop) if in_a_row.max() >= PATIENCE else None
         bad = self._not_finite(state) & ~self._given
@@ -146,6 +157,18 @@ class Watch:
         when = f"at step {seen.min()}" if seen.size else f"between steps {start} and {stop}"
         leaves = [path for path, row in zip(self._paths, bad, strict=True) if row.any()]
         return self._message(when, "the loss" if seen.size else None, leaves, diverged)
+
+    def lost(self, health: Health, num_steps: int, stop: int) -> str | None:
+        """Say that the loss has been above a bound for too long; None where it has not."""
+        above, bound = np.atleast_1d(*jax.device_get((health.above, health.bound)))
+        if self._given is None or above.max() < max(PATIENCE, LOST_AFTER * num_steps):
+            return None
+        where = f" in {int((above > 0).sum())} of {above.size} chains" if self._chains else ""
+        return (
+            f"divergence: up to step {stop} the loss{where} was above loss_bound={bound[0]:.4g} "
+            f"for {above.max()} steps in a row, no better than a guess.{_about(self._data)} "
+            f"{ADVICE}"
+        )
 
     def skipped(self, health: Health) -> str | None:
         """Say how many steps were left out in all; None where none was."""
@@ -190,6 +213,14 @@ class Watch:
                     f"state: {path!r} holds values that are not finite before the first step; "
                     'divergence="ignore" goes on with them'
                 )
+
+
+def _count_above(state: Any, health: Health) -> Health:
+    """Count the steps in a row whose loss is above the bound."""
+    if getattr(state, "loss", None) is None:
+        return health
+    above = state.loss > health.bound.astype(state.loss.dtype)
+    return health._replace(above=jnp.where(above, health.above + 1, 0))
 
 
 def _loss_is_sound(old: Any, new: Any) -> jax.Array:

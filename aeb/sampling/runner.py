@@ -64,6 +64,7 @@ def sample(
     limit_seconds: float | None = None,
     data_per_chain: bool = False,
     divergence: str = "raise",
+    loss_bound: float | None = None,
     progress: bool = True,
 ) -> tuple[State, Any]:
     """Take many steps and gather what the user asks for.
@@ -88,8 +89,9 @@ def sample(
         every: thinning, in steps.
         warmup: how many of the `num_steps`, the first ones, give no draws; in [0, num_steps].
         callback: called with the state, on the host, after each step whose count is a multiple of
-            `callback_every`, and after the last. It looks, and changes nothing; what it raises
-            ends the run. With `checkpoint`, those since the last save are made again after a crash.
+            `callback_every`, and after the last. It looks, and changes nothing. Where it returns
+            True the run ends there, as with `aeb.EarlyStop`; what it raises ends it too. With
+            `checkpoint`, those since the last save are made again after a crash.
         callback_every: in steps.
         checkpoint: a folder of this run alone. State and draws are saved there about once a minute
             and at the end; where it holds some already, the run goes on from them, and the
@@ -107,6 +109,9 @@ def sample(
             state with a `DivergenceWarning`, "skip" leaves out steps whose result is not finite and
             says at the end how many, "ignore" goes on. The first two cost nothing in the loop;
             "skip" reads the state twice more at each step.
+        loss_bound: a loss that no better than a guess has, such as log(classes). A run whose loss
+            is above it for 100 steps in a row, and for a tenth of `num_steps`, has diverged; under
+            "stop" it ends there.
         progress: whether to show a progress bar with the loss.
 
     Returns:
@@ -155,6 +160,10 @@ def sample(
     guards.one_of("divergence", divergence, POLICIES)
     if divergence == "skip" and "step" not in getattr(state, "_fields", ()):
         raise TypeError("divergence: 'skip' needs a state with a field `step`, such as aeb.State")
+    if loss_bound is not None:
+        guards.finite("loss_bound", loss_bound)
+        if "loss" not in getattr(state, "_fields", ()):
+            raise TypeError("loss_bound: it needs a state with a field `loss`, such as aeb.State")
     chains = jnp.shape(state.step)[0] if jnp.ndim(state.step) else None
     num_rows = _num_rows(data, chains, data_per_chain)
     if batch_size is not None:
@@ -185,7 +194,7 @@ def sample(
         state, draws = keeper.restore(state, stop)
     done = int(jax.device_get(loop.steps_taken(state)))
     watch = Watch(state, data, divergence)
-    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state))
+    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state, loss_bound))
     dispatch = collapses_in_a_loop(programs.advance, carry, data, keys)
     room = 1
     if due:
@@ -217,13 +226,19 @@ def sample(
                 end = stop = int(jax.device_get(loop.steps_taken(carry.state)))
                 rows = loop.first(rows, len(loop.within(due, done, end)))
                 warnings.warn(f"{wrong}; stopped after step {end}", DivergenceWarning, stacklevel=2)
+            lost = None if loss_bound is None else watch.lost(carry.health, num_steps, end)
+            if lost is not None and divergence != "stop":
+                raise DivergenceError(lost)
+            if lost is not None:
+                stop = end
+                warnings.warn(f"{lost}; stopped after step {end}", DivergenceWarning, stacklevel=2)
             draws += rows
             bar.update(end - done, carry.state)
             done = end
             if keeper is not None:
                 keeper.save_if_due(carry.state, draws)
             if callback is not None and done in (called, stop):
-                callback(_copy(carry.state))
+                stop = done if _is_true(callback(_copy(carry.state))) else stop
             if keeper is not None:  # after the callback, so that none is lost
                 keeper.end_if_over(carry.state, draws, done, stop)
     if keeper is not None:
@@ -255,6 +270,13 @@ def _check_key(key: PRNGKey, chains: int | None, *, own_rows: bool) -> None:
     guards.check_key("key", key, many=many)
     if many and key.shape != (chains,):
         raise ValueError(f"key: got {key.shape[0]} keys for {chains} chains; pass one, or one each")
+
+
+def _is_true(answer: Any) -> bool:
+    """Whether a callback said True, and not something else that Python takes for it."""
+    if hasattr(answer, "dtype"):
+        return bool(answer.dtype == bool) and bool(answer)
+    return answer is True
 
 
 def _copy(state: Any) -> Any:

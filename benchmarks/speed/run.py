@@ -32,6 +32,7 @@ from benchmarks.speed.loop import Loop
 from benchmarks.speed.nuts import Nuts
 from benchmarks.speed.regressions import Regressions
 from benchmarks.speed.sampler import Sampler
+from benchmarks.speed.shrunk import Shrunk
 from benchmarks.speed.step import Step
 from benchmarks.speed.threshold import Threshold
 from benchmarks.speed.torch_peer import Torch
@@ -44,7 +45,7 @@ DESCRIPTION = "What a step costs, against plain SGD, other libraries and the lea
 
 SECTIONS = (
     *("step", "sampler", "threshold", "blackjax", "nuts", "torch", "simulation", "chains"),
-    *("loop", "data", "compile"),
+    *("loop", "data", "compile", "shrunk"),
 )
 """All but the epochs, which a CPU takes minutes for."""
 
@@ -72,6 +73,7 @@ class Speed(harness.Settings):
     data: Data = Data()  # loading and augmentation
     compile: Compiling = Compiling()  # compile time, traces, memory
     epoch: Epoch = Epoch()  # whole epochs on the device
+    shrunk: Shrunk = Shrunk()  # units that are zero taken out
 
     def races(self) -> list[Race]:
         """List what there is to measure, whether or not its package is installed."""
@@ -143,6 +145,7 @@ PRESETS = {
         data=Data(net="tiny", num_images=40, batch_size=10),
         compile=Compiling(nets=("tiny",), batch_size=10),
         epoch=Epoch(net="tiny", num_images=20, batch_sizes=(10,)),
+        shrunk=Shrunk(nets=("small_cnn",), batch_size=2),
     ),
     "cpu": Speed(preset="cpu"),
     "gpu": Speed(

@@ -220,6 +220,11 @@ def _load(row: harness.Row) -> str:
     return f"{times['step']['median'] / times['load']['median']:.3g}"
 
 
+def _weights(row: harness.Row) -> str:
+    weights = row["metrics"]["weights"]
+    return f"{weights['dense']:,} to {weights['shrunk']:,}"
+
+
 def _over_parameters(name: str, digits: int) -> Say:
     """Memory of ours, plain SGD's in brackets."""
 
@@ -341,6 +346,15 @@ TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
             ("traces in 5 calls", lambda row: f"{row['metrics']['steps']['ours']['traces']}"),
             ("peak", _over_parameters("peak", 1)),
             ("state", _over_parameters("state", 2)),
+        ],
+    ),
+    "shrunk": (
+        "A forward pass with three quarters of the units at zero, and with these taken out by "
+        "`aeb.shrink`, over that of the network as it was.",
+        [
+            ("zeros", _ratio("zeros", "dense")),
+            ("shrunk", _ratio("shrunk", "dense")),
+            ("weights", _weights),
         ],
     ),
     "epoch": (

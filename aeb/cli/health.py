@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is well with a run and what to look at, in sentences, from the folder of the run."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from aeb.cli.runs import Run
+
+__all__ = ["Line", "health"]
+
+LOST = 0.01
+"""Share of right classes that a sparse network may lose before it is said."""
+
+ROSE = 1.2
+"""How many times its least the loss may be at the end."""
+
+
+class Line(NamedTuple):
+    """One finding."""
+
+    is_well: bool
+    text: str
+
+
+def health(run: Run) -> list[Line]:
+    """Judge a run.
+
+    Args:
+        run: made by `aeb.cli.runs.read_run`.
+
+    Returns:
+        Findings, those that ask for a look first.
+    """
+    found = [*_end(run), *_loss(run)]
+    for name, facts in (run.results or {}).get("networks", {}).items():
+        if name != "dense":
+            label = run.label(name)
+            found += [*_zeros(run, name, label, facts["leaves"]), *_rho(label, facts["rho"])]
+    found += _scores(run)
+    return sorted(found, key=lambda line: line.is_well)
+
+
+def _end(run: Run) -> list[Line]:
+    if run.results is not None:
+        return [Line(True, "The run is finished.")]
+    last = run.metrics[-1] if run.metrics else None
+    where = f", at step {last['step']:,} of its stage {last['stage']}" if last else ""
+    return [Line(False, f"The run is not finished{where}; the same command goes on with it.")]
+
+
+def _loss(run: Run) -> list[Line]:
+    """Judge the loss since the ramp was at its target."""
+    found = []
+    for (seed, stage), rows in stages(run).items():
+        name = run.label(stage) if seed == 0 else f"{run.label(stage)} (seed {seed})"
+        losses = [row["loss"] for row in rows]
+        if any(loss is None for loss in losses):
+            found.append(Line(False, f"{name}: the loss was not finite; lower --learning-rate."))
+            continue
+        top = max((row.get("target") or 0.0 for row in rows), default=0.0)
+        late = [row for row in rows if (row.get("target") or 0.0) >= top - 1e-6]
+        least = min(late, key=lambda row: row["loss"])
+        if losses[-1] > ROSE * least["loss"] + 1e-3:
+            found.append(
+                Line(
+                    False,
+                    f"{name}: the loss rose from {least['loss']:.4g} at step {least['step']:,} to "
+                    f"{losses[-1]:.4g} at the end, on rows that it was not trained on; fewer steps "
+                    "or a lower --learning-rate may serve better.",
+                )
+            )
+        else:
+            found.append(Line(True, f"{name}: the loss ends at {losses[-1]:.4g}, near its least."))
+    return found
+
+
+def _zeros(run: Run, name: str, label: str, leaves: list[dict[str, Any]]) -> list[Line]:
+    size, zeros = (sum(leaf[key] for leaf in leaves) for key in ("size", "zeros"))
+    found = []
+    wanted = run.settings.get("sparsity")
+    if wanted is not None and name != "learned":
+        # A ramp is a float32, so its count may be off by its rounding.
+        is_there = abs(zeros - wanted * size) <= 1.0 + 1e-6 * size
+        verb = "reached" if is_there else "missed"
+        share = f"{zeros / size:.2%} of {wanted:.2%}"
+        found.append(Line(is_there, f"{label}: the target was {verb}, {share} zeros."))
+    gone = [leaf["path"] for leaf in leaves if leaf["zeros"] == leaf["size"] > 1]
+    if gone:
+        found.append(
+            Line(False, f"{label}: no weight is left in {', '.join(gone)}; try --scope leaf.")
+        )
+    return found
+
+
+def _rho(label: str, rho: dict[str, list[int]] | None) -> list[Line]:
+    """Judge what the prior holds of the weights."""
+    if rho is None:
+        return []
+    counts = [sum(column) for column in zip(*rho.values(), strict=True)]
+    bins, total = len(counts), sum(counts)
+    share = [count / total for count in counts]
+    middle = sum(share[round(0.4 * bins) : round(0.6 * bins)])
+    if middle > 0.9:
+        text = "rho stays near 1/2: the prior has learned nothing; its gains sum to too little."
+        return [Line(False, f"{label}: {text}")]
+    if share[0] > 0.999:
+        return [Line(False, f"{label}: rho is 0 nearly everywhere: v0 is far above the weights.")]
+    if share[-1] > 0.999:
+        return [Line(False, f"{label}: rho is 1 nearly everywhere: v0 is far below the weights.")]
+    slab = sum(share[bins // 2 :])
+    return [Line(True, f"{label}: the prior holds {slab:.1%} of the weights for slab.")]
+
+
+def _scores(run: Run) -> list[Line]:
+    split, scores = run.scores
+    dense = scores.get("dense", {}).get("accuracy")
+    found = []
+    for name, mean in scores.items():
+        if name == "dense" or dense is None or mean.get("accuracy") is None:
+            continue
+        lost = dense - mean["accuracy"]
+        verb = "loses" if lost > 0 else "wins"
+        text = f"{verb} {100 * abs(lost):.2f} points of accuracy on the {split} rows"
+        found.append(Line(lost <= LOST, f"{run.label(name)}: it {text}, against the dense."))
+    return found
+
+
+def stages(run: Run) -> dict[tuple[int, str], list[dict[str, Any]]]:
+    """Group the rows of a run by seed and stage, in the order in which they began."""
+    grouped: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for row in run.metrics:
+        grouped.setdefault((row.get("seed", 0), row["stage"]), []).append(row)
+    return grouped

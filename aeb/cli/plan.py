@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run of one's own network would do, before it does it.
+
+Bytes that a step needs, for p weights of w bytes each and q of them that may be pruned:
+
+    weights, momentum, gradient    3 p w
+    latents of the prior           3 max(4, w) q      rho, kappa0, kappa1
+    rows                           those of training, held out and in the test set
+
+What the layers hold of a minibatch comes on top; it depends on the network and is not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from aeb.cli.usage import UsageError
+from aeb.tree import named_leaves, select
+from aeb.types import ArrayTree, Where
+
+__all__ = ["LeafPlan", "RunPlan", "plan_leaves"]
+
+
+class LeafPlan(NamedTuple):
+    """What becomes of one leaf."""
+
+    path: str
+    shape: tuple[int, ...]
+    size: int
+    bytes: int
+    why_not: str | None  # why it stays dense; None where it may be pruned
+
+
+class RunPlan(NamedTuple):
+    """A run that was checked, and is yet to start; `str` prints it."""
+
+    title: str
+    leaves: tuple[LeafPlan, ...]
+    sparsity: float | None
+    num_data: int
+    num_held_out: int
+    num_test: int
+    row_bytes: int
+    batch_size: int
+    dense_steps: int  # 0 where trained weights were given
+    num_steps: int
+    dense_by: str = "Adam"
+    arms: int = 1  # ways to compress, each of so many steps
+
+    @property
+    def size(self) -> int:
+        """Weights in all."""
+        return sum(leaf.size for leaf in self.leaves)
+
+    @property
+    def prunable(self) -> int:
+        """Weights that may be pruned."""
+        return sum(leaf.size for leaf in self.leaves if leaf.why_not is None)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of weights, momentum, gradient and latents."""
+        weights = 3 * sum(leaf.bytes for leaf in self.leaves)
+        pruned = [leaf for leaf in self.leaves if leaf.why_not is None]
+        return weights + 3 * sum(max(4 * leaf.size, leaf.bytes) for leaf in pruned)
+
+    def check_reach(self) -> None:
+        """Raise a UsageError where the target is out of reach of the leaves that may be pruned."""
+        if self.sparsity is not None and self.sparsity * self.size > self.prunable:
+            raise UsageError(
+                f"--sparsity: {self.sparsity:g} of all {self.size:,} weights is more than the "
+                f"{self.prunable:,} that may be pruned ({self.prunable / self.size:.1%}); ask for "
+                "less, or choose more leaves with --where"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON can hold it."""
+        leaves = [
+            leaf._asdict() | {"shape": list(leaf.shape), "sparse": leaf.why_not is None}
+            for leaf in self.leaves
+        ]
+        totals = {
+            "size": self.size,
+            "prunable": self.prunable,
+            "state_bytes": self.state_bytes,
+        }
+        return self._asdict() | {"leaves": leaves} | totals
+
+    def __str__(self) -> str:
+        rows = [("leaf", "shape", "weights", "sparse")]
+        for leaf in self.leaves:
+            shape = "x".join(map(str, leaf.shape))
+            sparse = "yes" if leaf.why_not is None else f"no: {leaf.why_not}"
+            rows.append((leaf.path or "(array)", shape, f"{leaf.size:,}", sparse))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [
+            f"{path:<{widths[0]}}  {shape:<{widths[1]}}  {size:>{widths[2]}}  {sparse}"
+            for path, shape, size, sparse in rows
+        ]
+        if self.sparsity is None:
+            target = "the prior decides how many go"
+        else:
+            target = f"{self.sparsity:.1%} of all are to be zero, {self._zeros:,}"
+        facts = [
+            ("weights", f"{self.size:,}, {self.prunable:,} may be pruned; {target}"),
+            (
+                "rows",
+                f"{self.num_data:,} to train on, {self.num_held_out:,} held out, "
+                f"{self.num_test:,} to test on",
+            ),
+            ("first", f"{self.dense_steps:,} steps of dense training by {self.dense_by}"),
+            (
+                "compress",
+                f"{'' if self.arms == 1 else f'{self.arms} times '}{self.num_steps:,} steps of "
+                f"{self.batch_size:,} rows, {self._epochs}",
+            ),
+            (
+                "memory",
+                f"{_megabytes(self.state_bytes)} for weights, momentum, gradient and latents, "
+                f"{_megabytes(self.row_bytes)} for the rows, and what the layers hold of a "
+                "minibatch",
+            ),
+        ]
+        if not self.dense_steps:
+            del facts[2]
+        return "\n".join(
+            [self.title, "", *lines, "", *(f"{name:<10}{text}" for name, text in facts)]
+        )
+
+    @property
+    def _zeros(self) -> int:
+        return round((self.sparsity or 0.0) * self.size)
+
+    @property
+    def _epochs(self) -> str:
+        return f"{self.num_steps * self.batch_size / self.num_data:.3g} epochs"
+
+
+def plan_leaves(params: ArrayTree, model_state: Any, where: Where) -> tuple[LeafPlan, ...]:
+    """Say of each leaf whether it may be pruned, and if not, why not.
+
+    Args:
+        params: the weights, arrays or `jax.ShapeDtypeStruct`.
+        model_state: the rest of what the model carries.
+        where: the rule, as `aeb.compress` takes it.
+
+    Returns:
+        A `LeafPlan` each; the leaves of the model state have no weights.
+    """
+    chosen = select(params, where)
+    fault = "a bias or a scale" if where is None else "--where does not choose it"
+    plans = []
+    for named, why_not in (
+        (named_leaves(params), fault),
+        (named_leaves(model_state), "no weight, a running moment or a counter"),
+    ):
+        for path, leaf in named.items():
+            size = math.prod(leaf.shape) if why_not == fault else 0
+            is_chosen = why_not == fault and path in chosen
+            plans.append(
+                LeafPlan(
+                    path,
+                    tuple(leaf.shape),
+                    size,
+                    size * leaf.dtype.itemsize,
+                    None if is_chosen else why_not,
+                )
+            )
+    return tuple(plans)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the folder of a run holds, and how it is read again.
+
+settings.json        what was typed, defaults filled in
+metrics.jsonl        one JSON object a line, while the run goes on:
+                       time       seconds since 1970
+                       seed       of the run
+                       stage      `dense`, `compress`, or the name of an arm
+                       step       steps that the stage has taken
+                       epoch      the same in passes over the training rows
+                       loss       mean per row that is watched: nats, or half the squared error
+                       accuracy   share of right classes; null for a regression
+                       sparsity   share of zeros over all weights
+                       target     share of zeros that the ramp asks for; null without a target
+results.json         at the end: scores by network, zeros by leaf, rho, reliability
+model.safetensors    the sparse network; the others have names of their own
+the rest             checkpoints
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aeb.cli.output import plain
+from aeb.cli.usage import UsageError
+from aeb.comparison import LABELS
+from aeb.files.atomic import replacing
+
+__all__ = [
+    "DENSE",
+    "METRICS",
+    "MODEL",
+    "RESULTS",
+    "SETTINGS",
+    "Run",
+    "read_run",
+    "score_table",
+    "write_results",
+]
+
+SETTINGS, METRICS, RESULTS = "settings.json", "metrics.jsonl", "results.json"
+MODEL, DENSE = "model.safetensors", "dense.safetensors"
+
+COLUMNS = {
+    "accuracy": ("accuracy %", lambda value: f"{100 * value:.2f}"),
+    "nll": ("NLL", lambda value: f"{value:.4f}"),
+    "half_mse": ("half MSE", lambda value: f"{value:.4g}"),
+    "ece": ("ECE %", lambda value: f"{100 * value:.2f}"),
+    "sparsity": ("zeros %", lambda value: f"{100 * value:.2f}"),
+    "bytes": ("bytes", lambda value: f"{value:,.0f}"),
+}
+"""Scores: what a table calls them and how it writes them."""
+
+
+class Run(NamedTuple):
+    """What a folder holds."""
+
+    folder: Path
+    title: str
+    settings: dict[str, Any]
+    metrics: list[dict[str, Any]]  # rows of metrics.jsonl, in order
+    results: dict[str, Any] | None  # None while the run goes on
+
+    @property
+    def scores(self) -> tuple[str, dict[str, dict[str, Any]]]:
+        """Which rows the networks were scored on, and means over seeds by network."""
+        results = self.results or {}
+        for split, key in (("test", "arms"), ("validation", "validation")):
+            if results.get(key):
+                return split, {name: _mean(runs) for name, runs in results[key].items()}
+        return "test", {}
+
+    def label(self, network: str) -> str:
+        """Return what a table calls a network."""
+        return LABELS.get(network, network)
+
+
+def read_run(folder: Path) -> Run:
+    """Read the folder of a run, finished or not.
+
+    Args:
+        folder: what `--out` named.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        UsageError: it is no folder of a run, or a file in it is damaged.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"RUN: there is no folder {folder}")
+    settings, results = (_read_json(folder / name) for name in (SETTINGS, RESULTS))
+    metrics = _read_lines(folder / METRICS)
+    if settings is None and results is None and not metrics:
+        raise UsageError(
+            f"RUN: {folder} holds none of {SETTINGS}, {METRICS}, {RESULTS}; name the --out of "
+            "aeb demo or aeb compress"
+        )
+    settings = settings or (results or {}).get("settings") or {}
+    title = (results or {}).get("title")
+    if title is None:
+        title = " on ".join(str(settings[name]) for name in ("model", "data") if name in settings)
+    return Run(folder, title or folder.name, settings, metrics, results)
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write `results.json`, whole or not at all.
+
+    Args:
+        folder: of the run.
+        results: what JSON can hold; a number that is not finite is written as null.
+    """
+    with replacing(folder / RESULTS) as file:
+        file.write((json.dumps(plain(dict(results)), indent=2) + "\n").encode())
+
+
+def score_table(scores: Mapping[str, list[Mapping[str, Any]]]) -> str:
+    """Lay scores out, a line a network; only the columns that some network has.
+
+    Args:
+        scores: by network, one mapping a seed.
+
+    Returns:
+        Text of several lines.
+    """
+    means = {name: _mean(runs) for name, runs in scores.items()}
+    used = [key for key in COLUMNS if any(key in mean for mean in means.values())]
+    lines = [f"{'':<26}" + "".join(f"{COLUMNS[key][0]:>12}" for key in used)]
+    for name, mean in means.items():
+        cells = (written(key, mean.get(key)) for key in used)
+        lines.append(f"{LABELS.get(name, name):<26}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join(lines)
+
+
+def written(key: str, value: Any) -> str:
+    """Write a score as tables do."""
+    return "-" if value is None else COLUMNS[key][1](value)
+
+
+def _mean(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Average over seeds."""
+    return {
+        key: None
+        if any(run[key] is None for run in runs)
+        else sum(run[key] for run in runs) / len(runs)
+        for key in runs[0]
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"RUN: {path} is damaged: {error}") from error
+    return content
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    # A run that is at work may be in the middle of its last line.
+    whole, _, _ = path.read_text().rpartition("\n")
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise UsageError(f"RUN: {path} is damaged: {error}") from error

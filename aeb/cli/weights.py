@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained weights from a file, put where a network has them.
+
+A file is read as flat: path to array, whatever its format. The weights of a network are then looked
+for under one prefix: a checkpoint of a whole training state holds them under `position` or
+`params`, beside an optimizer's moments of the same names and shapes, which are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aeb.cli.usage import UsageError
+from aeb.files import checkpoint, load_sparse
+from aeb.files.archive import DamagedFileError, read_archive
+from aeb.guards import some
+from aeb.tree import named_leaves, replace_leaves
+from aeb.types import ArrayTree
+
+__all__ = ["place", "read_weights"]
+
+FORMATS = (
+    "a sparse file or a checkpoint of aeb, or a .safetensors, .msgpack or .npz file of your own"
+)
+
+HOMES = ("", "params", "position", "model_state")
+"""Last words of the prefixes under which a training state keeps a network."""
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a file by path, keys joined by `/`.
+
+    Args:
+        path: a sparse file, a checkpoint or its folder, or a file of safetensors, msgpack or npz.
+
+    Returns:
+        A dict from path to array.
+
+    Raises:
+        UsageError: there is no such file, or it does not read.
+    """
+    path = path.expanduser()
+    if path.is_dir():
+        step = checkpoint.latest_step(path)
+        if step is None:
+            inside = sorted(file.name for file in path.iterdir())
+            raise UsageError(
+                f"--params: {path} holds no checkpoint of aeb, but {some(inside) or 'nothing'}; "
+                f"needs {FORMATS}"
+            )
+        path = path / f"step_{step:012d}.safetensors"
+    if not path.is_file():
+        raise UsageError(f"--params: there is no file {path}; needs {FORMATS}")
+    try:
+        return {name: np.asarray(x) for name, x in _read(path).items()}
+    except (DamagedFileError, OSError, ValueError, TypeError) as error:
+        raise UsageError(f"--params: {path} does not read as {path.suffix}: {error}") from error
+
+
+def place(arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str) -> ArrayTree:
+    """Put arrays where a network has them.
+
+    Args:
+        arrays: path to array.
+        like: a tree of arrays or of `jax.ShapeDtypeStruct`.
+        what: what the tree is, for the message.
+
+    Returns:
+        A tree of the same structure.
+
+    Raises:
+        UsageError: arrays are missing, are of other shapes, or could be taken from two places.
+    """
+    wanted = named_leaves(like)
+    if not wanted:
+        return like
+    prefix = _prefix(arrays, wanted, what)
+    found = {path: arrays[prefix + path] for path in wanted}
+    for path, leaf in wanted.items():
+        if found[path].shape != leaf.shape:
+            raise UsageError(
+                f"--params: {prefix + path} is {list(found[path].shape)}, and --model has "
+                f"{list(leaf.shape)} there; was it trained with other settings?"
+            )
+    return replace_leaves(like, {path: jax.numpy.asarray(x) for path, x in found.items()})
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return _slashed({name: archive[name] for name in archive.files})
+    if path.suffix in (".msgpack", ".flax"):
+        from flax.serialization import msgpack_restore
+
+        return _flat(msgpack_restore(path.read_bytes()))
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    raise UsageError(f"--params: {path} is of no format that is known; needs {FORMATS}")
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    import safetensors
+    from safetensors.flax import load_file
+
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            about = (file.metadata() or {}).get("aeb", "")
+    except safetensors.SafetensorError as error:
+        raise DamagedFileError(str(error)) from error
+    if not about:
+        return _slashed(load_file(path))
+    if about == "checkpoint" or '"kind": "checkpoint"' in about:
+        return read_archive(path, "checkpoint")[0]
+    return _flat(load_sparse(path)[0])
+
+
+def _slashed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `layer.kernel`, as other libraries do, in our notation of paths."""
+    return {name.replace(".", "/"): array for name, array in arrays.items()}
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    """List what is an array, with all keys in its path."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in flat}
+    return {path: leaf for path, leaf in named.items() if hasattr(leaf, "shape")}
+
+
+def _prefix(arrays: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> str:
+    """Find what stands before the paths of the network in the file."""
+    first = next(iter(wanted))
+    ends = [path for path in arrays if path == first or path.endswith(f"/{first}")]
+    whole = [
+        path.removesuffix(first)
+        for path in ends
+        if all(path.removesuffix(first) + name in arrays for name in wanted)
+    ]
+    homes = [prefix for prefix in whole if prefix.rstrip("/").rsplit("/", 1)[-1] in HOMES]
+    if homes:
+        return min(homes, key=len)
+    if len(whole) == 1:
+        return whole[0]
+    if whole:
+        places = some([prefix.rstrip("/") for prefix in whole])
+        raise UsageError(
+            f"--params: the file has the {what} of --model in {len(whole)} places, {places}; save "
+            "one of them alone"
+        )
+    missing = [name for name in wanted if not any(path.endswith(name) for path in arrays)]
+    raise UsageError(
+        f"--params: of the {len(wanted)} {what} of --model, {len(missing)} are not in the file "
+        f"({some(missing or list(wanted))}); it has {some(list(arrays), 4)}"
+    )

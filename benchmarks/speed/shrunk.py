@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network in use: as it was, with units at zero, and with these taken out by `aeb.shrink`.
+
+The forward pass of one batch, weights and images random. The units are the first ones of each
+layer, which makes no difference to a dense product; those of the hidden layers, and of the first
+convolution of each residual block. The zeros stay in kernels of full size: what they save is what
+the hardware makes of a number that is zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+
+import aeb
+from aeb.tree import named_leaves, replace_leaves
+from benchmarks.harness.ranges import Count, within
+from benchmarks.speed import nets
+from benchmarks.speed.clock import Clock, Race, repeating
+from benchmarks.speed.nets import Net
+
+__all__ = ["Shrunk"]
+
+PRUNED = r"(fc\d+|block.*/conv1|^conv\d+)/kernel$"
+"""The kernels that lose units."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrunk:
+    """Units taken out."""
+
+    nets: tuple[Net, ...] = ("mnist_cnn", "resnet20")  # the networks, a row each
+    share: Annotated[float, within("(0, 1)")] = 0.75  # of the units of a layer, at zero
+    batch_size: Count = 100  # images at a time
+
+    def races(self) -> list[Race]:
+        """List the rows."""
+        shared = {"section": "shrunk", "share": self.share, "batch_size": self.batch_size}
+        return [
+            Race(
+                f"{net}, shrunk",
+                shared | {"net": net},
+                functools.partial(_run, net, self.share, self.batch_size),
+            )
+            for net in self.nets
+        ]
+
+
+def _run(net: str, share: float, batch_size: int, clock: Clock) -> dict[str, Any]:
+    module, _ = nets.NETS[net]
+    workload = nets.make_workload(net, batch_size)
+    images, state = workload.batch["image"], dict(workload.model_state or {})
+    pruned = {
+        path: np.where(np.arange(leaf.shape[-1]) < round(share * leaf.shape[-1]), 0.0, leaf)
+        for path, leaf in named_leaves(workload.params).items()
+        if re.search(PRUNED, path)
+    }
+    zeros = replace_leaves(workload.params, {k: v.astype(np.float32) for k, v in pruned.items()})
+    small = aeb.shrink(module, {"params": zeros} | state, images[:2])
+    networks = {
+        "dense": (module, {"params": workload.params} | state),
+        "zeros": (module, {"params": zeros} | state),
+        "shrunk": (small.model, small.variables),
+    }
+    return {
+        "weights": {name: _size(variables["params"]) for name, (_, variables) in networks.items()},
+        "seconds": clock.race(
+            {
+                name: repeating(functools.partial(jax.jit(network.apply), variables, images))
+                for name, (network, variables) in networks.items()
+            }
+        ),
+    }
+
+
+def _size(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
