@@ -107,7 +107,7 @@ class Comparison(NamedTuple):
             if arm == self.best:
                 names["model.safetensors"] = f"the best arm by validation, {LABELS[arm]}"
             for name in names:
-                save_sparse(folder / name, variables, metadata=about)
+                save_sparse(folder / name, variables, metadata=about, module=self.plan.task.module)
             written |= names
         labels = self.plan.task.data.test["label"]
         watched = "training" if self.validation is None else "validation"
