@@ -108,7 +108,7 @@ def _read(path: Path) -> Callable[[Any], Any]:
     try:
         model = aeb.load(path)
         if not hasattr(model.module, "apply"):  # of NNX, which holds its weights
-            return model
+            return lambda inputs: model(inputs)
         apply = serving(model.module)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error
