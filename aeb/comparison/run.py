@@ -251,7 +251,8 @@ def run_plan(
             bar.set_postfix_str(news)
             if not watched:
                 left = (time.monotonic() - began) / max(done, 1.0) * (epochs - done)
-                line = f"seed {seed}: {news}, {done:.0f} of {epochs} epochs, {left:.0f} s left"
+                time_left = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
+                line = f"seed {seed}: {news}, {done:.0f} of {epochs} epochs, {time_left} left"
                 print(line, file=sys.stderr, flush=True)
 
         for seed in seeds:
