@@ -502,7 +502,13 @@ class _Reader:
         for left, right in pairs:
             self.labels.join(one.axes[left], two.axes[right])
         contraction = Contraction(
-            two.leaf or "weights", one.array, two.array, two.axes, pairs, tuple(window), padded
+            two.leaf or f"weights of product {len(self.contractions)}",
+            one.array,
+            two.array,
+            two.axes,
+            pairs,
+            tuple(window),
+            padded,
         )
         self.contractions.append(contraction)
         return contraction
