@@ -125,7 +125,7 @@ def _importable_name(kind: type) -> str:
 
 
 def is_nnx(description: dict[str, Any]) -> bool:
-    """Whether a description is that of an NNX module."""
+    """Return whether a description is that of an NNX module."""
     return bool(description["type"] == "nnx")
 
 
@@ -186,7 +186,9 @@ def _streams(kind: type) -> dict[str, Any]:
     """Make random streams for a class of NNX that takes them; its weights are then replaced."""
     from flax import nnx
 
-    return {RNGS: nnx.Rngs(0)} if RNGS in inspect.signature(kind.__init__).parameters else {}
+    # Of the class itself inspect sees NNX's metaclass, which takes anything.
+    made = inspect.signature(kind.__init__)  # type: ignore[misc]  # it is read, not called
+    return {RNGS: nnx.Rngs(0)} if RNGS in made.parameters else {}
 
 
 class _NotPlainError(TypeError):

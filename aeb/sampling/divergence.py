@@ -78,9 +78,9 @@ class Health(NamedTuple):
 
 def healthy(state: Any, loss_bound: float | None = None) -> Health:
     """Return the health of a run that begins."""
-    zeros = (jnp.zeros_like(state.step) for _ in Health._fields[:-1])
+    first, skipped, in_a_row, above = (jnp.zeros_like(state.step) for _ in range(4))
     bound = jnp.full(jnp.shape(state.step), jnp.inf if loss_bound is None else loss_bound)
-    return Health(*zeros, bound)
+    return Health(first, skipped, in_a_row, above, bound)
 
 
 def ignore(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
