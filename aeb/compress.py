@@ -12,6 +12,10 @@ What `compress` does, in order:
    that the prior holds for spike are zero.
 4. Running moments of BatchNorm are taken anew at the weights that came out.
 
+A run is watched. It has diverged where a loss or a weight is not finite, or where the loss stays
+above that of a constant guess, and of the network given, for a tenth of the steps (see
+`aeb.sampling.divergence`). One that ends short of its target says what it reached.
+
 Reference: Deng, Zhang, Liang and Lin, "An Adaptive Empirical Bayesian Method for Sparse Deep
 Learning", NeurIPS 2019; the settings are those that `docs/lab-notes.md` found to work.
 """
@@ -43,7 +47,7 @@ from aeb.files.module import describe_module
 from aeb.files.report import SparsityReport, sparsity_report
 from aeb.files.sparse_file import save_sparse
 from aeb.kernel import build_kernel
-from aeb.network import Network, Scores, as_network, score
+from aeb.network import Network, Scores, as_network, loss_of_a_guess, score
 from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
 from aeb.schedules import sparsity_ramp
@@ -106,6 +110,7 @@ class Compressed:
         num_steps: steps of the run.
         state: the sampler's last state, with the latents of the prior.
         network: the model in the form that the run used.
+        target: the sparsity that was asked for; None for none.
     """
 
     params: ArrayTree
@@ -119,6 +124,7 @@ class Compressed:
     num_steps: int
     state: State
     network: Network
+    target: float | None = None
 
     @property
     def variables(self) -> Any:
@@ -203,6 +209,8 @@ class Compressed:
         lines.append(
             f"{self.num_steps:,} steps at a learning rate of up to {self.learning_rate:.2g}"
         )
+        missed = _missed(self)
+        lines += [missed] if missed else []
         return "\n".join([*lines, "", str(self.report)])
 
     def __repr__(self) -> str:
@@ -227,6 +235,8 @@ class _Run(NamedTuple):
     scope: str
     temperature: float
     noise: float  # variance of a regression's noise; 1 for the rest
+    loss_bound: float | None  # a loss that is no better than a guess, over the noise
+    divergence: str
 
     def loss_fn(self, params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
         """Give the mean negative log-likelihood per row, in nats."""
@@ -255,6 +265,7 @@ def compress(
     callback: Callable[[Look], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     limit_seconds: float | None = None,
+    divergence: str = "raise",
     progress: bool = True,
 ) -> Compressed:
     """Make a trained network sparse.
@@ -292,16 +303,21 @@ def compress(
             and ends in the same bits.
         limit_seconds: stop training after so many seconds with a TimeoutError, once all is saved;
             it needs `checkpoint`.
+        divergence: as in `aeb.sample`; "stop" makes the result of the last finite state.
         progress: whether to show a progress bar.
 
     Returns:
         A `Compressed`.
 
+    Warns:
+        UserWarning: the run ended short of its target.
+
     Raises:
         TypeError: the model, its variables or the data have a form that is not taken.
         ValueError: an argument is out of its range, parts do not fit each other, the checkpoint is
             of another run, or a whole leaf was pruned.
-        FloatingPointError: the loss or a weight is not finite any more.
+        aeb.DivergenceError: the run diverged, and `divergence` is "raise" (a FloatingPointError).
+        FloatingPointError: the loss on the rows held out is not finite.
         TimeoutError: the seconds are over; all is saved.
 
     Example:
@@ -349,6 +365,7 @@ def compress(
         # The noise that the network given leaves, for each of its outputs.
         targets = network.data["targets"]
         noise = max(2.0 * before.loss / max(targets[0].size, 1), np.finfo(np.float32).tiny)
+    guess = loss_of_a_guess(network)
     run = _Run(
         network,
         train,
@@ -361,6 +378,8 @@ def compress(
         scope,
         temperature,
         noise,
+        None if guess is None else max(guess, before.loss) / noise,
+        divergence,
     )
     folder = None if checkpoint is None else Path(checkpoint)
     facts = {
@@ -384,7 +403,7 @@ def compress(
     params, model_state = state.position, state.model_state
     if network.has_averages:
         model_state = _refreshed(run, params, model_state, refresh_key)
-    return Compressed(
+    result = Compressed(
         params=params,
         model_state=model_state,
         before=before,
@@ -393,9 +412,28 @@ def compress(
         history=history,
         draws=draws,
         learning_rate=learning_rate,
-        num_steps=num_steps,
+        num_steps=int(state.step),
         state=state,
         network=network,
+        target=sparsity,
+    )
+    missed = _missed(result)
+    if missed:
+        warnings.warn(f"sparsity: {missed}; ask for more steps", stacklevel=2)
+    return result
+
+
+def _missed(result: Compressed) -> str | None:
+    """Say how far a run came that ended short of its target; None for one that did not."""
+    if result.target is None:
+        return None
+    size = sum(leaf.size for leaf in result.report.leaves)
+    # A ramp is a float32, and its count may be off by its rounding.
+    if result.report.zeros >= result.target * size * (1 - 1e-6) - 1:
+        return None
+    reached, steps = result.report.sparsity, result.num_steps
+    return (
+        f"{reached:.2%} of the weights are zero after {steps:,} steps, short of {result.target:.2%}"
     )
 
 
@@ -515,9 +553,11 @@ def _train(
         callback_every=max(run.num_steps // LOOKS, 1),
         checkpoint=None if folder is None else folder / "steps",
         limit_seconds=limit_seconds,
+        divergence=run.divergence,
+        loss_bound=run.loss_bound,
         progress=progress,
     )
-    if num_draws:
+    if num_draws and draws is not None:
         draws = jax.tree.map(lambda leaf: leaf[-num_draws:], draws)
     return state, draws, tuple(history[step] for step in sorted(history))
 

@@ -220,6 +220,34 @@ def score(network: Network, params: ArrayTree, model_state: Any, data: Batch) ->
     return Scores(float(loss), float(accuracy) if network.kind == "categorical" else None)
 
 
+def loss_of_a_guess(network: Network) -> float | None:
+    """Compute the loss of the best constant guess, on the rows of the network.
+
+    Args:
+        network: made by `as_network`.
+
+    Returns:
+        The entropy of the classes in nats, half the variance of the targets of a regression; None
+        for a bare loss, and where all targets are alike.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> module, x = nn.Dense(2), jnp.ones((4, 3))
+        >>> network = as_network(module, module.init(jax.random.key(0), x), (x, [0, 1, 0, 1]))
+        >>> round(loss_of_a_guess(network), 4)
+        0.6931
+    """
+    if network.kind == "loss":
+        return None
+    targets = np.asarray(network.data["targets"])
+    if network.kind == "gaussian":
+        loss = float(np.var(targets.astype(float), axis=0).sum()) / 2
+    else:
+        shares = np.bincount(targets.ravel()) / targets.size
+        loss = -float(np.sum(shares * np.log(np.where(shares > 0, shares, 1.0))))
+    return loss if loss > 0 else None
+
+
 @functools.lru_cache(maxsize=8)
 def _scorer(kind: str, loss_fn: Any, outputs: Any) -> Any:
     """Compile the scores of a part: f32[2], loss and accuracy."""
@@ -241,7 +269,7 @@ def _scorer(kind: str, loss_fn: Any, outputs: Any) -> Any:
 
 
 def _losses(kind: str, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Give each row's negative log-likelihood, in at least float32."""
+    """Return each row's negative log-likelihood, in at least float32."""
     if jnp.finfo(outputs.dtype).bits < 32:
         outputs = outputs.astype(jnp.float32)
     if kind == "categorical":
@@ -253,7 +281,7 @@ def _losses(kind: str, outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _library(model: Any) -> str:
-    """Tell "linen", "nnx" or "loss"; Flax is imported only where it made the model."""
+    """Return "linen", "nnx" or "loss"; Flax is imported only where it made the model."""
     if any(cls.__module__.split(".")[0] == "flax" for cls in type(model).__mro__):
         import flax.linen
         import flax.nnx
@@ -275,7 +303,7 @@ def _library(model: Any) -> str:
 
 
 def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
-    """A bare loss: no state, no outputs, and its batch is its own affair."""
+    """Read a bare loss: no state, no outputs, and its batch is its own affair."""
     guards.check_params(params)
     guards.check_data("data", data)
 
@@ -289,7 +317,7 @@ def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
 
 
 def _from_linen(module: Any, variables: Any) -> Any:
-    """A linen module: its other collections are the model state."""
+    """Read a linen module: its other collections are the model state."""
     if not (isinstance(variables, Mapping) and "params" in variables):
         got = f"keys {sorted(variables)}" if isinstance(variables, Mapping) else type(variables)
         raise TypeError(
@@ -310,14 +338,23 @@ def _from_linen(module: Any, variables: Any) -> Any:
         return outputs, {name: new.get(name, tree) for name, tree in model_state.items()}
 
     def use(params: ArrayTree, model_state: Any, inputs: Any) -> jax.Array:
-        mode = {name: not TRAINING_FLAGS[name] for name in flag}
-        outputs: jax.Array = module.apply({"params": params, **model_state}, inputs, **mode)
+        outputs: jax.Array = serving(module)({"params": params, **model_state}, inputs)
         return outputs
 
     def whole(params: ArrayTree, model_state: Any) -> Any:
         return {"params": params, **model_state}
 
     return variables["params"], model_state, train, use, "batch_stats" in model_state, whole, whole
+
+
+def serving(module: Any) -> Callable[[Any, Any], Any]:
+    """Return `(variables, inputs) -> outputs` of a linen module, as in use and not in training.
+
+    Raises:
+        TypeError: calling the module needs more than inputs and a flag of training.
+    """
+    mode = {name: not TRAINING_FLAGS[name] for name in _training_flag(module)}
+    return lambda variables, inputs: module.apply(variables, inputs, **mode)
 
 
 def _training_flag(module: Any) -> tuple[str, ...]:
@@ -344,7 +381,7 @@ def _training_flag(module: Any) -> tuple[str, ...]:
 
 
 def _from_nnx(module: Any, variables: Any) -> Any:
-    """An NNX module: what is neither a parameter nor a random stream is the model state."""
+    """Read an NNX module: what is neither a parameter nor a random stream is the model state."""
     from flax import nnx
 
     if variables is not None:
@@ -400,7 +437,7 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
 
 
 def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
-    """Tell what the targets are, and see that they fit the outputs of one row."""
+    """Return what the targets are, and see that they fit the outputs of one row."""
     rest = targets.shape[1:]
     if np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool:
         if shape[1:-1] != rest or len(shape) < 2:

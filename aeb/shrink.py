@@ -169,7 +169,7 @@ class _Net(NamedTuple):
         return params, state
 
     def outputs(self, leaves: Named, inputs: Any) -> Any:
-        """Give its outputs with other arrays."""
+        """Return its outputs with other arrays."""
         return self.used.outputs(*self.replaced(leaves), inputs)
 
 
@@ -306,7 +306,7 @@ def _take_up(
 
 
 def _absorbs(found: Trace, leaves: Named, contraction: Contraction) -> bool:
-    """Whether one bias or running mean, used here alone, can take up a constant."""
+    """Return whether one bias or running mean, used here alone, can take up a constant."""
     if contraction.absorber is None or contraction.padded or contraction.uses != 1:
         return False
     path, _ = contraction.absorber
@@ -357,8 +357,8 @@ def _gather(
     for reader in readers:
         path = reader.contraction.name
         first, _ = reader.carried()
-        own = first[:, keeper : keeper + 1]
-        share = np.divide(first, own, out=np.zeros_like(first), where=own != 0)
+        alone = first[:, keeper : keeper + 1]
+        share = np.divide(first, alone, out=np.zeros_like(first), where=alone != 0)
         share = np.where(_along_units(units, first), share, 0.0)
         weights = reader.weights(changed.get(path, leaves[path]))
         share = share.reshape(*share.shape, *(1,) * (weights.ndim - share.ndim))

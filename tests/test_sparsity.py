@@ -150,8 +150,8 @@ def test_relative_empties_no_leaf_and_its_count_is_exact(dtype):
         assert sum(mark.sum() for mark in marks.values()) == count
         assert not any(mark.all() for mark in marks.values())
         expected = relative([np.asarray(params[name], np.float32) for name in names], count)
-        for name, own in zip(names, expected, strict=True):
-            np.testing.assert_array_equal(marks[name].ravel(), own, err_msg=name)
+        for name, marked in zip(names, expected, strict=True):
+            np.testing.assert_array_equal(marks[name].ravel(), marked, err_msg=name)
 
 
 def test_relative_is_global_where_the_norms_are_equal():
@@ -184,13 +184,13 @@ def test_relative_one_by_one_is_lamp():
     rule = aeb.magnitude(lambda k: (k + 1) / size, scope="relative", regrow=False)
     apply = jax.jit(lambda *carry: rule.apply(carry[0], (), None, carry[1], carry[2], everywhere))
     mask = rule.init(params, None, everywhere)
-    own = params
+    position = params
     for count in range(size - 10):
-        own, _, mask = apply(own, mask, jnp.float32(count))
+        position, _, mask = apply(position, mask, jnp.float32(count))
         if size - count - 1 in (200, 60, 20, 10):
             expected = lamp([params[name] for name in names], size - count - 1)
             for name, marks in zip(names, expected, strict=True):
-                np.testing.assert_array_equal(np.asarray(own[name]).ravel() != 0, marks)
+                np.testing.assert_array_equal(np.asarray(position[name]).ravel() != 0, marks)
 
 
 def test_a_leaf_of_zeros_takes_the_place_of_no_weight():

@@ -32,7 +32,7 @@ Command = (
 )
 
 COMPLETION = "--tyro-print-completion"
-"""Prints what makes a shell complete the command; `docs/guides/command.md` says how to use it."""
+"""Prints what makes a shell complete the command; `docs/guides/compress.md` says how to use it."""
 
 DESCRIPTION = "Sparse Bayesian deep learning. `aeb demo` is the place to start; `aeb --version`."
 

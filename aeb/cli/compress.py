@@ -2,7 +2,7 @@
 """`aeb demo` and `aeb compress`: compress a network, compare, and keep the result.
 
     one of ours       trained here, compressed by every arm, compared (`aeb.comparison`)
-    one of your own   `--model package.module:factory`, by `aeb.compress` (`aeb.cli.own`)
+    one of your own   `--model package.module:factory`, by `aeb.compress` (`aeb.cli.custom`)
 
 A run lives in one folder (`aeb.cli.runs`). Each stage checkpoints into a folder of its own, so the
 same command continues where it was stopped; a folder that holds a run with other settings is
@@ -21,7 +21,7 @@ import jax
 
 import aeb
 from aeb import guards
-from aeb.cli import own
+from aeb.cli import custom
 from aeb.cli.named import is_name
 from aeb.cli.output import AsJson, Outcome, Switch, plain, tell
 from aeb.cli.plan import RunPlan, plan_leaves
@@ -39,9 +39,10 @@ OURS = ("cnn", "resnet20")
 """Networks that go by a name."""
 
 ONLY_OURS = ("start", "arms", "seeds", "weight_decay", "v0", "v1")
-"""Settings that a network of one's own does not have; the rest of `own.Settings` it alone has."""
+"""Settings that a network of one's own does not have."""
 
-ONLY_OWN = ("test", "params", "preprocess", "augment", "num_steps", "where", "scope", "seed")
+ONLY_CUSTOM = ("test", "params", "preprocess", "augment", "num_steps", "where", "scope", "seed")
+"""Settings that it alone has."""
 
 DEFAULTS = {
     "dense_epochs": 30,
@@ -102,8 +103,8 @@ class Compress:
     """Share of all parameters to set to zero, in [0, 1); your own: None, the prior decides."""
     where: str | None = None
     """Your own: regular expression over paths of leaves; by default all but bias and scale."""
-    scope: Literal["global", "leaf"] = "global"
-    """Your own: one threshold over all leaves, or the same share in each."""
+    scope: Literal["relative", "global", "leaf"] = "relative"
+    """Your own: one threshold relative to each leaf's norm, one over all, or each leaf alike."""
     dense_epochs: int | None = None
     """Epochs of dense training. By default 30; your own 30, and at least 1,000 steps."""
     epochs: int | None = None
@@ -138,23 +139,23 @@ class Compress:
     """Print one JSON object; all else goes to stderr."""
 
     @property
-    def is_own(self) -> bool:
+    def is_custom(self) -> bool:
         """Whether the network is the user's."""
         return is_name(self.model)
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        if not self.is_own and self.model not in OURS:
+        if not self.is_custom and self.model not in OURS:
             raise ValueError(
                 f"--model: got {self.model!r}; needs to be {' or '.join(OURS)}, or your own as "
                 "package.module:factory"
             )
         self._check_ranges()
-        for name in ONLY_OURS if self.is_own else ONLY_OWN:
+        for name in ONLY_OURS if self.is_custom else ONLY_CUSTOM:
             if getattr(self, name) != getattr(type(self), name):
-                whose = ", ".join(OURS) if self.is_own else "a network of your own"
+                whose = ", ".join(OURS) if self.is_custom else "a network of your own"
                 raise ValueError(f"--{name.replace('_', '-')}: it is for {whose} alone; leave it")
-        if self.is_own:
+        if self.is_custom:
             if self.epochs is not None and self.num_steps is not None:
                 raise ValueError("--epochs: give it or --num-steps")
             return
@@ -193,23 +194,23 @@ class Compress:
 
     def __call__(self) -> Outcome:
         """Run it, or say what would be run."""
-        return self._run_own() if self.is_own else self._run_ours()
+        return self._run_custom() if self.is_custom else self._run_ours()
 
-    def _run_own(self) -> Outcome:
-        names = own.Settings._fields
-        job = own.prepare(own.Settings(**{name: getattr(self, name) for name in names}))
-        plan = own.make_plan(job)
+    def _run_custom(self) -> Outcome:
+        names = custom.Settings._fields
+        job = custom.prepare(custom.Settings(**{name: getattr(self, name) for name in names}))
+        plan = custom.make_plan(job)
         if self.dry_run:
             return _dry(plan, self.out)
         self.out.mkdir(parents=True, exist_ok=True)
         _claim(self.out / SETTINGS, {name: getattr(self, name) for name in names})
-        return own.run(job, plan)
+        return custom.run(job, plan)
 
     def _run_ours(self) -> Outcome:
         settings = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in (*ONLY_OWN, "dry_run", "as_json")
+            if field.name not in (*ONLY_CUSTOM, "dry_run", "as_json")
         }
         settings |= {name: value for name, value in DEFAULTS.items() if settings[name] is None}
         recipe = Recipe(

@@ -156,14 +156,14 @@ def _needed(function: Any) -> list[str]:
 
 def _instead(found: Any, part: str) -> str:
     """Say which names there are, the nearest first."""
-    own = [
+    public = [
         name
         for name, value in vars(found).items()
         if not name.startswith("_")
         and callable(value)
         and getattr(value, "__module__", None) == getattr(found, "__name__", None)
     ]
-    near = difflib.get_close_matches(part, own, n=1)
+    near = difflib.get_close_matches(part, public, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; it has {some(own, 5)}" if own else ""
+    return f"; it has {some(public, 5)}" if public else ""

@@ -16,6 +16,7 @@ import time
 from typing import Annotated, Any, NamedTuple
 
 import tyro
+from tqdm import tqdm
 
 __all__ = ["AsJson", "Countdown", "Outcome", "Switch", "is_watched", "plain", "tell"]
 
@@ -56,8 +57,9 @@ def plain(value: Any) -> Any:
 
 
 def tell(line: str) -> None:
-    """Say what is going on."""
-    print(line, file=sys.stderr, flush=True)
+    """Say what is going on, above the bar where there is one."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def is_watched() -> bool:

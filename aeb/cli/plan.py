@@ -117,8 +117,8 @@ class RunPlan(NamedTuple):
             ),
             (
                 "memory",
-                f"{_megabytes(self.state_bytes)} for weights, momentum, gradient and latents, "
-                f"{_megabytes(self.row_bytes)} for the rows, and what the layers hold of a "
+                f"{_bytes(self.state_bytes)} for weights, momentum, gradient and latents, "
+                f"{_bytes(self.row_bytes)} for the rows, and what the layers hold of a "
                 "minibatch",
             ),
         ]
@@ -170,5 +170,9 @@ def plan_leaves(params: ArrayTree, model_state: Any, where: Where) -> tuple[Leaf
     return tuple(plans)
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
+def _bytes(count: int) -> str:
+    """Write a number of bytes in the unit that suits it."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count / 1e3:.3g} kB"

@@ -98,13 +98,13 @@ def _summary(run: Run) -> str:
     size, zeros = (sum(leaf[key] for leaf in facts) for key in ("size", "zeros"))
     text = f"{zeros / size:.1%} of {size:,} weights are zero"
     split, scores = run.scores
-    own, dense = scores.get(name, {}), scores.get("dense", {})
-    if own.get("accuracy") is not None:
-        text += f"; {own['accuracy']:.2%} of the {split} rows are right"
+    mean, dense = scores.get(name, {}), scores.get("dense", {})
+    if mean.get("accuracy") is not None:
+        text += f"; {mean['accuracy']:.2%} of the {split} rows are right"
         if dense.get("accuracy") is not None:
             text += f", {dense['accuracy']:.2%} with the dense network"
-    if own.get("bytes") and dense.get("bytes"):
-        text += f"; {own['bytes']:,.0f} bytes in place of {dense['bytes']:,.0f}"
+    if mean.get("bytes") and dense.get("bytes"):
+        text += f"; {mean['bytes']:,.0f} bytes in place of {dense['bytes']:,.0f}"
     return escape(text + ".")
 
 

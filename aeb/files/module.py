@@ -125,7 +125,7 @@ def _importable_name(kind: type) -> str:
 
 
 def is_nnx(description: dict[str, Any]) -> bool:
-    """Whether a description is that of an NNX module."""
+    """Return whether a description is that of an NNX module."""
     return bool(description["type"] == "nnx")
 
 

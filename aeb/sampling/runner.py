@@ -273,7 +273,7 @@ def _check_key(key: PRNGKey, chains: int | None, *, own_rows: bool) -> None:
 
 
 def _is_true(answer: Any) -> bool:
-    """Whether a callback said True, and not something else that Python takes for it."""
+    """Return whether a callback said True, and not something else that Python takes for it."""
     if hasattr(answer, "dtype"):
         return bool(answer.dtype == bool) and bool(answer)
     return answer is True

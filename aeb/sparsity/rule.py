@@ -188,8 +188,8 @@ def _hold_one_each(criteria: list[list[jax.Array]]) -> list[jax.Array]:
     held = []
     for place, keys in enumerate(criteria[0]):
         first = jnp.ones(keys.shape, bool)
-        for own in (each[place] for each in criteria):
-            first &= own == jnp.max(jnp.where(first, own, 0))
+        for ranks in (each[place] for each in criteria):
+            first &= ranks == jnp.max(jnp.where(first, ranks, 0))
         index = jnp.arange(keys.size, dtype=jnp.uint32).reshape(keys.shape)
         first &= index == jnp.min(jnp.where(first, index, keys.size))
         # The highest bit is free, for what ranks has no sign. A leaf of zeros holds none of them.

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 import aeb
-from aeb.types import Schedule
+from aeb.types import Prior, Schedule
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Positive, at_least, whole, within
 
@@ -110,6 +110,12 @@ class TwoMeans:
     def within(self) -> float:
         """Sum of squares of the observations about the means of their columns."""
         return self.num_data * self.spread**2
+
+    def prior(self) -> Prior:
+        """Build the prior of the coefficients."""
+        return aeb.spike_slab(
+            self.v0, self.v1, a=self.a, b=self.b, nu=self.nu, lam=self.lam, kappa0=None
+        )
 
     def rows(self) -> np.ndarray:
         """Return the data, f64[m, 2]."""

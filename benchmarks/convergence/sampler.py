@@ -41,17 +41,8 @@ class Programs(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def build(problem: TwoMeans, gain: Gain) -> Programs:
     """Compile the programs; a change of step size compiles nothing anew."""
-    prior = aeb.spike_slab(
-        problem.v0,
-        problem.v1,
-        a=problem.a,
-        b=problem.b,
-        nu=problem.nu,
-        lam=problem.lam,
-        kappa0=None,
-    )
     algorithm = aeb.empirical_bayes(
-        aeb.sgld(1.0), prior, gain=gain.schedule, likelihood="gaussian"
+        aeb.sgld(1.0), problem.prior(), gain=gain.schedule, likelihood="gaussian"
     )  # the step size is given to each call
     kernel = aeb.build_kernel(algorithm, _loss, num_data=problem.num_data)
     step = aeb.chains(kernel)

@@ -57,7 +57,7 @@ def fit(x: np.ndarray, y: np.ndarray, *, settings: Horseshoe, level: float, seed
     )
     draws = jax.device_get(sampler.get_samples(group_by_chain=True))
     extra = jax.device_get(sampler.get_extra_fields(group_by_chain=True))
-    beta = np.asarray(draws["beta"], np.float64) * scale / data.x_scale
+    beta = np.asarray(draws["beta"], np.float64) * scale / data.scale
     tails = [(1 - level) / 2, (1 + level) / 2]
     interval = np.quantile(beta.reshape(-1, p), tails, axis=0).T
     r_hat = {
@@ -73,7 +73,7 @@ def fit(x: np.ndarray, y: np.ndarray, *, settings: Horseshoe, level: float, seed
         "sigma": float(draws["sigma"].mean() * scale),
     }
     return Estimate(
-        intercept=float(data.y_mean - data.x_mean @ coefficients),
+        intercept=data.intercept(coefficients),
         coefficients=coefficients,
         found=(interval[:, 0] > 0) | (interval[:, 1] < 0),
         details=details,

@@ -7,7 +7,7 @@ Whatever a method does inside, its estimate is in the units of the data it was g
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -43,20 +43,19 @@ class Columns(NamedTuple):
 
     x: np.ndarray  # f64[n, p]
     y: np.ndarray  # f64[n]
-    x_mean: np.ndarray  # f64[p]
-    x_scale: np.ndarray  # f64[p]
-    y_mean: float
+    scale: np.ndarray  # f64[p]: of the columns before
+    intercept: Callable[[np.ndarray], float]  # from coefficients in the units of the data
 
     def back(self, beta: np.ndarray) -> tuple[float, np.ndarray]:
         """Return intercept and coefficients in the units of the data."""
-        coefficients = beta / self.x_scale
-        return float(self.y_mean - self.x_mean @ coefficients), coefficients
+        coefficients = beta / self.scale
+        return self.intercept(coefficients), coefficients
 
 
 def standardise(x: np.ndarray, y: np.ndarray) -> Columns:
     """Centre x and y, and scale the columns of x."""
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    return Columns((x - mean) / scale, y - y.mean(), mean, scale, float(y.mean()))
+    mean, scale, centre = x.mean(axis=0), x.std(axis=0), float(y.mean())
+    return Columns((x - mean) / scale, y - y.mean(), scale, lambda b: float(centre - mean @ b))
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, *, count: int) -> Estimate:

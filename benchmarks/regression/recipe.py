@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+import importlib.util
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from benchmarks.harness.ranges import Count, Positive, whole, within
 from benchmarks.simulation.design import Design
 
-__all__ = ["MCP", "MODULES", "PACKAGES", "Cell", "Horseshoe", "Method"]
+__all__ = ["MCP", "PACKAGES", "Cell", "Horseshoe", "Method", "check_installed"]
 
 Method = Literal["oracle", "lasso", "mcp", "horseshoe", "aeb"]
 
@@ -22,8 +24,8 @@ PACKAGES: dict[Method, tuple[str, ...]] = {
 }
 """What a method needs beside `aeb`, by its name on the package index."""
 
-MODULES = {"scikit-learn": "sklearn"}
-"""Names to import them by, where they differ."""
+MODULES = {"scikit-learn": "sklearn", "millipede-regression": "millipede"}
+"""Names to import packages by, where they differ."""
 
 UnitInterval = Annotated[float, within("(0, 1)")]
 
@@ -61,3 +63,22 @@ class Horseshoe:
     signals: Positive = 3.0  # guess of the number of signals; 3 is the truth
     slab_scale: Positive = 2.0  # scale of the slab, in units of the standard deviation of y
     slab_freedom: Positive = 4.0  # degrees of freedom of the slab
+
+
+def check_installed(
+    methods: Iterable[Any], packages: Mapping[Any, Iterable[str]], *, source: str = "it"
+) -> None:
+    """Raise a ValueError that names the first package which a method needs and lacks.
+
+    Args:
+        methods: what was chosen.
+        packages: what each needs, by its name on the package index.
+        source: what to install.
+    """
+    for method in methods:
+        for package in packages[method]:
+            if importlib.util.find_spec(MODULES.get(package, package)) is None:
+                raise ValueError(
+                    f"methods: {method} needs {package}; pip install {source}, or leave "
+                    f"{method} out of --methods"
+                )

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +30,7 @@ from benchmarks import harness
 from benchmarks.harness.ranges import Count, Some, whole, within
 from benchmarks.regression import cost, horseshoe, mcp, methods, scores
 from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, MODULES, PACKAGES, Cell, Horseshoe, Method
+from benchmarks.regression.recipe import MCP, PACKAGES, Cell, Horseshoe, Method, check_installed
 from benchmarks.simulation.design import DataSet, Design, data_key, draw
 
 __all__ = ["NAME", "PRESETS", "Regression", "main"]
@@ -66,13 +65,7 @@ class Regression(harness.Settings):
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        for method in self.methods:
-            for package in PACKAGES[method]:
-                if importlib.util.find_spec(MODULES.get(package, package)) is None:
-                    raise ValueError(
-                        f"methods: {method} needs {package}; pip install 'aeb[peers]', "
-                        "or leave it out of --methods"
-                    )
+        check_installed(self.methods, PACKAGES, source="'aeb[peers]'")
 
     def cells(self) -> tuple[Cell, ...]:
         """List what there is to compare."""

@@ -166,7 +166,7 @@ def _path() -> Path | None:
 
 
 def has_genotypes() -> bool:
-    """Tell whether the genotypes are there."""
+    """Return whether the genotypes are there."""
     return _path() is not None
 
 

@@ -56,7 +56,7 @@ TASKS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
 
 
 def is_there(name: str) -> bool:
-    """Tell whether the data of a task can be read."""
+    """Return whether the data of a task can be read."""
     folder = os.environ.get("AEB_DATA_DIR")
     path = Path(folder) / "regression" / "riboflavin.npz" if folder else None
     return name != "riboflavin" or (path is not None and path.exists())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["LIMITS", "MODULES", "PACKAGES", "Cell", "Method"]
+__all__ = ["LIMITS", "PACKAGES", "Cell", "Method"]
 
 # fmt: off
 Method = Literal[
@@ -29,9 +29,6 @@ PACKAGES: dict[Method, tuple[str, ...]] = {
     "aeb, v0 = 0": (),
 }
 """What a method needs beside `aeb`, by its name on the package index."""
-
-MODULES = {"scikit-learn": "sklearn", "millipede-regression": "millipede"}
-"""Names to import them by, where they differ."""
 
 LIMITS: dict[Method, int] = {"ard": 500, "horseshoe": 300}
 """Most columns that a method is given: beyond, one fit takes many minutes."""

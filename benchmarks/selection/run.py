@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -24,9 +23,9 @@ from benchmarks import harness
 from benchmarks.harness.ranges import Count, Some, one_of, whole
 from benchmarks.regression import cost, horseshoe, mcp, methods
 from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, Horseshoe
+from benchmarks.regression.recipe import MCP, Horseshoe, check_installed
 from benchmarks.selection import designs, real, rivals
-from benchmarks.selection.recipe import LIMITS, MODULES, PACKAGES, Cell, Method
+from benchmarks.selection.recipe import LIMITS, PACKAGES, Cell, Method
 from benchmarks.selection.scores import of_fold, of_truth
 
 __all__ = ["NAME", "PRESETS", "Selection", "main"]
@@ -62,13 +61,7 @@ class Selection(harness.Settings):
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        for method in self.methods:
-            for package in PACKAGES[method]:
-                if importlib.util.find_spec(MODULES.get(package, package)) is None:
-                    raise ValueError(
-                        f"methods: {method} needs {package}; pip install it, or leave the method "
-                        "out of --methods"
-                    )
+        check_installed(self.methods, PACKAGES)
         if "genotypes" in self.designs and not designs.has_genotypes():
             raise ValueError(
                 "designs: the genotypes need AEB_DATA_DIR with regression/n3finemapping.npz; set "

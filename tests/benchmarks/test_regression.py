@@ -294,7 +294,7 @@ def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):
 
 
 def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(regression.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert regression.main(["--methods", "mcp", "--results", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "mcp needs scikit-learn; pip install 'aeb[peers]'" in said

@@ -255,7 +255,9 @@ class _Progress:
         self._ramp: Any = None
         if stage == "compress" and job.settings.sparsity is not None:
             self._ramp = sparsity_ramp(job.settings.sparsity, total, until=PRUNED_AFTER)
-        self._write = json_lines(job.settings.out / METRICS, tags={"seed": 0, "stage": stage})
+        self._write = json_lines(
+            job.settings.out / METRICS, tags={"seed": job.settings.seed, "stage": stage}
+        )
 
     def __call__(self, look: Look) -> None:
         row: dict[str, Any] = {"step": look.step, "epoch": look.step / self._epoch}
@@ -284,17 +286,23 @@ def _train_dense(job: Job, key: jax.Array) -> tuple[Any, Any]:
         zeros = sparsity_report(state.position).sparsity
         show(Look(int(state.step), zeros, *scores))
 
-    state = train_dense(
-        network,
-        network.data,
-        key,
-        num_steps=job.dense_steps,
-        batch_size=job.batch_size,
-        folder=out / "dense",
-        callback=look,
-        callback_every=max(job.dense_steps // LOOKS, 1),
-        progress=is_watched(),
-    )
+    try:
+        state = train_dense(
+            network,
+            network.data,
+            key,
+            num_steps=job.dense_steps,
+            batch_size=job.batch_size,
+            folder=out / "dense",
+            callback=look,
+            callback_every=max(job.dense_steps // LOOKS, 1),
+            progress=is_watched(),
+        )
+    except FloatingPointError as error:
+        raise UsageError(
+            f"--params: the dense training diverged ({error}); train the network yourself and give "
+            "its weights, or scale the inputs with --preprocess"
+        ) from error
     _save_network(job, out / DENSE, network.stored(state.position, state.model_state), {})
     variables = network.variables(state.position, state.model_state)
     # An NNX module carries its weights.
@@ -393,7 +401,7 @@ def _fitted(
     """Bring network and rows together; what does not fit is said of the option."""
     try:
         return as_network(module, variables, pair, preprocess=preprocess, augment=augment)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # the user's own code, which may raise anything
         message = str(error)
         if not message.startswith(("data:", "model:", "params:")):
             message = f"model: on a row of {list(pair[0].shape[1:])}, {described(error)}"
