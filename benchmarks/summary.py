@@ -261,7 +261,8 @@ def _peers(results: Path) -> list[list[str]]:
             for kind in (("averaged", "if included") if cell.method == "aeb" else ())
         ]
         seconds = [row["metrics"]["cpu_seconds"] for row in seeds]
-        lines.append(_line(labels[cell.method], seeds, covered, seconds))
+        label = labels[cell.method] if cell.v0 is None else "the same, v0 = 0"
+        lines.append(_line(label, seeds, covered, seconds))
     return lines
 
 
