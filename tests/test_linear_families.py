@@ -294,7 +294,7 @@ def test_successes(v0):
         return np.sum(y * eta - np.logaddexp(0, eta), axis=1)
 
     want = over_models(log_likelihood, standard(x), 100.0, v0)
-    fit = aeb.regression(x, y, family="binomial", offset=offset, v0=v0, num_draws=1000, **SETTINGS)
+    fit = aeb.regression(x, y, family="binomial", offset=offset, v0=v0, num_draws=2000, **SETTINGS)
     agrees(fit, x, want, centre=centre)
     of_mean(fit, x, y, offset=offset)
 
@@ -314,7 +314,7 @@ def test_successes_of_many_trials_with_columns_always_in():
 
     want = over_models(log_likelihood, standard(x), 100.0, 0.0, always=2, odds=odds)
     settings = SETTINGS | {"inclusion_odds": odds, "always": [0, 1], "v0": 0.0}
-    fit = aeb.regression(x, y, family="binomial", weights=trials, num_draws=1000, **settings)
+    fit = aeb.regression(x, y, family="binomial", weights=trials, num_draws=2000, **settings)
     agrees(fit, x, want, centre=centre)
     assert fit.always == (0, 1)
     assert fit.inclusion[:2].tolist() == [1, 1]
@@ -340,7 +340,7 @@ def test_counts():
 
     want = over_models(log_likelihood, standard(x), 100.0, 0.0, extra=[(0.7, log_prior)])
     fit = aeb.regression(
-        x, y, family="negative_binomial", offset=offset, v0=0.0, num_draws=1000, **SETTINGS
+        x, y, family="negative_binomial", offset=offset, v0=0.0, num_draws=4000, **SETTINGS
     )
     agrees(fit, x, want, centre=centre)
     assert np.log(fit.concentration_draws).mean() == pytest.approx(want[3][0], abs=0.05)
@@ -366,7 +366,7 @@ def test_heavy_tails():
     extra = [(-0.5, log_sigma), (1.5, log_prior)]
     want = over_models(log_likelihood, standard(x), None, 0.0, extra=extra)
     fit = aeb.regression(
-        x, y, family="student_t", weights=weights, v0=0.0, num_draws=1000, **SETTINGS
+        x, y, family="student_t", weights=weights, v0=0.0, num_draws=4000, **SETTINGS
     )
     agrees(fit, x, want, scale=y.std(), centre=y.mean())
     assert np.log(fit.freedom_draws).mean() == pytest.approx(want[3][1], abs=0.1)

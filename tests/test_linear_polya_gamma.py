@@ -37,6 +37,7 @@ def agree(drawn, b):
         assert np.all(np.abs(values.mean(axis=0) - transform(b, Z, t)) < 5 * error)
 
 
+@pytest.mark.slow
 def test_one(x64):
     z = jnp.broadcast_to(jnp.asarray(Z), (DRAWS, len(Z)))
     drawn = np.asarray(jax.jit(polya_gamma_one)(jax.random.key(0), z))
@@ -46,6 +47,7 @@ def test_one(x64):
     assert np.isnan(polya_gamma_one(jax.random.key(1), jnp.full(2, jnp.nan))).all()
 
 
+@pytest.mark.slow
 def test_any(x64):
     z, b = (jnp.broadcast_to(jnp.asarray(part), (DRAWS, len(Z))) for part in (Z, B))
     drawn = jax.jit(polya_gamma)(jax.random.key(0), b.ravel(), z.ravel())

@@ -217,7 +217,7 @@ def test_a_fit_is_short_in_a_session():
 def test_a_tall_table_is_compressed_without_loss(x64):
     x, y, _ = draw(3, n=40, p=6)
     data = standardise(as_matrix("X", x), y, "abcdef")
-    short = regression_module._compress(data, 1.0, 1e-4)
+    short = regression_module._compress(data.x, data.y, 1e-4, 40.0)
     assert short.x.shape == (6, 6)
     full = Problem(jnp.asarray(data.x), jnp.asarray(data.y), jnp.asarray(1e-4), jnp.asarray(40.0))
     included = jnp.asarray([True, False, True, False, False, False])
@@ -282,7 +282,7 @@ def test_memory_is_linear_in_columns():
         with jax.enable_x64(True):
             x = np.zeros((20, p))
             data = standardise(x + np.arange(20)[:, None], np.arange(20.0), [""] * p)
-            problem = regression_module._compress(data, 1.0, 1e-4)
+            problem = regression_module._compress(data.x, data.y, 1e-4, 20.0)
             hyper = regression_module.Hyper(*(jnp.asarray(v) for v in (2.0, 2.0, 0.3, 10.0)))
             run = regression_module._program(2, 1, 3)
             spike = jnp.asarray(0.0), jnp.asarray(0)

@@ -174,7 +174,9 @@ def _is_taken(level: jax.Array, x: jax.Array) -> jax.Array:
         large = -0.5 * jnp.square(place * math.pi) * x
         return math.pi * place * jnp.exp(jnp.where(x <= CUT, small, large))
 
-    def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def step(
+        carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         n, total, taken, open_ = carry
         odd = n % 2 == 1
         total += jnp.where(odd, -term(n), term(n))

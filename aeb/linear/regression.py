@@ -393,19 +393,24 @@ def _weighted(
         degrees, rest, chi = float(n), 0.0, np.ones(plan.shape)
     grid, heights = shapes(family, given, data.y, weights)
     rows = Rows(
-        data.x[:, table.free],
-        np.c_[np.ones(n), data.x[:, table.always]],
-        np.full(k, precision),
-        data.y,
-        weights,
-        offset,
-        grid,
-        heights,
+        *(
+            jnp.asarray(part)
+            for part in (
+                data.x[:, table.free],
+                np.c_[np.ones(n), data.x[:, table.always]],
+                np.full(k, precision),
+                data.y,
+                weights,
+                offset,
+                grid,
+                heights,
+            )
+        )
     )
     single = family == "binomial" and bool(np.all(weights == 1.0))
     run = program("bernoulli" if single else family, plan.shape[1], plan.warmup, plan.thinning)
-    own = plan.hyper, degrees, rest, plan.log_odds, plan.starts, plan.spike, chi, key
-    chain, totals, draws = jax.device_get(run(jax.tree.map(jnp.asarray, rows), *own))
+    more = degrees, rest, plan.log_odds, plan.starts, plan.spike, chi, key
+    chain, totals, draws = jax.device_get(run(rows, plan.hyper, *more))
     drawn = _by_chain(draws.alpha)
 
     def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
@@ -425,7 +430,8 @@ def _compress(
         along = rotation.T @ y
         rest += max(float(y @ y - along @ along), 0.0)
         x, y = shorter, along
-    return Problem(*(jnp.asarray(part, float) for part in (x, y, rest, degrees)), log_odds=log_odds)
+    problem = Problem(*(jnp.asarray(part, float) for part in (x, y, rest, degrees)))
+    return problem._replace(log_odds=log_odds)
 
 
 def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray:

@@ -125,7 +125,7 @@ def as_always(value: Any, names: Sequence[str]) -> np.ndarray:
     places = {name: j for j, name in enumerate(names)}
     chosen = set()
     for entry in given:
-        place = places.get(entry) if isinstance(entry, str) else entry
+        place: Any = places.get(entry) if isinstance(entry, str) else entry
         if not hasattr(place, "__index__") or not 0 <= int(place) < len(names):
             raise ValueError(
                 f"always: got {entry!r}, needs names of columns, such as {names[0]!r}, or indices "
