@@ -25,7 +25,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.extend.core as jex
 import numpy as np
 
 __all__ = ["Axis", "Contraction", "Labels", "Trace", "trace"]
@@ -255,12 +254,14 @@ class _Reader:
 
     def run(self, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[_Value]) -> list[_Value]:
         """Run a list of operations."""
+        from jax.extend.core import Literal  # a tenth of a second, which nobody else needs
+
         known = dict(zip(jaxpr.invars, arguments, strict=True))
         for variable, const in zip(jaxpr.constvars, consts, strict=True):
             known[variable] = self._constant(const)
 
         def read(atom: Any) -> _Value:
-            return self._constant(atom.val) if isinstance(atom, jex.Literal) else known[atom]
+            return self._constant(atom.val) if isinstance(atom, Literal) else known[atom]
 
         for equation in jaxpr.eqns:
             outputs = self._step(equation, [read(atom) for atom in equation.invars])
@@ -501,7 +502,13 @@ class _Reader:
         for left, right in pairs:
             self.labels.join(one.axes[left], two.axes[right])
         contraction = Contraction(
-            two.leaf or "weights", one.array, two.array, two.axes, pairs, tuple(window), padded
+            two.leaf or f"weights of product {len(self.contractions)}",
+            one.array,
+            two.array,
+            two.axes,
+            pairs,
+            tuple(window),
+            padded,
         )
         self.contractions.append(contraction)
         return contraction

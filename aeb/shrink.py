@@ -41,7 +41,7 @@ Named = dict[str, Any]
 class Layer(NamedTuple):
     """Units that are made, and cut, together."""
 
-    paths: tuple[str, ...]  # the kernels that make them
+    paths: tuple[str, ...]  # the kernels that make them; with the axis, where they make others too
     before: int
     after: int
     why: str | None  # why units that are zero throughout stayed; None where none did
@@ -132,10 +132,10 @@ def shrink(model: Any, variables: Any, inputs: Any) -> Shrunk:
         if plans[-1].gone:
             net = _cut(net, found, plans[-1])
     # A layer of one unit is not looked at any more.
-    last = {layer.paths[0]: layer for plan in plans for layer in plan.layers}
+    last = {key: layer for plan in plans for key, layer in plan.layers.items()}
     layers = tuple(
-        one._replace(after=last[one.paths[0]].after, why=last[one.paths[0]].why)
-        for one in plans[0].layers
+        layer._replace(after=last[key].after, why=last[key].why)
+        for key, layer in plans[0].layers.items()
     )
     if net is given:
         raise ValueError(_why_nothing(layers))
@@ -178,7 +178,7 @@ class _Plan(NamedTuple):
 
     gone: dict[int, np.ndarray]  # by label: bool[units]
     leaves: Named  # weights that take up what the units gave
-    layers: list[Layer]
+    layers: dict[str, Layer]  # by the first of their paths
 
 
 class _Reader(NamedTuple):
@@ -239,19 +239,22 @@ class _Reader(NamedTuple):
 def _plan(found: Trace, leaves: Named) -> _Plan:
     """Say which units go, and who takes up what they gave."""
     labels = found.labels
-    makers: dict[int, list[tuple[Contraction, np.ndarray]]] = {}
+    makers: dict[int, list[tuple[str, np.ndarray]]] = {}
     readers: dict[int, list[_Reader]] = {}
     for contraction in found.contractions:
         for place in contraction.produced():
             if (axis := contraction.axes[place]) is not None:
                 axis = labels.find(axis)
                 alive = _alive(contraction.rhs, place, axis)
-                makers.setdefault(axis.label, []).append((contraction, alive))
+                name = contraction.name.removeprefix("params/")
+                if len(contraction.produced()) > 1:  # such as heads and features
+                    name += f", axis {place}"
+                makers.setdefault(axis.label, []).append((name, alive))
         for number, (_, right) in enumerate(contraction.pairs):
             if (axis := contraction.axes[right]) is not None:
                 axis = labels.find(axis)
                 readers.setdefault(axis.label, []).append(_Reader(contraction, number, axis))
-    plan = _Plan({}, {}, [])
+    plan = _Plan({}, {}, {})
     busy: set[int] = set()  # a contraction takes up units of one label a pass
     for label, made in makers.items():
         made_alive = np.stack([alive for _, alive in made])
@@ -274,10 +277,9 @@ def _plan(found: Trace, leaves: Named) -> _Plan:
         if why is None and (~made_alive.all(axis=0) & ~dead & ~gone).any():
             why = "layers are added that do not have the same zeros"
         left = (~made_alive.all(axis=0) & ~gone).any()
-        paths = dict.fromkeys(contraction.name.removeprefix("params/") for contraction, _ in made)
-        plan.layers.append(
-            Layer(tuple(paths), dead.size, int(dead.size - gone.sum()), why if left else None)
-        )
+        paths = tuple(dict.fromkeys(name for name, _ in made))
+        after = int(dead.size - gone.sum())
+        plan.layers[paths[0]] = Layer(paths, dead.size, after, why if left else None)
     return plan
 
 

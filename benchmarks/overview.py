@@ -162,7 +162,8 @@ def _wide(axes: Any, results: harness.Results) -> None:
     axes.set_xlabel(f"population MSE (at least {floor:g})")
     bars = []
     for cell, rows in regression_table.found(settings, results).items():
-        if cell.method in METHODS and cell.design == settings.design and not cell.key and rows:
+        first = not cell.key and cell.v0 is None
+        if cell.method in METHODS and cell.design == settings.design and first and rows:
             bars.append((METHODS[cell.method], [row["metrics"] for row in rows]))
     if not bars:
         return _without_rows(axes)

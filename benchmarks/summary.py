@@ -57,7 +57,8 @@ standard errors:"""
 REGRESSION_NOTE = """\
 "Covered" is how often a 90 % interval has the true coefficient of a signal in it. The first
 number is of intervals averaged over models, the one in brackets of intervals given that the
-column is in the model. All of them fall short of 90 %. Seconds are of one core, without
+column is in the model. All of them fall short of 90 %. The rows of `aeb.regression` are of a
+spike that is a point, `v0=0`; by default its width is learned. Seconds are of one core, without
 compiling; those of the samplers are a tenth of ten chains that run together."""
 
 CONVERGENCE = """\
@@ -260,7 +261,8 @@ def _peers(results: Path) -> list[list[str]]:
             for kind in (("averaged", "if included") if cell.method == "aeb" else ())
         ]
         seconds = [row["metrics"]["cpu_seconds"] for row in seeds]
-        lines.append(_line(labels[cell.method], seeds, covered, seconds))
+        label = labels[cell.method] if cell.v0 is None else "the same, v0 = 0"
+        lines.append(_line(label, seeds, covered, seconds))
     return lines
 
 

@@ -122,6 +122,7 @@ result = aeb.compress(
     num_steps=NUM_STEPS,
     batch_size=BATCH,
     learning_rate=0.1,  # leave it out to have one found
+    scope="global",  # as the control below
     key=jax.random.key(1),
     preprocess=normalize,
     augment=augment,

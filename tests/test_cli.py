@@ -103,6 +103,11 @@ def test_a_run_leaves_model_figure_and_results(straight, capsys):
     capsys.readouterr()
     assert main(["inspect", str(out / "model.safetensors")]) == 0
     assert "fc1/kernel" in capsys.readouterr().out
+    # A file names its network, so that it can be run alone.
+    words = ["predict", str(out / "sa.safetensors"), "--data", "digits", "--json"]
+    assert main([*words, "--out", str(out / "predictions.csv")]) == 0
+    found = json.loads(capsys.readouterr().out)["accuracy"]
+    assert found == pytest.approx(run["accuracy"], abs=1e-6)
 
 
 def test_an_interrupted_run_ends_in_the_same_bits(straight, tmp_path, monkeypatch):

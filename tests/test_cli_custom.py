@@ -23,6 +23,7 @@ from flax.training.train_state import TrainState
 
 import aeb
 from aeb.cli import main
+from aeb.cli.named import find
 from aeb.cli.plan import RunPlan, plan_leaves
 from aeb.cli.usage import UsageError
 from aeb.cli.weights import place, read_weights
@@ -215,8 +216,7 @@ def test_an_nnx_module_and_its_weights(here, capsys):
 @pytest.mark.quickly_compiled
 def test_an_nnx_module_runs_from_its_own_weights(here, capsys):
     """Mutations: weights left as initialized, NNX moments dropped."""
-    toynet = sys.modules["toynet"]
-    module = toynet.Wide(nnx.Rngs(5))
+    module = find("model", "toynet:Wide")(nnx.Rngs(5))
     weights = nnx.state(module, (nnx.Param, nnx.BatchStat))
     aeb.save_sparse(here / "wide.safetensors", weights)
     words = ["compress", "--model", "toynet:Wide", "--data", "train.npz", "--json"]
@@ -224,9 +224,15 @@ def test_an_nnx_module_runs_from_its_own_weights(here, capsys):
     assert main([*words, "--learning-rate", "0.1", "--out", "nnx"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["arms"] is None  # there were no test rows
-    x = np.load("train.npz")["x"].astype(np.float32)
-    untrained = float(jnp.mean(module(x).argmax(axis=-1) == np.load("train.npz")["y"]))
-    assert results["validation"]["dense"][0]["accuracy"] == pytest.approx(untrained, abs=0.25)
+    rows = np.load("train.npz")
+    held_out = np.sort(np.random.default_rng(0).permutation(300)[:30])
+    x, y = rows["x"][held_out].astype(np.float32), rows["y"][held_out]
+    module.eval()
+    nll = -jax.nn.log_softmax(module(x))[np.arange(30), y].mean()
+    assert results["validation"]["dense"][0]["nll"] == pytest.approx(float(nll), rel=1e-4)
+    model = aeb.load("nnx/model.safetensors")
+    right = float((model(x).argmax(axis=-1) == y).mean())
+    assert right == pytest.approx(results["validation"]["sparse"][0]["accuracy"])
     assert results["validation"]["sparse"][0]["sparsity"] == pytest.approx(0.4, abs=0.01)
 
 

@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import aeb
 from aeb.kernel import build_kernel
 from aeb.sampling import programs
 from aeb.sampling.divergence import healthy
@@ -56,6 +57,9 @@ MOST = Counts(bytes=38.6, temporaries=2.5, operations=327.5)
 
 KERNEL = Counts(bytes=25.6, temporaries=1.25, operations=272.5)
 """What the kernel has more than plain SGD; on jax 0.10.2 (269.5 operations) and 0.12.0."""
+
+RELATIVE = Counts(bytes=7.2, temporaries=0.0, operations=20.1)
+"""What `scope="relative"` has more than "global"; on jax 0.10.2."""
 
 ROOM = Counts(bytes=0.5, temporaries=0.5, operations=5.0)
 """Half a pass; scalars and the latents of each leaf are in it."""
@@ -159,6 +163,27 @@ def test_the_state_is_at_most_five_times_the_parameters(problem):
     """Weights, momentum, rho and both penalties; the scalars of a leaf are a few bytes."""
     state, grad, _ = problem
     assert sampler.state_bytes(state) <= 5 * sampler.state_bytes(grad) + 100
+
+
+def count_rule(scope):
+    """Count what choosing the zeros alone costs."""
+    rule, params = aeb.magnitude(0.9, scope=scope), sampler.make_tree(SIZE)
+
+    def apply(params, step):
+        return rule.apply(params, (), None, (), step, lambda path, leaf: True)[0]
+
+    return count(jax.jit(apply).lower(params, jnp.int32(0)).compile())
+
+
+def test_relative_takes_a_few_passes_more_than_global():
+    """Norms, the division and the largest of each leaf, and no sort.
+
+    Mutation: a leaf is divided by its norm once more.
+    """
+    more = Counts(
+        *(a - b for a, b in zip(count_rule("relative"), count_rule("global"), strict=True))
+    )
+    assert within(more, RELATIVE), more
 
 
 def loop_of(policy):

@@ -219,6 +219,32 @@ def test_an_nnx_module(images):
     close(small.model, net, images)
 
 
+class Attention(nn.Module):
+    """A block of a transformer, whose first layers make heads and features."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(8, name="embed")(x)
+        x = x + nn.MultiHeadDotProductAttention(2, name="attend")(nn.LayerNorm()(x))
+        return x + nn.Dense(8, name="down")(nn.gelu(nn.Dense(6, name="up")(x)))
+
+
+@pytest.mark.slow
+@pytest.mark.quickly_compiled
+def test_a_transformer_loses_hidden_units():
+    """Mutation: layers told apart by their kernel alone, which may make heads and features."""
+    rows = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    net = Attention()
+    variables = zeroed(variables_of(net, rows), {"up": [0, 4]})
+    small = aeb.shrink(net, variables, rows)
+    changed = {layer.paths[0]: layer.after for layer in small.layers if layer.after < layer.before}
+    assert changed == {"up/kernel": 4}
+    assert ("attend/query/kernel, axis 1", 2, 2) in {
+        (layer.paths[0], layer.before, layer.after) for layer in small.layers
+    }
+    close(lambda x: small.model.apply(small.variables, x), lambda x: net.apply(variables, x), rows)
+
+
 W = {"a": jnp.ones((3, 4)).at[:, 1].set(0.0), "b": jnp.ones((4, 2))}
 
 

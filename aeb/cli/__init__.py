@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `aeb` command: demo, compress, report, compare, inspect, data."""
+"""The `aeb` command: demo, compress, report, compare, inspect, data, predict."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tyro
 from aeb.cli.compare import Compare
 from aeb.cli.compress import Compress, Demo
 from aeb.cli.files import Data, Inspect
+from aeb.cli.predict import Predict
 from aeb.cli.report import Report
 from aeb.cli.usage import UsageError, complain, parse
 from aeb.data import DataError
@@ -29,6 +30,7 @@ Command = (
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Predict, tyro.conf.subcommand("predict")]
 )
 
 COMPLETION = "--tyro-print-completion"

@@ -107,7 +107,7 @@ class Comparison(NamedTuple):
             if arm == self.best:
                 names["model.safetensors"] = f"the best arm by validation, {LABELS[arm]}"
             for name in names:
-                save_sparse(folder / name, variables, metadata=about)
+                save_sparse(folder / name, variables, metadata=about, module=self.plan.task.module)
             written |= names
         labels = self.plan.task.data.test["label"]
         watched = "training" if self.validation is None else "validation"
@@ -251,7 +251,8 @@ def run_plan(
             bar.set_postfix_str(news)
             if not watched:
                 left = (time.monotonic() - began) / max(done, 1.0) * (epochs - done)
-                line = f"seed {seed}: {news}, {done:.0f} of {epochs} epochs, {left:.0f} s left"
+                time_left = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
+                line = f"seed {seed}: {news}, {done:.0f} of {epochs} epochs, {time_left} left"
                 print(line, file=sys.stderr, flush=True)
 
         for seed in seeds:

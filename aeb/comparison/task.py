@@ -31,6 +31,7 @@ class Task(NamedTuple):
     init: Callable[[PRNGKey], tuple[ArrayTree, Any]]  # key -> (params, model_state)
     probs: Callable[[ArrayTree, Any, Any], jax.Array]  # (params, model_state, images) -> f32[n, K]
     watched: dict[str, np.ndarray] | None = None  # rows held out of training, to look at in a run
+    module: nn.Module | None = None  # the network, which a file can name
 
     @property
     def num_data(self) -> int:
@@ -108,7 +109,7 @@ def task_of(
         return jax.nn.softmax(logits)
 
     loss_fn = make_loss(module, has_aux=True, preprocess=preprocess, augment=augment)
-    return Task(dataset, loss_fn, init, probs)
+    return Task(dataset, loss_fn, init, probs, module=module)
 
 
 def hold_out(task: Task, share: float, seed: int = 0) -> Task:

@@ -23,8 +23,8 @@ FIGURES = ("convergence_latents.png", "convergence_coefficients.png")
 COEFFICIENTS = ("signal", "null")
 
 LATENTS = """\
-E |theta_k - theta*|² over {chains:,} chains against the gain omega_k; theta is all eight latents,
-theta* their fixed point at this step size by quadrature. Slope: of log error on log omega_k from
+`E |theta_k - theta*|²` over {chains:,} chains against the gain omega_k; theta is all eight latents,
+`theta*` their fixed point at this step size by quadrature. Slope: of log error on log omega_k from
 step {first:,} to {last:,}, with a 95 % bootstrap interval over chains; the theorem bounds the error
 by lambda omega_k, a slope of 1. Linear theory: the slope over the same steps, and the limit lambda
 of error / omega_k, from the Jacobian of the mean field and the noise summed over all lags, both by

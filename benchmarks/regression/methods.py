@@ -79,16 +79,19 @@ def lasso(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
     return Estimate(float(model.intercept_), coefficients, coefficients != 0, details)
 
 
-def ours(x: np.ndarray, y: np.ndarray, *, key: int) -> Estimate:
+def ours(x: np.ndarray, y: np.ndarray, *, key: int, v0: float | None = None) -> Estimate:
     """Sample by `aeb.regression`, nothing set but the key, of which 0 is the default, and v0.
 
-    The published rows are of the spike that is a point, which was all there was when they were
-    made.
-
     Found is an inclusion probability above 0.5.
+
+    Args:
+        x: f64[n, p].
+        y: f64[n].
+        key: of the sampler.
+        v0: None learns the width of the spike, as is the default; 0 has a point in its place.
     """
-    result = aeb.regression(x, y, v0=0.0, key=jax.random.key(key))
-    details = {"sigma": result.sigma, "delta": result.delta, "v1": result.v1}
+    result = aeb.regression(x, y, v0=v0, key=jax.random.key(key))
+    details = {"sigma": result.sigma, "delta": result.delta, "v1": result.v1, "v0": result.v0}
     return Estimate(
         intercept=result.intercept,
         coefficients=result.coefficients,
@@ -103,14 +106,16 @@ def ours(x: np.ndarray, y: np.ndarray, *, key: int) -> Estimate:
     )
 
 
-def defaults() -> dict[str, Any]:
-    """Return the defaults of `aeb.regression`: rows made with others are other rows.
+def defaults(v0: float | None = None) -> dict[str, Any]:
+    """Return the settings of `ours`: rows made with others are other rows.
 
-    What has been added since the first rows, and is left at what it then was, is not told.
+    What has been added since the first rows, and is left at what it then was, is not told: so v0,
+    where it is 0.
     """
     options = inspect.signature(aeb.regression).parameters.values()
-    return {
+    told = {
         option.name: option.default
         for option in options
         if option.default is not option.empty and option.name not in NOT_TOLD
     }
+    return told if v0 == 0 else told | {"v0": v0}

@@ -37,6 +37,7 @@ class Cell(NamedTuple):
     design: Design
     data_sets: int
     key: int | None = None  # of aeb
+    v0: float | None = None  # of aeb; None learns it
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@
     mcp         skglm's minimax concave penalty, by cross-validation
     horseshoe   numpyro's NUTS under the regularised horseshoe, on fewer data sets
     aeb         aeb.regression(X, y), nothing set; again with other keys, which draw other starts
-                and other noise, and once more on wide data
+                and other noise, with a point in place of the spike (v0 = 0), and on wide data
 
 Seconds are of a fit alone; the CPU's are told beside those of the clock, which depend on what else
 the machine does. The first call in a process that is of its method and shape compiles, so there the
@@ -39,7 +39,7 @@ NAME = "regression"
 
 DESCRIPTION = "aeb.regression beside the lasso, MCP and the horseshoe, on simulated regressions."
 
-CALLED: set[tuple[Method, Design]] = set()
+CALLED: set[tuple[Method, Design, float | None]] = set()
 """What has been called in this process, and so is compiled."""
 
 
@@ -53,6 +53,7 @@ class Regression(harness.Settings):
     methods: Some[Method] = ("oracle", "lasso", "mcp", "aeb", "horseshoe")  # what to compare
     data_sets: Count = 50  # data sets, with the seeds seed, seed + 1, ...
     keys: Some[NotNegative] = (0, 1)  # keys of aeb.regression; 0 is its default
+    point: bool = True  # whether to try aeb with a point in place of its spike too
     folds: Annotated[int, whole(2)] = 10  # folds of the cross-validations
     level: Annotated[float, within("(0, 1)")] = 0.9  # of the horseshoe's intervals
     wide_sets: NotNegative = 3  # data sets of the wide design, for aeb at its first key
@@ -74,7 +75,10 @@ class Regression(harness.Settings):
             for key in dict.fromkeys(self.keys) if method == "aeb" else (None,):
                 cells.append(Cell(method, self.design, sets, key))
         if "aeb" in self.methods:
-            cells.append(Cell("aeb", self.wide, self.wide_sets, self.keys[0]))
+            learned, point = (Cell("aeb", self.design, 0, self.keys[0], v0) for v0 in (None, 0.0))
+            cells += [point._replace(data_sets=self.data_sets)] * self.point
+            for cell in (learned, point)[: 1 + self.point]:
+                cells.append(cell._replace(design=self.wide, data_sets=self.wide_sets))
         return tuple(cells)
 
     def config(self, cell: Cell) -> dict[str, Any]:
@@ -86,7 +90,7 @@ class Regression(harness.Settings):
             "lasso": {"folds": self.folds},
             "mcp": {"folds": self.folds, **dataclasses.asdict(self.mcp)},
             "horseshoe": {"level": self.level, **horseshoe},
-            "aeb": {"key": cell.key, **methods.defaults()},
+            "aeb": {"key": cell.key, **methods.defaults(cell.v0)},
         }
         design = dataclasses.asdict(cell.design)
         return {"method": cell.method, "design": design, "options": options[cell.method]}
@@ -108,7 +112,7 @@ class Regression(harness.Settings):
         del folder
         data = DataSet(*jax.device_get(_program(cell.design)(seed)))
         fit = self._fit(cell, data, seed)
-        called = (cell.method, cell.design)
+        called = (cell.method, cell.design, cell.v0)
         new = called not in CALLED
         CALLED.add(called)
         marked = cost.reset_peak()
@@ -137,7 +141,7 @@ class Regression(harness.Settings):
             "horseshoe": lambda: horseshoe.fit(
                 x, y, settings=self.horseshoe, level=self.level, seed=seed
             ),
-            "aeb": lambda: methods.ours(x, y, key=cell.key or 0),
+            "aeb": lambda: methods.ours(x, y, key=cell.key or 0, v0=cell.v0),
         }
         return fits[cell.method]
 
@@ -155,6 +159,7 @@ PRESETS = {
         methods=("oracle", "lasso", "aeb"),
         data_sets=2,
         wide_sets=1,
+        point=False,
         design=Design(60, 150),
         wide=Design(80, 300),
     ),

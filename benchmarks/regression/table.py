@@ -53,7 +53,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         method: [row for cell, rows in table.items() if cell.method == method for row in rows]
         for method in LABELS
     }
-    ours = {cell: rows for cell, rows in table.items() if cell.method == "aeb"}
+    ours = {c: rows for c, rows in table.items() if c.method == "aeb" and c.v0 is None}
     measured = targets(
         by_key=[rows for cell, rows in ours.items() if cell.design == design],
         mcp=by_method["mcp"],
@@ -112,7 +112,7 @@ def _size(design: Design) -> str:
 def _label(settings: Regression, cell: Cell) -> str:
     label = LABELS[cell.method]
     if cell.key is not None:
-        label += f", key {cell.key}"
+        label += f", key {cell.key}" + (", v0 = 0" if cell.v0 == 0 else "")
     return label + (", wide" if cell.design == settings.wide else "")
 
 

@@ -10,7 +10,7 @@ __all__ = ["LIMITS", "PACKAGES", "Cell", "Method"]
 # fmt: off
 Method = Literal[
     "lasso", "ridge", "elastic net", "mcp", "ard", "abess", "abess, folds", "susie", "millipede",
-    "horseshoe", "aeb",
+    "horseshoe", "aeb", "aeb, v0 = 0",
 ]
 # fmt: on
 
@@ -26,6 +26,7 @@ PACKAGES: dict[Method, tuple[str, ...]] = {
     "millipede": ("millipede-regression", "torch"),
     "horseshoe": ("numpyro",),
     "aeb": (),
+    "aeb, v0 = 0": (),
 }
 """What a method needs beside `aeb`, by its name on the package index."""
 

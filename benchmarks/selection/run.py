@@ -37,7 +37,9 @@ DESCRIPTION = "aeb.regression beside its rivals, on simulated designs and on rea
 CALLED: set[tuple[Method, tuple[int, ...]]] = set()
 """What has been called in this process with that shape, and so is compiled."""
 
-QUICK: tuple[Method, ...] = ("lasso", "ridge", "elastic net", "mcp", "ard", "aeb")
+QUICK: tuple[Method, ...] = (
+    *("lasso", "ridge", "elastic net", "mcp", "ard", "aeb", "aeb, v0 = 0"),
+)
 
 ALL: tuple[Method, ...] = (*QUICK, "abess", "abess, folds", "susie", "millipede", "horseshoe")
 
@@ -100,6 +102,7 @@ class Selection(harness.Settings):
             "abess, folds": folds,
             "horseshoe": nuts,
             "aeb": methods.defaults(),
+            "aeb, v0 = 0": methods.defaults(0.0),
         }
         known = designs.DESIGNS.get(cell.task)
         return {
@@ -157,7 +160,7 @@ class Selection(harness.Settings):
     ) -> tuple[cost.Seconds, cost.Seconds | None, Estimate]:
         """Fit, and where `aeb` had to compile for this shape, fit once more."""
         fit = self._fit(method, x, y, seed)
-        new = method == "aeb" and (method, x.shape) not in CALLED
+        new = method.startswith("aeb") and (method, x.shape) not in CALLED
         CALLED.add((method, x.shape))
         spent, estimate = cost.timed(fit)
         if not new:
@@ -181,6 +184,7 @@ class Selection(harness.Settings):
             "millipede": lambda: rivals.millipede(x, y, seed=seed),
             "horseshoe": lambda: horseshoe.fit(x, y, settings=self.horseshoe, level=0.9, seed=seed),
             "aeb": lambda: methods.ours(x, y, key=0),
+            "aeb, v0 = 0": lambda: methods.ours(x, y, key=0, v0=0.0),
         }
         return fits[method]
 

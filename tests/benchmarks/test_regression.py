@@ -151,14 +151,19 @@ def test_the_horseshoe_is_that_of_its_formulas():
     assert (slab.concentration, slab.rate) == (2.5, 22.5)
 
 
-def test_ours_is_the_call_with_the_spike_a_point_and_nothing_else_set(easy):
+@pytest.mark.parametrize("v0", [None, 0.0])
+def test_ours_is_the_call_with_v0_and_nothing_else_set(easy, v0):
+    """Mutation: v0 not passed on; left out of the settings where it is learned."""
     x, y = easy
-    estimate, call = methods.ours(x, y, key=0), aeb.regression(x, y, v0=0.0)
+    estimate, call = methods.ours(x, y, key=0, v0=v0), aeb.regression(x, y, v0=v0)
     np.testing.assert_array_equal(estimate.coefficients, call.coefficients)
     np.testing.assert_array_equal(estimate.intervals["averaged"], call.interval_averaged)
     np.testing.assert_array_equal(estimate.intervals["if included"], call.interval_if_included)
-    assert methods.defaults()["level"] == call.level == 0.9
-    assert not {"X", "y", "key", "names", "v0"} & methods.defaults().keys()
+    options = methods.defaults(v0)
+    assert options["level"] == call.level == 0.9
+    assert not {"X", "y", "key", "names"} & options.keys()
+    # Rows of old know no v0, and were made with a point.
+    assert ("v0" in options) == (v0 is None)
 
 
 def test_least_squares_uses_the_true_columns(easy):

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`aeb predict`: run the network that a sparse file names on rows, and write what it says.
+
+The network is rebuilt by `aeb.load`, which imports the package of its class and calls nothing
+else. What comes out goes by the targets of the rows; where they have none, several outputs are
+taken for the logits of classes:
+
+    classes      `label` i32[n, ...], the likeliest, and `probability` f32[n, ..., classes]
+    regression   `prediction` f32[n, ...]
+    --raw        `output`, as the network gives it
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import aeb
+from aeb import guards
+from aeb.cli.named import described, find
+from aeb.cli.output import AsJson, Outcome, Switch
+from aeb.cli.rows import INPUTS, SETS, TARGETS, read_rows
+from aeb.cli.usage import UsageError
+from aeb.data.files import read_npz, write_npz
+from aeb.evaluation.diagnostics import accuracy, negative_log_likelihood
+from aeb.files.atomic import replacing
+from aeb.guards import some
+from aeb.network import serving
+
+__all__ = ["Predict"]
+
+ENDINGS = (".npz", ".csv")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Run the network of a sparse file on rows, and write its predictions.
+
+    aeb predict aeb-demo/model.safetensors --data digits --out predictions.csv
+    """
+
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """A sparse file that names its module: of aeb demo, aeb compress, Compressed.save."""
+    data: str
+    """digits, mnist, fashion_mnist, cifar10, their test rows; or npz of image, perhaps label."""
+    out: Path = Path("predictions.npz")
+    """File to write, .npz or .csv."""
+    preprocess: str | None = None
+    """package.module:function, applied to the inputs; a set that has a name brings its own."""
+    batch_size: int = 512
+    """Rows at a time."""
+    raw: Switch = False
+    """Write the outputs as they are, no probabilities."""
+    as_json: AsJson = False
+    """Print one JSON object; all else goes to stderr."""
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        guards.whole("batch_size", self.batch_size, 1)
+        if self.out.suffix not in ENDINGS:
+            raise ValueError(f"--out: got {self.out}; needs to end in {' or '.join(ENDINGS)}")
+
+    def __call__(self) -> Outcome:
+        """Run it."""
+        network = _read(self.file)
+        inputs, targets = _rows(self.data)
+        outputs = _run(network, inputs, self._preprocess(), self.batch_size)
+        is_class = outputs.ndim > 1 and outputs.shape[-1] > 1
+        if targets is not None:
+            is_class = targets.dtype.kind in "iub"
+            _check_fit(outputs, targets, is_class)
+        if self.raw:
+            written = {"output": outputs}
+        elif is_class:
+            probs = np.asarray(jax.nn.softmax(outputs))
+            written = {"label": outputs.argmax(axis=-1).astype(np.int32), "probability": probs}
+        else:
+            written = {"prediction": outputs}
+        _write(self.out, written)
+        scores = {} if targets is None else _scores(outputs, targets, is_class)
+        lines = [f"{name}: {value:.4f}" for name, value in scores.items()]
+        lines.append(f"{self.out}: {', '.join(written)} of {len(outputs):,} rows")
+        facts = {"file": str(self.file), "out": str(self.out), "rows": len(outputs)}
+        return Outcome("\n".join(lines), facts | scores)
+
+    def _preprocess(self) -> Callable[[Any], Any]:
+        if self.preprocess is not None:
+            function: Callable[[Any], Any] = find("preprocess", self.preprocess)
+            if not callable(function):
+                raise UsageError(f"--preprocess: {self.preprocess} is no function")
+            return function
+        if self.data in SETS and not Path(self.data).exists():
+            return aeb.data.normalizer(self.data)
+        return lambda inputs: inputs
+
+
+def _read(path: Path) -> Callable[[Any], Any]:
+    """Rebuild the network of a file, as `inputs -> outputs`."""
+    try:
+        model = aeb.load(path)
+        if not hasattr(model.module, "apply"):  # of NNX, which holds its weights
+            return lambda inputs: model(inputs)
+        apply = serving(model.module)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    return lambda inputs: apply(model.variables, inputs)
+
+
+def _rows(place: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read inputs, and targets where there are any."""
+    if Path(place).is_file():
+        arrays = read_npz(place)
+        if not set(TARGETS) & set(arrays):
+            names = [name for name in INPUTS if name in arrays]
+            if len(names) != 1 or not arrays[names[0]].ndim or not len(arrays[names[0]]):
+                raise UsageError(
+                    f"--data: {place} has {some(sorted(arrays), 6)}; needs rows in one of "
+                    f"{', '.join(INPUTS)}"
+                )
+            return arrays[names[0]], None
+    return read_rows("data", place, "test")[:2]
+
+
+def _run(
+    network: Callable[[Any], Any],
+    inputs: np.ndarray,
+    preprocess: Callable[[Any], Any],
+    batch_size: int,
+) -> np.ndarray:
+    """Apply the network to all rows, some at a time."""
+    program = jax.jit(lambda batch: network(preprocess(batch)))
+    parts = []
+    try:
+        for at in range(0, len(inputs), batch_size):
+            outputs = program(jnp.asarray(inputs[at : at + batch_size]))
+            parts.append(np.asarray(outputs.astype(jnp.float32)))
+    except Exception as error:  # the user's own code, which may raise anything
+        row = f"{inputs.dtype}{list(inputs.shape[1:])}"
+        raise UsageError(
+            f"--data: on rows of {row} the network raised {described(error)}"
+        ) from error
+    outputs = np.concatenate(parts)
+    if outputs.shape[:1] != inputs.shape[:1]:
+        raise UsageError(
+            f"--data: for {len(inputs)} rows the network gave {list(outputs.shape)}; needs one each"
+        )
+    return outputs
+
+
+def _check_fit(outputs: np.ndarray, targets: np.ndarray, is_class: bool) -> None:
+    """See that targets and outputs can be compared."""
+    wanted = outputs.shape[:-1] if is_class else outputs.shape
+    if targets.shape != wanted and not (not is_class and outputs.size == targets.size):
+        raise UsageError(
+            f"--data: targets {targets.dtype}{list(targets.shape)} do not fit the outputs "
+            f"{list(outputs.shape)} of the network"
+        )
+    if is_class and not 0 <= targets.min() <= targets.max() < outputs.shape[-1]:
+        raise UsageError(
+            f"--data: the classes run from {targets.min()} to {targets.max()}, and the network "
+            f"knows 0 to {outputs.shape[-1] - 1}"
+        )
+
+
+def _scores(outputs: np.ndarray, targets: np.ndarray, is_class: bool) -> dict[str, float]:
+    if is_class:
+        probs = jax.nn.softmax(outputs).reshape(-1, outputs.shape[-1])
+        labels = targets.ravel().astype(np.int32)
+        nll = float(negative_log_likelihood(probs, labels))
+        return {"accuracy": float(accuracy(probs, labels)), "nll": nll}
+    gap = outputs.ravel() - targets.ravel()
+    return {"rmse": float(np.sqrt(np.mean(np.square(gap))))}
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the arrays; in csv a row a line, the entries of a row in columns."""
+    if path.suffix == ".npz":
+        write_npz(path, arrays)
+        return
+    names, columns = [], []
+    for name, array in arrays.items():
+        flat = array.reshape(len(array), -1)
+        alone = flat.shape[1] == 1
+        names += [name if alone else f"{name}_{number}" for number in range(flat.shape[1])]
+        columns += list(flat.T)
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(names)
+    lines.writerows(zip(*(column.tolist() for column in columns), strict=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
