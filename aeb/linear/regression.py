@@ -117,7 +117,7 @@ def regression(
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain, a multiple of 5, at least 10.
         warmup: draws left out before them, a multiple of 5; delta, v1 and v0 are learned in them,
-            v0 from their second third on.
+            v0 from their second fifth on.
         thinning: changes of the model for each draw; by default 20, or 100 where they cost
             little, with fewer than 100,000 numbers in X and normal noise.
         a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
@@ -198,8 +198,8 @@ def regression(
         # What XLA would take seconds to compile is drawn outside it.
         rng = np.random.default_rng(np.asarray(jax.random.bits(host_key, (4,), jnp.uint32)))
         blocks = warmup // BLOCK
-        # The slab has its first third to find what is large, or the spike would take it over.
-        spike = (0.0, blocks // 3) if v0 is None else (float(v0), blocks)
+        # The slab has its first fifth to find what is large, or the spike would take it over.
+        spike = (0.0, blocks // 5) if v0 is None else (float(v0), blocks)
         plan = _Plan(
             hyper,
             None if log_odds is None else jnp.asarray(log_odds[table.free]),

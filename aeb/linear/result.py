@@ -37,10 +37,11 @@ class Regression(NamedTuple):
         interval_averaged: f64[p, 2], central intervals of the coefficients whether in the model or
             not. With v0 = 0 they are [0, 0] for a column that hardly ever matters.
         level: of both intervals.
-        sigma: posterior mean of the standard deviation of the noise, in the unit of y.
+        sigma: posterior mean of the standard deviation of the noise of a row of weight 1, in the
+            unit of y; for "student_t" of the scale; 1 for "binomial" and "negative_binomial".
         r_hat: f64[p], split R-hat of the inclusion probability of each column given the others in
             the model; 1 where it never changes.
-        r_hat_sigma: split R-hat of sigma.
+        r_hat_sigma: split R-hat of sigma; of the intercept where sigma is 1.
         draws: f32[chains, draws, p], of the coefficients, all of equal weight.
         intercept_draws: f64[chains, draws].
         sigma_draws: f64[chains, draws].

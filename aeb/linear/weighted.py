@@ -53,9 +53,6 @@ from aeb.types import PRNGKey
 
 __all__ = ["Base", "Draw", "condense", "program"]
 
-LEAST = 1e-12
-"""Directions of x'x with less than this share of the largest are taken for rounding."""
-
 
 class Base(NamedTuple):
     """What is needed to draw alpha."""
@@ -101,13 +98,10 @@ def condense(
     base = Base(q[: len(z)], r)
     x = jnp.pad(x, ((0, len(below)), (0, 0))) - jnp.matmul(q, jnp.matmul(base.q.T, x))
     z = jnp.pad(z, (0, len(below))) - jnp.matmul(q, jnp.matmul(base.q.T, z))
-    if x.shape[0] > x.shape[1]:
-        values, vectors = jnp.linalg.eigh(jnp.matmul(x.T, x))
-        kept = values > LEAST * values[-1]
-        singular = jnp.sqrt(jnp.where(kept, values, 1.0))
-        along = jnp.where(kept, jnp.matmul(jnp.matmul(z, x), vectors) / singular, 0.0)
-        rest += jnp.maximum(jnp.sum(jnp.square(z)) - jnp.sum(jnp.square(along)), 0.0)
-        x, z = jnp.where(kept, singular, 0.0)[:, None] * vectors.T, along
+    p = x.shape[1]
+    if x.shape[0] > p:
+        both = jnp.linalg.qr(jnp.column_stack([x, z]), mode="r")
+        x, z, rest = both[:p, :p], both[:p, p], rest + jnp.square(both[p, p])
     sigma = jnp.ones(()) if known_sigma else None
     return Problem(x, z, rest, degrees, sigma, log_odds), base
 
