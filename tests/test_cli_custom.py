@@ -258,6 +258,17 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(run, here, monkeypatch, cap
     assert "sparsity 0.5, not 0.4" in capsys.readouterr().err
 
 
+def test_predict_finds_the_module_in_the_current_folder(here, capsys, monkeypatch):
+    """Mutation: `use_current_folder` left out of predict, as when `aeb` is a script elsewhere."""
+    net = find("model", "toynet:net")
+    aeb.save_sparse("net.safetensors", net.init(jax.random.key(0), jnp.ones((1, 6))), module=net)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(here))])
+    monkeypatch.delitem(sys.modules, "toynet")
+    words = ["predict", "net.safetensors", "--data", "train.npz", "--out", "said.csv", "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 300
+
+
 @pytest.fixture(scope="module")
 def trained():
     """A training state of linen whose optimizer has moments of the same shapes."""

@@ -22,7 +22,7 @@ from flax import nnx
 from aeb.cli.usage import UsageError
 from aeb.guards import some
 
-__all__ = ["Found", "described", "find", "find_network", "is_name"]
+__all__ = ["Found", "described", "find", "find_network", "is_name", "use_current_folder"]
 
 
 class Found(NamedTuple):
@@ -112,6 +112,15 @@ def find_network(name: str, seed: int) -> Found:
     return Found(made, recipe)
 
 
+def use_current_folder() -> str:
+    """Put the current folder on the path, where modules of the user's are; returns the folder."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()  # the file may be younger than this process
+    return here
+
+
 def described(error: BaseException) -> str:
     """Describe an error of the user's code in one line, with the place where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -121,10 +130,7 @@ def described(error: BaseException) -> str:
 
 
 def _imported(option: str, place: str) -> ModuleType:
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()  # the file may be younger than this process
+    here = use_current_folder()
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:

@@ -26,7 +26,7 @@ import tyro
 
 import aeb
 from aeb import guards
-from aeb.cli.named import described, find
+from aeb.cli.named import described, find, use_current_folder
 from aeb.cli.output import AsJson, Outcome, Switch
 from aeb.cli.rows import INPUTS, SETS, TARGETS, read_rows
 from aeb.cli.usage import UsageError
@@ -105,6 +105,7 @@ class Predict:
 
 def _read(path: Path) -> Callable[[Any], Any]:
     """Rebuild the network of a file, as `inputs -> outputs`."""
+    use_current_folder()
     try:
         model = aeb.load(path)
         if not hasattr(model.module, "apply"):  # of NNX, which holds its weights
