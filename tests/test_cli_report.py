@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`aeb report` and `aeb compare`, on folders of runs that are made up.
 
-Mutations that fail here: a title that is not escaped, a picture fetched from elsewhere, an axis
-upside down, counts left out, zeros of the dense network shown for those of the sparse one, a run
-at work refused; settings that are the same listed as differing, the scores of two runs exchanged,
-a target that was missed called reached.
+Mutations that fail here: a title that is not escaped, an axis upside down, counts left out, the dense
+network shown for the sparse one, a last line that is being written refused; settings that are the
+same listed as differing, a target that was missed called reached.
 """
 
 import html.parser
