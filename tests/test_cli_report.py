@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`aeb report` and `aeb compare`, on folders of runs that are made up.
 
-Mutations that fail here: a title that is not escaped, an axis upside down, counts left out, the dense
+Mutations that fail here: a title not escaped, an axis upside down, counts left out, the dense
 network shown for the sparse one, a last line that is being written refused; settings that are the
 same listed as differing, a target that was missed called reached.
 """
