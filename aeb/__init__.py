@@ -26,6 +26,7 @@ from aeb.kernel import build_kernel
 from aeb.linear import Regression, regression
 from aeb.parallel import chains, data_parallel, sharded, state_sharding
 from aeb.priors import GaussianLatent, SpikeSlabLatent, gaussian, paper_spike_slab, spike_slab
+from aeb.references import citation
 from aeb.sampling import DivergenceError, DivergenceWarning, EarlyStop, sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.shrink import Shrunk, shrink
@@ -60,6 +61,7 @@ __all__ = [
     "build_kernel",
     "chains",
     "checkpoint",
+    "citation",
     "compiler_options",
     "compress",
     "cyclical",

@@ -3,6 +3,11 @@
 
 Step k of the optax face draws from `jax.random.fold_in(key, k)`, as `aeb.sample` does; a kernel
 given those keys makes the same chain.
+
+The optax state keeps the key as plain numbers, `jax.random.key_data(key)`: what writes optimizer
+states to a file (`flax.serialization`, safetensors, numpy) takes no typed key, and neither does
+`jnp.where` of a wrapper such as `optax.MultiSteps` while `jax.debug_key_reuse` watches. The
+generator is that of the key which the transformation was made with.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import optax
 from aeb import guards
 from aeb.empirical_bayes import Algorithm, State
 from aeb.kernel import build_kernel, log_likelihood_grad, residual_sum_of_squares, step_keys
+from aeb.precision import as_weights
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
 
 __all__ = [
@@ -30,7 +36,7 @@ __all__ = [
 class TransformState(NamedTuple):
     """State of the optax face; the parameters stay with the user."""
 
-    key: PRNGKey  # key<fry>[]: the chain's key, folded with the step at each update
+    key: jax.Array  # u32[2]: data of the chain's key, folded with the step at each update
     chain: State  # the sampler's state, with () for position and model_state
 
 
@@ -54,8 +60,9 @@ def as_gradient_transformation(
     Args:
         algorithm: made by `aeb.empirical_bayes`.
         num_data: N, examples in the data set.
-        key: a typed key, kept in the state. Give each transformation one of its own; states made
-            under `jax.vmap` share it, so put others in their `key` field.
+        key: a typed key, whose data the state keeps. Give each transformation one of its own;
+            states made under `jax.vmap` share it, so put others in their `key` field, as typed keys
+            or as their data.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`. With the Gaussian likelihood, `update` needs
@@ -80,13 +87,12 @@ def as_gradient_transformation(
     guards.positive("num_data", num_data)
     guards.check_key("key", key)
     num_data = float(num_data)
+    generator = jax.random.key_impl(key)
 
     def init(params: ArrayTree) -> TransformState:
         # A copy, for a training step that donates its state would take the caller's key along.
-        own = jax.random.wrap_key_data(
-            jnp.copy(jax.random.key_data(key)), impl=jax.random.key_impl(key)
-        )
-        return TransformState(own, algorithm.init(params)._replace(position=(), model_state=()))
+        data = jnp.copy(jax.random.key_data(key))
+        return TransformState(data, algorithm.init(params)._replace(position=(), model_state=()))
 
     def update(
         grads: ArrayTree,
@@ -101,6 +107,7 @@ def as_gradient_transformation(
             raise ValueError(
                 "params: this transformation needs them; call update(g, state, params)"
             )
+        params = as_weights(params)
         if jax.tree.map(jnp.shape, grads) != jax.tree.map(jnp.shape, params):
             raise ValueError("grads: they differ from params in structure or shapes")
         if algorithm.likelihood == "gaussian" and value is None:
@@ -109,7 +116,10 @@ def as_gradient_transformation(
                 "update(grads, state, params, value=loss)"
             )
         chain = state.chain
-        step_key = jax.random.fold_in(state.key, chain.step)
+        chain_key = state.key
+        if not jnp.issubdtype(chain_key.dtype, jax.dtypes.prng_key):
+            chain_key = jax.random.wrap_key_data(jnp.asarray(chain_key), impl=generator)
+        step_key = jax.random.fold_in(chain_key, chain.step)
         new = algorithm.transition(
             chain._replace(position=params),
             log_likelihood_grad(grads, num_data),

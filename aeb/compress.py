@@ -50,6 +50,7 @@ from aeb.kernel import build_kernel
 from aeb.network import Network, Scores, as_network, loss_of_a_guess, score
 from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
+from aeb.sampling.divergence import POLICIES
 from aeb.schedules import sparsity_ramp
 from aeb.sparsity import learned, magnitude
 from aeb.sparsity.rule import SCOPES
@@ -337,6 +338,7 @@ def compress(
     if sparsity is not None:
         guards.within("sparsity", sparsity, "[0, 1)")
     guards.one_of("scope", scope, SCOPES)
+    guards.one_of("divergence", divergence, POLICIES)
     guards.at_least("temperature", temperature, 0.0)
     guards.whole("num_draws", num_draws, 0)
     if learning_rate is not None:

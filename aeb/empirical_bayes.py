@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.precision import working_dtype
+from aeb.precision import as_weights, working_dtype
 from aeb.schedules import as_schedule, is_zero, robbins_monro
 from aeb.tree import brief, describe
 from aeb.types import (
@@ -58,7 +58,7 @@ class Init(Protocol):
         """Return the state of a chain that has taken no step.
 
         Args:
-            params: a tree of floating-point arrays, the weights.
+            params: a tree of floating-point arrays, the weights; Python floats become arrays.
             model_state: what the loss carries (batch statistics), or ().
 
         Raises:
@@ -172,6 +172,7 @@ def empirical_bayes(
     noise_scale = prior.noise_scale if likelihood == "gaussian" else None
 
     def init(params: ArrayTree, model_state: Any = ()) -> State:
+        params = as_weights(params)
         guards.check_params(params)
         guards.check_matches(params, prior.where)
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf), params)

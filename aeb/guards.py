@@ -147,6 +147,12 @@ def check_params(params: ArrayTree, *, alone: bool = True) -> None:
                 f"params: leaf {path!r} is {type(leaf).__name__ if dtype is None else dtype}, "
                 "needs to be a floating-point array; keep counters and such in model_state"
             )
+        spec = getattr(getattr(jax.typeof(leaf), "sharding", None), "spec", ())
+        if any(axis is not None for axis in spec):
+            raise ValueError(
+                f"params: leaf {path!r} is split as {spec} over mesh axes of the type Explicit, "
+                "needs the type Auto; make the mesh with axis_types=(jax.sharding.AxisType.Auto,)"
+            )
 
 
 def check_key(name: str, key: Any, *, many: bool = False) -> None:

@@ -105,6 +105,40 @@ def test_inject_hyperparams_sets_the_step_size_from_outside():
         np.testing.assert_allclose(3 * np.asarray(a), np.asarray(b), rtol=2e-3, atol=1e-7)
 
 
+def test_inject_hyperparams_runs_a_schedule_in_a_compiled_step(lenient):
+    """Mutation: the number of the first step kept for all."""
+
+    def make(learning_rate):
+        dynamics = aeb.sgld(learning_rate=learning_rate, temperature=0.0)
+        return transform(algorithm=aeb.empirical_bayes(dynamics, PRIOR, gain=0.0))
+
+    halved = optax.piecewise_constant_schedule(1e-3, {1: 0.5})
+    tx = optax.inject_hyperparams(make, hyperparam_dtype=jnp.float32)(learning_rate=halved)
+    params = two_layers()
+    grads, update = jax.tree.map(jnp.cos, params), jax.jit(tx.update)
+    first, state = update(grads, tx.init(params), params)
+    second, _ = update(grads, state, params)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(np.asarray(a), 2 * np.asarray(b), rtol=2e-3, atol=1e-7)
+
+
+def test_python_floats_are_weights():
+    """In all three faces alike. Mutation: the floats put into the state as they are."""
+    algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), PRIOR)
+    start = {"slope": 0.5, "shift": -1.0}
+    arrays = jax.tree.map(jnp.float32, start)
+    state = algorithm.init(start)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(algorithm.init(arrays)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    tx = transform(algorithm=algorithm)
+    grads = jax.tree.map(jnp.sin, arrays)
+    floats, _ = tx.update(grads, tx.init(start), start)
+    same, _ = tx.update(grads, tx.init(arrays), arrays)
+    for a, b in zip(jax.tree.leaves(floats), jax.tree.leaves(same), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_unknown_extra_arguments_are_swallowed():
     params, tx = two_layers(), transform()
     updates, _ = tx.update(params, tx.init(params), params, value=1.0, grad_norm=3.0)

@@ -115,7 +115,7 @@ TYPE_ERRORS = {
     "temperature": lambda: aeb.sgld(1e-3, temperature=jnp.ones(2)),
     "where": lambda: aeb.spike_slab(0.1, 1.0, where=3),
     "params": lambda: algorithm().init({"w": jnp.ones(3, int)}),
-    "params ": lambda: algorithm().init({"w": 1.0}),
+    "params ": lambda: algorithm().init({"w": 1}),
     "params  ": lambda: algorithm().init({"w": jnp.ones(3, complex)}),
     "key": lambda: step(key=0),
     "key ": lambda: aeb.as_gradient_transformation(algorithm(), num_data=3, key=0),

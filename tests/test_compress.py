@@ -313,6 +313,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
         ({"where": "conv"}, ValueError, "where: 'conv' matches no leaf"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate: got -1.0"),
         ({"learning_rate": 1e9}, FloatingPointError, "learning_rate: at 1e"),
+        ({"divergence": "halt"}, ValueError, "divergence: got 'halt', needs to be one of raise"),
         ({"model": LinenNet}, TypeError, "pass an instance"),
         ({"model": "net"}, TypeError, "model: got str"),
         ({"variables": {"Dense_0": {}}}, TypeError, "needs to be a dict with 'params'"),

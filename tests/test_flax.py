@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
+from flax import nnx, serialization
 from flax.training.train_state import TrainState
+from jax.sharding import AxisType
 
 import aeb
 from aeb.tree import named_leaves, select
@@ -110,6 +111,78 @@ def test_linen_train_state():
         state, last = step(state)
     assert kept(state.params) == KEPT
     assert float(last) < float(first)
+
+
+def test_a_train_state_goes_on_from_its_bytes():
+    """To the bit. Mutation: the key left in the closure, which the bytes do not hold."""
+    params = {"l1": {"kernel": X[:6, :4], "bias": jnp.zeros(4)}}
+
+    def start(seed):
+        tx = aeb.as_gradient_transformation(ALGORITHM, num_data=32, key=jax.random.key(seed))
+        return TrainState.create(apply_fn=None, params=params, tx=tx)
+
+    @jax.jit
+    def advance(state):
+        return state.apply_gradients(grads=jax.tree.map(jnp.sin, state.params))
+
+    middle = advance(start(4))
+    data = serialization.to_bytes(middle)
+    expected = advance(middle)
+    # Into a state of another chain, as a new process would have it.
+    restored = advance(serialization.from_bytes(start(5), data))
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(restored), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+class Plain(nnx.Module):
+    def __init__(self, split=()):
+        normal = nnx.initializers.lecun_normal()
+        kernel = nnx.with_partitioning(normal, split) if split else normal
+        self.l1 = nnx.Linear(6, 8, kernel_init=kernel, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return self.l1(x)[:, :3]
+
+
+def trained(compile_, model):
+    """Two steps of an nnx optimizer; the kernel that comes of them."""
+    optimizer = nnx.Optimizer(model, transform(), wrt=nnx.Param)
+
+    @compile_
+    def step(model, optimizer):
+        graph, params, rest = nnx.split(model, nnx.Param, ...)
+        grads = jax.grad(lambda params: mean_nll(nnx.merge(graph, params, rest)(X)))(params)
+        optimizer.update(model, grads)
+
+    for _ in range(2):
+        step(model, optimizer)
+    return model.l1.kernel[...]
+
+
+def test_nnx_under_a_mesh():
+    """Mutation: noise that depends on where a weight lies."""
+    mesh = jax.make_mesh((2,), ("model",), axis_types=(AxisType.Auto,))
+    expected = trained(nnx.jit, Plain())
+    with jax.set_mesh(mesh):
+        kernel = trained(nnx.jit, Plain(split=(None, "model")))
+    assert int((kernel == 0).sum()) == 36
+    assert kernel.sharding.shard_shape(kernel.shape) == (6, 4)
+    np.testing.assert_allclose(np.asarray(kernel), np.asarray(expected), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.skipif(
+    not hasattr(nnx, "var_defaults"), reason="this Flax has no hijax variables that can be set"
+)
+def test_nnx_with_hijax_variables():
+    """Not compiled: Flax 0.12.12 cannot differentiate hijax variables inside `nnx.jit`.
+
+    Mutation: paths or shapes read off a variable that has no leaves of its own.
+    """
+    expected = trained(nnx.jit, Plain())
+    with nnx.var_defaults(hijax=True):
+        kernel = trained(lambda step: step, Plain())
+    np.testing.assert_allclose(np.asarray(kernel), np.asarray(expected), rtol=1e-5, atol=1e-7)
 
 
 def test_nnx_optimizer():

@@ -9,6 +9,7 @@ leaves joined before they are ranked.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -135,6 +136,45 @@ def test_orbax_keeps_a_sharded_state(mesh, tmp_path):
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(back), strict=True):
         np.testing.assert_array_equal(np.asarray(old), np.asarray(new))
         assert new.sharding.is_equivalent_to(old.sharding, old.ndim)
+
+
+def test_the_optax_face_under_a_mesh_that_is_set(mesh):
+    """Mutation: noise drawn from the leaf's own shard, or the mesh's axis read as a batch axis."""
+    algorithm = aeb.empirical_bayes(
+        aeb.sghmc(1e-4, temperature=0.1), aeb.spike_slab(0.1, 1.0), sparsify=aeb.magnitude(0.5)
+    )
+    tx = aeb.as_gradient_transformation(algorithm, num_data=NUM_DATA, key=jax.random.key(3))
+
+    def train(params):
+        state = tx.init(params)
+
+        @jax.jit
+        def step(params, state):
+            updates, state = tx.update(jax.tree.map(jnp.sin, params), state, params)
+            return optax.apply_updates(params, updates), state
+
+        for _ in range(2):
+            params, state = step(params, state)
+        return params, state
+
+    alone = train(params())
+    with jax.set_mesh(mesh):
+        split = NamedSharding(mesh, PartitionSpec(None, "data"))
+        spread = params()
+        spread["in"]["kernel"] = jax.device_put(spread["in"]["kernel"], split)
+        together = train(spread)
+    assert together[0]["in"]["kernel"].sharding.is_equivalent_to(split, 2)
+    assert_close(alone, together)
+
+
+def test_weights_on_an_explicit_axis_are_refused():
+    """Mutation: the guard dropped. JAX then dies in a reshape of ours, by its own words."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    algorithm = aeb.empirical_bayes(aeb.sgld(1e-4), aeb.gaussian())
+    with jax.set_mesh(mesh):
+        weight = jax.device_put(jnp.ones((48, 128)), NamedSharding(mesh, PartitionSpec("data")))
+        with pytest.raises(ValueError, match=r"params: leaf 'w' is split .* type Auto"):
+            algorithm.init({"w": weight})
 
 
 def test_sample_keeps_a_state_where_it_lies(mesh):

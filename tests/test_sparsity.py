@@ -4,7 +4,8 @@
 Mutations that fail here: `<` for `<=` in the search, a digit beyond the type let in, ties not by
 index or by their index among the joined leaves, the fraction of "all" taken of the selected leaves,
 a momentum left under a frozen mask, rho < threshold made <=; of "relative" the leaf not divided by
-its norm, no weight held, all of a tie held, a zero held.
+its norm, no weight held, all of a tie held, a zero held; of
+leaves searched side by side, what fills up a row counted, a settled leaf searched on.
 """
 
 import jax
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aeb
-from aeb.xla.threshold import SMALL, order_bits, smallest
+from aeb.xla.threshold import SMALL, order_bits, smallest, smallest_of_each
 
 
 def everywhere(path, leaf):
@@ -31,6 +32,7 @@ def lowest(values, count):
 
 
 chosen = jax.jit(lambda values, count: smallest([order_bits(values)], count))
+each = jax.jit(lambda values, counts: smallest_of_each([order_bits(values)], counts))
 numbers = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-40, 1e-30, 3e38, -2.5, 1.0000001, np.inf])
 
 
@@ -61,6 +63,20 @@ def test_small_leaves_beside_large_ones_keep_their_order(values, beyond):
     assert [mark.shape for mark in marks] == shapes
     found = np.concatenate([np.asarray(mark).ravel() for mark in marks])
     np.testing.assert_array_equal(found, lowest(leaves, count))
+
+
+@pytest.mark.parametrize("values", [(1.0,), (0.0, 0.5, 2.0)], ids=["ties alone", "and others"])
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.77, 1.0])
+def test_leaves_searched_side_by_side_are_each_a_stable_sort(values, fraction):
+    """Rows that are filled up, leaves of one row and of several, an empty one, a scalar."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 2), (70, 3), (), (0, 4), (64,), (130,), (SMALL // 8, 8)]
+    leaves = [rng.choice(values, size=shape).astype(np.float32) for shape in shapes]
+    counts = [round(fraction * leaf.size) for leaf in leaves]
+    marks = each([jnp.asarray(leaf) for leaf in leaves], counts)
+    for mark, leaf, count in zip(marks, leaves, counts, strict=True):
+        assert mark.shape == leaf.shape
+        np.testing.assert_array_equal(np.asarray(mark).ravel(), lowest([leaf], count))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])

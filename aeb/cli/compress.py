@@ -275,7 +275,8 @@ def _run(plan: Plan, seeds: int, out: Path, *, resume: bool) -> Outcome:
     out.mkdir(parents=True, exist_ok=True)
     writers: dict[tuple[int, str], Any] = {}
     if not resume:
-        (out / METRICS).unlink(missing_ok=True)
+        for name in (METRICS, RESULTS):  # of a run before, in the same folder
+            (out / name).unlink(missing_ok=True)
 
     def log(seed: int, stage: str, row: Mapping[str, Any]) -> None:
         if (seed, stage) not in writers:

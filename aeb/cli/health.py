@@ -120,9 +120,12 @@ def _scores(run: Run) -> list[Line]:
         if name == "dense" or dense is None or mean.get("accuracy") is None:
             continue
         lost = dense - mean["accuracy"]
-        verb = "loses" if lost > 0 else "wins"
-        text = f"{verb} {100 * abs(lost):.2f} points of accuracy on the {split} rows"
-        found.append(Line(lost <= LOST, f"{run.label(name)}: it {text}, against the dense."))
+        points = f"{100 * abs(lost):.2f} points of accuracy on the {split} rows"
+        if points.startswith("0.00"):
+            text = f"it is as often right as the dense on the {split} rows."
+        else:
+            text = f"it {'loses' if lost > 0 else 'wins'} {points}, against the dense."
+        found.append(Line(lost <= LOST, f"{run.label(name)}: {text}"))
     return found
 
 

@@ -97,6 +97,8 @@ def _summary(run: Run) -> str:
         return "This run has not left a sparse network yet."
     size, zeros = (sum(leaf[key] for leaf in facts) for key in ("size", "zeros"))
     text = f"{zeros / size:.1%} of {size:,} weights are zero"
+    if len(run.scores[1]) > 2:
+        text = f"{run.label(name)}: {text}"
     split, scores = run.scores
     mean, dense = scores.get(name, {}), scores.get("dense", {})
     if mean.get("accuracy") is not None:
@@ -168,7 +170,10 @@ def _curves(run: Run) -> list[str]:
         if stage != "dense":
             ramps.append(_series(run, stage, rows, "epoch", "sparsity", 100.0))
             target = _series(run, stage, rows, "epoch", "target", 100.0)
-            if target.points:
+            # Arms that share a ramp share its line.
+            if target.points and all(
+                target.points != one.points for one in ramps if one.is_backdrop
+            ):
                 ramps.append(target._replace(name="target", is_backdrop=True))
     if any(one.points for one in ramps):
         figures.append(
@@ -284,13 +289,13 @@ def _plain(value: Any) -> str:
 
 
 def _shown(run: Run) -> str | None:
-    """Choose the network that is shown alone: the best by validation, or the last sparse one."""
+    """Choose the network that is shown alone: the best by validation, or the one that samples."""
     results = run.results or {}
     sparse = [name for name in results.get("networks", {}) if name != "dense"]
     if results.get("best"):
         return str(results["best"])
     if sparse:
-        return sparse[-1]
+        return next((name for name in ("sa", "em") if name in sparse), sparse[-1])
     # Runs of before have the files alone.
     files = [path.stem for path in sorted(run.folder.glob("*.safetensors"))]
     return next((name for name in files if name not in ("dense", "model")), None)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from aeb.precision import working_dtype
 from aeb.schedules import is_zero
 from aeb.types import ArrayTree, PRNGKey
-from aeb.xla.threefry import LARGEST_DRAW, is_threefry, normal_at, split
+from aeb.xla.threefry import LARGEST_DRAW, is_threefry, normal_at, normals_at, split
 
 __all__ = ["noise_like", "standard_normal_like"]
 
@@ -74,15 +74,29 @@ def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
 
 
 def _in_place(words: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:
-    """Draw the parts of one draw, each large one by itself and runs of small ones together."""
-    start = 0
-    for large, run in itertools.groupby(shapes, lambda shape: math.prod(shape) >= LARGE):
-        together = list(run)
-        for group in [[shape] for shape in together] if large else [together]:
-            size = sum(map(math.prod, group))
-            draw = normal_at(words, start, group[0] if large else (size,))
-            yield from [draw] if large else _cut(draw, group)
-            start += size
+    """Draw the parts of one draw, each large one by itself and all small ones together."""
+    sizes = [math.prod(shape) for shape in shapes]
+    starts = list(itertools.accumulate(sizes, initial=0))
+    is_small = [size < LARGE for size in sizes]
+    if sum(is_small) < 2:
+        is_small = [False] * len(sizes)
+    small = [place for place, here in enumerate(is_small) if here]
+    together: Iterator[jax.Array] = iter(())
+    if small:
+        spans = _spans([(starts[place], sizes[place]) for place in small])
+        together = _cut(normals_at(words, spans), [shapes[place] for place in small])
+    for start, shape, here in zip(starts, shapes, is_small, strict=False):
+        yield next(together) if here else normal_at(words, start, shape)
+
+
+def _spans(parts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Join parts, each a start and a length, where one begins at the end of another."""
+    spans: list[tuple[int, int]] = []
+    for start, length in parts:
+        if spans and sum(spans[-1]) == start:
+            start, length = spans[-1][0], spans.pop()[1] + length
+        spans.append((start, length))
+    return tuple(spans)
 
 
 def _cut(flat: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:

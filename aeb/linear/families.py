@@ -31,7 +31,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import gammaln
 
 from aeb.linear.polya_gamma import gamma, polya_gamma, polya_gamma_one
 from aeb.types import PRNGKey
@@ -77,6 +76,8 @@ def shapes(
         >>> shapes("student_t", 4.0, np.zeros(3), np.ones(3))[0].tolist()
         [4.0]
     """
+    from scipy.special import gammaln  # takes as long to import as all of this library
+
     if family == "student_t":
         grid = np.geomspace(1.0, 100.0, 47) if given is None else np.array([given])
         half = 0.5 * grid

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from aeb import guards
+from aeb.precision import as_weights
 from aeb.sparsity.rule import ramped_rule
 from aeb.tree import as_where
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier, Where
@@ -83,6 +84,7 @@ def prune(
         Array([3., 0., 2., 0.], dtype=float32)
     """
     guards.within("sparsity", sparsity, "[0, 1)")
+    params = as_weights(params)
     guards.check_params(params, alone=False)
     guards.check_matches(params, where)
     pruned, _, _ = magnitude(sparsity, scope=scope).apply(params, (), None, (), 0, as_where(where))

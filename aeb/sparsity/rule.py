@@ -35,7 +35,7 @@ from aeb.precision import working_dtype
 from aeb.schedules import as_schedule
 from aeb.tree import replace_leaves, select
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier
-from aeb.xla.threshold import smallest
+from aeb.xla.threshold import smallest, smallest_of_each
 
 __all__ = ["SCOPES", "Masks", "pruning_rule", "ramped_rule"]
 
@@ -103,24 +103,23 @@ def ramped_rule(
     ) -> Masks:
         fraction = fraction_of(params, sparse, count)
         paths = list(sparse)
-        groups = [[path] for path in paths] if scope == "leaf" else [paths]
-        pruned: Masks = {}
-        for group in groups:
-            leaves = [sparse[path] for path in group]
-            if scope == "relative":
-                leaves = [_over_its_norm(leaf) for leaf in leaves]
-            criteria = list(rank(leaves, group, rho))
-            if mask:
-                # What was pruned for good ranks below all else.
-                alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in group]
-                kept = [_reduced_like(a, c) for a, c in zip(alive, criteria[0], strict=True)]
-                criteria.insert(0, [k.astype(jnp.uint32) for k in kept])
-            if scope == "relative":
-                criteria[0] = _hold_one_each(criteria)
-            size = sum(entry.size for entry in criteria[0])
-            marks = smallest(criteria, _zeros(fraction, size))
-            pruned |= dict(zip(group, marks, strict=True))
-        return pruned
+        leaves = [sparse[path] for path in paths]
+        if scope == "relative":
+            leaves = [_over_its_norm(leaf) for leaf in leaves]
+        criteria = list(rank(leaves, paths, rho))
+        if mask:
+            # What was pruned for good ranks below all else.
+            alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in paths]
+            kept = [_reduced_like(a, c) for a, c in zip(alive, criteria[0], strict=True)]
+            criteria.insert(0, [k.astype(jnp.uint32) for k in kept])
+        if scope == "relative":
+            criteria[0] = _hold_one_each(criteria)
+        sizes = [entry.size for entry in criteria[0]]
+        if scope == "leaf":
+            marks = smallest_of_each(criteria, [_zeros(fraction, size) for size in sizes])
+        else:
+            marks = smallest(criteria, _zeros(fraction, sum(sizes)))
+        return dict(zip(paths, marks, strict=True))
 
     return pruning_rule(choose, regrow=regrow, check=check_reach)._replace(kept=kept)
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from aeb.types import PRNGKey
 
-__all__ = ["LARGEST_DRAW", "is_threefry", "normal_at", "split"]
+__all__ = ["LARGEST_DRAW", "is_threefry", "normal_at", "normals_at", "split"]
 
 LARGEST_DRAW = 2**32
 """Numbers of one draw; beyond, their places take two words."""
@@ -83,7 +83,39 @@ def normal_at(words: jax.Array, start: int, shape: tuple[int, ...]) -> jax.Array
         >>> bool((part.ravel() == jax.random.normal(key, (6,))[2:]).all())
         True
     """
-    word, other = _hash(words, _places(start, shape))
+    return _normal(words, _places(start, shape))
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def normals_at(words: jax.Array, spans: tuple[tuple[int, int], ...]) -> jax.Array:
+    """Draw several parts of `jax.random.normal(key, (n,), jnp.float32)`, one after another.
+
+    XLA fuses a draw into whatever reads it, so that of one which many leaves are cut from each leaf
+    gets a copy of the program, and compiling takes as many times as long. A loop is not fused: here
+    the numbers are made in two halves, and kept.
+
+    Args:
+        words: u32[2], the data of a threefry key.
+        spans: start and length of each part, as places in the whole draw.
+
+    Returns:
+        f32[sum of the lengths].
+
+    Example:
+        >>> key = jax.random.key(0)
+        >>> parts = normals_at(jax.random.key_data(key), ((0, 2), (5, 1)))
+        >>> bool((parts == jax.random.normal(key, (6,))[jnp.array([0, 1, 5])]).all())
+        True
+    """
+    places = jnp.concatenate([_places(start, (length,)) for start, length in spans])
+    size = places.size
+    halves = jnp.pad(places, (0, size % 2)).reshape(2, -(-size // 2))
+    return jax.lax.map(lambda half: _normal(words, half), halves).reshape(-1)[:size]
+
+
+def _normal(words: jax.Array, places: jax.Array) -> jax.Array:
+    """Make the normals at the given places of a draw."""
+    word, other = _hash(words, places)
     # 23 random bits as the fraction of a number in [1, 2), stretched to (-1, 1).
     fraction = jax.lax.bitcast_convert_type(((word ^ other) >> np.uint32(9)) | _ONE, jnp.float32)
     uniform = (fraction - np.float32(1)) * (np.float32(1) - _LEAST) + _LEAST
