@@ -10,12 +10,15 @@ flips.
 import itertools
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
 from scipy.special import expit, gammaln
 
 import aeb
+from aeb.linear.families import Response, Rows
+from aeb.linear.weighted import condense
 
 N, P = 36, 6
 V1, DELTA = 0.5, 0.3
@@ -235,6 +238,35 @@ def test_where_y_says_nothing_the_prior_is_left(family):
     delta = 1.5 / P
     np.testing.assert_allclose(fit.inclusion, delta * odds / (1 - delta + delta * odds), atol=0.03)
     assert fit.delta == pytest.approx(delta, abs=0.02)
+
+
+@pytest.mark.parametrize("precision", [0.0, 0.2])
+@pytest.mark.parametrize("wide", [False, True])
+def test_condensed_rows_say_the_same(x64, precision, wide):
+    """x'x, x'z and z'z under the weights that the base leaves, with a column that stands twice.
+    Mutations: the squares that QR leaves out, the prior's precision for its root."""
+    x, rng = columns()
+    x = x[:4] if wide else np.c_[x, x[:, 0]]
+    n = len(x)
+    base, z = np.c_[np.ones(n), rng.normal(size=n)], rng.normal(size=n)
+    weights, none = rng.uniform(0.2, 2.0, size=n), np.zeros(1)
+    parts = x, base, np.full(2, precision), z, weights, np.zeros(n), none, none
+    problem, _ = condense(
+        Rows(*(jnp.asarray(part) for part in parts)),
+        Response(jnp.asarray(weights), jnp.asarray(z), jnp.zeros(())),
+        10.0,
+        0.3,
+        known_sigma=False,
+        log_odds=None,
+    )
+    scaled = weights[:, None] * base
+    left = np.diag(weights) - scaled @ np.linalg.solve(
+        base.T @ scaled + precision * np.eye(2), scaled.T
+    )
+    assert problem.x.shape == ((6, 6) if wide else (7, 7))
+    np.testing.assert_allclose(problem.x.T @ problem.x, x.T @ left @ x, atol=1e-10)
+    np.testing.assert_allclose(problem.x.T @ problem.y, x.T @ left @ z, atol=1e-10)
+    assert float(problem.y @ problem.y + problem.rest) == pytest.approx(z @ left @ z + 0.3)
 
 
 X, RNG = columns()

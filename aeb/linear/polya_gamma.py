@@ -203,9 +203,9 @@ def polya_gamma(key: PRNGKey, b: jax.Array, z: jax.Array) -> jax.Array:
         f64[n], independent.
 
     Example:
-        >>> b = jnp.full(10_000, 2.5)
-        >>> float(polya_gamma(jax.random.key(0), b, jnp.zeros(10_000)).mean().round(2))
-        0.63
+        >>> b = jnp.full(10_000, 2.0)
+        >>> float(polya_gamma(jax.random.key(0), b, jnp.zeros(10_000)).mean().round(1))
+        0.5
     """
     place = jnp.arange(TERMS, dtype=z.dtype)[:, None] + 0.5
     d = 0.5 / (jnp.square(math.pi * place) + jnp.square(0.5 * z)[None, :])
