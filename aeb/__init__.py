@@ -5,7 +5,9 @@ See `empirical_bayes` for how an algorithm is put together, and `build_kernel`,
 `as_gradient_transformation` and `as_sampling_algorithm` for its three faces.
 """
 
-from aeb import data, logs, types
+from typing import TYPE_CHECKING, Any
+
+from aeb import data, linear, logs, types
 from aeb.adapters import as_gradient_transformation, as_sampling_algorithm, bind_data
 from aeb.compress import Compressed, compress
 from aeb.dynamics import sghmc, sgld
@@ -36,6 +38,9 @@ from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__
 from aeb.xla.compilation import compiler_options
 
+if TYPE_CHECKING:
+    from aeb.linear import SparseClassifier, SparseRegressor
+
 __all__ = [
     "Algorithm",
     "Compressed",
@@ -49,6 +54,8 @@ __all__ = [
     "Prior",
     "Regression",
     "Shrunk",
+    "SparseClassifier",
+    "SparseRegressor",
     "Sparsifier",
     "SparsityReport",
     "SpikeSlabLatent",
@@ -100,3 +107,10 @@ __all__ = [
     "types",
     "units",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs scikit-learn when it is asked for."""
+    if name in ("SparseClassifier", "SparseRegressor"):
+        return getattr(linear, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

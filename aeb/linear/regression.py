@@ -20,6 +20,7 @@ import numpy as np
 
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
+from aeb.linear import padding
 from aeb.linear.families import Rows, shapes
 from aeb.linear.interpret import interpret
 from aeb.linear.result import Regression
@@ -354,11 +355,13 @@ def _normal(
     of_x, of_y = q.T @ x, q.T @ y
     if not plain:
         x, y = x - q @ of_x, y - q @ of_y
-    problem = _compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds)
+    problem = padding.pad(_compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds))
     run = _program(plan.shape[1], plan.warmup, plan.thinning)
     chi = rng.gamma(0.5 * float(problem.degrees), size=plan.shape)
-    given = problem, plan.hyper, plan.starts, plan.spike, chi, key
+    starts = padding.widen(plan.starts, problem.x.shape[1])
+    given = problem, plan.hyper, starts, plan.spike, chi, key
     chain, totals, snapshots = jax.device_get(run(*given))
+    totals, snapshots = padding.trim(totals, snapshots, len(table.free))
 
     def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
         noise = rng.normal(size=(*sigma.shape, base.shape[1])) * sigma[..., None]
@@ -409,8 +412,11 @@ def _weighted(
     )
     single = family == "binomial" and bool(np.all(weights == 1.0))
     run = program("bernoulli" if single else family, plan.shape[1], plan.warmup, plan.thinning)
-    more = degrees, rest, plan.log_odds, plan.starts, plan.spike, chi, key
-    chain, totals, draws = jax.device_get(run(rows, plan.hyper, *more))
+    rows, log_odds = padding.pad_rows(rows, plan.log_odds, family)
+    starts = padding.widen(plan.starts, rows.x.shape[1])
+    more = degrees, rest, log_odds, starts, plan.spike, chi, key
+    chain, totals, draws = jax.device_get(run(jax.tree.map(jnp.asarray, rows), plan.hyper, *more))
+    totals, model = padding.trim(totals, draws.model, len(table.free))
     drawn = _by_chain(draws.alpha)
 
     def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
@@ -418,7 +424,7 @@ def _weighted(
         return drawn.mean(axis=(0, 1)), drawn
 
     shape = _by_chain(draws.shape) if len(grid) > 1 or given is not None else None
-    return _Sample(chain, totals, draws.model, alpha, shape)
+    return _Sample(chain, totals, model, alpha, shape)
 
 
 def _compress(
@@ -570,7 +576,11 @@ def _of(sample: _Sample, has_one: bool) -> np.ndarray:
 
 def _r_hat(draws: np.ndarray) -> np.ndarray:
     """Split R-hat; 1 where all draws are the same, inf where each chain has stopped at its own."""
-    r_hat = np.asarray(potential_scale_reduction(draws), np.float64)
+    # Padded, for it is compiled for each shape.
+    more = [(0, padding.size(count) - count) for count in draws.shape[2:]]
+    padded = np.pad(draws, [(0, 0), (0, 0), *more])
+    r_hat = np.asarray(potential_scale_reduction(padded), np.float64)
+    r_hat = r_hat[tuple(slice(count) for count in draws.shape[2:])]
     same = np.ptp(draws, axis=(0, 1)) == 0
     return np.where(same, 1.0, np.where(np.isnan(r_hat), np.inf, r_hat))
 

@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`aeb.regression` as scikit-learn estimators, for pipelines, searches and cross-validation.
+
+They differ from the function in three ways, all of them scikit-learn's customs:
+
+- A column that is constant in the rows at hand, as happens in a fold, is left out with coefficient
+  0, and not refused.
+- The seed is `random_state`. By default it is 0, so that the same call gives the same answer.
+- What was learned is in attributes that end in an underscore; `result_` is the whole `Regression`.
+
+Weights of rows and offsets are the function's alone. Read `aeb.SparseRegressor` or
+`aeb.SparseClassifier`: this module needs scikit-learn, and is imported when one of them is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
+
+from aeb.linear import frames
+from aeb.linear.credible_sets import Correlated
+from aeb.linear.regression import regression
+from aeb.linear.result import Regression
+from aeb.linear.table import as_always, column_names, is_constant
+
+__all__ = ["SparseClassifier", "SparseRegressor"]
+
+SHARED = ("level", "num_chains", "num_draws", "warmup", "thinning", "v1", "v0")
+"""Settings that both hand to `aeb.regression`, by the same names."""
+
+OWN = ("family", "nu", "lam", "freedom", "concentration")
+"""Those that the regressor alone has."""
+
+
+class SparseRegressor(RegressorMixin, BaseEstimator):
+    """Sparse regression with its uncertainty, as a scikit-learn estimator.
+
+    Args:
+        family: "gaussian", "student_t" or "negative_binomial".
+        expected_size: how many columns are in the model where y says nothing.
+        always: columns that are always in the model: names, indices or bool[p].
+        inclusion_odds: [p], factors of the prior odds of each column.
+        level: of the intervals in `result_`, in (0, 1).
+        num_chains: chains, from different starts.
+        num_draws: draws kept of each chain.
+        warmup: draws left out before them.
+        thinning: changes of the model for each draw.
+        v1: guess of the variance of a coefficient in the model.
+        v0: variance of one that is left out; None learns it.
+        nu: observations that the prior of sigma^2 counts for.
+        lam: guess of sigma^2 over the variance of y.
+        freedom: degrees of freedom of "student_t"; None learns them.
+        concentration: r of "negative_binomial"; None learns it.
+        random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
+
+        `aeb.regression` says more of each.
+
+    Attributes:
+        result_: the `Regression`: tables, credible sets, plots, draws.
+        coef_: f64[p], posterior means of the coefficients.
+        intercept_: posterior mean.
+        inclusion_: f64[p], the probability that a column is in the model.
+        n_features_in_: the number of columns of X.
+        feature_names_in_: their names, if X was a data frame whose names are all text. Of a frame
+            with text or categories, `result_.names` has the columns that it became.
+
+    Example:
+        >>> import pytest; _ = pytest.importorskip("sklearn")
+        >>> import aeb
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(60, 8))
+        >>> y = 3 * X[:, 4] + rng.normal(size=60)
+        >>> model = aeb.SparseRegressor(num_draws=50).fit(X, y)
+        >>> bool(model.inclusion_[4] > 0.99)
+        True
+        >>> mean, std = model.predict(X[:5], return_std=True)
+        >>> model.predict_interval(X[:5], level=0.8).shape
+        (5, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        family: str = "gaussian",
+        expected_size: float | None = None,
+        always: Any = None,
+        inclusion_odds: Any = None,
+        level: float = 0.9,
+        num_chains: int = 4,
+        num_draws: int = 250,
+        warmup: int = 125,
+        thinning: int | None = None,
+        v1: float = 0.3,
+        v0: float | None = None,
+        nu: float = 1.0,
+        lam: float = 1e-4,
+        freedom: float | None = None,
+        concentration: float | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        self.family = family
+        self.expected_size = expected_size
+        self.always = always
+        self.inclusion_odds = inclusion_odds
+        self.level = level
+        self.num_chains = num_chains
+        self.num_draws = num_draws
+        self.warmup = warmup
+        self.thinning = thinning
+        self.v1 = v1
+        self.v0 = v0
+        self.nu = nu
+        self.lam = lam
+        self.freedom = freedom
+        self.concentration = concentration
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> SparseRegressor:
+        """Fit the model.
+
+        Args:
+            X: [n, p], an array, a sparse matrix or a data frame, of 3 rows or more.
+            y: [n].
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            ValueError: the data are of the wrong shape, values are missing, or no column varies.
+        """
+        if self.family == "binomial":
+            raise ValueError("family: got 'binomial', needs aeb.SparseClassifier")
+        matrix, y, names = _learn(self, X, y)
+        self.result_ = _fit(self, matrix, y, names, {name: getattr(self, name) for name in OWN})
+        return self
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict by the posterior mean.
+
+        Args:
+            X: [rows, p].
+            return_std: whether to have the standard deviation of a new y too, its noise included.
+
+        Returns:
+            f64[rows]; with `return_std` a pair of them.
+        """
+        matrix = _read(self, X)
+        if return_std:
+            return self.result_.predict(matrix, return_std=True)
+        return self.result_.predict(matrix)
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> np.ndarray:
+        """Return central intervals of a new y, its noise included.
+
+        Args:
+            X: [rows, p].
+            level: the probability that they hold it, in (0, 1).
+
+        Returns:
+            f64[rows, 2].
+        """
+        return self.result_.predict(_read(self, X), interval=level)[1]
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """f64[p], posterior means of the coefficients."""
+        return self.result_.coefficients
+
+    @property
+    def intercept_(self) -> float:
+        """Posterior mean of the intercept."""
+        return self.result_.intercept
+
+    @property
+    def inclusion_(self) -> np.ndarray:
+        """f64[p], the probability that a column is in the model."""
+        return self.result_.inclusion
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class SparseClassifier(ClassifierMixin, BaseEstimator):
+    """Sparse logistic regression with its uncertainty, as a scikit-learn estimator; two classes.
+
+    For more classes wrap it in `sklearn.multiclass.OneVsRestClassifier`.
+
+    Args:
+        expected_size: how many columns are in the model where y says nothing.
+        always: columns that are always in the model: names, indices or bool[p].
+        inclusion_odds: [p], factors of the prior odds of each column.
+        level: of the intervals in `result_`, in (0, 1).
+        num_chains: chains, from different starts.
+        num_draws: draws kept of each chain.
+        warmup: draws left out before them.
+        thinning: changes of the model for each draw.
+        v1: guess of the variance of a coefficient in the model.
+        v0: variance of one that is left out; None learns it.
+        random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
+
+        `aeb.regression` says more of each.
+
+    Attributes:
+        classes_: [2], the labels.
+        result_: the `Regression` of the probability of the second label.
+        coef_: f64[1, p], posterior means of the coefficients.
+        intercept_: f64[1], posterior mean.
+        inclusion_: f64[p], the probability that a column is in the model.
+        n_features_in_: the number of columns of X.
+        feature_names_in_: as of `SparseRegressor`.
+
+    Example:
+        >>> import pytest; _ = pytest.importorskip("sklearn")
+        >>> import aeb
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(100, 8))
+        >>> y = np.where(3 * X[:, 4] + rng.logistic(size=100) > 0, "ill", "well")
+        >>> model = aeb.SparseClassifier(num_draws=50).fit(X, y)
+        >>> model.classes_.tolist()
+        ['ill', 'well']
+        >>> bool(model.inclusion_[4] > 0.99)
+        True
+        >>> model.predict_proba(X[:5]).shape
+        (5, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        expected_size: float | None = None,
+        always: Any = None,
+        inclusion_odds: Any = None,
+        level: float = 0.9,
+        num_chains: int = 4,
+        num_draws: int = 250,
+        warmup: int = 125,
+        thinning: int | None = None,
+        v1: float = 0.3,
+        v0: float | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        self.expected_size = expected_size
+        self.always = always
+        self.inclusion_odds = inclusion_odds
+        self.level = level
+        self.num_chains = num_chains
+        self.num_draws = num_draws
+        self.warmup = warmup
+        self.thinning = thinning
+        self.v1 = v1
+        self.v0 = v0
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> SparseClassifier:
+        """Fit the model.
+
+        Args:
+            X: [n, p], an array, a sparse matrix or a data frame, of 3 rows or more.
+            y: [n], labels of two classes.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            ValueError: the data are of the wrong shape, values are missing, no column varies, or
+                there are not two classes.
+        """
+        matrix, y, names = _learn(self, X, y, numeric=False)
+        check_classification_targets(y)
+        self.classes_, places = np.unique(y, return_inverse=True)
+        if len(self.classes_) == 1:
+            raise ValueError(f"y: got one class, {self.classes_[0]!r}, needs two classes")
+        if len(self.classes_) > 2:
+            raise ValueError(
+                "Only binary classification is supported. The type of the target is "
+                f"{type_of_target(y)}, of {len(self.classes_)} classes; wrap this in "
+                "sklearn.multiclass.OneVsRestClassifier."
+            )
+        self.result_ = _fit(self, matrix, places.astype(float), names, {"family": "binomial"})
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, the mean over all models.
+
+        Args:
+            X: [rows, p].
+
+        Returns:
+            f64[rows, 2], in the order of `classes_`.
+        """
+        second = self.result_.predict(_read(self, X))
+        return np.stack([1.0 - second, second], axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the class that is more likely.
+
+        Args:
+            X: [rows, p].
+
+        Returns:
+            [rows], labels.
+        """
+        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> np.ndarray:
+        """Return central intervals of the probability of the second class.
+
+        Args:
+            X: [rows, p].
+            level: the posterior probability that they hold it, in (0, 1).
+
+        Returns:
+            f64[rows, 2].
+        """
+        return self.result_.predict(_read(self, X), interval=level)[1]
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """f64[1, p], posterior means of the coefficients."""
+        return self.result_.coefficients[None]
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """f64[1], posterior mean of the intercept."""
+        return np.array([self.result_.intercept])
+
+    @property
+    def inclusion_(self) -> np.ndarray:
+        """f64[p], the probability that a column is in the model."""
+        return self.result_.inclusion
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+def _learn(
+    estimator: Any, X: Any, y: Any, *, numeric: bool = True
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Read the data of a fit; remember how many columns X has, and how they are named and encoded.
+
+    Returns:
+        f64[n, p], [n], and the names of the p columns.
+    """
+    matrix, names, estimator._encoding = X, None, None
+    if frames.is_frame(X):
+        matrix, estimator._encoding = frames.read("X", X)
+        names = estimator._encoding.names
+    matrix, y = check_X_y(
+        matrix,
+        y,
+        accept_sparse=True,
+        dtype=np.float64,
+        ensure_min_samples=3,
+        y_numeric=numeric,
+        estimator=estimator,
+    )
+    validate_data(estimator, X, skip_check_array=True)
+    return _dense(matrix), y, column_names(names, None, matrix.shape[1])
+
+
+def _read(estimator: Any, X: Any) -> np.ndarray:
+    """Read rows of the columns that were fitted, f64[rows, p]."""
+    check_is_fitted(estimator, "result_")
+    if frames.is_frame(X):
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+        if estimator._encoding is None:
+            return frames.read("X", X)[0]
+        return frames.encode("X", X, estimator._encoding)
+    matrix = check_array(X, accept_sparse=True, dtype=np.float64, estimator=estimator)
+    if estimator._encoding is None:
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+    return _dense(matrix)
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix.toarray() if hasattr(matrix, "toarray") else matrix
+
+
+def _fit(
+    estimator: Any,
+    matrix: np.ndarray,
+    y: np.ndarray,
+    names: tuple[str, ...],
+    settings: dict[str, Any],
+) -> Regression:
+    """Fit the columns that vary, and put the others back with coefficient 0."""
+    varies = ~is_constant(matrix)
+    if not varies.any():
+        raise ValueError(f"X: none of its {len(varies)} columns varies; there is nothing to learn")
+    kept = np.flatnonzero(varies)
+    always, odds = as_always(estimator.always, names), estimator.inclusion_odds
+    seed = check_random_state(estimator.random_state).randint(2**31 - 1)
+    fit = regression(
+        matrix[:, kept],
+        y,
+        names=[names[j] for j in kept],
+        always=np.flatnonzero(np.isin(kept, always)),
+        inclusion_odds=odds if odds is None or varies.all() else _of(odds, kept, len(names)),
+        expected_size=estimator.expected_size,
+        key=jax.random.key(seed),
+        **settings,
+        **{name: getattr(estimator, name) for name in SHARED},
+    )
+    return fit if varies.all() else _widen(fit, kept, names)
+
+
+def _of(odds: Sequence[float], kept: np.ndarray, count: int) -> np.ndarray:
+    if np.shape(odds) != (count,):
+        raise ValueError(f"inclusion_odds: got shape {np.shape(odds)}, needs one for each column")
+    return np.asarray(odds)[kept]
+
+
+def _widen(fit: Regression, kept: np.ndarray, names: tuple[str, ...]) -> Regression:
+    """Put columns that were not fitted between those that were: never in, their coefficient 0.
+
+    Args:
+        fit: of some columns.
+        kept: their places.
+        names: of all.
+    """
+
+    def wide(array: np.ndarray, axis: int, fill: float = 0.0) -> np.ndarray:
+        shape = list(array.shape)
+        shape[axis] = len(names)
+        full = np.moveaxis(np.full(shape, fill, array.dtype), axis, 0)
+        full[kept] = np.moveaxis(array, axis, 0)
+        return np.moveaxis(full, 0, axis)
+
+    return fit._replace(
+        names=names,
+        coefficients=wide(fit.coefficients, 0),
+        inclusion=wide(fit.inclusion, 0),
+        coefficients_if_included=wide(fit.coefficients_if_included, 0),
+        interval_if_included=wide(fit.interval_if_included, 0),
+        interval_averaged=wide(fit.interval_averaged, 0),
+        r_hat=wide(fit.r_hat, 0, 1.0),
+        draws=wide(fit.draws, 2),
+        included_draws=wide(fit.included_draws, 2),
+        prior_inclusion=wide(fit.prior_inclusion, 0),
+        always=tuple(int(kept[j]) for j in fit.always),
+        correlated=Correlated(kept[fit.correlated.columns], fit.correlated.correlation),
+    )

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The estimators are scikit-learn's in every way that it checks, and at home in its tools.
+
+Mutations that fail here: the number of columns not remembered; the seed drawn afresh by default;
+columns that are constant refused; labels of the classes swapped; text of a frame read anew at
+prediction.
+"""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import aeb
+
+pytest.importorskip("sklearn")
+
+# A few draws are enough for what is asked here, and too few for chains to agree.
+pytestmark = pytest.mark.filterwarnings("ignore:the . chains disagree")
+
+FEW = {"num_chains": 2, "num_draws": 10, "warmup": 10, "thinning": 5}
+
+
+def regressor(**settings):
+    return aeb.SparseRegressor(**{**FEW, **settings})
+
+
+def classifier(**settings):
+    return aeb.SparseClassifier(**{**FEW, **settings})
+
+
+def data(seed=0, n=60, p=8):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, p))
+    return x, 2.0 + 1.5 * x[:, 0] - x[:, 3] + rng.normal(size=n)
+
+
+@pytest.mark.slow
+@pytest.mark.quickly_compiled
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [regressor])
+def test_the_battery_of_scikit_learn(make):
+    from sklearn.utils.estimator_checks import check_estimator
+
+    results = check_estimator(make(), on_fail=None, on_skip=None)
+    failed = {
+        result["check_name"]: repr(result["exception"])
+        for result in results
+        if result["status"] not in ("passed", "skipped")
+    }
+    assert not failed
+    assert sum(result["status"] == "passed" for result in results) > 40
+
+
+def test_importing_aeb_does_not_import_scikit_learn():
+    code = "import aeb, sys; assert 'sklearn' not in sys.modules; aeb.SparseRegressor"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "aeb.linear.estimators", raising=False)
+    monkeypatch.delattr(aeb.linear, "estimators", raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn.base", None)
+    with pytest.raises(ImportError, match=r"aeb.SparseRegressor .* pip install 'aeb\[sklearn\]'"):
+        _ = aeb.SparseRegressor
+    with pytest.raises(AttributeError, match="no attribute 'SparseThing'"):
+        _ = aeb.SparseThing
+
+
+def test_it_is_the_function():
+    x, y = data()
+    model = regressor(random_state=np.random.RandomState(3)).fit(x, y)
+    assert model.n_features_in_ == 8
+    np.testing.assert_array_equal(model.coef_, model.result_.coefficients)
+    np.testing.assert_array_equal(model.predict(x), model.result_.predict(x))
+    mean, std = model.predict(x, return_std=True)
+    np.testing.assert_array_equal(std, model.result_.predict(x, return_std=True)[1])
+    np.testing.assert_array_equal(mean, model.predict(x))
+    interval = model.predict_interval(x, level=0.8)
+    np.testing.assert_array_equal(interval, model.result_.predict(x, interval=0.8)[1])
+    assert np.mean((interval[:, 0] < y) & (y < interval[:, 1])) > 0.5
+    again, other = regressor().fit(x, y), regressor(random_state=1).fit(x, y)
+    np.testing.assert_array_equal(again.result_.draws, regressor().fit(x, y).result_.draws)
+    assert not np.array_equal(again.result_.draws, other.result_.draws)
+    always = regressor(always=[5], inclusion_odds=np.full(8, 2.0), expected_size=2).fit(x, y)
+    assert always.inclusion_[5] == 1.0
+
+
+def test_a_constant_column_is_left_out():
+    x, y = data()
+    wide = np.insert(x, [0, 4], [7.0, -1.0], axis=1)
+    odds = np.linspace(1, 2, 10)
+    plain = regressor(always=[4], inclusion_odds=np.delete(odds, [0, 5])).fit(x, y)
+    model = regressor(always=[6], inclusion_odds=odds).fit(wide, y)
+    kept = [1, 2, 3, 4, 6, 7, 8, 9]
+    np.testing.assert_array_equal(model.coef_[kept], plain.coef_)
+    np.testing.assert_array_equal(model.coef_[[0, 5]], 0.0)
+    np.testing.assert_array_equal(model.result_.draws[..., kept], plain.result_.draws)
+    np.testing.assert_allclose(model.predict(wide), plain.predict(x), rtol=1e-9)
+    assert model.result_.always == (6,)
+    for own, other in zip(
+        model.result_.credible_sets(0.5), plain.result_.credible_sets(0.5), strict=True
+    ):
+        assert own.columns.tolist() == [kept[j] for j in other.columns]
+    with pytest.raises(ValueError, match="none of its 2 columns varies"):
+        regressor().fit(np.ones((9, 2)), y[:9])
+
+
+def test_classes_keep_their_labels():
+    x, y = data()
+    labels = np.where(y > 2.0, "well", "ill")
+    model = classifier().fit(x, labels)
+    assert model.classes_.tolist() == ["ill", "well"]
+    chances = model.predict_proba(x)
+    np.testing.assert_allclose(chances.sum(axis=1), 1.0)
+    np.testing.assert_array_equal(model.predict(x), np.where(chances[:, 1] > 0.5, "well", "ill"))
+    assert model.score(x, labels) > 0.75
+    assert model.coef_.shape == (1, 8)
+    assert model.coef_[0, 0] > 0 > model.coef_[0, 3]
+    low, high = model.predict_interval(x, level=0.9).T
+    assert np.all((low >= 0) & (low < high) & (high <= 1))
+    with pytest.raises(ValueError, match=r"3 classes; wrap this in .*OneVsRestClassifier"):
+        classifier().fit(x, np.arange(60) % 3)
+    with pytest.raises(ValueError, match=r"needs aeb\.SparseClassifier"):
+        regressor(family="binomial").fit(x, y > 2)
+
+
+def test_it_lives_in_pipelines_and_searches():
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = data()
+    pipeline = make_pipeline(StandardScaler(), regressor())
+    assert cross_val_score(pipeline, x, y, cv=3).mean() > 0.5
+    search = GridSearchCV(regressor(), {"expected_size": [1, 4]}, cv=2).fit(x, y)
+    assert set(search.best_params_) == {"expected_size"}
+    copy = clone(search.best_estimator_)
+    assert not hasattr(copy, "result_")
+    assert copy.get_params() == search.best_estimator_.get_params()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_and_sparse_matrices(library):
+    frame_of = pytest.importorskip(library).DataFrame
+    x, y = data(n=40)
+    town = np.array(["York", "Bath", "Ely"])[np.arange(40) % 3]
+    columns = {f"c{j}": x[:, j] for j in range(8)} | {"town": town}
+    model = regressor().fit(frame_of(columns), y)
+    assert model.feature_names_in_.tolist() == list(columns)
+    assert model.n_features_in_ == 9
+    assert model.result_.names[-3:] == ("town[Bath]", "town[Ely]", "town[York]")
+    few = frame_of({name: values[:2] for name, values in columns.items()})
+    np.testing.assert_allclose(model.predict(few), model.predict(frame_of(columns))[:2])
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame_of({"z": x[:, 0], **columns}))
+    dense = regressor().fit(x, y)
+    for form in (scipy.sparse.csr_array, scipy.sparse.coo_array):
+        own = regressor().fit(form(x), y)
+        np.testing.assert_array_equal(own.coef_, dense.coef_)
+        np.testing.assert_array_equal(own.predict(form(x)), dense.predict(x))
