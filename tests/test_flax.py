@@ -171,6 +171,8 @@ def test_nnx_under_a_mesh():
     np.testing.assert_allclose(np.asarray(kernel), np.asarray(expected), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
+@pytest.mark.quickly_compiled
 @pytest.mark.skipif(
     not hasattr(nnx, "var_defaults"), reason="this Flax has no hijax variables that can be set"
 )

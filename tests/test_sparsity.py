@@ -4,8 +4,8 @@
 Mutations that fail here: `<` for `<=` in the search, a digit beyond the type let in, ties not by
 index or by their index among the joined leaves, the fraction of "all" taken of the selected leaves,
 a momentum left under a frozen mask, rho < threshold made <=; of "relative" the leaf not divided by
-its norm, no weight held, all of a tie held, a zero held; of
-leaves searched side by side, what fills up a row counted, a settled leaf searched on.
+its norm, no weight held, all of a tie held, a zero held; of leaves searched side by side, what
+fills up a row counted, or the search ended by the first of them.
 """
 
 import jax

@@ -287,7 +287,7 @@ def _kth_smallest(
     def find(found: Found) -> Found:
         count, level, below, upto = found
         shift = shift_after(count + 1)
-        steps = digits << shift[None]
+        steps = digits << shift
         trials = _spread(level[None] | steps, groups)
         counts = _counts(
             [
@@ -297,21 +297,14 @@ def _kth_smallest(
             groups,
         )
         # Of the topmost digits some are beyond the type; all keys lie below them.
-        beyond = steps >> shift[None] != digits
+        beyond = steps >> shift != digits
         ladder = jnp.concatenate([below[None], jnp.where(beyond, total[None], counts), upto[None]])
         digit = jnp.sum(ladder[1:-1] < k[None], axis=0)
         level = level | (digit.astype(dtype) << shift)
-        new = count + 1, level, ladder[digit, *each], ladder[digit + 1, *each]
-        if groups is None:
-            return new
-        # A group that is settled waits for the others.
-        going = unsettled(found)
-        return tuple(
-            jnp.where(going, after, before) for after, before in zip(new, found, strict=True)
-        )
+        return count + 1, level, ladder[digit, *each], ladder[digit + 1, *each]
 
-    zero = jnp.zeros(k.shape, jnp.int32)
-    start = zero, jnp.zeros(k.shape, dtype), zero, total
+    # A group that is settled before the others goes on to the same answer.
+    start = jnp.int32(0), jnp.zeros(k.shape, dtype), jnp.zeros(k.shape, jnp.int32), total
     count, level, below, upto = jax.lax.while_loop(any_unsettled, find, start)
     # The first level above those that share the digits found; before any is, above all keys.
     above = jnp.where(count == 0, ~jnp.zeros((), dtype), level + (digits[0] << shift_after(count)))
