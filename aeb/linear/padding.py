@@ -87,11 +87,11 @@ def pad_rows(rows: Rows, log_odds: Any, family: str) -> tuple[Rows, Any]:
         return rows, log_odds
     longer = size(n, LEAST_ROWS) if family in NEUTRAL else n
     padded = rows._replace(
-        x=_more(rows.x, longer, size(p)),
-        base=_more(rows.base, longer, rows.base.shape[1]),
-        y=_more(rows.y, longer, fill=NEUTRAL.get(family, 0.0)),
-        weights=_more(rows.weights, longer, fill=1.0),
-        offset=_more(rows.offset, longer),
+        x=jnp.asarray(_more(rows.x, longer, size(p))),
+        base=jnp.asarray(_more(rows.base, longer, rows.base.shape[1])),
+        y=jnp.asarray(_more(rows.y, longer, fill=NEUTRAL.get(family, 0.0))),
+        weights=jnp.asarray(_more(rows.weights, longer, fill=1.0)),
+        offset=jnp.asarray(_more(rows.offset, longer)),
     )
     return padded, jnp.asarray(_odds(log_odds, p))
 

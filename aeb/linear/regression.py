@@ -415,7 +415,7 @@ def _weighted(
     rows, log_odds = padding.pad_rows(rows, plan.log_odds, family)
     starts = padding.widen(plan.starts, rows.x.shape[1])
     more = degrees, rest, log_odds, starts, plan.spike, chi, key
-    chain, totals, draws = jax.device_get(run(jax.tree.map(jnp.asarray, rows), plan.hyper, *more))
+    chain, totals, draws = jax.device_get(run(rows, plan.hyper, *more))
     totals, model = padding.trim(totals, draws.model, len(table.free))
     drawn = _by_chain(draws.alpha)
 
