@@ -39,7 +39,11 @@ from aeb.version import __version__
 from aeb.xla.compilation import compiler_options
 
 if TYPE_CHECKING:
-    from aeb.linear import SparseClassifier, SparseRegressor
+    from aeb.linear import SparseClassifier as SparseClassifier
+    from aeb.linear import SparseRegressor as SparseRegressor
+
+ESTIMATORS = ("SparseClassifier", "SparseRegressor")
+"""Public too, but not in `__all__`: without scikit-learn `from aeb import *` would fail on them."""
 
 __all__ = [
     "Algorithm",
@@ -54,8 +58,6 @@ __all__ = [
     "Prior",
     "Regression",
     "Shrunk",
-    "SparseClassifier",
-    "SparseRegressor",
     "Sparsifier",
     "SparsityReport",
     "SpikeSlabLatent",
@@ -111,6 +113,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what needs scikit-learn when it is asked for."""
-    if name in ("SparseClassifier", "SparseRegressor"):
+    if name in ESTIMATORS:
         return getattr(linear, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the names of the module, the estimators among them."""
+    return sorted({*globals(), *ESTIMATORS})

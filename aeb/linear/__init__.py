@@ -7,9 +7,10 @@ from aeb.linear.regression import regression
 from aeb.linear.result import Regression
 
 if TYPE_CHECKING:
-    from aeb.linear.estimators import SparseClassifier, SparseRegressor
+    from aeb.linear.estimators import SparseClassifier as SparseClassifier
+    from aeb.linear.estimators import SparseRegressor as SparseRegressor
 
-__all__ = ["Regression", "SparseClassifier", "SparseRegressor", "regression"]
+__all__ = ["Regression", "regression"]
 
 
 def __getattr__(name: str) -> Any:
