@@ -72,7 +72,7 @@ EPOCHS, LEAST_STEPS = 20, 1000
 LOOKS = 20
 """Times that a run looks at the rows held out."""
 
-RATES = (1e-3, 1.0)
+RATES = (1e-3, 10.0)
 """Lowest and highest learning rate that is tried."""
 
 TRIAL_STEPS = (60, 200)
