@@ -57,9 +57,9 @@ standard errors:"""
 REGRESSION_NOTE = """\
 "Covered" is how often a 90 % interval has the true coefficient of a signal in it. The first
 number is of intervals averaged over models, the one in brackets of intervals given that the
-column is in the model. All of them fall short of 90 %. The rows of `aeb.regression` are of a
-spike that is a point, `v0=0`; by default its width is learned. Seconds are of one core, without
-compiling; those of the samplers are a tenth of ten chains that run together."""
+column is in the model. All of them fall short of 90 %. By default `aeb.regression` learns the
+width of its spike; with `v0=0` the spike is a point. Seconds are of one core, without compiling,
+and of two machines; those of the samplers are a tenth of ten chains that run together."""
 
 CONVERGENCE = """\
 ## The theorem
