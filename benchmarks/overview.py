@@ -31,7 +31,7 @@ from benchmarks.uci import run as uci
 from benchmarks.uci import table as uci_table
 from benchmarks.uci.recipe import ArmName as ArmOfUci
 
-__all__ = ["FILES", "draw"]
+__all__ = ["FILES", "draw", "has_rows"]
 
 FILES = {"overview.png": (1, 3, (13.5, 4.4)), "overview_narrow.png": (3, 1, (5.2, 12.0))}
 """File to rows, columns and inches."""
@@ -51,6 +51,15 @@ METHODS = {"oracle": "told which", "mcp": "MCP", "lasso": "lasso", "aeb": "aeb"}
 """Methods of `benchmarks.regression` to labels; the first is told which columns carry a signal."""
 
 
+SCRIPTS = (compression.NAME, uci.NAME, regression.NAME)
+"""Experiments whose rows it is made of."""
+
+
+def has_rows(results: Path) -> bool:
+    """Return whether each of its experiments has rows in a folder."""
+    return all((results / f"{script}.jsonl").exists() for script in SCRIPTS)
+
+
 def draw(results: Path, folder: Path) -> list[Path]:
     """Draw both layouts.
 
@@ -61,10 +70,7 @@ def draw(results: Path, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    rows = {
-        script: harness.Results(results / f"{script}.jsonl")
-        for script in (compression.NAME, uci.NAME, regression.NAME)
-    }
+    rows = {script: harness.Results(results / f"{script}.jsonl") for script in SCRIPTS}
     for name, (down, across, size) in FILES.items():
         with figures.page(folder / name, size, down, across, fonts=FONTS) as (_, panels):
             _compress(panels[0], rows[compression.NAME])

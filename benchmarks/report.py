@@ -77,7 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if settings.figures is not None:
             for script, draw in FIGURES.items():
                 draw(settings.preset, rows[script], settings.figures)
-            overview.draw(settings.results, settings.figures)
+            if overview.has_rows(settings.results):
+                overview.draw(settings.results, settings.figures)
         if settings.findings is not None:
             block = summary.summary(settings.results)
             text_of = summary.put_into(settings.findings.read_text(), block)

@@ -9,9 +9,8 @@ steps of an eighth and of no less than 16, with rows and columns that change not
     rows of 0 in X and the       the likelihood is as before, and so are the count of rows and the
     base, whose y says nothing   sums over them, for they are counted before
 
-With prior odds of its own a column counts in the target of delta by what the odds add to delta
-alone, so that columns that are never in leave its fixed point where it was. The answer is the same
-but for the noise of Monte Carlo, since other shapes draw other numbers.
+Columns whose odds are 0 are not counted where delta begins and where it is learned. The answer is
+the same but for the noise of Monte Carlo, since other shapes draw other numbers.
 """
 
 from __future__ import annotations

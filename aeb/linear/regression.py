@@ -32,6 +32,7 @@ from aeb.linear.support import (
     Totals,
     adapt,
     block,
+    num_columns,
     start,
 )
 from aeb.linear.table import (
@@ -482,7 +483,8 @@ def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
                 snapshots,
             )
 
-        delta = hyper.a / (hyper.a + hyper.b + problem.x.shape[1])
+        p = num_columns(problem.x.shape[1], problem.log_odds)
+        delta = hyper.a / (hyper.a + hyper.b + p)
         chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(
             starts
         )

@@ -75,6 +75,7 @@ __all__ = [
     "flip",
     "information",
     "learn",
+    "num_columns",
     "nothing",
     "refresh",
     "snapshot",
@@ -450,7 +451,7 @@ def learn(
     Returns:
         The chains, not refreshed.
     """
-    p = chains.included.shape[1]
+    p = num_columns(chains.included.shape[1], log_odds)
     own = jax.tree.map(
         lambda part: jnp.mean(part, axis=0),
         totals._replace(
@@ -481,6 +482,11 @@ def learn(
     return chains._replace(
         **{name: jnp.broadcast_to(latent, shape) for name, latent in latents.items()}
     )
+
+
+def num_columns(p: int, log_odds: jax.Array | None) -> Any:
+    """Count the columns that may be in the model; those of odds 0 only fill up a shape."""
+    return p if log_odds is None else jnp.sum(log_odds > -jnp.inf, dtype=float)
 
 
 def information(problem: Problem, chain: Chain) -> Information:

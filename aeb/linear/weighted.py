@@ -42,6 +42,7 @@ from aeb.linear.support import (
     information,
     learn,
     nothing,
+    num_columns,
     refresh,
     snapshot,
     span,
@@ -207,7 +208,7 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
             length = approximate(length, asked, omega)
             return (state._replace(chain=chain), length), (totals, draws)
 
-        delta = hyper.a / (hyper.a + hyper.b + rows.x.shape[1])
+        delta = hyper.a / (hyper.a + hyper.b + num_columns(rows.x.shape[1], log_odds))
         response = kind.start(rows)
         problem, _ = solve(response)
         chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(

@@ -77,7 +77,7 @@ def test_the_tables_set_each_cell_beside_its_control():
     rows[Cell("aeb", 0.9, "authors")] = [made_up(0, 0.75), made_up(1, 0.625)]
     rows[Cell("control", 0.9, "authors", 5)] = [made_up(0, 0.25)]
     rows[Cell("aeb_learned", None, "authors")] = [made_up(0, 0.7, sparsity=0.83)]
-    lines, _, targets, made = table.short(FULL, rows)
+    lines, _, targets, *_, made = table.short(FULL, rows)
     found = {line.split(" | ")[0]: line for line in lines.splitlines() if "(" in line}
     assert (
         "| 15 | 68.75 ± 8.84 (2) | 0.500 ± 0.000 (2) | 0.250 ± 0.000 (2) | 18.75 ± 6.25 (2) |"
