@@ -272,7 +272,7 @@ class Regression(NamedTuple):
         Example:
             >>> import aeb
             >>> rng = np.random.default_rng(0)
-            >>> X = rng.normal(size=(60, 5))
+            >>> X = rng.normal(size=(60, 40))
             >>> X[:, 3] = X[:, 4]
             >>> fit = aeb.regression(X, 3 * X[:, 4] + rng.normal(size=60))
             >>> sorted(fit.credible_sets()[0].names)
