@@ -133,7 +133,7 @@ plt.show()
 
 # %% [markdown]
 # The zeros come in the first two fifths of the run, and the accuracy on the rows held out stays where it was. On
-# the test images the sparse network is half a point below the dense one (two of 360 images), and far above a network that
+# the test images the sparse network is level with the dense one (two of 360 images apart), and far above a network that
 # is pruned at once. Mind the first lines of the report: the dense network was trained on the rows that are held out *now*, so
 # its score on them flatters it; the test images are the fair comparison.
 #
