@@ -25,8 +25,8 @@
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
-# "# " off the next line, and run this cell once.
-# %pip install -q ..
+# "#: " off the next line, and run this cell once.
+#: %pip install -q ..
 
 # %%
 import os
