@@ -227,6 +227,21 @@ def test_the_command_learns(short):
     assert abs(short.test["sa"][0].sparsity - 0.8) < 1e-3
 
 
+def test_progress_is_told_to_the_end_where_there_is_no_terminal(monkeypatch, capsys):
+    """Mutations: silent once rows held out have been scored; a line less than a second apart."""
+    recipe = Recipe(sparsity=0.8, dense_epochs=1, epochs=1)
+    plan = make_plan("digits", "cnn", recipe, ("magnitude",), validation=0.2, limit=200)
+    monkeypatch.setattr("aeb.comparison.run.LINES_APART", 0.0)
+    run_plan(plan, [0, 1])
+    lines = capsys.readouterr().err.splitlines()
+    told = [line.split(" epochs, ")[0].rsplit(", ", 1)[1] for line in lines]
+    assert told == [f"{n} of 4" for n in (1, 2, 3, 4)]
+    monkeypatch.setattr("aeb.comparison.run.LINES_APART", 1e9)
+    run_plan(plan, [0, 1])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["seed 0", "seed 1"]
+
+
 def test_rows_held_out_are_watched_and_the_test_rows_are_not(short):
     """Mutations: history on the test rows, a split that shares rows."""
     task = short.plan.task

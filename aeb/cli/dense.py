@@ -91,17 +91,20 @@ def train_dense(
         network.model_state,
         jnp.full((), jnp.inf),
     )
-    state, _ = sample(
-        # A kernel and a state of our own, which `sample` takes as its docstring says.
-        kernel,  # type: ignore[arg-type]
-        start,  # type: ignore[arg-type]
+    # Its types are those of our samplers; as its docstring says, it takes a kernel and a state like
+    # these too.
+    run: Any = sample
+    state: DenseState
+    state, _ = run(
+        kernel,
+        start,
         rows,
         key,
         num_steps=num_steps,
         batch_size=batch_size,
-        callback=callback,  # type: ignore[arg-type]
+        callback=callback,
         callback_every=callback_every,
         checkpoint=folder,
         progress=progress,
     )
-    return state  # type: ignore[return-value]
+    return state

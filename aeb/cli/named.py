@@ -98,7 +98,8 @@ def find_network(name: str, seed: int) -> Found:
         )
     try:
         made = found(rngs=nnx.Rngs(seed)) if needed else found()
-    except Exception as error:  # the user's own code, which may raise anything
+    # The user's own code runs here and may raise anything; it is told in a line, with its place.
+    except Exception as error:
         raise UsageError(f"--model: calling {name} raised {described(error)}") from error
     if not isinstance(made, flax.linen.Module | nnx.Module):
         raise UsageError(
@@ -143,7 +144,8 @@ def _imported(option: str, place: str) -> ModuleType:
         raise UsageError(
             f"--{option}: importing {place} needs {missing!r}, which is not installed"
         ) from error
-    except Exception as error:  # the user's own code, which may raise anything
+    # The user's own code runs here and may raise anything; it is told in a line, with its place.
+    except Exception as error:
         raise UsageError(f"--{option}: importing {place} raised {described(error)}") from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,9 @@ from aeb.files.sparse_file import save_sparse
 from aeb.models import load_authors_resnet20
 
 __all__ = ["Comparison", "Plan", "compare", "make_plan", "make_stages", "run_plan", "run_seed"]
+
+LINES_APART = 1.0
+"""Seconds between two lines of progress, at least, where there is no terminal."""
 
 
 class Plan(NamedTuple):
@@ -225,7 +229,8 @@ def run_plan(
         seeds: one run of all arms for each, one or more.
         folder: keep checkpoints here and go on from them; None keeps none.
         log: called with the seed, the stage and a row of numbers after each epoch.
-        progress: whether to show a progress bar; where stderr is no terminal, a line an epoch.
+        progress: whether to show a progress bar; where stderr is no terminal, lines a second or
+            more apart.
 
     Returns:
         A `Comparison`.
@@ -237,20 +242,22 @@ def run_plan(
     form = (
         "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
     )
-    watched = sys.stderr.isatty()
-    with tqdm(total=epochs, bar_format=form, disable=not (progress and watched)) as bar:
-        done, began = 0.0, time.monotonic()
+    has_bar = sys.stderr.isatty()
+    with tqdm(total=epochs, bar_format=form, disable=not (progress and has_bar)) as bar:
+        done, began, told = 0.0, time.monotonic(), -math.inf
 
         def report(passed: float, news: str | None) -> None:
-            nonlocal done
+            nonlocal done, told
             passed = min(passed, epochs - done)  # shares of an epoch add up with rounding
             done += passed
             bar.update(passed)
             if news is None or not progress:
                 return
             bar.set_postfix_str(news)
-            if not watched:
-                left = (time.monotonic() - began) / max(done, 1.0) * (epochs - done)
+            now = time.monotonic()
+            if not has_bar and (now - told >= LINES_APART or done >= epochs):
+                told = now
+                left = (now - began) / max(done, 1.0) * (epochs - done)
                 time_left = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
                 line = f"seed {seed}: {news}, {done:.0f} of {epochs} epochs, {time_left} left"
                 print(line, file=sys.stderr, flush=True)
@@ -265,10 +272,10 @@ def run_plan(
                 metrics, probs[arm] = evaluate(task, one.state.position, one.state.model_state)
                 test[arm].append(metrics)
                 if task.watched is not None:
-                    watched, _ = evaluate(
+                    metrics, _ = evaluate(
                         task, one.state.position, one.state.model_state, task.watched
                     )
-                    validation[arm].append(watched)
+                    validation[arm].append(metrics)
     held_out = None if task.watched is None else validation
     return Comparison(plan, test, held_out, fits, probs)
 
