@@ -39,7 +39,50 @@ OWN = ("family", "nu", "lam", "freedom", "concentration")
 """Those that the regressor alone has."""
 
 
-class SparseRegressor(RegressorMixin, BaseEstimator):
+class _Sparse(BaseEstimator):
+    """What both estimators have: the settings they share, and what is read off the result."""
+
+    result_: Regression
+
+    def __init__(
+        self,
+        *,
+        expected_size: float | None = None,
+        always: Any = None,
+        inclusion_odds: Any = None,
+        level: float = 0.9,
+        num_chains: int = 4,
+        num_draws: int = 250,
+        warmup: int = 125,
+        thinning: int | None = None,
+        v1: float = 0.3,
+        v0: float | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        self.expected_size = expected_size
+        self.always = always
+        self.inclusion_odds = inclusion_odds
+        self.level = level
+        self.num_chains = num_chains
+        self.num_draws = num_draws
+        self.warmup = warmup
+        self.thinning = thinning
+        self.v1 = v1
+        self.v0 = v0
+        self.random_state = random_state
+
+    @property
+    def inclusion_(self) -> np.ndarray:
+        """f64[p], the probability that a column is in the model."""
+        return self.result_.inclusion
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class SparseRegressor(RegressorMixin, _Sparse):
     """Sparse regression with its uncertainty, as a scikit-learn estimator.
 
     Args:
@@ -105,22 +148,24 @@ class SparseRegressor(RegressorMixin, BaseEstimator):
         concentration: float | None = None,
         random_state: Any = 0,
     ) -> None:
+        super().__init__(
+            expected_size=expected_size,
+            always=always,
+            inclusion_odds=inclusion_odds,
+            level=level,
+            num_chains=num_chains,
+            num_draws=num_draws,
+            warmup=warmup,
+            thinning=thinning,
+            v1=v1,
+            v0=v0,
+            random_state=random_state,
+        )
         self.family = family
-        self.expected_size = expected_size
-        self.always = always
-        self.inclusion_odds = inclusion_odds
-        self.level = level
-        self.num_chains = num_chains
-        self.num_draws = num_draws
-        self.warmup = warmup
-        self.thinning = thinning
-        self.v1 = v1
-        self.v0 = v0
         self.nu = nu
         self.lam = lam
         self.freedom = freedom
         self.concentration = concentration
-        self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> SparseRegressor:
         """Fit the model.
@@ -178,18 +223,8 @@ class SparseRegressor(RegressorMixin, BaseEstimator):
         """Posterior mean of the intercept."""
         return self.result_.intercept
 
-    @property
-    def inclusion_(self) -> np.ndarray:
-        """f64[p], the probability that a column is in the model."""
-        return self.result_.inclusion
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-
-class SparseClassifier(ClassifierMixin, BaseEstimator):
+class SparseClassifier(ClassifierMixin, _Sparse):
     """Sparse logistic regression with its uncertainty, as a scikit-learn estimator; two classes.
 
     For more classes wrap it in `sklearn.multiclass.OneVsRestClassifier`.
@@ -232,33 +267,6 @@ class SparseClassifier(ClassifierMixin, BaseEstimator):
         >>> model.predict_proba(X[:5]).shape
         (5, 2)
     """
-
-    def __init__(
-        self,
-        *,
-        expected_size: float | None = None,
-        always: Any = None,
-        inclusion_odds: Any = None,
-        level: float = 0.9,
-        num_chains: int = 4,
-        num_draws: int = 250,
-        warmup: int = 125,
-        thinning: int | None = None,
-        v1: float = 0.3,
-        v0: float | None = None,
-        random_state: Any = 0,
-    ) -> None:
-        self.expected_size = expected_size
-        self.always = always
-        self.inclusion_odds = inclusion_odds
-        self.level = level
-        self.num_chains = num_chains
-        self.num_draws = num_draws
-        self.warmup = warmup
-        self.thinning = thinning
-        self.v1 = v1
-        self.v0 = v0
-        self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> SparseClassifier:
         """Fit the model.
@@ -333,14 +341,8 @@ class SparseClassifier(ClassifierMixin, BaseEstimator):
         """f64[1], posterior mean of the intercept."""
         return np.array([self.result_.intercept])
 
-    @property
-    def inclusion_(self) -> np.ndarray:
-        """f64[p], the probability that a column is in the model."""
-        return self.result_.inclusion
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.classifier_tags.multi_class = False
         return tags
 
