@@ -40,8 +40,9 @@ def data(seed=0, n=60, p=8):
 @pytest.mark.slow
 @pytest.mark.quickly_compiled
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("make", [regressor])
+@pytest.mark.parametrize("make", [regressor, classifier])
 def test_the_battery_of_scikit_learn(make):
+    """Mutation: rows not read before the result is asked for, in `predict_proba`."""
     from sklearn.utils.estimator_checks import check_estimator
 
     results = check_estimator(make(), on_fail=None, on_skip=None)

@@ -211,7 +211,8 @@ class SparseRegressor(RegressorMixin, _Sparse):
         Returns:
             f64[rows, 2].
         """
-        return self.result_.predict(_read(self, X), interval=level)[1]
+        matrix = _read(self, X)
+        return self.result_.predict(matrix, interval=level)[1]
 
     @property
     def coef_(self) -> np.ndarray:
@@ -305,7 +306,8 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         Returns:
             f64[rows, 2], in the order of `classes_`.
         """
-        second = self.result_.predict(_read(self, X))
+        matrix = _read(self, X)
+        second = self.result_.predict(matrix)
         return np.stack([1.0 - second, second], axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -317,7 +319,8 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         Returns:
             [rows], labels.
         """
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        places = np.argmax(self.predict_proba(X), axis=1)
+        return self.classes_[places]
 
     def predict_interval(self, X: Any, level: float = 0.9) -> np.ndarray:
         """Return central intervals of the probability of the second class.
@@ -329,7 +332,8 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         Returns:
             f64[rows, 2].
         """
-        return self.result_.predict(_read(self, X), interval=level)[1]
+        matrix = _read(self, X)
+        return self.result_.predict(matrix, interval=level)[1]
 
     @property
     def coef_(self) -> np.ndarray:
