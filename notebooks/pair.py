@@ -23,7 +23,7 @@ METADATA = {
 }
 
 
-class Cell(NamedTuple):
+class NotebookCell(NamedTuple):
     """A cell of a notebook."""
 
     kind: str  # "code" or "markdown"
@@ -35,22 +35,24 @@ def scripts() -> list[Path]:
     return sorted(path for path in FOLDER.glob("*.py") if path != Path(__file__))
 
 
-def cells_of_script(text: str) -> list[Cell]:
+def cells_of_script(text: str) -> list[NotebookCell]:
     """Read the percent format: a cell begins at `# %%`, prose at `# %% [markdown]`."""
     cells = []
     for part in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
         lines = body.strip("\n").split("\n")
         if "[markdown]" in title:
-            cells.append(Cell("markdown", "\n".join(re.sub("^# ?", "", line) for line in lines)))
+            cells.append(
+                NotebookCell("markdown", "\n".join(re.sub("^# ?", "", line) for line in lines))
+            )
         else:
-            cells.append(Cell("code", "\n".join(lines)))
+            cells.append(NotebookCell("code", "\n".join(lines)))
     return cells
 
 
-def cells_of_notebook(notebook: dict[str, Any]) -> list[Cell]:
+def cells_of_notebook(notebook: dict[str, Any]) -> list[NotebookCell]:
     """Read the cells of an `.ipynb` file, parsed as JSON."""
-    return [Cell(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
+    return [NotebookCell(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
 
 
 def shown(outputs: list[Any]) -> list[Any]:

@@ -86,8 +86,8 @@ def prior_size(inclusion: np.ndarray, sizes: int) -> np.ndarray:
     total[0] = 1.0
     # Columns that share their probability are binomial together.
     for chance, count in zip(*np.unique(inclusion, return_counts=True), strict=True):
-        own = binom.pmf(np.arange(min(sizes, count + 1)), count, chance)
-        total = np.convolve(total, own)[:sizes]
+        alike = binom.pmf(np.arange(min(sizes, count + 1)), count, chance)
+        total = np.convolve(total, alike)[:sizes]
     return total
 
 

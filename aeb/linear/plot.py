@@ -76,11 +76,11 @@ def _inclusion(fit: Regression, axis: Any) -> None:
 def _intervals(fit: Regression, axis: Any, columns: int) -> None:
     chosen = np.argsort(-fit.inclusion, kind="stable")[:columns]
     place = np.arange(len(chosen))
-    for own, mean, shift, color, label in (
+    for interval, mean, shift, color, label in (
         (fit.interval_averaged, fit.coefficients, -0.12, "C0", "averaged over models"),
         (fit.interval_if_included, fit.coefficients_if_included, 0.12, "C1", "if included"),
     ):
-        axis.hlines(place + shift, *own[chosen].T, color=color, label=label)
+        axis.hlines(place + shift, *interval[chosen].T, color=color, label=label)
         axis.plot(mean[chosen], place + shift, "o", color=color, markersize=4)
     axis.axvline(0.0, color="0.8", linewidth=1, zorder=0)
     axis.set_yticks(place, [fit.names[j] for j in chosen])

@@ -37,7 +37,7 @@ from aeb.types import PRNGKey
 
 __all__ = ["gamma", "polya_gamma", "polya_gamma_one"]
 
-Carry = tuple[jax.Array, jax.Array, jax.Array]
+_Tried = tuple[jax.Array, jax.Array, jax.Array]
 """Rounds so far, i32[]; what was taken; where nothing was taken yet, bool."""
 
 CUT = 0.64
@@ -70,8 +70,8 @@ def gamma(key: PRNGKey, shape: jax.Array) -> jax.Array:
     d = jnp.where(shape < 1.0, shape + 1.0, shape) - 1.0 / 3.0
     c = 1.0 / jnp.sqrt(9.0 * d)
 
-    def step(carry: Carry) -> Carry:
-        count, value, open_ = carry
+    def step(tried: _Tried) -> _Tried:
+        count, value, open_ = tried
         normal_key, level_key = jax.random.split(jax.random.fold_in(draw_key, count))
         x = jax.random.normal(normal_key, shape.shape, shape.dtype)
         level = jax.random.uniform(level_key, shape.shape, shape.dtype)
@@ -108,8 +108,8 @@ def polya_gamma_one(key: PRNGKey, z: jax.Array) -> jax.Array:
     left = math.log(2.0) + _log_below(half)
     share = jax.nn.sigmoid(right - left)
 
-    def step(carry: Carry) -> Carry:
-        count, value, open_ = carry
+    def step(tried: _Tried) -> _Tried:
+        count, value, open_ = tried
         keys = jax.random.split(jax.random.fold_in(key, count), 4)
         tail = jax.random.uniform(keys[0], z.shape, z.dtype) < share
         above = CUT - jnp.log1p(-jax.random.uniform(keys[1], z.shape, z.dtype)) / rate
@@ -135,8 +135,8 @@ def _inverse_gaussian_below(key: PRNGKey, z: jax.Array, wanted: jax.Array) -> ja
     mean = 1.0 / jnp.where(narrow, z, 1.0)
     tail = 0.5 * math.erfc(1.0 / math.sqrt(2.0 * CUT))
 
-    def step(carry: Carry) -> Carry:
-        count, value, open_ = carry
+    def step(tried: _Tried) -> _Tried:
+        count, value, open_ = tried
         keys = jax.random.split(jax.random.fold_in(key, count), 3)
         level = 1.0 - jax.random.uniform(keys[0], z.shape, z.dtype)
         # At mean infinity it is 1 / N^2; below t, N is in a tail.
@@ -154,12 +154,12 @@ def _inverse_gaussian_below(key: PRNGKey, z: jax.Array, wanted: jax.Array) -> ja
     return _until_taken(step, wanted, z.dtype)
 
 
-def _until_taken(step: Callable[[Carry], Carry], wanted: jax.Array, dtype: Any) -> jax.Array:
+def _until_taken(step: Callable[[_Tried], _Tried], wanted: jax.Array, dtype: Any) -> jax.Array:
     """Propose until all that is wanted is taken; what is not wanted, or never taken, is nan."""
     start = jnp.zeros((), int), jnp.full(wanted.shape, jnp.nan, dtype), wanted
 
-    def go(carry: Carry) -> jax.Array:
-        return jnp.any(carry[2]) & (carry[0] < MOST)
+    def go(tried: _Tried) -> jax.Array:
+        return jnp.any(tried[2]) & (tried[0] < MOST)
 
     return jax.lax.while_loop(go, step, start)[1]
 

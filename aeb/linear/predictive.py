@@ -82,8 +82,10 @@ def quantiles(
         if posterior.family == "binomial":
             parts.append(np.quantile(mu, tails, axis=1).T)
         else:
-            own = [_quantile(_distribution(posterior, mu), mu.mean(axis=1), tail) for tail in tails]
-            parts.append(np.stack(own, axis=1))
+            quantiles = [
+                _quantile(_distribution(posterior, mu), mu.mean(axis=1), tail) for tail in tails
+            ]
+            parts.append(np.stack(quantiles, axis=1))
     found = np.concatenate(parts)
     # Counts are whole: the least whose distribution reaches the probability.
     return np.ceil(found - 1e-9) if posterior.family == "negative_binomial" else found

@@ -36,10 +36,10 @@ import jax.numpy as jnp
 import aeb
 from aeb.kernel import log_likelihood_grad, residual_sum_of_squares
 from aeb.models import make_loss
-from benchmarks.uci.chains import Model, network
+from benchmarks.uci.chains import OneChain, network
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 
-__all__ = ["Numbers", "Setting", "numbers_of", "poster_model", "recommended_model", "setting_of"]
+__all__ = ["Numbers", "Setting", "numbers_of", "poster_chain", "recommended_chain", "setting_of"]
 
 
 class Numbers(NamedTuple):
@@ -70,14 +70,14 @@ def numbers_of(name: str, arm: ArmName, recipe: Poster) -> Numbers:
 
 
 @functools.lru_cache(maxsize=8)
-def poster_model(recipe: Poster) -> Model:
-    """Build the model of the authors' arms.
+def poster_chain(recipe: Poster) -> OneChain:
+    """Build a chain of the authors' arms.
 
     Args:
         recipe: how they set it.
 
     Returns:
-        A `Model` whose numbers are `Numbers`.
+        A `OneChain` whose numbers are `Numbers`.
     """
     loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
     falling = aeb.robbins_monro(1.0, recipe.gain_offset, recipe.gain_exponent)
@@ -126,7 +126,7 @@ def poster_model(recipe: Poster) -> Model:
         )
         return new._replace(loss=loss)
 
-    return Model(init, step)
+    return OneChain(init, step)
 
 
 class Setting(NamedTuple):
@@ -145,14 +145,14 @@ def setting_of(recipe: Recommended) -> Setting:
 
 
 @functools.lru_cache(maxsize=8)
-def recommended_model(recipe: Recommended) -> Model:
-    """Build the model of the recommended arm.
+def recommended_chain(recipe: Recommended) -> OneChain:
+    """Build a chain of the recommended arm.
 
     Args:
         recipe: how it is set.
 
     Returns:
-        A `Model` whose numbers are a `Setting`.
+        A `OneChain` whose numbers are a `Setting`.
     """
     loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
     gain = aeb.robbins_monro(recipe.gain_coefficient, recipe.gain_offset, recipe.gain_exponent)
@@ -180,4 +180,4 @@ def recommended_model(recipe: Recommended) -> Model:
         step_size = setting.learning_rate * jnp.square(state.latent.sigma) / num_data
         return kernel(state, batch, key, step_size=step_size)
 
-    return Model(init, step)
+    return OneChain(init, step)

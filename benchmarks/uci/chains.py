@@ -22,13 +22,13 @@ from benchmarks.harness.loops import run_in_slices
 from benchmarks.uci.recipe import Shape
 from benchmarks.uci.splits import Split
 
-__all__ = ["Carry", "Model", "Programs", "build", "network", "run", "uniform_start"]
+__all__ = ["Carry", "OneChain", "Programs", "build", "network", "run", "uniform_start"]
 
 START, ORDER, NOISE = range(3)
 """What the key of a split is folded with."""
 
 
-class Model(NamedTuple):
+class OneChain(NamedTuple):
     """How one chain begins and how it steps; `numbers` is any pytree of them.
 
     Attributes:
@@ -58,7 +58,7 @@ class Carry(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What is compiled for a model and a shape.
+    """What is compiled for one chain and a shape.
 
     Attributes:
         start: `(numbers, rows, keys) -> carry`, for one key a split.
@@ -90,7 +90,7 @@ def uniform_start(key: jax.Array, features: int, hidden: int) -> dict[str, Any]:
 
 
 def run(
-    model: Model,
+    one_chain: OneChain,
     numbers: Any,
     shape: Shape,
     split: Split,
@@ -102,8 +102,8 @@ def run(
     """Run the chains of some splits to their end, from the last checkpoint if there is one.
 
     Args:
-        model: how a chain begins and steps.
-        numbers: those of the model.
+        one_chain: how a chain begins and steps.
+        numbers: those of the chain.
         shape: how long the chains are.
         split: stacked splits.
         keys: one a split.
@@ -114,7 +114,7 @@ def run(
     Returns:
         Seconds, without compiling, and the carry.
     """
-    programs = build(model, shape)
+    programs = build(one_chain, shape)
     rows = Rows(*(jnp.asarray(part) for part in (split.x, split.y, split.x_new)))
     return run_in_slices(
         lambda carry, draws: programs.advance(numbers, carry, rows, keys, draws),
@@ -128,8 +128,8 @@ def run(
 
 
 @functools.lru_cache(maxsize=16)
-def build(model: Model, shape: Shape) -> Programs:
-    """Compile the programs of a model and a shape."""
+def build(one_chain: OneChain, shape: Shape) -> Programs:
+    """Compile the programs of one chain and a shape."""
     apply = network(shape.hidden).apply
     kept = shape.draws - shape.burn_in
 
@@ -139,7 +139,7 @@ def build(model: Model, shape: Shape) -> Programs:
     def start(numbers: Any, rows: Rows, keys: jax.Array) -> Carry:
         def begin(key: jax.Array, chain: jax.Array) -> aeb.State:
             start_key = jax.random.fold_in(jax.random.fold_in(key, START), chain)
-            return model.init(numbers, uniform_start(start_key, rows.x.shape[-1], shape.hidden))
+            return one_chain.init(numbers, uniform_start(start_key, rows.x.shape[-1], shape.hidden))
 
         each_chain = jax.vmap(begin, in_axes=(None, 0))
         state = jax.vmap(each_chain, in_axes=(0, None))(keys, jnp.arange(shape.chains))
@@ -164,7 +164,7 @@ def build(model: Model, shape: Shape) -> Programs:
             step_key = jax.random.fold_in(noise_key, state.step[0])
 
             def one(state: aeb.State, chain: jax.Array) -> aeb.State:
-                return model.step(
+                return one_chain.step(
                     numbers, state, batch, jax.random.fold_in(step_key, chain), num_data
                 )
 

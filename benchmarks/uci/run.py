@@ -131,18 +131,18 @@ class Uci(harness.Settings):
         """Run the chains of an arm on pairs of rows to fit and rows to predict."""
         scale = self.recommended.target_scale if arm == "aeb" else None
         stacked = splits.stack([splits.split(*pair, target_scale=scale) for pair in pairs])
-        model: chains.Model
+        one_chain: chains.OneChain
         if arm == "aeb":
-            model = arms.recommended_model(self.recommended)
+            one_chain = arms.recommended_chain(self.recommended)
             numbers: Any = arms.setting_of(self.recommended)
             shape = self.recommended.shape(stacked.x.shape[1])
         else:
-            model = arms.poster_model(self.poster)
+            one_chain = arms.poster_chain(self.poster)
             numbers, shape = arms.numbers_of(name, arm, self.poster), self.poster.shape()
         fold = functools.partial(jax.random.fold_in, jax.random.key(self.seed))
         keys = jax.vmap(fold)(jnp.asarray(SEEDS[: self.splits]))
         seconds, carry = chains.run(
-            model, numbers, shape, stacked, keys, folder, self.checkpoint_every, report
+            one_chain, numbers, shape, stacked, keys, folder, self.checkpoint_every, report
         )
         predictions, sigma = (np.asarray(part, float) for part in (carry.predictions, carry.sigma))
         units = list(zip(stacked.scale, stacked.centre, strict=True))

@@ -13,8 +13,8 @@ from scipy import stats
 import aeb
 from aeb.data import train_test_split
 from benchmarks.uci import splits
-from benchmarks.uci.arms import numbers_of, poster_model, recommended_model, setting_of
-from benchmarks.uci.chains import Model, Rows, build, uniform_start
+from benchmarks.uci.arms import numbers_of, poster_chain, recommended_chain, setting_of
+from benchmarks.uci.chains import OneChain, Rows, build, uniform_start
 from benchmarks.uci.recipe import ARMS, Poster, Recommended, Shape
 from benchmarks.uci.scores import best_noise, log_likelihood, score
 from benchmarks.uci.splits import SEEDS
@@ -82,7 +82,7 @@ def start_of(key, features=FEATURES, hidden=HIDDEN):
 def test_each_arm_is_the_recipe_written_out(arm, key):
     """Fails if 2 sigma^2 is 1 or sigma^2, or at a lost L2, gain, start, a, b, nu or lam."""
     recipe = Poster(hidden=HIDDEN, step_size=2e-4)
-    model = poster_model(recipe)
+    chain = poster_chain(recipe)
     numbers = numbers_of("concrete", arm, recipe)._replace(temperature=jnp.zeros(()))
     params, leaves = start_of(key)
     rng = np.random.default_rng(0)
@@ -90,8 +90,8 @@ def test_each_arm_is_the_recipe_written_out(arm, key):
         (rng.normal(size=(BATCH, FEATURES)).astype("f"), 3 + rng.normal(size=BATCH).astype("f"))
         for _ in range(4)
     ]
-    state = jax.jit(model.init)(numbers, params)
-    step = jax.jit(model.step, static_argnums=4)
+    state = jax.jit(chain.init)(numbers, params)
+    step = jax.jit(chain.step, static_argnums=4)
     for number, (x, y) in enumerate(batches):
         batch = {"features": jnp.asarray(x), "target": jnp.asarray(y)}
         state = step(numbers, state, batch, jax.random.key(number), NUM_DATA)
@@ -114,13 +114,13 @@ def test_each_arm_is_the_recipe_written_out(arm, key):
 def test_noise_and_annealing(key):
     """The noise of a step: its size, and 1.003^(-k / 2) of it after k steps in the A- arms."""
     recipe = Poster()
-    model = poster_model(recipe)
-    step = jax.jit(model.step, static_argnums=4)
+    chain = poster_chain(recipe)
+    step = jax.jit(chain.step, static_argnums=4)
     params = uniform_start(key, 13, 50)
     batch = {"features": jnp.zeros((1, 13)), "target": jnp.zeros(1)}
 
     def moved(numbers, count):
-        state = jax.jit(model.init)(numbers, params)._replace(step=jnp.asarray(count, jnp.int32))
+        state = jax.jit(chain.init)(numbers, params)._replace(step=jnp.asarray(count, jnp.int32))
         new = step(numbers, state, batch, jax.random.key(3), 40)
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(new.momentum)])
 
@@ -136,14 +136,14 @@ def test_noise_and_annealing(key):
 def test_the_recommended_step_is_momentum_sgd_on_the_mean_square(key):
     """At T = 0: h times the gradient of half the mean square, and sigma^2 / N of the prior's."""
     recipe = Recommended(hidden=HIDDEN, temperature=0.0, v0=0.5, v1=4.0)
-    model, numbers = recommended_model(recipe), setting_of(recipe)
+    chain, numbers = recommended_chain(recipe), setting_of(recipe)
     params, _ = start_of(key)
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(BATCH, FEATURES)), jnp.float32)
     y = jnp.asarray(10 * rng.normal(size=BATCH), jnp.float32)
-    state = jax.jit(model.init)(numbers, params)
+    state = jax.jit(chain.init)(numbers, params)
     assert float(state.latent.sigma) == 10.0
-    step = jax.jit(model.step, static_argnums=4)
+    step = jax.jit(chain.step, static_argnums=4)
     new = step(numbers, state, {"features": x, "target": y}, jax.random.key(1), NUM_DATA)
 
     def predicted(params):
@@ -235,7 +235,7 @@ def test_an_epoch_takes_each_row_once_and_drops_the_remainder():
         position = {**state.position, "fc1": {**state.position["fc1"], "kernel": kernel}}
         return state._replace(step=state.step + 1, position=position)
 
-    programs = build(Model(init, step), Shape(2, batch_size, 2, 1, 3, 1))
+    programs = build(OneChain(init, step), Shape(2, batch_size, 2, 1, 3, 1))
     x = jnp.tile(jnp.eye(rows), (4, 1, 1))
     data = Rows(x, jnp.zeros((4, rows)), x[:, :5])
     keys = jax.random.split(jax.random.key(0), 4)

@@ -64,7 +64,7 @@ def test_the_notebook_was_run(script):
 def test_jupytext_reads_the_same_cells(script):
     jupytext = pytest.importorskip("jupytext")
     read = jupytext.read(script)
-    cells = [pair.Cell(cell.cell_type, cell.source) for cell in read.cells]
+    cells = [pair.NotebookCell(cell.cell_type, cell.source) for cell in read.cells]
     assert cells == pair.cells_of_script(script.read_text())
 
 
