@@ -233,7 +233,7 @@ def empirical_bayes(
             kept = None
             if sparsify is not None and sparsify.kept is not None:
                 kept = sparsify.kept(position, state.step, prior.where)
-            latent = prior.update(latent, _working(position), omega, num_data, residual, kept)
+            latent = prior.update(latent, _working(position), omega, num_data, residual, kept=kept)
         mask = state.mask
         if sparsify is not None:
             position, momentum, mask = sparsify.apply(

@@ -152,6 +152,7 @@ class PriorUpdate(Protocol):
         omega: Any,
         num_data: Any,
         rss: Any = None,
+        *,
         kept: Any = None,
     ) -> Any:
         """Return the new latent, of the structure, shapes and dtypes of the old one.

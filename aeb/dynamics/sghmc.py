@@ -19,10 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from aeb import guards
-from aeb.dynamics.noise import noise_like
-from aeb.precision import working_dtype
+from aeb.dynamics.leafwise import leafwise_sampler
 from aeb.schedules import as_schedule
-from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
+from aeb.types import Dynamics, ScalarOrSchedule
 
 __all__ = ["sghmc"]
 
@@ -62,42 +61,20 @@ def sghmc(
         ... )
         (Array([1.], dtype=float32), Array([0.], dtype=float32))
     """
-    guards.one_rate(step_size, learning_rate)
     guards.within("friction", friction, "(0, 1]")
-    guards.at_least("temperature", temperature, 0.0)
     if not isinstance(friction, jax.core.Tracer):
         guards.within("noise_estimate", noise_estimate, f"[0, {float(friction)}]")
     estimate_at = as_schedule(noise_estimate)
 
-    def init(position: ArrayTree) -> ArrayTree:
-        return jax.tree.map(jnp.zeros_like, position)
-
-    def update(
-        position: ArrayTree,
-        momentum: ArrayTree,
-        grad: ArrayTree,
-        count: Any,
-        key: PRNGKey,
-        *,
-        step_size: Any,
-        temperature: Any,
-    ) -> tuple[ArrayTree, ArrayTree]:
+    def numbers(step_size: Any, temperature: Any, count: Any) -> tuple[Any, Any, Any]:
         # A scheduled estimate may exceed the friction; the least noise to add is none.
         missing = jnp.maximum(friction - estimate_at(count), 0.0)
-        noise_scale = jnp.sqrt(2.0 * step_size * missing * temperature)
+        return 1.0 - friction, step_size, jnp.sqrt(2.0 * step_size * missing * temperature)
 
-        def kick(r: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
-            dtype = xi.dtype
-            kept = jnp.asarray(1.0 - friction, dtype) * r.astype(dtype)
-            drift = jnp.asarray(step_size, dtype) * g.astype(dtype)
-            return kept + drift + noise_scale.astype(dtype) * xi
+    def move(
+        beta: Any, r: Any, g: Any, xi: Any, kept: Any, eps: Any, noise_scale: Any
+    ) -> tuple[Any, Any]:
+        r = kept * r + eps * g + noise_scale * xi
+        return beta + r, r
 
-        def drift(beta: jax.Array, r: jax.Array) -> jax.Array:
-            return (beta.astype(working_dtype(beta)) + r).astype(beta.dtype)
-
-        noise = noise_like(key, position, temperature)
-        velocity = jax.tree.map(kick, momentum, grad, noise)
-        moved = jax.tree.map(drift, position, velocity)
-        return moved, jax.tree.map(lambda r, old: r.astype(old.dtype), velocity, momentum)
-
-    return Dynamics(init, update, step_size, temperature, learning_rate)
+    return leafwise_sampler(move, numbers, step_size, temperature, learning_rate)

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from aeb import guards
-from aeb.dynamics.noise import noise_like
-from aeb.precision import working_dtype
-from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
+from aeb.dynamics.leafwise import leafwise_sampler
+from aeb.types import Dynamics, ScalarOrSchedule
 
 __all__ = ["sgld"]
 
@@ -46,38 +43,21 @@ def sgld(
             argument is out of its range.
 
     Example:
+        >>> import jax
         >>> position = jnp.ones(2)
         >>> sgld(step_size=0.1).update(
         ...     position, (), -position, 0, jax.random.key(0), step_size=0.1, temperature=0.0
         ... )
         (Array([0.9, 0.9], dtype=float32), ())
     """
-    guards.one_rate(step_size, learning_rate)
-    guards.at_least("temperature", temperature, 0.0)
 
-    def init(position: ArrayTree) -> tuple[()]:
-        del position
-        return ()
+    def numbers(step_size: Any, temperature: Any, count: Any) -> tuple[Any, Any]:
+        del count
+        return step_size, jnp.sqrt(2.0 * step_size * temperature)
 
-    def update(
-        position: ArrayTree,
-        momentum: ArrayTree,
-        grad: ArrayTree,
-        count: Any,
-        key: PRNGKey,
-        *,
-        step_size: Any,
-        temperature: Any,
-    ) -> tuple[ArrayTree, ArrayTree]:
-        noise_scale = jnp.sqrt(2.0 * step_size * temperature)
+    def move(beta: Any, r: Any, g: Any, xi: Any, eps: Any, noise_scale: Any) -> tuple[Any, Any]:
+        return beta + eps * g + noise_scale * xi, r
 
-        def step(beta: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
-            dtype = working_dtype(beta)
-            drift = jnp.asarray(step_size, dtype) * g.astype(dtype)
-            new = beta.astype(dtype) + drift + noise_scale.astype(dtype) * xi
-            return new.astype(beta.dtype)
-
-        noise = noise_like(key, position, temperature)
-        return jax.tree.map(step, position, grad, noise), momentum
-
-    return Dynamics(init, update, step_size, temperature, learning_rate)
+    return leafwise_sampler(
+        move, numbers, step_size, temperature, learning_rate, has_momentum=False
+    )

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 
 from aeb import guards
 from aeb.precision import working_dtype
+from aeb.priors.leafwise import leafwise_prior
 from aeb.stochastic_approximation import approximate
-from aeb.tree import as_where, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where
 
 __all__ = ["GaussianLatent", "gaussian"]
@@ -73,40 +73,29 @@ def gaussian(
         guards.positive(name, value)
     guards.positive("sigma", sigma)
     guards.at_least("a", a, 1.0)
-    chosen = as_where(where)
+
+    def density(beta: jax.Array, value: jax.Array) -> jax.Array:
+        return -(0.5 * value * jnp.sum(jnp.square(beta)))
+
+    def target(beta: jax.Array) -> jax.Array:
+        return (0.5 * beta.size + a - 1.0) / (0.5 * jnp.sum(jnp.square(beta)) + b)
+
+    weights = leafwise_prior(density, target, precision, where)
 
     def init(params: ArrayTree) -> GaussianLatent:
-        leaves = select(params, chosen)
-        start = {path: jnp.asarray(precision, working_dtype(x)) for path, x in leaves.items()}
-        return GaussianLatent(start, jnp.asarray(sigma, working_dtype(*leaves.values())))
+        start = weights.init(params)
+        return GaussianLatent(start, jnp.asarray(sigma, working_dtype(*start.values())))
 
     def log_density(params: ArrayTree, latent: GaussianLatent) -> jax.Array:
-        leaves, total = named_leaves(params), jnp.zeros_like(latent.sigma)
-        for path, value in latent.precision.items():
-            square = jnp.sum(jnp.square(leaves[path].astype(value.dtype)))
-            total = total - (0.5 * value * square).astype(total.dtype)
-        return total
+        return weights.log_density(params, latent.precision)
 
     def update(
-        latent: GaussianLatent,
-        params: ArrayTree,
-        omega: Any,
-        num_data: Any,
-        rss: Any = None,
-        kept: Any = None,
+        latent: GaussianLatent, params: Any, omega: Any, num_data: Any, rss: Any = None, **_: Any
     ) -> GaussianLatent:
-        del kept
-        leaves = named_leaves(params)
-
-        def target(path: str, old: jax.Array) -> jax.Array:
-            beta = leaves[path].astype(old.dtype)
-            return (0.5 * beta.size + a - 1.0) / (0.5 * jnp.sum(jnp.square(beta)) + b)
-
-        targets = {path: target(path, old) for path, old in latent.precision.items()}
-        moved = approximate(latent.precision, targets, omega)
+        moved = weights.update(latent.precision, params, omega, num_data)
         if rss is None:
             return GaussianLatent(moved, latent.sigma)
         noise = jnp.sqrt((jnp.asarray(rss, latent.sigma.dtype) + nu * lam) / (num_data + nu))
         return GaussianLatent(moved, approximate(latent.sigma, noise, omega))
 
-    return Prior(init, log_density, update, chosen, noise_scale=lambda latent: latent.sigma)
+    return Prior(init, log_density, update, weights.where, noise_scale=lambda latent: latent.sigma)

@@ -265,6 +265,7 @@ def spike_slab(
         omega: Any,
         num_data: Any,
         rss: Any = None,
+        *,
         kept: Any = None,
     ) -> SpikeSlabLatent:
         latent = with_num_data(latent, num_data)

@@ -265,7 +265,7 @@ def chains_end():
             prior = spike_slab(*args, **kwargs)
 
             def update(latent, params, omega, num_data, rss=None, kept=None):
-                new = prior.update(latent, params, omega, num_data + rows, rss, kept)
+                new = prior.update(latent, params, omega, num_data + rows, rss, kept=kept)
                 moved = new.kappa1[""] - (1 - omega) * latent.kappa1[""]
                 return new._replace(kappa1={"": (1 - omega) * latent.kappa1[""] + factor * moved})
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samplers that treat every weight alike: two functions of numbers and arrays make a `Dynamics`.
+
+`numbers` reads the step size and the temperature, once a step. `move` takes one leaf a step, and is
+the sampler's update rule as one writes it down. What is left is the same for all of them and stands
+here: the noise, the way over the leaves, and the dtypes. `move` gets arrays in float32, or float64
+where the weights are; what it returns goes back to the dtypes of weights and momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aeb import guards
+from aeb.dynamics.noise import noise_like
+from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
+
+__all__ = ["leafwise_sampler"]
+
+Move = Callable[..., tuple[Any, Any]]
+"""`(beta, r, g, xi, *numbers) -> (beta, r)`: weights, momentum, gradient and noise of a leaf."""
+
+Numbers = Callable[[Any, Any, Any], tuple[Any, ...]]
+"""`(step_size, temperature, count) -> numbers` for this step."""
+
+
+def leafwise_sampler(
+    move: Move,
+    numbers: Numbers,
+    step_size: ScalarOrSchedule | None,
+    temperature: ScalarOrSchedule,
+    learning_rate: ScalarOrSchedule | None,
+    *,
+    has_momentum: bool = True,
+) -> Dynamics:
+    """Build a sampler from its rule for one leaf.
+
+    Args:
+        move: the rule; all arrays have the shape and dtype of the leaf, and `numbers` its dtype.
+        numbers: what the rule needs beside arrays, from the step size and the temperature.
+        step_size: eps > 0, or a schedule.
+        temperature: T >= 0, or a schedule.
+        learning_rate: in place of `step_size`, eps N.
+        has_momentum: whether the sampler carries an array for each leaf, zeros at the start;
+            without one `move` gets and returns () in its place.
+
+    Returns:
+        A `Dynamics`.
+
+    Raises:
+        ValueError: not exactly one of `step_size` and `learning_rate` is given, or a scalar
+            argument is out of its range.
+
+    Example:
+        >>> ascent = leafwise_sampler(
+        ...     lambda beta, r, g, xi, eps: (beta + eps * g, r),
+        ...     lambda step_size, temperature, count: (step_size,),
+        ...     step_size=0.1,
+        ...     temperature=0.0,
+        ...     learning_rate=None,
+        ...     has_momentum=False,
+        ... )
+        >>> beta, key = jnp.ones(2), jax.random.key(0)
+        >>> ascent.update(beta, (), -beta, 0, key, step_size=0.1, temperature=0.0)
+        (Array([0.9, 0.9], dtype=float32), ())
+    """
+    guards.one_rate(step_size, learning_rate)
+    guards.at_least("temperature", temperature, 0.0)
+
+    def init(position: ArrayTree) -> ArrayTree:
+        return jax.tree.map(jnp.zeros_like, position) if has_momentum else ()
+
+    def update(
+        position: ArrayTree,
+        momentum: ArrayTree,
+        grad: ArrayTree,
+        count: Any,
+        key: PRNGKey,
+        *,
+        step_size: Any,
+        temperature: Any,
+    ) -> tuple[ArrayTree, ArrayTree]:
+        at = numbers(step_size, temperature, count)
+        leaves, structure = jax.tree.flatten(position)
+        grads = structure.flatten_up_to(grad)
+        noise = structure.flatten_up_to(noise_like(key, position, temperature))
+        carried = structure.flatten_up_to(momentum) if has_momentum else [()] * len(leaves)
+        new = []
+        for beta, r, g, xi in zip(leaves, carried, grads, noise, strict=True):
+            before = (beta, r, g, xi, *at)
+            after = move(*jax.tree.map(lambda x, dtype=xi.dtype: jnp.asarray(x, dtype), before))
+            new.append(jax.tree.map(lambda x, old: x.astype(old.dtype), after, (beta, r)))
+        moved = structure.unflatten([beta for beta, _ in new])
+        return moved, structure.unflatten([r for _, r in new]) if has_momentum else ()
+
+    return Dynamics(init, update, step_size, temperature, learning_rate)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Priors that learn one number for each leaf: a density and a fixed point make a `Prior`.
+
+    log p(beta | theta) = sum over leaves l of log p(beta_l | theta_l)
+
+theta_l goes a fraction omega of its way to `target`, its mode given the weights of the leaf. Leaves
+that `where` leaves out are flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aeb.precision import working_dtype
+from aeb.stochastic_approximation import approximate
+from aeb.tree import as_where, named_leaves, select
+from aeb.types import ArrayTree, Prior, Where
+
+__all__ = ["leafwise_prior"]
+
+
+def leafwise_prior(
+    log_density: Callable[[jax.Array, jax.Array], jax.Array],
+    target: Callable[[jax.Array], jax.Array],
+    start: float,
+    where: Where = None,
+) -> Prior:
+    """Build a prior from what it says of one leaf.
+
+    Args:
+        log_density: `(beta, theta) -> f32[]`, in nats up to a constant in beta.
+        target: `beta -> f32[]`, the fixed point of theta.
+        start: theta at the start.
+        where: the leaves that carry it: a regular expression searched in the path, a function
+            `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
+
+    Returns:
+        A `Prior` whose latent is a dict from leaf paths to f32[].
+
+    Example:
+        >>> laplace = leafwise_prior(
+        ...     lambda beta, rate: -rate * jnp.sum(jnp.abs(beta)),
+        ...     lambda beta: beta.size / jnp.sum(jnp.abs(beta)),
+        ...     start=1.0,
+        ... )
+        >>> weights = {"kernel": jnp.array([3.0, -1.0])}
+        >>> laplace.update(laplace.init(weights), weights, omega=1.0, num_data=10)
+        {'kernel': Array(0.5, dtype=float32)}
+    """
+    chosen = as_where(where)
+
+    def init(params: ArrayTree) -> dict[str, jax.Array]:
+        leaves = select(params, chosen)
+        return {path: jnp.asarray(start, working_dtype(leaf)) for path, leaf in leaves.items()}
+
+    def density(params: ArrayTree, latent: dict[str, jax.Array]) -> jax.Array:
+        leaves = named_leaves(params)
+        total = jnp.zeros((), working_dtype(*latent.values()))
+        for path, theta in latent.items():
+            total = total + log_density(leaves[path].astype(theta.dtype), theta).astype(total.dtype)
+        return total
+
+    def update(
+        latent: Any, params: Any, omega: Any, num_data: Any, rss: Any = None, **_: Any
+    ) -> Any:
+        leaves = named_leaves(params)
+        targets = {path: target(leaves[path].astype(old.dtype)) for path, old in latent.items()}
+        return approximate(latent, targets, omega)
+
+    return Prior(init, density, update, chosen)
