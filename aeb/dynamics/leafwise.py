@@ -85,7 +85,8 @@ def leafwise_sampler(
         temperature: Any,
     ) -> tuple[ArrayTree, ArrayTree]:
         at = numbers(step_size, temperature, count)
-        leaves, structure = jax.tree.flatten(position)
+        structure: Any = jax.tree.structure(position)  # the stubs know none of its methods
+        leaves = jax.tree.leaves(position)
         grads = structure.flatten_up_to(grad)
         noise = structure.flatten_up_to(noise_like(key, position, temperature))
         carried = structure.flatten_up_to(momentum) if has_momentum else [()] * len(leaves)
