@@ -20,6 +20,9 @@ from aeb.linear.weighted import condense
 
 regression_module = importlib.import_module("aeb.linear.regression")
 
+# Operation by operation they would compile for longer than they run.
+begin, one_flip, taught = jax.jit(start), jax.jit(flip), jax.jit(learn)
+
 
 def problem(m, p):
     rng = np.random.default_rng(0)
@@ -45,9 +48,9 @@ def test_what_is_added_changes_nothing(x64, v0):
     included = np.array([True, False, True, False, False, False])
     chains, stays = [], []
     for data, gamma in ((own, included), (wide, np.pad(included, (0, 10)))):
-        chain = start(data, jnp.asarray(gamma), 0.2, jnp.asarray(0.3), v0)
+        chain = begin(data, jnp.asarray(gamma), 0.2, jnp.asarray(0.3), v0)
         chains.append(chain)
-        stays.append(flip(data, chain, jax.random.key(0))[1])
+        stays.append(one_flip(data, chain, jax.random.key(0))[1])
     np.testing.assert_allclose(chains[1].misfit, chains[0].misfit, rtol=1e-12)
     np.testing.assert_allclose(chains[1].score[:6], chains[0].score, rtol=1e-10, atol=1e-12)
     for name in stays[0]._fields:
@@ -66,12 +69,12 @@ def test_the_fixed_point_of_delta_stays(x64):
     rho = np.full(6, (delta * (5.0 + 6 - 2) - 1.0) / 6)
     for data in (own, wide):
         p = data.x.shape[1]
-        chain = start(data, jnp.zeros(p, bool), delta, jnp.asarray(0.3))
+        chain = begin(data, jnp.zeros(p, bool), delta, jnp.asarray(0.3))
         chains = jax.tree.map(lambda leaf: leaf[None], chain)
         totals = nothing(p)._replace(time=jnp.ones(()), rho=jnp.asarray(np.pad(rho, (0, p - 6))))
         totals = jax.tree.map(lambda leaf: leaf[None], totals)
         told = Information(jnp.ones(1), jnp.ones(1))
-        moved = learn(hyper, chains, totals, told, 1.0, 0.0, data.log_odds)
+        moved = taught(hyper, chains, totals, told, 1.0, 0.0, data.log_odds)
         np.testing.assert_allclose(moved.delta, delta, rtol=1e-9)
 
 

@@ -43,6 +43,10 @@ def numbers():
     return x, x[:, 0] + rng.normal(size=N)
 
 
+# Operation by operation they would compile for longer than they run.
+begin, one_flip = jax.jit(start), jax.jit(flip)
+
+
 @pytest.fixture
 def problem(x64):
     x, y = numbers()
@@ -83,8 +87,8 @@ def posterior(x, y, **settings):
 def test_rates_are_those_of_the_full_conditionals(problem, v0):
     x, y = numbers()
     for chosen in models():
-        chain = start(problem, jnp.asarray(chosen), DELTA, jnp.asarray(V1), v0)
-        _, stayed = flip(problem, chain, jax.random.key(0))
+        chain = begin(problem, jnp.asarray(chosen), DELTA, jnp.asarray(V1), v0)
+        _, stayed = one_flip(problem, chain, jax.random.key(0))
         rho = np.asarray(stayed.rho / stayed.time)
         rates = np.zeros(P)
         for j in range(P):
@@ -112,11 +116,10 @@ def test_rates_are_those_of_the_full_conditionals(problem, v0):
 
 @pytest.mark.parametrize("v0", SPIKES)
 def test_many_flips_end_where_a_refresh_does(problem, v0):
-    chain = start(problem, jnp.zeros(P, bool), DELTA, jnp.asarray(V1), v0)
-    step = jax.jit(lambda chain, key: flip(problem, chain, key)[0])
+    chain = begin(problem, jnp.zeros(P, bool), DELTA, jnp.asarray(V1), v0)
     sizes = set()
     for key in jax.random.split(jax.random.key(1), 60):
-        chain = step(chain, key)
+        chain, _ = one_flip(problem, chain, key)
         sizes.add(int(chain.included.sum()))
     assert len(sizes) >= 4
     for got, want in zip(chain, refresh(problem, chain), strict=True):
@@ -181,7 +184,7 @@ def test_draws_have_the_moments_of_their_model(problem, chosen, v0):
     mean, covariance, misfit = moments(x, y, chosen, v0=v0)
     moves = chosen | (v0 > 0)
     # With one flip a draw, all are made before it.
-    chain = start(problem, jnp.asarray(chosen), DELTA, jnp.asarray(V1), v0)
+    chain = begin(problem, jnp.asarray(chosen), DELTA, jnp.asarray(V1), v0)
     draws = 100_000
     chi = np.random.default_rng(1).gamma(DEGREES / 2, size=draws)
     keys = jax.random.split(jax.random.key(5), draws)
@@ -295,7 +298,7 @@ def test_information_is_that_of_a_normal_y(problem):
     """F is what the information of a normal y about v0 and log sigma^2 leaves for v0."""
     x, _ = numbers()
     v0 = 0.2
-    chain = start(problem, jnp.zeros(P, bool), DELTA, jnp.asarray(V1), v0)
+    chain = begin(problem, jnp.zeros(P, bool), DELTA, jnp.asarray(V1), v0)
     kernel = x @ x.T
     spread = np.eye(N) + v0 * kernel
     part = np.linalg.solve(spread, kernel)
