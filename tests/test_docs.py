@@ -78,7 +78,8 @@ def run_commands(text, capsys):
     """
     count = 0
     for block, said in re.findall(r"```bash\n(.*?)```\n(?:\n```text\n(.*?)```)?", text, re.DOTALL):
-        lines = [line for line in block.splitlines() if line.startswith("aeb ") and "~" not in line]
+        lines = block.replace("\\\n", " ").splitlines()
+        lines = [line for line in lines if line.startswith("aeb ") and "~" not in line]
         capsys.readouterr()
         for line in lines:
             assert main(shlex.split(line)[1:]) == 0, line
