@@ -55,6 +55,15 @@ class Shrunk(NamedTuple):
             for NNX a new module; a function as it was given.
         variables: its weights, as they were given; None for an NNX module, which carries its own.
         layers: units by layer, before and after.
+
+    Example:
+        >>> first = jnp.zeros((2, 4)).at[:, 1].set(1.0)
+        >>> params = {"first": first, "last": jnp.ones((4, 1))}
+        >>> def net(params, inputs):
+        ...     return jnp.tanh(inputs @ params["first"]) @ params["last"]
+        >>> small = shrink(net, params, jnp.ones((3, 2)))
+        >>> {name: kernel.shape for name, kernel in small.variables.items()}
+        {'first': (2, 1), 'last': (1, 1)}
     """
 
     model: Any
