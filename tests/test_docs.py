@@ -146,3 +146,15 @@ def test_the_reference_has_every_public_name():
     """Mutation: a name left out of `docs/api.md`."""
     listed = set(re.findall(r"^::: aeb\.(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE))
     assert {*aeb.__all__, *aeb.ESTIMATORS} - {"__version__"} == listed
+
+
+def test_every_public_name_has_an_example():
+    """Mutations: the example of `aeb.State` taken out; that of `aeb.checkpoint.restore`."""
+    without = []
+    for name in {*aeb.__all__, *aeb.ESTIMATORS} - {"__version__", "types"}:  # of types only
+        value = getattr(aeb, name)
+        inside = [getattr(value, part) for part in getattr(value, "__all__", ())]
+        for each in [one for one in inside if inspect.isfunction(one)] or [value]:
+            if ">>> " not in (each.__doc__ or ""):
+                without.append(f"{name}: {each.__name__}")
+    assert not without

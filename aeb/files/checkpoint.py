@@ -131,7 +131,15 @@ def restore(
         ValueError: the checkpoint is of another tree.
 
     Example:
-        See `save`.
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for step in (100, 200):
+        ...         _ = save(folder, step, {"weight": jnp.full(2, step / 100)})
+        ...     newest = restore(folder, {"weight": jnp.zeros(2)})
+        ...     first = restore(folder, {"weight": jnp.zeros(2)}, step=100)
+        >>> print(newest[0], newest[1]["weight"], first[0], first[1]["weight"])
+        200 [2. 2.] 100 [1. 1.]
     """
     folder = Path(folder).absolute()
     steps = _steps(folder)

@@ -43,7 +43,21 @@ __all__ = ["Model", "SparseFileInfo", "inspect_sparse", "load", "load_sparse", "
 
 
 class Model(NamedTuple):
-    """A network read from a file; call it as `model(inputs)`."""
+    """A network read from a file; call it as `model(inputs)`.
+
+    Example:
+        >>> import tempfile
+        >>> import jax, jax.numpy as jnp
+        >>> from aeb.models import MLP
+        >>> from aeb.files import load, save_sparse
+        >>> net, inputs = MLP(hidden=(4,)), jnp.ones((2, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     variables = net.init(jax.random.key(0), inputs)
+        ...     save_sparse(f"{folder}/net.safetensors", variables, module=net)
+        ...     model = load(f"{folder}/net.safetensors")
+        >>> model(inputs).shape, type(model.module).__name__
+        ((2, 1), 'MLP')
+    """
 
     module: Any  # a flax.linen.Module; or a flax.nnx.Module, with its weights and set to serve
     variables: dict[str, Any]  # {"params": ...} and the other collections; for nnx its pure dict
@@ -174,7 +188,13 @@ def load_sparse(
             not those of `like`; or it holds 64-bit numbers and x64 is off.
 
     Example:
-        See `save_sparse`.
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sparse(f"{folder}/net.safetensors", {"kernel": jnp.eye(3)})
+        ...     params, metadata = load_sparse(f"{folder}/net.safetensors")
+        >>> print(jnp.trace(params["kernel"]), metadata)
+        3.0 {}
     """
     file = _read(Path(path))
     if like is None:
@@ -249,7 +269,13 @@ def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
         ValueError: the file is of another kind, or from a later version of aeb.
 
     Example:
-        See `save_sparse`.
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sparse(f"{folder}/net.safetensors", {"kernel": jnp.eye(8)})
+        ...     info = inspect_sparse(f"{folder}/net.safetensors")
+        >>> info.report.sparsity, info.report.leaves[0].path, info.module
+        (0.875, 'kernel', None)
     """
     file = _read(Path(path))
     counted = {leaf.path: leaf.array for leaf in file.leaves if not leaf.is_statistic}

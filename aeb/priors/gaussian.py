@@ -30,7 +30,13 @@ __all__ = ["GaussianLatent", "gaussian"]
 
 
 class GaussianLatent(NamedTuple):
-    """The latents of the Gaussian prior."""
+    """The latents of the Gaussian prior.
+
+    Example:
+        >>> latent = gaussian(precision=2.0).init({"kernel": jnp.ones(3)})
+        >>> {path: float(value) for path, value in latent.precision.items()}
+        {'kernel': 2.0}
+    """
 
     precision: dict[str, jax.Array]  # f32[] for each leaf path: lambda_l, 1 / variance
     sigma: jax.Array  # f32[]: scale of the noise, learned in a regression only

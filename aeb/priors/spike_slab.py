@@ -101,7 +101,13 @@ PAPER = {0.3: (0.5, 1e-3), 0.5: (0.1, 5e-4), 0.7: (0.1, 5e-5), 0.9: (0.005, 1e-5
 
 
 class SpikeSlabLatent(NamedTuple):
-    """The latents; trees are dicts from the path of a sparse leaf to an array."""
+    """The latents; trees are dicts from the path of a sparse leaf to an array.
+
+    Example:
+        >>> latent = spike_slab().init({"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)})
+        >>> {path: rho.shape for path, rho in latent.rho.items()}
+        {'kernel': (2, 3)}
+    """
 
     rho: dict[str, jax.Array]  # f32[leaf shape]: inclusion probability, rho
     kappa0: dict[str, jax.Array]  # f32[leaf shape]: expected spike penalty, kappa_0
