@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optax and the BlackJAX face, written once over any algorithm.
+"""Any algorithm as an optax gradient transformation or as a BlackJAX sampling algorithm.
 
-Step k of the optax face draws from `jax.random.fold_in(key, k)`, as `aeb.sample` does; a kernel
-given those keys makes the same chain.
+Step k of the optax transformation draws from `jax.random.fold_in(key, k)`, as `aeb.sample` does. A
+kernel that is given those keys makes the same chain.
 
-The optax state keeps the key as plain numbers, `jax.random.key_data(key)`: what writes optimizer
-states to a file (`flax.serialization`, safetensors, numpy) takes no typed key, and neither does
-`jnp.where` of a wrapper such as `optax.MultiSteps` while `jax.debug_key_reuse` watches. The
-generator is that of the key which the transformation was made with.
+The optax state keeps the key as plain numbers, `jax.random.key_data(key)`. Libraries that write
+optimizer states to a file (`flax.serialization`, safetensors, numpy) take no typed keys. Neither
+does `jnp.where` in wrappers such as `optax.MultiSteps` while `jax.debug_key_reuse` is on. The
+random generator is that of the key with which the transformation was made.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class TransformState(NamedTuple):
-    """State of the optax face; the parameters stay with the user."""
+    """State of the optax transformation; the parameters stay with the user."""
 
     key: jax.Array  # u32[2]: data of the chain's key, folded with the step at each update
     chain: State  # the sampler's state, with () for position and model_state
@@ -49,20 +49,20 @@ class StepInfo(NamedTuple):
 def as_gradient_transformation(
     algorithm: Algorithm, *, num_data: float, key: PRNGKey
 ) -> optax.GradientTransformationExtraArgs:
-    """Expose an algorithm as an optax gradient transformation.
+    """Return an algorithm as an optax gradient transformation.
 
     `update(grads, state, params, *, value=None, **extra)` takes the gradient of the mean loss and
-    returns `new - params`, so that `optax.apply_updates` lands pruned weights on exact zero. It
-    must be the last in a chain: any later scaling revives them. It works inside `optax.chain`,
-    `partition`, `masked`, `MultiSteps` and `inject_hyperparams` (give the latter
-    `hyperparam_dtype=jnp.float32`), a linen `TrainState` and an `nnx.Optimizer`.
+    returns `new - params`, so that `optax.apply_updates` sets pruned weights to exactly zero. Put
+    it last in a chain, because any later scaling brings pruned weights back. It works inside
+    `optax.chain`, `partition`, `masked`, `MultiSteps` and `inject_hyperparams` (give the last
+    `hyperparam_dtype=jnp.float32`), in a linen `TrainState` and in an `nnx.Optimizer`.
 
     Args:
         algorithm: made by `aeb.empirical_bayes`.
-        num_data: N, examples in the data set.
-        key: a typed key, whose data the state keeps. Give each transformation one of its own;
-            states made under `jax.vmap` share it, so put others in their `key` field, as typed keys
-            or as their data.
+        num_data: N, the number of examples in the data set.
+        key: a typed key, whose data the state keeps. Give each transformation a key of its own.
+            States made under `jax.vmap` share one key, so put other keys into their `key` field,
+            as typed keys or as key data.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`. With the Gaussian likelihood, `update` needs
@@ -90,7 +90,7 @@ def as_gradient_transformation(
     generator = jax.random.key_impl(key)
 
     def init(params: ArrayTree) -> TransformState:
-        # A copy, for a training step that donates its state would take the caller's key along.
+        # Copy it: a training step that donates its state would donate the caller's key too.
         data = jnp.copy(jax.random.key_data(key))
         return TransformState(data, algorithm.init(params)._replace(position=(), model_state=()))
 
@@ -142,7 +142,7 @@ def as_sampling_algorithm(
     has_aux: bool = False,
     exact_rss: bool = True,
 ) -> Any:
-    """Expose an algorithm as a BlackJAX sampling algorithm.
+    """Return an algorithm as a BlackJAX sampling algorithm.
 
     Args:
         algorithm: made by `aeb.empirical_bayes`.
@@ -154,8 +154,8 @@ def as_sampling_algorithm(
     Returns:
         A `blackjax.SamplingAlgorithm` with `init(position, rng_key=None, model_state=())` and
         `step(rng_key, state, minibatch, step_size=None, temperature=None, learning_rate=None) ->
-        state`; the last three override what the dynamics was given. `bind_data` gives the form
-        that BlackJAX's own loops run.
+        state`. The last three override the settings of the dynamics for this step. Use
+        `bind_data` for BlackJAX's own loops.
 
     Raises:
         ValueError: `num_data` is not positive.
@@ -201,16 +201,16 @@ def as_sampling_algorithm(
 
 
 def bind_data(sampler: Any, data: Batch, batch_size: int | None = None) -> Any:
-    """Bind data to a BlackJAX sampler, for loops that cannot pass minibatches.
+    """Return a BlackJAX sampler with its data bound, for loops that pass no minibatches.
 
     Args:
         sampler: made by `as_sampling_algorithm`.
         data: a pytree of arrays that share their leading axis.
-        batch_size: rows drawn for each step, independently with replacement; None for all rows.
+        batch_size: how many rows to draw for each step, with replacement; None for all rows.
 
     Returns:
-        A `blackjax.SamplingAlgorithm` with `step(rng_key, state) -> (state, StepInfo)`, which
-        runs under `blackjax.util.run_inference_algorithm` and `thin_algorithm`.
+        A `blackjax.SamplingAlgorithm` with `step(rng_key, state) -> (state, StepInfo)`, for
+        `blackjax.util.run_inference_algorithm` and `thin_algorithm`.
 
     Raises:
         ValueError: the leaves of `data` differ in length, or `batch_size` is not in

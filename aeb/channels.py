@@ -471,8 +471,7 @@ class _Reader:
         self, options: dict[str, Any], one: _Value, two: _Value, array: Any
     ) -> _Value | None:
         layout = options["dimension_numbers"]
-        groups = options["feature_group_count"] * options["batch_group_count"]
-        if groups != 1 or two.dynamic or not one.dynamic:
+        if options["batch_group_count"] != 1 or two.dynamic or not one.dynamic:
             return None
         places = "they are places in an image, or rows"
         for place in (layout.lhs_spec[0], *layout.lhs_spec[2:]):
@@ -481,9 +480,15 @@ class _Reader:
             self.labels.pin(two.axes[place], places)
         spread = any(n != 1 for n in options["lhs_dilation"])
         padded = spread or any(side != 0 for pair in options["padding"] for side in pair)
-        contraction = self._record(
-            one, two, [(layout.lhs_spec[1], layout.rhs_spec[1])], layout.rhs_spec[2:], padded
-        )
+        pairs, window = [(layout.lhs_spec[1], layout.rhs_spec[1])], layout.rhs_spec[2:]
+        if options["feature_group_count"] != 1:
+            # A channel belongs to its group, and all groups have to keep one size.
+            self.labels.pin(one.axes[layout.lhs_spec[1]], "they go into a convolution with groups")
+            self.labels.pin(two.axes[layout.rhs_spec[1]], places)
+            made = "a convolution with groups makes them"
+            self.labels.pin(two.axes[layout.rhs_spec[0]], made)
+            pairs, window = [], layout.rhs_spec[1:]
+        contraction = self._record(one, two, pairs, window, padded)
         axes = [self.labels.new(n, places) for n in array.shape]
         axes[layout.out_spec[1]] = two.axes[layout.rhs_spec[0]]
         return _Value(array, tuple(axes), True, contraction)

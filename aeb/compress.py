@@ -112,6 +112,19 @@ class Compressed:
         state: the sampler's last state, with the latents of the prior.
         network: the model in the form that the run used.
         target: the sparsity that was asked for; None for none.
+
+    Example:
+        >>> x = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> y = x[:, 0] - 2.0 * x[:, 1]
+        >>> def loss(w, batch):
+        ...     return jnp.mean((batch["y"] - batch["x"] @ w) ** 2)
+        >>> w = jnp.array([1.0, -2.0, 0.1, 0.1, -0.1, 0.1, 0.1, -0.1])
+        >>> sparse = compress(
+        ...     loss, w, {"x": x, "y": y}, sparsity=0.75, num_steps=100, learning_rate=0.1,
+        ...     key=jax.random.key(1), progress=False,
+        ... )
+        >>> sparse.report.sparsity, sparse.after.loss < sparse.before.loss, sparse.num_steps
+        (0.75, True, 100)
     """
 
     params: ArrayTree

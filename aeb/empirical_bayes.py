@@ -36,7 +36,15 @@ LIKELIHOODS = ("categorical", "gaussian")
 
 
 class State(NamedTuple):
-    """All that the next step needs, as one pytree of arrays."""
+    """All that the next step needs, as one pytree of arrays.
+
+    Example:
+        >>> import aeb
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
+        >>> state = algorithm.init({"kernel": jnp.ones(2)})
+        >>> int(state.step), state.position["kernel"].shape, sorted(state.latent.rho)
+        (0, (2,), ['kernel'])
+    """
 
     step: jax.Array  # i32[]: steps taken, k
     position: ArrayTree  # the user's tree, dtypes kept: weights, beta
@@ -113,6 +121,14 @@ class Algorithm(NamedTuple):
         init: the start of a chain, see `Init`.
         transition: one step, see `Transition`.
         likelihood: "categorical" or "gaussian".
+
+    Example:
+        >>> import aeb
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(step_size=0.1), aeb.spike_slab())
+        >>> state = algorithm.init(jnp.ones(2))
+        >>> state = algorithm.transition(state, -jnp.ones(2), jax.random.key(0), num_data=10)
+        >>> algorithm.likelihood, int(state.step)
+        ('categorical', 1)
     """
 
     init: Init

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of a run, written where you look at them.
+"""Write the metrics of a run where you look at them.
 
-A writer is a function that is called with what a run knows at some step, and writes it down:
+A writer is a function that is called along a run and writes down its metrics:
 
     json_lines             a file with one JSON object a line, for pandas, jq or a later look
     tensorboard            event files, by tensorboardX
     weights_and_biases     a run of W&B that you started
 
-It goes wherever a callback goes: `aeb.sample(callback=writer)`, `aeb.compress(callback=writer)`, or
-a loop of yours, `writer({"step": 10, "loss": 0.5})`. Its `read` turns what it is called with into
-names and numbers; `metrics` is the default, and a function of yours adds others. A writer is called
-in order of steps. Where a run goes on from a checkpoint it makes a few steps again, and
-all three leave each step once.
+Pass it as a callback, `aeb.sample(callback=writer)` or `aeb.compress(callback=writer)`, or call it
+in a loop of your own, `writer({"step": 10, "loss": 0.5})`. Its `read` turns what it is called with
+into names and numbers. The default is `metrics`; to add others, pass a function of your own. Call
+a writer in order of steps. A run that goes on from a checkpoint makes a few steps again, and all
+three writers keep each step once.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ Row = dict[str, Any]
 
 
 def metrics(source: Any) -> Row:
-    """Read what a run shows at a step.
+    """Return the metrics of a run at one step.
 
     Args:
-        source: a state, as `aeb.sample` hands it to its callback: its step, its loss (the mean over
-            chains) and its sparsity, the share of zeros over all parameters. Or a dict, or a
-            NamedTuple such as the looks of `aeb.compress`: its own names and values.
+        source: a state, as `aeb.sample` passes it to its callback. Its metrics are its step, its
+            loss (the mean over chains) and its sparsity, the share of zeros over all parameters.
+            Or a dict or NamedTuple, such as a `Look` of `aeb.compress`, whose metrics are its own
+            names and values.
 
     Returns:
         A dict from names to Python's own numbers, text or None.

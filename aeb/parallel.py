@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One chain over many devices, or many chains: both are JAX's own sharding around a pure kernel.
+"""One chain on many devices, or many chains, by JAX's own sharding around a pure kernel.
 
-    data_parallel    the state everywhere, the batch split along its first axis; one chain
-    sharded          the state split too, for models that do not fit one device; one chain
-    chains           a leading axis of chains on the state and the keys; independent chains
+    data_parallel    one chain; each device has the whole state and a part of the batch
+    sharded          one chain; the state is split too, for models that do not fit one device
+    chains           independent chains, along a leading axis of the state and of the keys
 
-The noise of a weight depends on the key and on its place in the tree, not on the device, so one
-chain over many devices is that of a single device up to the order in which floats are added. That
-holds for BatchNorm too, whose moments are here those of the whole batch. For `jax.pmap` and
-`jax.shard_map` build the kernel with `axis_name`; there each device normalises by the moments of
-its own rows, which is another model, and the running statistics are averaged. Several hosts need
-`jax.distributed` and nothing of ours: see `docs/scaling.md`.
+The noise of a weight depends on the key and on its place in the tree, not on the device. So a chain
+on many devices is the chain of a single device, up to the order in which floats are added. That
+holds for BatchNorm too, which uses the moments of the whole batch here. For `jax.pmap` and
+`jax.shard_map`, build the kernel with `axis_name`. Then each device normalises by the moments of
+its own rows, which is a different model, and the running statistics are averaged. For several
+hosts you need `jax.distributed` and nothing else: see `docs/scaling.md`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from aeb.types import Kernel
 __all__ = ["chains", "data_parallel", "sharded", "state_sharding"]
 
 SMALL = 1024
-"""Leaves with fewer entries are kept whole on each device unless a rule says otherwise."""
+"""Leaves with fewer entries are copied to each device unless a rule says otherwise."""
 
 Rule = Callable[[str, Any], PartitionSpec]
 """`(path, leaf) -> PartitionSpec` of a weight."""
 
 
 def data_parallel(kernel: Kernel, mesh: Mesh, *, axis: str | None = None) -> Kernel:
-    """Split each batch over the devices of a mesh; XLA inserts the sums.
+    """Return a kernel that splits each batch over the devices of a mesh; XLA inserts the sums.
 
     Args:
         kernel: made by `aeb.build_kernel` without `axis_name`.
@@ -46,8 +46,8 @@ def data_parallel(kernel: Kernel, mesh: Mesh, *, axis: str | None = None) -> Ker
         axis: the mesh axis to split over; None for the first.
 
     Returns:
-        A compiled `(state, batch, key) -> state`; the state is replicated, the length of the batch
-        has to be a multiple of the axis.
+        A compiled `(state, batch, key) -> state`. The state is replicated. The number of rows in a
+        batch must be a multiple of the size of the axis.
 
     Raises:
         ValueError: the mesh has no such axis.
@@ -69,22 +69,22 @@ def data_parallel(kernel: Kernel, mesh: Mesh, *, axis: str | None = None) -> Ker
 def chains(
     kernel: Kernel, *, mesh: Mesh | None = None, axis: str | None = None, same_batch: bool = True
 ) -> Kernel:
-    """Run independent chains side by side.
+    """Return a kernel that runs independent chains side by side.
 
     Args:
         kernel: made by `aeb.build_kernel`.
-        mesh: spread the chains over an axis of this mesh; None keeps them on one device.
+        mesh: the mesh to spread the chains over; None keeps them on one device.
         axis: the mesh axis to spread over; None for the first.
-        same_batch: whether all chains see one batch; if False, the batch leads with an axis of
-            chains as well.
+        same_batch: whether all chains see the same batch. If False, the first axis of the batch
+            must be chains too.
 
     Returns:
-        A compiled `(states, batch, keys) -> states` where each array of `states` and `keys` leads
-        with an axis of chains. Such states come from `jax.vmap(algorithm.init)`, keys from
+        A compiled `(states, batch, keys) -> states`. The first axis of each array of `states` and
+        of `keys` is chains. Make such states with `jax.vmap(algorithm.init)` and such keys with
         `jax.random.split`.
 
     Raises:
-        ValueError: the mesh has no such axis; when called, the keys are not one a chain.
+        ValueError: the mesh has no such axis; when called, there is not one key per chain.
 
     Example:
         >>> import aeb, jax.numpy as jnp
@@ -108,8 +108,8 @@ def chains(
 
     def spread(state: Any, batch_: Any, key: Any, **overrides: Any) -> Any:
         guards.check_key("key", key, many=True)
-        # Each device its own chains: left to itself XLA gathers the inputs of a convolution whose
-        # weights differ by chain. Nothing is summed over devices, so there is nothing to check.
+        # Give each device its own chains. Left to itself, XLA gathers the inputs of a convolution
+        # whose weights differ by chain. Nothing is summed over devices, so nothing needs a check.
         on_each = jax.shard_map(
             lambda *arguments: mapped(*arguments[:3], **arguments[3]),
             mesh=mesh,
@@ -126,23 +126,24 @@ def chains(
 def state_sharding(
     state: State, mesh: Mesh, *, axis: str | None = None, rule: Rule | None = None
 ) -> State:
-    """Say where each array of a state goes, weights, momentum and latents of a layer alike.
+    """Return how to split each array of a state; all arrays of a layer are split alike.
 
     Args:
         state: a state, or its shapes from `jax.eval_shape(algorithm.init, params)`.
         mesh: a mesh of devices, its axes of the type `jax.sharding.AxisType.Auto`.
         axis: the mesh axis that the default rule splits over; None for the first.
         rule: `(path, leaf) -> PartitionSpec` for each weight, with the path as in `where`. By
-            default a weight is split along its longest axis that the mesh axis divides; one that
-            has none, or fewer than 1024 entries, is on every device.
+            default a weight is split along the longest of its axes whose length is a multiple of
+            the size of the mesh axis. A weight without such an axis, or with fewer than 1024
+            entries, is copied to every device.
 
     Returns:
-        A tree like the state, of `NamedSharding`. What has the path and the shape of a weight lies
-        as the weight does; all else is on every device.
+        A tree like the state, of `NamedSharding`. An array with the path and the shape of a weight
+        is split as that weight; everything else is copied to every device.
 
     Raises:
-        ValueError: the mesh has no such axis, or an axis of a weight does not divide by what the
-            rule wants it split into.
+        ValueError: the mesh has no such axis, or the rule splits an axis of a weight into a number
+            of parts that does not divide its length.
 
     Example:
         >>> import aeb, jax.numpy as jnp
@@ -179,20 +180,20 @@ def state_sharding(
 
 
 def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Kernel:
-    """Split the state as well as the batch, for a model that does not fit one device.
+    """Return a kernel that splits the state as well as the batch, for large models.
 
     XLA gathers the weights of a layer where its forward and backward pass need them, or moves the
-    activations instead. Noise, momentum, latents and pruning are computed where the weights lie:
-    of the sampler itself only scalars are sent.
+    activations instead. Noise, momentum, latents and pruning are computed where the weights are, so
+    the sampler itself sends only scalars.
 
     Args:
         kernel: made by `aeb.build_kernel` without `axis_name`.
-        shardings: where each array goes, from `state_sharding`.
+        shardings: how to split each array, from `state_sharding`.
         axis: the mesh axis to split the batch over; None for the first.
 
     Returns:
-        A compiled `(state, batch, key) -> state`; the length of the batch has to be a multiple of
-        the axis.
+        A compiled `(state, batch, key) -> state`. The number of rows in a batch must be a multiple
+        of the size of the axis.
 
     Raises:
         ValueError: the mesh has no such axis.
@@ -215,7 +216,7 @@ def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Ker
 
 
 def _longest_axis(mesh: Mesh, axis: str) -> Rule:
-    """Split along the longest axis that divides, the first of them."""
+    """Split along the longest axis that can be divided, or the first of several."""
     parts = mesh.shape[axis]
 
     def rule(path: str, leaf: Any) -> PartitionSpec:
@@ -230,7 +231,7 @@ def _longest_axis(mesh: Mesh, axis: str) -> Rule:
 
 
 def _sharded(kernel: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> Kernel:
-    """Compile a kernel for given shardings, which jit takes for positional arguments only."""
+    """Compile a kernel for given shardings; `jax.jit` takes them for positional arguments only."""
 
     def positional(state: Any, batch: Any, key: Any, overrides: dict[str, Any]) -> Any:
         return kernel(state, batch, key, **overrides)
@@ -246,7 +247,7 @@ def _sharded(kernel: Callable[..., Any], arguments: tuple[Any, ...], result: Any
 
 
 def _axis(mesh: Mesh, axis: str | None) -> Any:
-    """Read the name of a mesh axis."""
+    """Return the name of a mesh axis, the first by default."""
     if axis is None:
         return mesh.axis_names[0]
     if axis not in mesh.axis_names:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules that no other library keeps; for the rest use `optax.schedules`.
+"""Schedules that no other library has; for all others use `optax.schedules`.
 
-A schedule maps the number of steps already taken (0 on the first step) to a scalar:
+A schedule maps the number of steps already taken, 0 on the first step, to a scalar:
 
     robbins_monro    omega_k = min(1, C (A + k)^-alpha)          gain of stochastic approximation
     sparsity_ramp    s_k = S (1 - (1 - min(k, R) / R)^3)         fraction of zeros
@@ -36,14 +36,14 @@ __all__ = [
 
 
 def as_schedule(value: ScalarOrSchedule) -> Schedule:
-    """Turn a scalar into a constant schedule; a schedule stays one.
+    """Return a schedule for a scalar or a schedule.
 
     Args:
         value: a scalar, or a function from the number of steps taken to a scalar.
 
     Returns:
-        A schedule. A constant one returns the scalar untouched, so that a Python float keeps its
-        double precision until it meets an array.
+        A schedule. For a scalar it is constant and returns the scalar as it is, so that a Python
+        float keeps its double precision until it meets an array.
 
     Example:
         >>> as_schedule(0.5)(100)
@@ -53,7 +53,7 @@ def as_schedule(value: ScalarOrSchedule) -> Schedule:
         return lambda count: value
 
     def scheduled(count: Any) -> Any:
-        # Those of optax, for one, mix the integer count with floats.
+        # The schedules of optax, for instance, mix the integer count with floats.
         with jax.numpy_dtype_promotion("standard"):
             return value(count)
 
@@ -61,9 +61,9 @@ def as_schedule(value: ScalarOrSchedule) -> Schedule:
 
 
 def is_zero(value: Any) -> bool:
-    """Return whether a value is the plain number 0: what it scales need not be computed.
+    """Return whether a value is the plain number 0, so that what it scales can be left out.
 
-    A traced value is not: what it will be is not known.
+    Arrays and traced values return False, because their value may not be known yet.
 
     Example:
         >>> is_zero(0.0), is_zero(jnp.zeros(()))
@@ -77,13 +77,13 @@ def robbins_monro(
 ) -> Schedule:
     """Build the gain of a stochastic approximation, omega_k = min(1, C (A + k)^-alpha).
 
-    The sum over k diverges and that of the squares converges, as the theory asks. How far the
-    latents get in n steps is told by the sum: with C = 0.02, A = 1000, alpha = 0.75 it is 0.75
-    after 50,000 steps, so a latent covers about half of its way.
+    The sum over k diverges and the sum of the squares converges, as the theory requires. The sum
+    over the run says how far the latents get: with C = 0.02, A = 1000 and alpha = 0.75 it is 0.75
+    after 50,000 steps, and a latent covers about half of the way to its target.
 
     Args:
         coefficient: C > 0.
-        offset: A >= 0, in steps; at 0 the first gain is 1.
+        offset: A >= 0, in steps; with A = 0 the first gain is 1.
         exponent: alpha in (0.5, 1].
 
     Returns:
@@ -114,24 +114,24 @@ def sparsity_ramp(
     decay: float | None = None,
     every: float | None = None,
 ) -> Schedule:
-    """Build the fraction of zeros that rises to its target within a run, fast at first.
+    """Build a fraction of zeros that rises to its target within a run, fast at first.
 
-    A cubic, s_k = S (1 - (1 - min(k, R) / R)^3): the target is reached after R steps, a share of
-    the run, and holds for the rest, in which the weights that stay mend what pruning broke.
+    The ramp is cubic, s_k = S (1 - (1 - min(k, R) / R)^3). It reaches the target after R steps and
+    then stays there, so that the network can recover from pruning in the rest of the run.
 
     Args:
         sparsity: S in [0, 1), the target.
-        num_steps: steps in the run.
+        num_steps: the number of steps in the run.
         until: the share of the run that the ramp takes, in (0, 1]; R = until * num_steps.
-        decay: in place of `num_steps`, this or `every` gives the ramp of `exponential_ramp`.
-        every: likewise.
+        decay: give this or `every` in place of `num_steps` to get `exponential_ramp`.
+        every: see `decay`.
 
     Returns:
         A schedule with values in [0, S].
 
     Raises:
-        ValueError: an argument is out of its range, or neither the length of the run nor the pace
-            of an exponential is given.
+        ValueError: an argument is out of its range, or you gave both or neither of `num_steps` and
+            the arguments of the exponential ramp.
 
     Example:
         >>> ramp = sparsity_ramp(0.8, num_steps=100)
@@ -164,15 +164,15 @@ def sparsity_ramp(
 
 
 def exponential_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50) -> Schedule:
-    """Build the fraction of zeros that approaches its target, s_k = S (1 - D^(k / U)).
+    """Build a fraction of zeros that approaches its target, s_k = S (1 - D^(k / U)).
 
-    After n steps the share D^(n / U) of the way is left: at the defaults 88 % of it after 660
-    steps, and 1 % only after 23,000. `sparsity_ramp` fits the length of the run.
+    After n steps the share D^(n / U) of the way is still left. With the defaults that is 88 % after
+    660 steps, and 1 % after 23,000. Use `sparsity_ramp` to reach the target within the run.
 
     Args:
-        sparsity: S in [0, 1), the fraction in the limit.
-        decay: D in (0, 1); what is left of the way after each `every` steps.
-        every: U > 0, in steps; the ramp itself is smooth.
+        sparsity: S in [0, 1), the fraction that the ramp approaches.
+        decay: D in (0, 1), the share of the remaining way that is left after `every` more steps.
+        every: U > 0, in steps; the ramp is smooth between them.
 
     Returns:
         A schedule with values in [0, S].
@@ -195,12 +195,12 @@ def exponential_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50)
 
 
 def annealing(temperature: float, *, factor: float = 1.005, every: int = 1) -> Schedule:
-    """Build a temperature that falls by a factor now and again, T_k = T / factor^floor(k / every).
+    """Build a temperature that falls in steps, T_k = T / factor^floor(k / every).
 
     Args:
-        temperature: T >= 0 at the start.
-        factor: at least 1; what the inverse temperature is multiplied by.
-        every: steps between two multiplications, an epoch for instance.
+        temperature: T >= 0, the temperature at the start.
+        factor: at least 1; the temperature is divided by it.
+        every: the number of steps between two divisions, for instance an epoch.
 
     Returns:
         A schedule with values in [0, T].
@@ -223,12 +223,12 @@ def annealing(temperature: float, *, factor: float = 1.005, every: int = 1) -> S
 
 
 def cyclical(step_size: float, *, period: int, floor: float = 0.0) -> Schedule:
-    """Build cosine cycles with warm restarts, for a sampler that visits several modes.
+    """Build a step size that falls by a cosine and restarts, to visit several modes.
 
     Args:
-        step_size: eps > 0 at the start of each cycle.
-        period: M >= 1, steps in a cycle.
-        floor: the least step size, in [0, step_size].
+        step_size: eps > 0, the step size at the start of each cycle.
+        period: M >= 1, the number of steps in a cycle.
+        floor: the smallest step size, in [0, step_size].
 
     Returns:
         A schedule with values in [floor, step_size].
@@ -252,5 +252,5 @@ def cyclical(step_size: float, *, period: int, floor: float = 0.0) -> Schedule:
 
 
 def _real(count: Any) -> Any:
-    """Read a count in the default float type, double where x64 is on."""
+    """Convert a count to the default float type, which is double if x64 is on."""
     return jnp.asarray(count, float)

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a network that was pruned by unit smaller in fact: narrower layers, the same outputs.
+"""Remove the units of a network that are zero: narrower layers, the same outputs.
 
-Zeros do not make a dense kernel faster; a smaller kernel does. A unit, which is an output feature
-of a dense layer or a channel of a convolution, is taken out where
+Zeros do not make a dense kernel faster; a smaller kernel does. A unit is an output feature of a
+dense layer or a channel of a convolution. It is removed if
 
     all its incoming weights are zero    it then carries a constant c, such as relu(bias) or the
                                          shift of BatchNorm
-    or all its outgoing weights are      nobody reads it
+    or all its outgoing weights are      no layer reads it
 
-`aeb.channels` says which axes of which weights are one row of units: the kernel that makes them,
-its bias, the moments of BatchNorm, and the rows of the kernels that read them. Layers that are
-added, as along a residual network, share their units: a unit goes where it is zero in all of them.
+`aeb.channels` says which axes of which weights belong to the same units: the kernel that makes
+them, its bias, the moments of BatchNorm, and the rows of the kernels that read them. Layers that
+are added, as in a residual network, share their units. Such a unit is removed if it is zero in all
+of them.
 
-What the next layer got from a constant is kept exactly. With kernel K it is sum c K, and goes to
+What the next layer received from a constant is kept exactly. With kernel K it is sum c K. It moves
 
-    the bias that is added next, or with the other sign to the running mean that is subtracted
-    one of the units that carry constants, where there is no bias or zeros are padded to an image,
-    whose border sees fewer of them: K[u] becomes the sum of c / c_u K, and this unit stays
+    to the bias that is added next, or with the other sign to the running mean that is subtracted
+    to one of the units that carry constants, if there is no bias, or if zeros are padded to an
+    image, whose border sees fewer of them: K[u] becomes the sum of c / c_u K, and unit u stays
+
+What cannot be removed is listed with the reason. Some layers keep their units always: inputs and
+outputs, the features that a LayerNorm or a softmax goes over, and convolutions with groups.
 """
 
 from __future__ import annotations
@@ -39,22 +43,32 @@ Named = dict[str, Any]
 
 
 class Layer(NamedTuple):
-    """Units that are made, and cut, together."""
+    """Units that are made together, and removed together."""
 
     paths: tuple[str, ...]  # the kernels that make them; with the axis, where they make others too
     before: int
     after: int
-    why: str | None  # why units that are zero throughout stayed; None where none did
+    why: str | None  # why some units stayed although they are zero; None if none did
 
 
 class Shrunk(NamedTuple):
     """A network made smaller; `print` shows the widths.
 
     Attributes:
-        model: the model to call: for linen a module, an `aeb.models.Resized` around the one given;
-            for NNX a new module; a function as it was given.
-        variables: its weights, as they were given; None for an NNX module, which carries its own.
-        layers: units by layer, before and after.
+        model: the model to call. For linen it is an `aeb.models.Resized` around the given module,
+            for NNX a new module, and a function stays as it was.
+        variables: the weights, in the form that was given; None for an NNX module, which carries
+            its own.
+        layers: the units of each layer, before and after.
+
+    Example:
+        >>> first = jnp.zeros((2, 4)).at[:, 1].set(1.0)
+        >>> params = {"first": first, "last": jnp.ones((4, 1))}
+        >>> def net(params, inputs):
+        ...     return jnp.tanh(inputs @ params["first"]) @ params["last"]
+        >>> small = shrink(net, params, jnp.ones((3, 2)))
+        >>> {name: kernel.shape for name, kernel in small.variables.items()}
+        {'first': (2, 1), 'last': (1, 1)}
     """
 
     model: Any
@@ -78,23 +92,23 @@ class Shrunk(NamedTuple):
 
 
 def shrink(model: Any, variables: Any, inputs: Any) -> Shrunk:
-    """Take the units that are zero out of a network.
+    """Return a smaller network, without the units that are zero.
 
     Args:
         model: a linen module, an NNX module (it is left as it is), or a function
             `(params, inputs) -> outputs`.
         variables: `{"params": ..., "batch_stats": ...}` for a linen module, None for an NNX module,
             the parameters for a function.
-        inputs: a few rows as the network takes them, [n, ...]. The outputs are compared on them,
-            and on random ones of the same shape where they are real numbers.
+        inputs: a few rows as the network takes them, [n, ...]. The outputs of both networks are
+            compared on these rows and, if they are real numbers, on random rows of the same shape.
 
     Returns:
-        A `Shrunk`, whose outputs are those of the network given, up to rounding. It is for use: a
-        network that is trained on has lost the units for good.
+        A `Shrunk` whose outputs equal those of the given network, up to rounding. Use it to
+        predict: if you train it on, removed units do not come back.
 
     Raises:
-        ValueError: there is no unit to take out, and the message says why; or the smaller network
-            cannot be run by the code of the model, or gives other outputs.
+        ValueError: there is no unit to remove, and the message says why; or the code of the model
+            does not run with fewer units, or gives different outputs.
         TypeError: the model is none of the three.
 
     Example:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A learning rate found by a short range test.
+"""Find a learning rate by a short range test.
 
-Each rate of a geometric grid, from the lowest up, takes a few steps from the same state on the same
-minibatches, without noise. What counts is the loss that it reaches, the mean over the last quarter
-of its steps. The first rate whose loss is not finite, or is above that of a rate of 0 on the same
-minibatches, ends the test. The answer is the rate that reached the lowest loss, but at most a
-quarter of the one that ended it: what holds for a few steps may not hold for a run.
+The test tries the rates of a geometric grid, from the lowest up. Each rate takes a few steps from
+the same state on the same minibatches, without noise, and is judged by its mean loss over the last
+quarter of these steps. The test ends at the first rate whose loss is not finite, or higher than the
+loss without any training. The answer is the rate with the lowest loss, but at most a quarter of
+the rate that ended the test, because a rate that is stable for a few steps may diverge in a run.
 
-Reference: Smith, WACV 2017, for the range test; here the rates do not follow on one another.
+Reference: Smith, WACV 2017, for the range test; here each rate starts afresh.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from aeb.types import Batch, Kernel, PRNGKey
 __all__ = ["tune"]
 
 FACTOR = 2.0
-"""Between one rate and the next."""
+"""The factor between one rate and the next."""
 
 MARGIN = 4.0
-"""The answer is below the rate that diverged by at least so much."""
+"""The answer is smaller than the rate that ended the test by at least this factor."""
 
 
 def tune(
@@ -43,24 +43,24 @@ def tune(
     lowest: float = 1e-4,
     highest: float = 10.0,
 ) -> float:
-    """Find a learning rate for the mean loss by a short range test.
+    """Compute a learning rate for the mean loss by a short range test.
 
-    Start it where there is something to learn: an untrained network, or a trained one that was
-    pruned, for at the bottom of a loss the lowest rate looks best. A sampler that adds momentum
-    keeps it, and the prior and the pruning of the kernel act as they do in a run.
+    Start from a state that still has something to learn, such as an untrained network, or a trained
+    one that was pruned. At the minimum of the loss, the lowest rate looks best. The momentum of the
+    sampler, the prior and the pruning of the kernel act as they do in a run.
 
     Args:
-        kernel: made by `aeb.build_kernel`; the rate that its dynamics was given is not used.
+        kernel: made by `aeb.build_kernel`; the learning rate of its dynamics is not used.
         state: where each rate starts; it is left as it is.
         data: a pytree of arrays that share their leading axis.
-        key: of the minibatches; consumed.
-        batch_size: rows of a minibatch, in [1, rows].
-        num_steps: steps that each rate takes, >= 4.
-        lowest: the first rate, > 0.
-        highest: no rate is above it.
+        key: for the minibatches; consumed.
+        batch_size: the number of rows in a minibatch, in [1, rows].
+        num_steps: the number of steps that each rate takes, >= 4.
+        lowest: the first rate to try, > 0.
+        highest: the upper end of the rates to try.
 
     Returns:
-        The learning rate; `learning_rate=` of a dynamics takes it.
+        The learning rate, to be given to a dynamics as `learning_rate=`.
 
     Raises:
         ValueError: an argument is out of its range, or no rate within [lowest, highest] is better

@@ -119,6 +119,17 @@ class Dynamics(NamedTuple):
         step_size: eps > 0, a number or a schedule.
         temperature: T >= 0, likewise.
         learning_rate: that of the mean loss, eps N for N examples, > 0, likewise.
+
+    Example:
+        >>> import aeb, jax, jax.numpy as jnp
+        >>> def update(position, momentum, grad, count, key, *, step_size, temperature):
+        ...     return jax.tree.map(lambda w, g: w + step_size * g, position, grad), momentum
+        >>> ascent = Dynamics(lambda position: (), update, learning_rate=0.25)
+        >>> algorithm = aeb.empirical_bayes(ascent, aeb.gaussian(), gain=0.0)
+        >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w) ** 2), num_data=4)
+        >>> state = kernel(algorithm.init(jnp.zeros(1)), jnp.ones((4, 1)), jax.random.key(0))
+        >>> print(state.position)
+        [0.5]
     """
 
     init: Callable[[ArrayTree], ArrayTree]
@@ -188,6 +199,16 @@ class Prior(NamedTuple):
         with_num_data: `(latent, num_data) -> latent`, which writes into the latent what depends on
             N, the examples in the data set; called at each step before the prior is scored. None
             where nothing does.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> flat = Prior(
+        ...     init=lambda params: (),
+        ...     log_density=lambda params, latent: jnp.zeros(()),
+        ...     update=lambda latent, params, omega, num_data, rss=None, kept=None: latent,
+        ... )
+        >>> flat.where("Dense_0/kernel", None), flat.where("Dense_0/bias", None)
+        (True, False)
     """
 
     init: Callable[[ArrayTree], Any]
@@ -251,6 +272,13 @@ class Sparsifier(NamedTuple):
         kept: `(params, count, where) -> f32[]` in [0, 1], the share of the chosen leaves that the
             target leaves after this step (of their units, for a rule that prunes whole units);
             None for a rule without a target.
+
+    Example:
+        >>> import aeb, jax.numpy as jnp
+        >>> rule = aeb.magnitude(0.5, regrow=False)
+        >>> mask = rule.init(jnp.array([3.0, -1.0]), None, lambda path, leaf: True)
+        >>> {path: kept.tolist() for path, kept in mask.items()}
+        {'': [True, True]}
     """
 
     init: SparsifierInit

@@ -49,6 +49,17 @@ FIGURES: dict[str, harness.Figure] = {
 """Experiment to what draws its figures."""
 
 
+HEAD = """\
+# All results
+
+Each section names the command that made its rows. The text below a table says what its columns are,
+and whether ± is a standard error or a standard deviation. "Not run" keeps the place of a run that
+has not been made. [The findings on one page](findings.md) has the figures that matter most.
+
+"""
+"""What stands above the sections."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
     """Make the tables from the rows."""
@@ -71,7 +82,7 @@ def main(args: Sequence[str] | None = None) -> int:
         rows = {
             script: harness.Results(settings.results / f"{script}.jsonl") for script in SECTIONS
         }
-        text = "\n".join(
+        text = HEAD + "\n".join(
             section(settings.preset, rows[script]) for script, section in SECTIONS.items()
         )
         if settings.figures is not None:

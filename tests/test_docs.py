@@ -78,7 +78,8 @@ def run_commands(text, capsys):
     """
     count = 0
     for block, said in re.findall(r"```bash\n(.*?)```\n(?:\n```text\n(.*?)```)?", text, re.DOTALL):
-        lines = [line for line in block.splitlines() if line.startswith("aeb ") and "~" not in line]
+        lines = block.replace("\\\n", " ").splitlines()
+        lines = [line for line in lines if line.startswith("aeb ") and "~" not in line]
         capsys.readouterr()
         for line in lines:
             assert main(shlex.split(line)[1:]) == 0, line
@@ -145,3 +146,15 @@ def test_the_reference_has_every_public_name():
     """Mutation: a name left out of `docs/api.md`."""
     listed = set(re.findall(r"^::: aeb\.(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE))
     assert {*aeb.__all__, *aeb.ESTIMATORS} - {"__version__"} == listed
+
+
+def test_every_public_name_has_an_example():
+    """Mutations: the example of `aeb.State` taken out; that of `aeb.checkpoint.restore`."""
+    without = []
+    for name in {*aeb.__all__, *aeb.ESTIMATORS} - {"__version__", "types"}:  # of types only
+        value = getattr(aeb, name)
+        inside = [getattr(value, part) for part in getattr(value, "__all__", ())]
+        for each in [one for one in inside if inspect.isfunction(one)] or [value]:
+            if ">>> " not in (each.__doc__ or ""):
+                without.append(f"{name}: {each.__name__}")
+    assert not without

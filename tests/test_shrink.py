@@ -246,6 +246,15 @@ def test_a_transformer_loses_hidden_units():
 
 
 W = {"a": jnp.ones((3, 4)).at[:, 1].set(0.0), "b": jnp.ones((4, 2))}
+G = {"a": jnp.ones((3, 4)), "g": jnp.ones((4, 2, 1)).at[1].set(0.0), "b": jnp.ones((4, 2))}
+
+
+def grouped(w, x):
+    """Apply a convolution in two groups between two dense layers."""
+    hidden = jax.lax.conv_general_dilated(
+        (x @ w["a"])[..., None], w["g"], (1,), "SAME", feature_group_count=2
+    )
+    return hidden[..., 0] @ w["b"]
 
 
 @pytest.mark.parametrize(
@@ -260,9 +269,11 @@ W = {"a": jnp.ones((3, 4)).at[:, 1].set(0.0), "b": jnp.ones((4, 2))}
         (lambda w, x: (x @ w["a"] + x @ w["c"]) @ w["b"], W | {"c": jnp.ones((3, 4))}, "not have"),
         (lambda w, x: (x @ w["a"]).reshape(-1, 2, 2)[:, 0] @ w["b"][:2], W, "a reshape splits"),
         (lambda w, x: (x @ w["a"]).reshape(-1, 4) @ w["b"], W, "does not run with fewer units"),
+        (grouped, G, "g: a convolution with groups makes them"),
+        (grouped, W | {"g": jnp.ones((4, 2, 1))}, "a: they go into a convolution with groups"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(net, params, says):
-    """Mutations: a pin left out, each in its turn."""
+    """Mutations: a pin left out, each in its turn; a convolution with groups not recorded."""
     with pytest.raises(ValueError, match=says):
         aeb.shrink(net, params, jnp.arange(6.0).reshape(2, 3))

@@ -117,9 +117,11 @@ class RunPlan(NamedTuple):
             ),
             (
                 "memory",
-                f"{_bytes(self.state_bytes)} for weights, momentum, gradient and latents, "
-                f"{_bytes(self.row_bytes)} for the rows, and what the layers hold of a "
-                "minibatch",
+                f"{_bytes(self.state_bytes)} for weights, momentum, gradient and latents,",
+            ),
+            (
+                "",
+                f"{_bytes(self.row_bytes)} for the rows, and what the layers hold of a minibatch",
             ),
         ]
         if not self.dense_steps:

@@ -59,10 +59,10 @@ def load(
 ) -> Dataset:
     """Load an image set into memory.
 
-    The cache saves decoding. It is used where it was made from the set found in `data_dir`, and
-    stands in for that folder where none is named, so that the .npz file alone can be carried to
-    another machine. A damaged cache is made anew, with a warning; a cache that cannot be written
-    costs a warning and, next time, the decoding.
+    The cache saves decoding the images again. It is used if it was made from the set in `data_dir`,
+    or if no folder is named, so that you can carry the .npz file alone to another machine. A
+    damaged cache is replaced with a warning. If the cache cannot be written, you get a warning, and
+    the images are decoded again next time.
 
     Args:
         name: `digits` (8x8 pixels of 0 .. 16, 1437 + 360 images), `mnist`, `fashion_mnist`

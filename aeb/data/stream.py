@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Minibatches of data that do not fit one host, read by grain; each process reads its own rows.
+"""Minibatches of data that do not fit one host, read with grain; each process reads its own rows.
 
-Global batch k holds rows k B to (k + 1) B of an endless stream: the source, shuffled anew in each
-epoch. Process i of n reads every n-th of them, from the i-th on, so any number of processes sees
-the same global batches, and batch k depends on the seed and on k alone. The position of a run is
-therefore the number of its next batch, which a `State` holds as `step`: a run that goes on from a
-checkpoint needs nothing else.
+Global batch k holds rows k B to (k + 1) B of an endless stream: the source, shuffled again in each
+epoch. Process i of n reads every n-th of these rows, starting at the i-th. So batch k depends only
+on the seed and on k, however many processes there are. The position of a run is the number of its
+next batch, which a `State` holds as `step`. A run that goes on from a checkpoint needs nothing
+else.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ def stream(
     process_index: int | None = None,
     process_count: int | None = None,
 ) -> Any:
-    """Make this process's part of each global batch; needs `pip install 'aeb[grain]'`.
+    """Return this process's part of each global batch; needs `pip install 'aeb[grain]'`.
 
     Args:
-        source: random access to rows by `len(source)` and `source[i]`: a TFDS data source, grain's
-            `ArrayRecordDataSource`, a list; or a `grain.MapDataset`, whose transformations are
-            then done before the batches are put together. A row is a tree of arrays and numbers.
-        batch_size: B, rows of a global batch; a multiple of the number of processes.
-        seed: of the order, in [0, 2^32).
+        source: anything with `len(source)` and `source[i]`, such as a TFDS data source, grain's
+            `ArrayRecordDataSource` or a list. Or a `grain.MapDataset`, whose transformations run
+            before rows are put into batches. A row is a tree of arrays and numbers.
+        batch_size: B, the number of rows in a global batch; a multiple of the number of processes.
+        seed: the seed of the order, in [0, 2^32).
         start: the global batch to begin with, such as `state.step`.
         shuffle: whether the order is random.
-        process_index: which process this is; None asks JAX.
-        process_count: how many there are; None asks JAX.
+        process_index: the index of this process; None asks JAX.
+        process_count: the number of processes; None asks JAX.
 
     Returns:
-        An endless `grain.MapDataset` of batches, each a tree of numpy arrays that lead with
-        B / process_count rows. `batches[k]` reads one, `iter(batches.to_iter_dataset())` reads
-        ahead in threads, and the rest of grain's methods are there too.
+        An endless `grain.MapDataset` of batches. Each is a tree of numpy arrays with
+        B / process_count rows. `batches[k]` reads one batch, `iter(batches.to_iter_dataset())`
+        reads ahead in threads, and all other methods of grain's data sets work as well.
 
     Raises:
         ImportError: grain is not installed.

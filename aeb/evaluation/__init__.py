@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good predictions are, how sure, and how well chains mix."""
+"""How good predictions are, how sure they are, and how well chains have mixed."""
 
 from aeb.evaluation import diagnostics, mixing
 from aeb.evaluation.export import to_arviz

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good the predictions are: accuracy, proper scores, calibration.
+"""How good predictions are: accuracy, proper scores and calibration.
 
-Pure functions of class probabilities p[..., c] and integer labels y[...]; means are over every
-prediction, that is every axis but the last.
+These are pure functions of class probabilities p[..., c] and integer labels y[...]. Means are taken
+over all predictions, that is over every axis but the last.
 
     accuracy   mean of [argmax_c p = y]
     NLL        mean of -log p_y, in nats
@@ -11,10 +11,10 @@ prediction, that is every axis but the last.
                (Naeini et al. 2015; Guo et al., ICML 2017)
     entropy    -sum_c p_c log p_c, in nats
 
-The NLL of a network says as much of its temperature as of what it knows: a network that is too sure
-of itself can be mended by one number. So networks are compared by the NLL at the temperature that
-suits each, p_c^(1/T) / sum_k p_k^(1/T), fitted on other predictions than it is scored on (Ashukha,
-Lyzhov, Molchanov and Vetrov, ICLR 2020).
+The NLL of a network depends as much on its temperature as on what it has learned, and a network
+that is too sure of itself can be corrected by one number. So compare networks by the NLL at the
+best temperature of each, p_c^(1/T) / sum_k p_k^(1/T). Fit T on other predictions than those that
+you score (Ashukha, Lyzhov, Molchanov and Vetrov, ICLR 2020).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 HALVINGS = 60
-"""Halvings of the interval of log(1 / T), which begins 14 wide: to the last bit of a float32."""
+"""How often the interval of log(1 / T) is halved, from a width of 14 to float32 precision."""
 
 ArrayLike: TypeAlias = jax.Array | np.ndarray
 
@@ -78,11 +78,10 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 def negative_log_likelihood(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
-    """Compute the mean of -log p_y in nats: the log loss.
+    """Compute the mean of -log p_y in nats, which is the log loss.
 
     A probability of 0 counts as the smallest normal number of its dtype (87.3 nats in float32), so
-    that one such prediction does not hide the others behind an infinity. A label that is not a
-    class gives nan.
+    that a single one does not make the mean infinite. A label that is not a class gives nan.
 
     Args:
         probs: f[..., classes], class probabilities.
@@ -107,15 +106,15 @@ def negative_log_likelihood(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
-    """Find the temperature at which the NLL of some predictions is least (Guo et al., ICML 2017).
+    """Compute the temperature that minimises the NLL of some predictions (Guo et al., ICML 2017).
 
     Args:
         probs: f[..., classes], class probabilities; 0 counts as the smallest normal number.
         labels: i[...], the true classes, from 0 on.
 
     Returns:
-        T in [1e-3, 1e3], f32[]: above 1 where the predictions are too sure of themselves; nan
-        where a label is not a class.
+        T in [1e-3, 1e3], f32[]. It is above 1 if the predictions are too sure of themselves, and
+        nan if a label is not a class.
 
     Raises:
         ValueError: the shapes do not fit, or there are no predictions.
@@ -132,7 +131,7 @@ def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
     of_label = jnp.take_along_axis(logits, index[..., None], axis=-1, mode="fill")[..., 0]
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        # The NLL is convex in 1 / T: its slope is below 0 up to the best and above 0 from there.
+        # The NLL is convex in 1 / T, so its slope is negative up to the minimum, then positive.
         middle = (ends[0] + ends[1]) / 2.0
         chances = jax.nn.softmax(jnp.exp(middle) * logits)
         slope = jnp.mean(jnp.sum(chances * logits, axis=-1) - of_label)
@@ -145,12 +144,12 @@ def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 def temperature_scaled_nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
-    """Compute the mean of -log p_y in nats, each half at the temperature that suits the other.
+    """Compute the mean of -log p_y in nats, each half at the temperature fitted on the other half.
 
     Args:
         probs: f[n, classes], class probabilities.
-        labels: i[n], the true classes, from 0 on; n is at least 2. Even places are one half, odd
-            ones the other.
+        labels: i[n], the true classes, from 0 on; n is at least 2. One half are the rows with even
+            index, the other those with odd index.
 
     Returns:
         f32[], in nats.
@@ -208,7 +207,7 @@ def expected_calibration_error(
     Args:
         probs: f[..., classes], class probabilities.
         labels: i[...], the true classes, from 0 on.
-        num_bins: M, the number of bins; the literature compares at 15.
+        num_bins: M, the number of bins; the literature uses 15.
 
     Returns:
         f32[], between 0 and 1.
@@ -227,7 +226,7 @@ def expected_calibration_error(
 
 
 def reliability_curve(probs: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> ReliabilityCurve:
-    """Compute mean confidence and accuracy in equal-width bins: the reliability diagram.
+    """Compute mean confidence and accuracy in equal-width bins, for a reliability diagram.
 
     Bin m of M holds the confidences in ((m - 1) / M, m / M], as in Guo et al. (2017).
 
@@ -255,7 +254,7 @@ def reliability_curve(probs: ArrayLike, labels: ArrayLike, num_bins: int = 15) -
 
 
 def predictive_entropy(probs: ArrayLike) -> jax.Array:
-    """Compute the entropy of each predictive distribution, in nats; 0 log 0 is 0.
+    """Compute the entropy of each predictive distribution, in nats, with 0 log 0 = 0.
 
     Args:
         probs: f[..., classes], class probabilities.
@@ -264,7 +263,7 @@ def predictive_entropy(probs: ArrayLike) -> jax.Array:
         f32[...], between 0 and log(classes).
 
     Raises:
-        ValueError: `probs` has no class axis, or holds no floating-point numbers.
+        ValueError: `probs` has no class axis, or is not floating-point.
 
     Example:
         >>> print(predictive_entropy(jnp.array([[0.5, 0.5], [1.0, 0.0]])).round(3))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand draws to ArviZ, for its plots and summaries."""
+"""Convert draws for ArviZ, to use its plots and summaries."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ def to_arviz(
     coords: Mapping[str, Sequence[Any]] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
-    """Make what ArviZ plots and summarizes; needs `pip install arviz`, 0.23 or 1.x.
+    """Return draws in the form that ArviZ takes; needs `pip install arviz`, 0.23 or 1.x.
 
     Args:
-        draws: a pytree as `aeb.sample` gathers it. Its leaves lead with [draws], or with
-            [chains, draws] where `chains` is True.
-        chains: whether the draws are those of several chains.
-        coords: labels along a dimension, by its name.
-        dims: names of the dimensions of a variable after chain and draw, by its path.
+        draws: a pytree as `aeb.sample` collects it. The leading axes of its leaves are [draws], or
+            [chains, draws] if `chains` is True.
+        chains: whether the draws come from several chains.
+        coords: the labels along a dimension, by the name of the dimension.
+        dims: the names of a variable's dimensions after chain and draw, by the path of the leaf.
 
     Returns:
-        An `arviz.InferenceData` (ArviZ 0.x) or an `xarray.DataTree` (ArviZ 1.x) whose group
-        `posterior` has a variable of dimensions (chain, draw, ...) for each leaf, named by its path
-        in the tree such as `Dense_0/kernel`; a bare array is called `x`.
+        An `arviz.InferenceData` (ArviZ 0.x) or an `xarray.DataTree` (ArviZ 1.x). Its group
+        `posterior` has one variable with dimensions (chain, draw, ...) for each leaf. The variable
+        is named by the leaf's path in the tree, such as `Dense_0/kernel`; a bare array is named
+        `x`.
 
     Raises:
         ImportError: ArviZ is not installed.
-        ValueError: the leaves differ in the number of chains or draws, or there is none.
+        ValueError: the leaves differ in the number of chains or draws, or there are no leaves.
 
     Example:
         >>> import pytest; _ = pytest.importorskip("arviz")

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well the chains have mixed: effective sample size and split R-hat of draws[chains, draws].
 
-Both take what `aeb.sample` gathers over `aeb.chains`, a tree of arrays that lead with chains.
+Both take what `aeb.sample` collects with `aeb.chains`: a tree of arrays whose first axis is chains.
 
     ESS      M N / tau, where tau = 1 + 2 sum_t rho_t over Geyer's initial monotone sequence
     R-hat    sqrt(((N - 1) / N W + B / N) / W) over the 2 M half chains of N draws, where W is the
              mean variance within them and B / N the variance of their means
 
-The estimators are BlackJAX's (checked in the tests against autoregressive series, whose ESS is
-known); here they get the shapes, the dtypes and the halves. On the weights of a network they say
-little, for its hidden units can be exchanged: use them on predictions, losses, inclusion
+The estimators are BlackJAX's; this module handles shapes, dtypes and half chains. The tests check
+them on autoregressive series, whose ESS is known. On the weights of a network they say little,
+because its hidden units can be exchanged. Use them on predictions, losses or inclusion
 probabilities.
 
 Reference: Gelman et al., Bayesian Data Analysis (2013), 11.4 and 11.5.
@@ -31,24 +31,25 @@ __all__ = ["effective_sample_size", "potential_scale_reduction"]
 
 
 def effective_sample_size(draws: ArrayTree) -> ArrayTree:
-    """Estimate how many independent draws would fix the mean as well as these do.
+    """Estimate how many independent draws would estimate the mean as precisely as these draws.
 
-    Geyer's initial monotone sequence over all chains, as in Stan (Gelman et al. 2013, 11.5). For
-    an autoregressive series of coefficient phi it tends to (1 - phi) / (1 + phi) of the draws.
+    The estimate uses Geyer's initial monotone sequence over all chains, as Stan does (Gelman et al.
+    2013, 11.5). For an autoregressive series with coefficient phi it tends to (1 - phi) / (1 + phi)
+    times the number of draws.
 
     Args:
-        draws: an array [chains, draws, ...], or a tree of them; at least four draws a chain. For
-            one chain write `draws[None]`.
+        draws: an array [chains, draws, ...], or a tree of such arrays, with at least four draws per
+            chain. For a single chain pass `draws[None]`.
 
     Returns:
-        f32[...], one for each scalar sampled, in a tree like `draws`; 0 where the draws never
-        change, nan where one is nan.
+        f32[...], one number for each sampled scalar, in a tree like `draws`; 0 where the draws
+        never change, nan where a draw is nan.
 
     Raises:
         ValueError: `draws` lacks an axis, or has fewer than four draws a chain.
 
     Warns:
-        UserWarning: there are more chains than draws, so that the axes may be swapped.
+        UserWarning: there are more chains than draws, so the axes may be swapped.
 
     Example:
         >>> draws = jax.random.normal(jax.random.key(0), (4, 500, 2))
@@ -58,32 +59,33 @@ def effective_sample_size(draws: ArrayTree) -> ArrayTree:
     from blackjax import diagnostics
 
     def one(array: jax.Array) -> jax.Array:
-        # Compiled as a whole: one by one its operations take seconds to compile.
+        # Compile it as a whole: compiling its operations one by one takes seconds.
         return jax.jit(diagnostics.effective_sample_size)(array).reshape(array.shape[2:])
 
     return jax.tree.map(one, _checked(draws))
 
 
 def potential_scale_reduction(draws: ArrayTree) -> ArrayTree:
-    """Compute split R-hat: the spread over all half chains against that within them.
+    """Compute split R-hat, which compares the spread of all draws with that within half chains.
 
-    Each chain counts as two, its first and its second half, so that a chain that drifts shows, and
-    one chain is enough (Gelman et al. 2013, 11.4). Near 1 the chains agree; above 1.01 to 1.1 they
-    do not.
+    Each chain is split into its first and its second half, so that a drifting chain is noticed and
+    a single chain is enough (Gelman et al. 2013, 11.4). Near 1 the chains agree. Above 1.01, or 1.1
+    to be less strict, they do not.
 
     Args:
-        draws: an array [chains, draws, ...], or a tree of them; at least four draws a chain, of
-            which an odd last one is left out. For one chain write `draws[None]`.
+        draws: an array [chains, draws, ...], or a tree of such arrays, with at least four draws per
+            chain. If their number is odd, the last draw is ignored. For a single chain pass
+            `draws[None]`.
 
     Returns:
-        f32[...], one for each scalar sampled, in a tree like `draws`; nan where the draws never
-        change.
+        f32[...], one number for each sampled scalar, in a tree like `draws`; nan where the draws
+        never change.
 
     Raises:
         ValueError: `draws` lacks an axis, or has fewer than four draws a chain.
 
     Warns:
-        UserWarning: there are more chains than draws, so that the axes may be swapped.
+        UserWarning: there are more chains than draws, so the axes may be swapped.
 
     Example:
         >>> draws = jax.random.normal(jax.random.key(0), (4, 500))
@@ -101,7 +103,7 @@ def potential_scale_reduction(draws: ArrayTree) -> ArrayTree:
 
 
 def _checked(draws: ArrayTree) -> ArrayTree:
-    """Require [chains, draws, ...] in each leaf."""
+    """Convert the leaves, and raise a ValueError if one does not begin with [chains, draws]."""
     for path, leaf in named_leaves(draws).items():
         shape, name = np.shape(leaf), f"draws: leaf {path!r}" if path else "draws:"
         if len(shape) < 2 or shape[0] < 1 or shape[1] < 4:

@@ -3,8 +3,8 @@
 
     mean_i = sum_s w_s f(beta_s, x_i),    variance_i = sum_s w_s (f(beta_s, x_i) - mean_i)^2
 
-with weights w_s that sum to 1: equal for a constant step size, in proportion to it otherwise
-(Welling and Teh, ICML 2011).
+The weights w_s sum to 1. They are equal for a constant step size, and otherwise proportional to the
+step size (Welling and Teh, ICML 2011).
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ __all__ = ["Prediction", "predict"]
 
 
 class Prediction(NamedTuple):
-    """A predictive mean and how much the draws differ about it."""
+    """A predictive mean, and the variance of the draws around it.
+
+    Example:
+        >>> draws = jnp.array([1.0, 3.0])
+        >>> prediction = predict(lambda w, x: w * x, draws, jnp.array([1.0, 2.0]))
+        >>> print(prediction.mean, jnp.sqrt(prediction.variance))
+        [2. 4.] [1. 2.]
+    """
 
     mean: jax.Array  # f32[N, ...]: probabilities, or the mean response
     variance: jax.Array  # f32[N, ...]: variance over draws, without the noise of the data
@@ -41,26 +48,27 @@ def predict(
     weights: jax.Array | None = None,
     batch_size: int | None = None,
 ) -> Prediction:
-    """Average a prediction over draws, one draw at a time in memory.
+    """Compute the average of a prediction over draws, with one draw at a time in memory.
 
     Args:
-        predict_fn: `(draw, inputs) -> f32[N, ...]`; probabilities rather than logits, since it is
-            these that are averaged.
-        draws: a pytree as `aeb.sample` gathers it, of positions, or of positions with their model
-            state. Its leaves lead with [draws], or with [chains, draws] where `chains` is True.
-        inputs: an array or a pytree of arrays that share their leading axis, N rows.
-        chains: whether the draws are those of several chains, and the average is over all of them.
-        weights: f32[draws], or f32[chains, draws]; non-negative, None for equal ones. They are
-            normalised here.
-        batch_size: rows at a time, to bound the memory; None for all at once.
+        predict_fn: `(draw, inputs) -> f32[N, ...]`. Return probabilities rather than logits,
+            because these are what is averaged.
+        draws: a pytree as `aeb.sample` collects it, of positions, or of positions with their model
+            state. The leading axes of its leaves are [draws], or [chains, draws] if `chains` is
+            True.
+        inputs: an array, or a pytree of arrays that share their leading axis of N rows.
+        chains: whether the draws come from several chains. The average is over all chains.
+        weights: f32[draws] or f32[chains, draws], non-negative; None for equal weights. They need
+            not sum to 1.
+        batch_size: how many rows to predict at a time, to save memory; None for all at once.
 
     Returns:
         A `Prediction` with the weighted mean and variance over draws.
 
     Raises:
-        ValueError: the draws differ in number, there is none, no row is given, `weights` has
-            another shape, a negative entry or no positive one, or `predict_fn` does not return
-            one row for each row of `inputs`, as when `chains` is wrong.
+        ValueError: the leaves differ in the number of draws, there are no draws or no rows,
+            `weights` has the wrong shape, a negative entry or no positive one, or `predict_fn` does
+            not return one row for each row of `inputs`, as happens if `chains` is wrong.
 
     Example:
         >>> draws = jnp.array([1.0, 3.0])

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Save and resume a run, exactly: one file for each saved step, `step_000000000100.safetensors`.
+"""Save and resume a run exactly: one file per saved step, `step_000000000100.safetensors`.
 
-What comes back is equal to the bit, so a resumed chain is the chain that was never stopped, as long
-as the keys and the order of the batches come from the saved tree too. A save that is killed leaves
-the previous files as they were; a file that was damaged later is found by its checksum and passed
-over for the one before it.
+A restored tree is equal to the saved one to the bit. So a resumed chain is the chain that was never
+stopped, as long as its keys and the order of its batches come from the saved tree too. If a save is
+killed, the previous files stay as they were. A file that was damaged later is found by its
+checksum, and the one before it is used.
 
-Leaves go by the paths of `aeb.tree`. Files written before that have paths in Python's notation,
-`.position['kernel']`, and are still read.
+Leaves are named by the paths of `aeb.tree`. Older files have paths in Python's notation,
+`.position['kernel']`, and can still be read.
 
-Why not orbax-checkpoint, which scales to many hosts: on restoring, 0.12.8 let flipped bits in the
-weights pass, cast silently to the dtype of the template, and would not hold arrays of size 0.
-Where an array spans several hosts, use it; here every array must be readable from this process.
+Why not orbax-checkpoint, which scales to many hosts? On restoring, 0.12.8 accepted flipped bits in
+the weights, cast silently to the dtype of the template, and refused arrays of size 0. If an array
+spans several hosts, use orbax; here every array must be readable from this process.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ PATHS = "a/b"
 def save(
     folder: str | os.PathLike[str], step: SupportsIndex, tree: ArrayTree, *, keep_last: int = 2
 ) -> Path:
-    """Write a checkpoint, whole or not at all, and delete the oldest beyond `keep_last`.
+    """Write a checkpoint atomically, and delete all but the newest `keep_last`.
 
-    One process saves into a folder at a time; on several hosts, the one of
+    Only one process may save into a folder at a time. On several hosts, let it be the one with
     `jax.process_index() == 0`.
 
     Args:
-        folder: where the checkpoints of this run live; made if need be.
-        step: number of steps taken, 0 or more; a checkpoint of the same step is replaced.
-        tree: any tree of arrays, typed keys included: a `State`, or `(state, key)`.
+        folder: the folder for the checkpoints of this run; it is created if it does not exist.
+        step: the number of steps taken, 0 or more; a checkpoint of the same step is replaced.
+        tree: any tree of arrays, typed keys included, such as a `State` or `(state, key)`.
         keep_last: how many checkpoints to keep, at least 1.
 
     Returns:
@@ -65,7 +65,7 @@ def save(
 
     Raises:
         ValueError: the tree holds no array, `step` or `keep_last` is too small, or the folder
-            holds a later step, so of another run.
+            holds a later step, and so the checkpoints of another run.
         TypeError: a leaf is not an array.
 
     Example:
@@ -111,16 +111,16 @@ def restore(
     *,
     step: int | None = None,
 ) -> tuple[int, ArrayTree]:
-    """Read the newest checkpoint that is whole, or that of one step.
+    """Return the newest undamaged checkpoint, or that of a given step.
 
     Args:
-        folder: where `save` put it.
-        like: a tree with the structure, shapes and dtypes of the one that was saved, such as a
-            fresh `algorithm.init(params)`, or its `jax.eval_shape`. Its values are not used. Arrays
-            that are committed to devices say where the restored ones go. Where the shapes
-            depend on the step, a function from it to such a tree.
-        step: the step to read; None for the newest, with a warning for each damaged file that is
-            passed over.
+        folder: the folder that `save` wrote to.
+        like: a tree with the structure, shapes and dtypes of the saved one, such as a fresh
+            `algorithm.init(params)` or its `jax.eval_shape`. Its values are not used. Restored
+            arrays go to the devices to which its arrays are committed. If the shapes depend on the
+            step, pass a function from the step to such a tree.
+        step: the step to read; None for the newest. A warning names each damaged file that is
+            skipped.
 
     Returns:
         The step, and a tree like `like`.
@@ -131,7 +131,15 @@ def restore(
         ValueError: the checkpoint is of another tree.
 
     Example:
-        See `save`.
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for step in (100, 200):
+        ...         _ = save(folder, step, {"weight": jnp.full(2, step / 100)})
+        ...     newest = restore(folder, {"weight": jnp.zeros(2)})
+        ...     first = restore(folder, {"weight": jnp.zeros(2)}, step=100)
+        >>> print(newest[0], newest[1]["weight"], first[0], first[1]["weight"])
+        200 [2. 2.] 100 [1. 1.]
     """
     folder = Path(folder).absolute()
     steps = _steps(folder)
@@ -159,11 +167,11 @@ def restore(
 
 
 def discard_after(folder: str | os.PathLike[str], step: int) -> None:
-    """Delete the checkpoints of later steps, such as damaged ones that a run goes back behind.
+    """Delete the checkpoints of later steps, such as damaged ones that a run restarts before.
 
     Args:
-        folder: where `save` puts the checkpoints; it need not be there.
-        step: the last one to keep.
+        folder: the folder that `save` writes to; it need not exist.
+        step: the last step to keep.
 
     Example:
         >>> discard_after("no/such/folder", 0)
@@ -177,10 +185,10 @@ def latest_step(folder: str | os.PathLike[str]) -> int | None:
     """Return the newest step in a folder, without reading the file.
 
     Args:
-        folder: where `save` puts the checkpoints; it need not be there.
+        folder: the folder that `save` writes to; it need not exist.
 
     Returns:
-        The step, or None where there is no checkpoint.
+        The step, or None if there is no checkpoint.
 
     Example:
         >>> latest_step("no/such/folder") is None
@@ -190,7 +198,7 @@ def latest_step(folder: str | os.PathLike[str]) -> int | None:
 
 
 def _python_paths(tree: ArrayTree) -> dict[str, Any]:
-    """List the leaves as files did before they took the paths of `aeb.tree`."""
+    """Return the leaves by the paths that older files have."""
     entries = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(keys): leaf for keys, leaf in entries}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compressed model on disk: one safetensors file, a bit per weight and the weights kept.
+"""A sparse model on disk: one safetensors file with a bit per weight and the weights kept.
 
 A leaf of n values, k of them kept, is stored in the smaller of two forms:
 
@@ -8,12 +8,12 @@ A leaf of n values, k of them kept, is stored in the smaller of two forms:
                               first value in the highest bit of the first byte, the rest 0
               `values:PATH`   [k]: the values kept, in the same order
 
-A value is kept where any of its bits is set, so the round trip is exact to the bit: nan,
-infinities and negative zeros come back. (Multiplying weights by a mask leaves negative zeros, which
-take room; `jnp.where(mask, weight, 0)` does not.) The header lists path, keys, shape, dtype and
-encoding of each leaf and whether it is a statistic (see `aeb.tree`), the user's metadata, and the
-module that the weights belong to where it was given (see `aeb.files.module`). A checksum covers
-everything, and equal content makes equal bytes (see `aeb.files.archive`).
+A value is kept if any of its bits is set, so the round trip is exact to the bit, also for nan,
+infinities and negative zeros. (Multiplying weights by a mask leaves negative zeros, which take
+room; `jnp.where(mask, weight, 0)` does not.) The header lists the path, keys, shape, dtype and
+encoding of each leaf, and whether it is a statistic (see `aeb.tree`). It also holds the user's
+metadata and, if given, the module that the weights belong to (see `aeb.files.module`). A checksum
+covers everything, and equal content makes equal bytes (see `aeb.files.archive`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,21 @@ __all__ = ["Model", "SparseFileInfo", "inspect_sparse", "load", "load_sparse", "
 
 
 class Model(NamedTuple):
-    """A network read from a file; call it as `model(inputs)`."""
+    """A network read from a file; call it as `model(inputs)`.
+
+    Example:
+        >>> import tempfile
+        >>> import jax, jax.numpy as jnp
+        >>> from aeb.models import MLP
+        >>> from aeb.files import load, save_sparse
+        >>> net, inputs = MLP(hidden=(4,)), jnp.ones((2, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     variables = net.init(jax.random.key(0), inputs)
+        ...     save_sparse(f"{folder}/net.safetensors", variables, module=net)
+        ...     model = load(f"{folder}/net.safetensors")
+        >>> model(inputs).shape, type(model.module).__name__
+        ((2, 1), 'MLP')
+    """
 
     module: Any  # a flax.linen.Module; or a flax.nnx.Module, with its weights and set to serve
     variables: dict[str, Any]  # {"params": ...} and the other collections; for nnx its pure dict
@@ -89,15 +103,16 @@ def save_sparse(
 ) -> None:
     """Write a sparse model to a file, exactly and atomically; equal content makes equal bytes.
 
-    Batch statistics go beside the parameters: `{"params": params, "batch_stats": batch_stats}`.
+    Put batch statistics beside the parameters: `{"params": params, "batch_stats": batch_stats}`.
 
     Args:
-        path: the file; the folder must be there, a file that is there is replaced in one step.
+        path: the file. Its folder must exist; an existing file is replaced in one step.
         params: a tree of arrays: plain, linen, nnx, or a bare array.
-        metadata: what to remember with them: names and anything that JSON can hold.
-        module: the linen module that they belong to, or `functools.partial(Class, ...)` of an NNX
-            module with the arguments it was made with but `rngs`, so that `aeb.load` needs the
-            file alone. The class has to be in a package, the fields plain values.
+        metadata: names and anything that JSON can hold, to store in the file.
+        module: the module that the weights belong to, so that `aeb.load` needs nothing but the
+            file: a linen module, or `functools.partial(Class, ...)` of an NNX module with the
+            arguments it was made with, except `rngs`. The class must be importable, and the fields
+            must be plain values.
 
     Raises:
         FileNotFoundError: the folder is not there.
@@ -155,14 +170,14 @@ def save_sparse(
 def load_sparse(
     path: str | os.PathLike[str], *, like: ArrayTree | None = None
 ) -> tuple[ArrayTree, dict[str, Any]]:
-    """Read a sparse model back, dense and exact to the bit.
+    """Return a saved sparse model, dense and exact to the bit.
 
     Args:
         path: a file made by `save_sparse`.
-        like: a tree with the same paths, shapes and dtypes, of arrays or of
-            `jax.ShapeDtypeStruct`, whose structure the result takes. Without it the result is
-            nested dicts: lists and tuples become dicts with the positions as keys, an nnx state
-            the dict of `to_pure_dict`, and empty subtrees are gone; a bare array stays one.
+        like: a tree of arrays or of `jax.ShapeDtypeStruct` with the same paths, shapes and dtypes.
+            The result takes its structure. Without it the result is nested dicts: lists and tuples
+            become dicts with the positions as keys, an nnx state becomes the dict of
+            `to_pure_dict`, empty subtrees are gone, and a bare array stays one.
 
     Returns:
         The parameters, as jax arrays, and the metadata.
@@ -174,7 +189,13 @@ def load_sparse(
             not those of `like`; or it holds 64-bit numbers and x64 is off.
 
     Example:
-        See `save_sparse`.
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sparse(f"{folder}/net.safetensors", {"kernel": jnp.eye(3)})
+        ...     params, metadata = load_sparse(f"{folder}/net.safetensors")
+        >>> print(jnp.trace(params["kernel"]), metadata)
+        3.0 {}
     """
     file = _read(Path(path))
     if like is None:
@@ -234,7 +255,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
-    """Say what a sparse file holds, without the model that it came from.
+    """Return what a sparse file holds, without the model that it came from.
 
     Args:
         path: a file made by `save_sparse`.
@@ -249,7 +270,13 @@ def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
         ValueError: the file is of another kind, or from a later version of aeb.
 
     Example:
-        See `save_sparse`.
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sparse(f"{folder}/net.safetensors", {"kernel": jnp.eye(8)})
+        ...     info = inspect_sparse(f"{folder}/net.safetensors")
+        >>> info.report.sparsity, info.report.leaves[0].path, info.module
+        (0.875, 'kernel', None)
     """
     file = _read(Path(path))
     counted = {leaf.path: leaf.array for leaf in file.leaves if not leaf.is_statistic}

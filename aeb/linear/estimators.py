@@ -103,7 +103,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
         concentration: r of "negative_binomial"; None learns it.
         random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
 
-        `aeb.regression` says more of each.
+    `aeb.regression` says more of each of them.
 
     Attributes:
         result_: the `Regression`: tables, credible sets, plots, draws.
@@ -243,7 +243,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         v0: variance of one that is left out; None learns it.
         random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
 
-        `aeb.regression` says more of each.
+    `aeb.regression` says more of each of them.
 
     Attributes:
         classes_: [2], the labels.

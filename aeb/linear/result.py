@@ -60,6 +60,17 @@ class Regression(NamedTuple):
             the rate that was learned.
         correlated: the columns most often in the model, and their correlations.
         encoding: how a data frame became columns; None if the data were a matrix.
+
+    Example:
+        >>> import aeb
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(40, 60))
+        >>> fit = aeb.regression(X, 2.0 * X[:, 3] + rng.normal(size=40), num_draws=100)
+        >>> [fit.names[j] for j in fit.selected], fit.predict(X[:2]).shape
+        (['x3'], (2,))
+        >>> mean, interval = fit.predict(X[:2], interval=0.9)
+        >>> interval.shape
+        (2, 2)
     """
 
     names: tuple[str, ...]

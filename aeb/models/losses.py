@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a Flax module to the loss that the samplers take.
+"""Turn a Flax module into the loss that the samplers take.
 
 The loss is the mean over the minibatch of the negative log-likelihood:
 
     categorical    -log softmax(f(x))_y                 in nats
     gaussian       |y - f(x)|^2 / 2                     sigma left out, see `aeb.empirical_bayes`
 
-A module without BatchNorm and dropout needs parameters alone, `(params, batch) -> f32[]`. For the
-others, `has_aux=True` gives `(params, batch, model_state, key) -> (f32[], model_state)`, where the
-model state is what `module.init` returns besides `params`, such as `{"batch_stats": ...}`, or ().
+A module without BatchNorm and dropout needs only parameters: `(params, batch) -> f32[]`. For other
+modules use `has_aux=True`, which gives `(params, batch, model_state, key) -> (f32[], model_state)`.
+The model state is what `module.init` returns besides `params`, such as `{"batch_stats": ...}`, or
+().
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ def make_loss(
     """Build the loss of a module.
 
     Args:
-        module: a linen module from inputs [B, ...] to outputs; with `has_aux` it is called with
+        module: a linen module from inputs [B, ...] to outputs. With `has_aux` it is called with
             `train=True`.
-        likelihood: `categorical`, for batches `{"image": [B, ...], "label": i32[B]}` and one
-            logit per class, or `gaussian`, for `{"features": [B, ...], "target": f[B]}` and one
-            output, or a target f[B, K] and K outputs.
-        has_aux: the form with model state and key, for BatchNorm and dropout. Without it dropout
-            is off.
+        likelihood: "categorical" or "gaussian". Categorical takes batches
+            `{"image": [B, ...], "label": i32[B]}` and a module with one logit per class. Gaussian
+            takes `{"features": [B, ...], "target": f[B]}` and a module with one output, or a
+            target f[B, K] and K outputs.
+        has_aux: whether the loss takes a model state and a key, for BatchNorm and dropout. Without
+            it, dropout is off.
         preprocess: applied to the inputs first, such as `aeb.data.normalizer("mnist")`.
         augment: `(key, inputs) -> inputs`, applied next; needs `has_aux`.
 

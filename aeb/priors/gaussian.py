@@ -3,13 +3,13 @@
 
     beta_lj ~ N(0, 1 / lambda_l),   lambda_l ~ Gamma(a, rate b),   sigma^2 ~ IG(nu/2, nu lam/2)
 
-Other leaves are flat. The fixed-point maps are the modes given the weights, of lambda and, as in
-the regression of the paper, of log sigma:
+Other leaves have a flat prior. The fixed-point maps are the modes given the weights: of lambda and,
+as in the regression of the paper, of log sigma:
 
     lambda~_l = (p_l / 2 + a - 1) / (sum_j beta_lj^2 / 2 + b)
     sigma~    = sqrt((I + nu lam) / (N + nu))        with a Gaussian likelihood only
 
-It is the second instance of the `Prior` protocol, and the pattern for one of your own.
+It is the second instance of the `Prior` protocol, and an example to follow for your own prior.
 Reference: MacKay, Neural Computation 4 (1992), for the empirical Bayes treatment of lambda.
 """
 
@@ -30,7 +30,13 @@ __all__ = ["GaussianLatent", "gaussian"]
 
 
 class GaussianLatent(NamedTuple):
-    """The latents of the Gaussian prior."""
+    """The latents of the Gaussian prior.
+
+    Example:
+        >>> latent = gaussian(precision=2.0).init({"kernel": jnp.ones(3)})
+        >>> {path: float(value) for path, value in latent.precision.items()}
+        {'kernel': 2.0}
+    """
 
     precision: dict[str, jax.Array]  # f32[] for each leaf path: lambda_l, 1 / variance
     sigma: jax.Array  # f32[]: scale of the noise, learned in a regression only

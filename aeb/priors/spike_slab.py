@@ -7,34 +7,35 @@ For weight j of sparse leaf l, with inclusion indicator gamma:
     beta_lj | gamma = 1 ~ Normal(0, variance v1 sigma^2)     the slab
     gamma_lj | delta_l ~ Bernoulli(delta_l),  delta_l ~ Beta(a, b),  sigma^2 ~ IG(nu/2, nu lam/2)
 
-Other leaves carry N(0, sigma0^2). Given the latents, the sampler sees the expected log prior
+Other leaves have the prior N(0, sigma0^2). Given the latents, the sampler sees the expected log
+prior
 
     Q = - sum kappa0 |beta| / sigma - sum kappa1 beta^2 / (2 sigma^2)
         - sum_other beta^2 / (2 sigma0^2)
 
-with the two sums of the sparse leaves times w, the weight of their prior beside the likelihood, so
-that what is sampled is
+The two sums over sparse leaves are multiplied by w, the weight of their prior relative to the
+likelihood. So the sampler samples
 
     p(D | beta) p(sparse beta | latents)^w p(other beta)
 
-w = 1 is Bayes' rule and the paper. Below 1 it is a power prior: where weights outnumber the data, a
-prior that is narrow enough to select is too heavy to shrink by. The pull of the spike on a weight
-is w (1 - rho) / (v0 sigma), so w scales how hard the prior pulls and leaves alone which weights it
+w = 1 is Bayes' rule and the paper. w < 1 is a power prior. If there are more weights than data, a
+prior that is narrow enough to select would shrink the weights too hard. The pull of the spike on a
+weight is w (1 - rho) / (v0 sigma). So w changes how hard the prior pulls, but not which weights it
 takes for spike: rho is the inclusion probability under the prior itself, not under its power.
 
-Without numbers the prior takes its own from each leaf at `init`, with s_l the size of a weight
-there (`typical_size`), p the number of sparse weights and N that of examples:
+If v0, v1 and w are not given, the prior takes them from each leaf at `init`. With s_l the size of a
+weight in the leaf (`typical_size`), p the number of sparse weights and N the number of examples:
 
     v0 sigma = s_l / 10,   v1 sigma^2 = (3 s_l)^2,   w = min(1, N / (5 p))
 
-So rho decides between weights well below and well above s_l, and all sparse weights together count
-for at most a fifth as much as the data. Where the weights of a leaf are c times as large and the
-function is the same, the gradients are 1 / c times as large, and so is the pull of this spike,
-w / (v0 sigma), and of this slab, w beta / (v1 sigma^2): hence w knows no scale. The latent keeps
-s_l and w.
+So rho tells weights well below s_l from weights well above it, and all sparse weights together
+count at most a fifth as much as the data. If the weights of a leaf are c times as large and compute
+the same function, the gradients are 1 / c times as large. So are the pull of this spike,
+w / (v0 sigma), and that of this slab, w beta / (v1 sigma^2), so w need not depend on the scale. The
+latent keeps s_l and w.
 
-One sweep of gain omega moves each latent x <- (1 - omega) x + omega x~, in this order, each target
-from the values already moved (Eqs. 5-8):
+One update with gain omega moves each latent x <- (1 - omega) x + omega x~, in this order. Each
+target x~ is computed from the values that have already moved (Eqs. 5-8):
 
     rho~    = A / (A + B),   A = N(beta; 0, v1 sigma^2) delta,
                              B = Laplace(beta; v0 sigma) (1 - delta)
@@ -47,15 +48,15 @@ from the values already moved (Eqs. 5-8):
 
 I is the residual sum of squares over the data. rho is computed from the difference of the two log
 densities, so nothing under- or overflows. (The Gaussian Ra follows the paper; the exact root of
-the written-out Q has N + sum p_l + nu + 2.)
+Q written out has N + sum p_l + nu + 2.)
 
-With `follow_ramp` and a rule that has a target, sum rho in the last line is the share of weights
-that the rule leaves, times p_l, and delta_l takes the value at once.
+With `follow_ramp` and a rule that has a target, sum rho in the last line is replaced by p_l times
+the share of weights that the rule leaves, and delta_l takes the new value at once.
 
-The trap at delta = 0. With a = 1 and small weights, delta~ = sum rho / (b + p - 1) shrinks with
-rho, rho shrinks with delta, and the two sink to 0 for good. Here a and b default to 2, so that
-1 / (p + 2) <= delta~ <= (p + 1) / (p + 2): the log odds against a weight stay within log(p + 1),
-and data that speak for it can bring it back.
+Beware of the trap at delta = 0. With a = 1 and small weights, delta~ = sum rho / (b + p - 1)
+shrinks with rho, rho shrinks with delta, and both sink to 0 for good. Here a and b default to 2, so
+that 1 / (p + 2) <= delta~ <= (p + 1) / (p + 2). The log odds against a weight then stay within
+log(p + 1), and data that support the weight can bring it back.
 """
 
 from __future__ import annotations
@@ -101,7 +102,13 @@ PAPER = {0.3: (0.5, 1e-3), 0.5: (0.1, 5e-4), 0.7: (0.1, 5e-5), 0.9: (0.005, 1e-5
 
 
 class SpikeSlabLatent(NamedTuple):
-    """The latents; trees are dicts from the path of a sparse leaf to an array."""
+    """The latents; trees are dicts from the path of a sparse leaf to an array.
+
+    Example:
+        >>> latent = spike_slab().init({"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)})
+        >>> {path: rho.shape for path, rho in latent.rho.items()}
+        {'kernel': (2, 3)}
+    """
 
     rho: dict[str, jax.Array]  # f32[leaf shape]: inclusion probability, rho
     kappa0: dict[str, jax.Array]  # f32[leaf shape]: expected spike penalty, kappa_0
@@ -132,42 +139,44 @@ def spike_slab(
     learn_delta: bool = True,
     follow_ramp: bool = True,
 ) -> Prior:
-    """Build a spike-and-slab prior that learns inclusion probabilities, penalties, rates, scale.
+    """Build a spike-and-slab prior that learns its inclusion probabilities, rates and scale.
 
-    `spike_slab()` takes v0, v1 and the weight from the network it is given: start it from trained
-    weights. Of your own, v0 and sqrt(v1) have to be at the scale of the weights to select: v0 about
-    as large as a weight that may go, sqrt(v1) as one that stays. With v1 so small that the slab is
-    narrower than the spike, rho favours small weights. For the paper's see `paper_spike_slab`.
+    `spike_slab()` takes v0, v1 and the weight from the network that it is given, so start from
+    trained weights. If you choose them, v0 and sqrt(v1) must be at the scale of the weights: v0
+    about as large as a weight that may go, sqrt(v1) about as large as one that stays. If v1 is so
+    small that the slab is narrower than the spike, rho favours small weights. For the prior with
+    the paper's settings see `paper_spike_slab`.
 
     Args:
-        v0: scale of the spike in units of sigma, > 0; None for a tenth of the size that the weights
-            of a leaf have at `init`.
+        v0: scale of the spike in units of sigma, > 0; None for a tenth of the typical size of the
+            weights of a leaf at `init`.
         v1: variance of the slab in units of sigma^2, > 0; None for the square of three times that
             size.
-        weight: w, the power of the prior beside the likelihood, > 0. 1 samples the posterior;
-            where weights outnumber the data, less keeps the spike from shrinking them all. None
-            is 1 where v0 and v1 are given, else min(1, N / (5 p)).
-        where: the leaves that carry it: a regular expression searched in the path, a function
-            `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
-        a: first parameter of the Beta prior of delta, >= 1; above 1 keeps delta off 0.
-        b: second parameter, >= 1; above 1 keeps delta off 1.
+        weight: w, the weight of the prior relative to the likelihood, > 0. 1 samples the posterior.
+            If there are more weights than data, a smaller one keeps the spike from shrinking all
+            of them. None is 1 if v0 and v1 are given, otherwise min(1, N / (5 p)).
+        where: the leaves with this prior: a regular expression to search for in the path, a
+            function `(path, leaf) -> bool`, or None for every leaf except those named bias or
+            scale.
+        a: first parameter of the Beta prior of delta, >= 1; above 1 it keeps delta away from 0.
+        b: second parameter, >= 1; above 1 it keeps delta away from 1.
         nu: degrees of freedom of the prior of sigma^2, > 0.
-        lam: its scale, > 0.
-        sigma0: standard deviation of the other leaves, > 0; inf is flat.
+        lam: scale of the prior of sigma^2, > 0.
+        sigma0: standard deviation of the prior of all other leaves, > 0; inf is flat.
         rho: starting inclusion probability, in [0, 1].
-        kappa0: starting spike penalty, >= 0. At 0 no weight is pulled before rho has had a look at
-            it; None for (1 - rho) / v0, which pulls on all alike.
+        kappa0: starting spike penalty, >= 0. With 0, no weight is pulled before rho has been
+            learned. None is (1 - rho) / v0, which pulls all weights alike.
         kappa1: starting slab penalty, >= 0; None for rho / v1.
         delta: starting inclusion rate, in (0, 1).
         sigma: starting scale, > 0.
-        learn_sigma: whether sigma is updated; None where it is also the noise of a Gaussian
-            likelihood. Elsewhere pruned weights drag it down, and the spike's pull grows.
-        learn_delta: whether delta is updated.
-        follow_ramp: whether delta is the share of weights that the sparsifier leaves at the step,
-            in place of what Eq. 8 finds. A prior that learns its rate may give up most weights
-            long before a ramp asks for them, and a weight given up is pulled to zero; one that
-            follows the ramp takes them as they are asked for. It does nothing without a rule that
-            has a target, and with one it goes before `learn_delta`.
+        learn_sigma: whether to learn sigma. None learns it only if it is also the noise of a
+            Gaussian likelihood. Otherwise pruned weights drag it down, and the spike pulls harder.
+        learn_delta: whether to learn delta.
+        follow_ramp: whether to set delta to the share of weights that the sparsifier leaves at the
+            step, instead of learning it by Eq. 8. A prior that learns its rate may give up most
+            weights long before the ramp asks for them, and then pulls them to zero. A prior that
+            follows the ramp gives them up as the ramp asks for them. This has no effect without a
+            rule that has a target, and with such a rule it overrides `learn_delta`.
 
     Returns:
         A `Prior` whose latent is a `SpikeSlabLatent`.

@@ -59,11 +59,37 @@ ADVICE = (
 
 
 class DivergenceError(FloatingPointError):
-    """A loss or a state that is not finite any more."""
+    """A loss or a state that is not finite any more.
+
+    Example:
+        >>> import aeb
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
+        >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean(x) * jnp.nan, num_data=4)
+        >>> state, key = algorithm.init(jnp.ones(1)), jax.random.key(0)
+        >>> settings = {"num_steps": 2, "batch_size": 4, "progress": False}
+        >>> try:
+        ...     aeb.sample(kernel, state, jnp.ones(4), key, **settings)
+        ... except DivergenceError:
+        ...     print("diverged")
+        diverged
+    """
 
 
 class DivergenceWarning(UserWarning):
-    """A run that ended early, or left out steps, because they were not finite."""
+    """A run that ended early, or left out steps, because they were not finite.
+
+    Example:
+        >>> import aeb, warnings
+        >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
+        >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean(x) * jnp.nan, num_data=4)
+        >>> state, key = algorithm.init(jnp.ones(1)), jax.random.key(0)
+        >>> settings = {"num_steps": 2, "batch_size": 4, "progress": False}
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = aeb.sample(kernel, state, jnp.ones(4), key, divergence="stop", **settings)
+        >>> [warning.category.__name__ for warning in caught]
+        ['DivergenceWarning']
+    """
 
 
 class Health(NamedTuple):

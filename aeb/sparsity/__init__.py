@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that set weights to exact zero, one a file, all with the signature of `magnitude`."""
+"""Rules that set weights to exactly zero, one per file, with the signature of `magnitude`."""
 
 from aeb.sparsity.inclusion import inclusion
 from aeb.sparsity.learned import learned

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune by inclusion probability: the weights that the prior holds for spike go first."""
+"""Prune by inclusion probability: the weights that the prior takes for spike go first."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["check_has_rho", "inclusion"]
 def inclusion(
     ramp: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
 ) -> Sparsifier:
-    """Set the weights of lowest inclusion probability rho to zero.
+    """Set the weights with the lowest inclusion probability rho to zero.
 
-    Weights with the same rho, such as the many at exactly 1, are ranked by magnitude.
+    Weights with equal rho are ranked by magnitude. There may be many, with rho exactly 1.
 
     Args:
         ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
-        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them,
-            "relative" by one threshold for weights relative to the norm of their leaf, which
-            empties none.
-        of: what the fraction counts: the "selected" leaves, or "all" parameters.
+        scope: "leaf" prunes the same share of each selected leaf. "global" uses one threshold for
+            all of them. "relative" uses one threshold for weights divided by the norm of their
+            leaf, and never empties a leaf.
+        of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned weight may return.
 
     Returns:
@@ -50,7 +50,7 @@ def inclusion(
 
 
 def check_has_rho(rho: Any) -> None:
-    """Require a prior with inclusion probabilities."""
+    """Raise a ValueError if the prior has no inclusion probabilities."""
     if rho is None:
         raise ValueError(
             "sparsify: this rule reads inclusion probabilities, and the prior declares none; use "

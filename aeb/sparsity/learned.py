@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune by the prior alone: no target, the data choose the sparsity.
+"""Prune by the prior alone: there is no target, and the data choose the sparsity.
 
-A weight is zero while its averaged inclusion probability rho lies below a threshold, which is the
-median probability model at 0.5 (Barbieri and Berger, Annals of Statistics 32, 2004).
+A weight is zero while its averaged inclusion probability rho is below a threshold. With a threshold
+of 0.5 this is the median probability model (Barbieri and Berger, Annals of Statistics 32, 2004).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def learned(threshold: float = 0.5, *, begin: int = 0, regrow: bool = True) -> S
 
     Args:
         threshold: in (0, 1); a weight at exactly the threshold stays.
-        begin: steps before the first weight is cut. A weight held at zero looks like spike, so
-            let rho settle first: the sum of the gains up to here should be several units.
+        begin: the number of steps before the first weight is pruned. A weight that is zero looks
+            like spike, so let rho settle first: the gains up to here should sum to several units.
         regrow: whether a pruned weight may return.
 
     Returns:
-        A `Sparsifier`; how many zeros it leaves is the prior's choice.
+        A `Sparsifier`. The prior decides how many zeros it leaves.
 
     Raises:
         ValueError: an argument is out of its range, or, at init, the prior has no rho.

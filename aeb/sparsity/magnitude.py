@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prune by magnitude: the smallest |beta| go (Deng et al., NeurIPS 2019, Algorithm 1).
 
-After each step the round(s_k * size) smallest weights are set to zero. As in the paper a pruned
+After each step, the round(s_k * size) smallest weights are set to zero. As in the paper, a pruned
 weight keeps its gradient and its momentum, and returns once it outgrows the threshold.
 """
 
@@ -24,20 +24,22 @@ __all__ = ["magnitude", "prune"]
 def magnitude(
     ramp: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
 ) -> Sparsifier:
-    """Set the weights of smallest magnitude to zero.
+    """Set the weights with the smallest magnitude to zero.
 
     Args:
         ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
-        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them,
-            "relative" by one threshold for weights relative to the norm of their leaf, which
-            empties none.
-        of: what the fraction counts: the "selected" leaves, or "all" parameters (the paper's way).
+        scope: "leaf" prunes the same share of each selected leaf. "global" uses one threshold for
+            all of them. "relative" uses one threshold for weights divided by the norm of their
+            leaf, and never empties a leaf.
+        of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters, as in
+            the paper.
         regrow: whether a pruned weight may return; False freezes the mask and clears the momentum
             under it.
 
     Returns:
-        A `Sparsifier` that leaves exactly round(s * size) zeros, ties by index. A schedule's s is
-        a float32, so beyond 2^24 weights the product may be off by its rounding.
+        A `Sparsifier` that leaves exactly round(s * size) zeros and breaks ties by index. A
+        schedule returns s as a float32, so with more than 2^24 weights rounding may change the
+        product.
 
     Raises:
         ValueError: an argument is out of its range, or, at init, the selected leaves are too few
@@ -62,17 +64,17 @@ def prune(
     """Prune trained parameters by magnitude, once.
 
     Args:
-        params: a tree of floating-point arrays. It may hold statistics too, a linen variable dict
-            or an nnx state: they stay as they are, and `aeb.sparsity_report(params).left` lists
-            them.
-        sparsity: fraction of zeros over the chosen leaves, in [0, 1).
-        where: the leaves: a regular expression searched in the path, `(path, leaf) -> bool`, or
-            None for every leaf but those named bias or scale.
-        scope: "global" for one threshold over all chosen leaves, "relative" for one that is
-            relative to the norm of each leaf, "leaf" for the same fraction in each.
+        params: a tree of floating-point arrays. It may be a linen variable dict or an nnx state
+            that also holds statistics. Those stay as they are, and
+            `aeb.sparsity_report(params).left` lists them.
+        sparsity: the fraction of zeros over the chosen leaves, in [0, 1).
+        where: the leaves to prune: a regular expression to search for in the path,
+            `(path, leaf) -> bool`, or None for every leaf except those named bias or scale.
+        scope: "global" for one threshold over all chosen leaves, "relative" for one threshold
+            relative to the norm of each leaf, "leaf" for the same fraction of each leaf.
 
     Returns:
-        The tree with round(sparsity * size) of the chosen weights at exact zero.
+        The tree with round(sparsity * size) of the chosen weights at exactly zero.
 
     Raises:
         ValueError: an argument is out of its range, or `where` matches no leaf.

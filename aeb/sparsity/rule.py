@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules share: counts, scopes, and zeros that may or may not return.
 
-A rule ranks weights by unsigned keys; this module turns a ranking and a ramp into a `Sparsifier`.
-Of the n weights in the chosen leaves K stay, exactly. The scope says which:
+A rule ranks weights by unsigned keys. This module turns a ranking and a ramp into a `Sparsifier`.
+Of the n weights in the chosen leaves, exactly K stay. The scope says which:
 
-    leaf        in each leaf the same fraction, those of highest rank
-    global      the K of highest rank over all leaves
-    relative    likewise, where each leaf is first divided by its norm |beta_l|, and the one of
-                highest rank in each leaf stays
+    leaf        the same fraction of each leaf, those with the highest rank
+    global      the K weights with the highest rank over all leaves
+    relative    as global, after each leaf is divided by its norm |beta_l|; the weight with the
+                highest rank in each leaf always stays
 
-One threshold over all leaves compares weights whose scales need not compare: a layer that
-BatchNorm follows gives the same outputs at any scale. A global threshold can so empty a layer, and
-then nothing passes. A weight relative to its leaf is free of that scale, and leaves a small layer,
-such as the last, a larger share of its weights. It is LAMP without the sort: LAMP ranks by
-beta_j^2 over the sum of the squares of all beta_i in the leaf with |beta_i| >= |beta_j|, and for
-the smallest weight that is left in a pruned leaf that sum is the squared norm. Pruned one by one,
-the two leave the same weights.
+Why relative? One threshold over all leaves compares weights on different scales, although a layer
+that BatchNorm follows gives the same outputs at any scale. So a global threshold can empty a layer,
+and then no signal passes. Dividing a leaf by its norm removes its scale, and leaves a small layer,
+such as the last one, a larger share of its weights. The rule is LAMP without the sort. LAMP ranks
+by beta_j^2 over the sum of the squares of all beta_i in the leaf with |beta_i| >= |beta_j|. For the
+smallest weight that is left in a pruned leaf, that sum is the squared norm. If weights are pruned
+one by one, both rules leave the same weights.
 
 References: Lee, Park, Mo, Ahn and Shin, "Layer-adaptive Sparsity for the Magnitude-based Pruning",
 ICLR 2021, for LAMP; Gupta et al., "Is Complexity Required for Neural Network Pruning?", arXiv
-2209.14624, for a number of weights of each layer that a global threshold may not take, here one.
+2209.14624, for a minimum number of weights that a global threshold leaves in each layer, here one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Masks = dict[str, jax.Array]
 """bool arrays by path."""
 
 Ranking = Callable[[list[jax.Array], list[str], Any], Sequence[list[jax.Array]]]
-"""`(leaves, paths, rho) -> criteria` for `smallest`, one entry a unit that is pruned whole."""
+"""`(leaves, paths, rho) -> criteria` for `smallest`, one entry per unit that is pruned whole."""
 
 
 def ramped_rule(
@@ -57,15 +57,15 @@ def ramped_rule(
     regrow: bool,
     check: Callable[[Any], None] = lambda rho: None,
 ) -> Sparsifier:
-    """Prune the lowest-ranked entries up to the fraction that the ramp asks for.
+    """Build a rule that prunes the lowest-ranked entries, as many as the ramp asks for.
 
     Args:
-        rank: gives the criteria, in arrays that broadcast against the leaves from the last axis.
+        rank: returns the criteria, in arrays that broadcast against the leaves from the last axis.
         ramp: fraction of zeros in [0, 1), or a schedule.
         scope: one of `SCOPES`; see the module's docstring.
         of: "selected" or "all", the parameters that the fraction is a fraction of.
         regrow: whether a pruned weight may return.
-        check: raises where the inclusion probabilities do not suit the rule.
+        check: raises an error if the inclusion probabilities do not suit the rule.
 
     Returns:
         A `Sparsifier`.
@@ -108,7 +108,7 @@ def ramped_rule(
             leaves = [_over_its_norm(leaf) for leaf in leaves]
         criteria = list(rank(leaves, paths, rho))
         if mask:
-            # What was pruned for good ranks below all else.
+            # Weights that were pruned for good rank below all others.
             alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in paths]
             kept = [_reduced_like(a, c) for a, c in zip(alive, criteria[0], strict=True)]
             criteria.insert(0, [k.astype(jnp.uint32) for k in kept])
@@ -127,18 +127,18 @@ def ramped_rule(
 def pruning_rule(
     choose: Callable[..., Masks], *, regrow: bool, check: Callable[..., None]
 ) -> Sparsifier:
-    """Build a `Sparsifier` from a function that says what is zero now.
+    """Build a `Sparsifier` from a function that chooses the weights to set to zero.
 
     Args:
         choose: `(params, sparse, rho, mask, count) -> pruned`, bool arrays by path that
             broadcast against the leaves.
-        regrow: if True, a pruned weight keeps its gradient and momentum and may return; if False,
-            the mask is remembered and the momentum under it cleared.
-        check: `(params, rho, sparse)`, raises where the rule cannot work.
+        regrow: if True, a pruned weight keeps its gradient and momentum and may return. If False,
+            the rule remembers its mask and clears the momentum of pruned weights.
+        check: `(params, rho, sparse)`, raises an error if the rule cannot work.
 
     Returns:
-        A `Sparsifier`; its mask is `()` with regrow, else a dict from path to bool, True where the
-        weight is kept.
+        A `Sparsifier`. With `regrow` its mask is `()`, otherwise a dict from path to bool arrays,
+        True where the weight is kept.
     """
 
     def init(params: ArrayTree, rho: Any, where: Callable[[str, Any], bool]) -> Any:
@@ -169,21 +169,21 @@ def pruning_rule(
 
 
 def _zeros(fraction: Any, size: int) -> Any:
-    """Return round(fraction * size), half to even; in double precision where it is no array."""
+    """Return round(fraction * size), half to even; in double precision if it is not an array."""
     if isinstance(fraction, jax.Array):
         return jnp.clip(jnp.round(fraction * size), 0, size).astype(jnp.int32)
     return min(max(round(float(fraction) * size), 0), size)
 
 
 def _over_its_norm(leaf: jax.Array) -> jax.Array:
-    """Divide a leaf by the root of the sum of its squares; one of zeros stays as it is."""
+    """Divide a leaf by the root of the sum of its squares; a leaf of zeros stays as it is."""
     leaf = leaf.astype(working_dtype(leaf))
     square = jnp.sum(jnp.square(leaf))
     return leaf / jnp.sqrt(jnp.maximum(square, jnp.finfo(leaf.dtype).tiny))
 
 
 def _hold_one_each(criteria: list[list[jax.Array]]) -> list[jax.Array]:
-    """Rank the first of each leaf above all that are not the first of theirs."""
+    """Rank the highest entry of each leaf above all entries that are not the highest of theirs."""
     held = []
     for place, keys in enumerate(criteria[0]):
         first = jnp.ones(keys.shape, bool)
@@ -191,7 +191,7 @@ def _hold_one_each(criteria: list[list[jax.Array]]) -> list[jax.Array]:
             first &= ranks == jnp.max(jnp.where(first, ranks, 0))
         index = jnp.arange(keys.size, dtype=jnp.uint32).reshape(keys.shape)
         first &= index == jnp.min(jnp.where(first, index, keys.size))
-        # The highest bit is free, for what ranks has no sign. A leaf of zeros holds none of them.
+        # The highest bit is free, because keys have no sign. A leaf of zeros keeps no entry.
         highest = jnp.array(1, keys.dtype) << (8 * keys.dtype.itemsize - 1)
         held.append(jnp.where(first & (keys > 0), keys | highest, keys))
     return held
@@ -208,7 +208,7 @@ def _masked(leaves: dict[str, jax.Array], keep: Masks) -> dict[str, jax.Array]:
 
 
 def _mask_like(params: ArrayTree, momentum: ArrayTree, keep: Masks) -> ArrayTree:
-    """Clear each subtree of the momentum that is shaped as the parameters are."""
+    """Mask each subtree of the momentum that has the shape of the parameters."""
 
     def layout(tree: Any) -> Any:
         return jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune by unit: whole output features go, so that a smaller dense layer is left.
+"""Prune by unit: whole output features go, so that a smaller dense layer can be left.
 
-A unit is one index of the last axis of a leaf, an output feature in Flax. It is ranked by the root
-mean square of its weights, so that units of leaves with another fan-in compare.
+A unit is one index of the last axis of a leaf, which is an output feature in Flax. Units are ranked
+by the root mean square of their weights, so that leaves with different fan-in can be compared.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ __all__ = ["units"]
 def units(
     ramp: ScalarOrSchedule, scope: str = "leaf", of: str = "selected", regrow: bool = True
 ) -> Sparsifier:
-    """Set the output units of smallest weight to zero, whole.
+    """Set all weights of the smallest output units to zero.
 
     Args:
         ramp: fraction of units at zero in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
             Within a leaf it is also the fraction of weights.
-        scope: "leaf" prunes every selected leaf alike, "global" by one threshold over all of them,
-            "relative" by one threshold for units relative to the norm of their leaf, which
-            empties none.
-        of: what the fraction counts: the "selected" leaves, or "all" parameters.
+        scope: "leaf" prunes the same share of each selected leaf. "global" uses one threshold for
+            all of them. "relative" uses one threshold for units divided by the norm of their
+            leaf, and never empties a leaf.
+        of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned unit may return.
 
     Returns:
-        A `Sparsifier` that leaves exactly round(s * units) units at zero, ties by index. Biases
-        are left to the user's `where`.
+        A `Sparsifier` that leaves exactly round(s * units) units at zero and breaks ties by index.
+        It prunes biases only if the prior's `where` chooses them.
 
     Raises:
         ValueError: an argument is out of its range, or, at init, the selected leaves are too few

@@ -45,10 +45,10 @@ EPOCHS = "compression_epochs.png"
 """File of the accuracy after each epoch at full size."""
 
 EPOCHS_IN_WORDS = """\
-Each line is one run of the preset `full`, its test accuracy after each epoch; a dot is its end,
-which is what the table has. Nothing is chosen by these looks. All runs fall far at first, because
-the learning rate is rewound and the ramp prunes in the first 40 % of a run; they recover as the
-rate falls to 0. The grey line is what the paper reports at that sparsity for A-SGHMC-SA, after
+Each line is one run of the preset `full`, with its test accuracy after each epoch. The dot at its
+end is what the table has; nothing was chosen by the other points. All runs fall far at first,
+because the learning rate is rewound and the ramp prunes in the first 40 % of a run. They recover as
+the rate falls to 0. The grey line is what the paper reports at that sparsity for A-SGHMC-SA, after
 1,000 epochs and at the best of them by test accuracy."""
 
 POSTER: dict[str, dict[float, float]] = {
@@ -85,11 +85,12 @@ SHORT_TARGETS: tuple[tuple[float, int, float], ...] = (
 """Sparsity, epochs, and test accuracy in per cent to reach in so many, by one network."""
 
 SHORT = """\
-Test accuracy in per cent, NLL in nats, and NLL with each half of the test images at the temperature
-that suits the other; all at the last epoch, mean ± standard deviation over seeds (their number in
-brackets). Less the control: points of accuracy, with the same start, epochs and minibatches, mean ±
-standard error. All start from the network that the authors released, 94.12 %, which is the best of
-65 by test accuracy and has seen all of the training images."""
+Test accuracy in per cent; NLL in nats; scaled NLL with each half of the test images at the
+temperature fitted on the other half. All are taken at the last epoch, mean ± standard deviation
+over seeds (their number in brackets). "Less the control" is in points of accuracy, with the same
+start, epochs and minibatches, mean ± standard error. All runs start from the network that the
+authors released. It has 94.12 %, is the best of 65 by test accuracy, and has seen all training
+images."""
 
 FINAL = """\
 Test accuracy in per cent at the last epoch, mean ± standard deviation over seeds (their number in
@@ -101,30 +102,35 @@ evaluations of a run, and in brackets at the last epoch of the runs whose logs t
 one seed, the best of 65 by the test accuracy of the dense network."""
 
 REACHED = """\
-Targets at the full size, and the arm of ours or of the controls that comes nearest. As there are
-several of these, the nearest by test accuracy flatters a little."""
+Targets at the full size, and whichever of our arms and the controls comes nearest. Choosing the
+nearest of several by test accuracy flatters a little."""
 
 AGAINST = """\
-Each arm less the control at the same sparsity, from the same start and with the same minibatches,
+Each arm minus the control at the same sparsity, from the same start and with the same minibatches,
 in points of test accuracy at the last epoch: mean ± standard error over seeds (their number in
-brackets). A difference of less than two standard errors is none that these seeds can show."""
+brackets). These seeds cannot show a difference of less than two standard errors."""
 
 AVERAGED = """\
-The last network alone, and the predictions of the last networks of the cycles averaged, each with
-its BatchNorm statistics refreshed. NLL in nats, ECE in per cent."""
+The last network alone, beside the average over the predictions of the last network of each cycle.
+BatchNorm statistics were refreshed for each network. NLL in nats, ECE in per cent."""
 
 PRIOR = """\
-What the prior has learned at the end, means over seeds: the share of weights with rho > 0.5; the
-share not decided, rho between 0.1 and 0.9; delta from the least to the largest of the layers; the
-standard deviation of the noise injected in a step, over the root mean square of what the gradient
-moves in it and over the median magnitude of the weights, medians over seeds, where a look found the
-noise largest (with cycles the looks are at their ends, where the gradient's step is next to
-nothing); the best test epoch, which chooses by the test set; zeros, counted over all parameters."""
+What the prior has learned at the end of a run, as means over seeds.
+
+- *rho > 0.5*: the share of weights that the prior takes for slab.
+- *undecided*: the share of weights with rho between 0.1 and 0.9.
+- *delta*: from the smallest to the largest of the layers.
+- *noise / step* and *noise / weight*: the standard deviation of the noise injected in a step,
+  divided by the root mean square of the gradient's part of the step and by the median magnitude of
+  the weights. Medians over seeds, at the look with the largest noise. With cycles the looks are at
+  their ends, where the gradient's part is next to nothing.
+- *best test epoch*: the best accuracy of any epoch, which chooses by the test set.
+- *zeros*: their number over all parameters."""
 
 CUT = """\
-No target: the prior has half of the epochs to form rho; then the weights with rho below 0.5 are
-cut, and return where rho rises. In the middle, one network cut in two ways to as many zeros, with
-no training in between; at the end, the accuracy of the last epoch."""
+Without a target the prior has half of the epochs to form rho. From then on, weights with rho below
+0.5 are cut, and return where rho rises. The middle columns show one network cut in two ways to the
+same number of zeros, without training in between. The last columns show the last epoch."""
 
 DEPARTED = "The authors' code, and what is done here in its place:"
 

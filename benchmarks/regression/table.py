@@ -29,18 +29,22 @@ KINDS = {"horseshoe": ("averaged",), "aeb": ("averaged", "if included")}
 """The intervals of the methods that have any."""
 
 NOTE = """\
-Mean over data sets ± its standard error; the data sets are those of the simulation, seed for seed.
-The population MSE is that of the prediction, intercept included; beside it the part of the
-coefficients alone, as in the table of the simulation, whose samplers have no intercept. Its floor
-is {floor:g}. Found is a coefficient that is not 0 for lasso and MCP, a {level:.0%} interval without
-0 for the horseshoe, an inclusion probability above 0.5 for aeb. Lasso and MCP: {folds}-fold
-cross-validation, least mean error. Intervals of aeb: averaged, of the coefficient with 0 where its
-column is left out; if included, of the coefficient given that it is in. CPU seconds are of one fit,
-compiled before but for the horseshoe; those of the first call are with compiling. Memory is the
-most that was resident during a fit, in brackets what was before it."""
+Means over data sets ± standard error. The data sets are those of the simulation, seed for seed.
+
+- *population MSE*: the error of the prediction, intercept included; its floor is {floor:g}. The
+  column beside it is the part of the coefficients alone, as in the table of the simulation,
+  whose samplers have no intercept.
+- *found*: for lasso and MCP a coefficient that is not 0, for the horseshoe a {level:.0%}
+  interval without 0, for aeb an inclusion probability above 0.5. Lasso and MCP are chosen by
+  {folds}-fold cross-validation, for the smallest mean error.
+- *intervals of aeb*: "averaged" counts a coefficient as 0 where its column is left out; "if
+  included" is about the coefficient given that its column is in.
+- *CPU seconds*: of one fit. Compiling is left out except for the horseshoe; those of the first
+  call include it.
+- *memory*: the most that was resident during a fit; in brackets, what was resident before it."""
 
 NUTS = """\
-The horseshoe is told the number of signals and has {chains} chains of {draws} draws after {warmup}
+The horseshoe is told the number of signals. It runs {chains} chains of {draws} draws after {warmup}
 steps of warm-up: {fared}."""
 
 

@@ -45,17 +45,21 @@ SHOWN = (Cell("sa", 0.1, 1.0), Cell("em", 0.1, 1.0), Cell("sgld", None, 1.0))
 """What the figure shows: the setting of the authors' document."""
 
 CAPTION = """\
-Data set of seed {seed}, v0 = {v0:g}, sigma started at {sigma:g}. Above, posterior of the signals,
-all draws as they are; below, predictions of the fresh rows by the posterior mean."""
+The data set of seed {seed}, with v0 = {v0:g} and sigma started at {sigma:g}. The upper row shows
+the posterior of the signals, all draws as they are; the lower row shows predictions of the fresh
+rows by the posterior mean."""
 
 NOTE = """\
-Mean over data sets ± its standard error. The floor of the population MSE is {floor:g}, the variance
-of the noise; "by true beta" is the MSE of the true coefficients on the same fresh rows. R document:
-what the authors' own prints after 500,000 steps on its one data set, whose test rows come from
-other coefficients than its training rows and whose SGLD lost the Laplace part of the prior; its
-coefficients are read off a plot. Inclusion is the mean of rho; found is rho above 0.5. Seconds are
-of sampling, a {cells}th of those of all {cells} cells, which run in one call; compiling is left
-out."""
+Means over data sets ± standard error.
+
+- *population MSE*: its floor is {floor:g}, the variance of the noise.
+- *by true beta*: the MSE of the true coefficients on the same fresh rows.
+- *R document*: what the authors' own document prints after 500,000 steps on its one data set. Its
+  test rows come from different coefficients from its training rows, and its SGLD lost the Laplace
+  part of the prior. Its coefficients are read off a plot.
+- *inclusion*: the mean of rho; *found* is rho above 0.5.
+- *seconds*: of sampling, without compiling. All {cells} cells run in one call, and each is given a
+  {cells}th of the time."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:

@@ -47,7 +47,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         parts.append(_targets([pair for pairs in shown.values() for pair in pairs]))
     for name, rows in shown.items():
         there = [row for _, row in rows if row is not None]
-        parts += [f"### `python -m benchmarks.speed --preset {name}`", markdown.made(there)]
+        where = "At the smallest size" if name == "smoke" else f"On a {name.upper()}"
+        parts += [f"### {where}", f"`python -m benchmarks.speed --preset {name}`"]
+        parts.append(markdown.made(there))
         if there:
             parts.append(f"![What a step costs, preset {name}](figures/{picture_name(name)})")
         parts += [_section(section, rows) for section in TABLES]

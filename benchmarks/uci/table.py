@@ -48,33 +48,34 @@ POSTER: dict[str, dict[str, tuple[float, float]]] = {
 """Test RMSE of the last draw by arm and set, and what stands behind the ± there."""
 
 LAST = """\
-Test RMSE of the last draw, mean ± standard error over {splits} splits; in brackets the poster's,
-which does not say whether its ± is a standard error or a deviation. Diverged: splits whose chain
-left the finite numbers; the mean is over the others, and so over other splits than the mean of an
-arm that lost none."""
+Test RMSE of the last draw, mean ± standard error over {splits} splits. In brackets is the
+poster's figure, which does not say whether its ± is a standard error or a deviation. "Diverged"
+counts splits whose chain left the finite numbers. The mean is over the other splits, so it is
+not over the same splits as that of an arm that lost none."""
 
 AGAINST = """\
-The recommended setting, one for all sets, against the poster's best arm: RMSE of the average over
-all chains, of that over one chain alone, and whether the first is at most the poster's. It was
-chosen by validation inside the training rows of other splits (docs/lab-notes.md); as all splits
-overlap, rows it was chosen by are test rows of some of these. By its log-likelihood, below, it is
-not the best arm on every set: on yacht and energy its intervals are too wide."""
+The recommended setting, one for all sets, against the poster's best arm: the RMSE of the average
+over all chains, that of the average over one chain, and whether the first is at most the
+poster's. The setting was chosen by validation inside the training rows of other splits ([lab
+notes](lab-notes.md)). As all splits overlap, some rows that it was chosen by are test rows here.
+By its log-likelihood, below, it is not the best arm on every set: on yacht and energy its
+intervals are too wide."""
 
 AVERAGE = """\
-Test RMSE of the average over the draws that count; in brackets again the poster's of
-the last draw."""
+Test RMSE of the average over the draws after the burn-in. In brackets is again the poster's figure,
+which is of the last draw."""
 
 DENSITY = """\
-Test log-likelihood of the predictive mixture, in nats a row for the target in its own unit; in
-brackets the share of test rows inside the central 90 % interval. The noise of the authors' arms is
-the level at which training rows left out of a second run are likeliest: their own likelihood fixes
-its variance at 1/2."""
+Test log-likelihood of the predictive mixture, in nats per row, for the target in its own unit. In
+brackets is the share of test rows inside the central 90 % interval. The likelihood of the authors'
+arms fixes the variance of the noise at 1/2. So their noise is set to the level at which training
+rows that were left out of a second run are likeliest."""
 
 DETAILS = """\
-Noise is that level, for aeb the mean of the learned sigma, in the unit of the target. Sigma (for
-aeb in a unit that brings the target to a deviation of 10), delta of both layers and the share of
-weights with rho < 0.5 are those of the last draw. Seconds are of sampling, all splits together (and
-both runs of the authors' arms), without compiling."""
+"Noise" is that level, and for aeb the mean of the learned sigma, in the unit of the target.
+Sigma (for aeb in a unit that brings the target to a deviation of 10), delta of both layers and
+the share of weights with rho < 0.5 are those of the last draw. Seconds are of sampling all
+splits together, without compiling; for the authors' arms they cover both runs."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:

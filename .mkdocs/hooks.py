@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the site makes by itself: a page of each notebook, an index of the reference, small repairs.
+
+The notebooks are shown as they were run last, with their outputs; nothing is run here.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+__all__ = ["on_files", "on_page_content", "on_page_markdown"]
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the notebooks as pages."""
+    overview = (NOTEBOOKS / "README.md").read_text()
+    sources = {"index": relinked(overview)}
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        sources[path.stem] = relinked(as_markdown(json.loads(path.read_text())["cells"]))
+    for name, text in sources.items():
+        files.append(File.generated(config, f"notebooks/{name}.md", content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Find the notebooks, and list all names of the reference at its top, by section."""
+    folder = posixpath.dirname(page.file.src_uri) or "."
+
+    def notebook(found: re.Match[str]) -> str:
+        name = "index" if found[1] == "README" else found[1]
+        return f"({posixpath.relpath(f'notebooks/{name}.md', folder)})"
+
+    markdown = re.sub(r"\((?:\.\./)+notebooks/(\w+)\.(?:md|ipynb)\)", notebook, markdown)
+    if page.file.src_uri != "api.md":
+        return markdown
+    head, *sections = re.split(r"^(?=## )", markdown, flags=re.MULTILINE)
+    lines = []
+    for section in sections:
+        title = section.splitlines()[0].removeprefix("## ")
+        names = re.findall(r"^::: (\S+)$", section, re.MULTILINE)
+        links = ", ".join(f"[`{name.rpartition('.')[2]}`][{name}]" for name in names)
+        lines.append(f"| {title} | {links} |\n")
+    return f"{head}| for | names |\n|---|---|\n{''.join(lines)}\n{''.join(sections)}"
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Keep "90 %" and "1.0 ± 0.1" on one line, open pictures at their full size, tidy the contents.
+
+    A function and its module share a name, and both would stand in the table of contents.
+    """
+    for item in page.toc:
+        without_doubles(item)
+    parts = re.split(r"(<pre.*?</pre>|<picture>.*?</picture>)", html, flags=re.DOTALL)
+    for place in range(0, len(parts), 2):
+        text = re.sub(r"(?<=\d) (?=%)|(?<=\d) (?=± \d)|(?<=±) (?=\d)", "&nbsp;", parts[place])
+        parts[place] = re.sub(
+            r'<img [^>]*?src="(?!https?:|data:)([^"]+)"[^>]*>', r'<a href="\1">\g<0></a>', text
+        )
+    return "".join(parts)
+
+
+def without_doubles(item: Any) -> None:
+    """Take a heading out of the contents where the one above it says the same."""
+    children = []
+    for child in item.children:
+        children += child.children if child.title == item.title else [child]
+    item.children[:] = children
+    for child in item.children:
+        without_doubles(child)
+
+
+def as_markdown(cells: list[dict[str, Any]]) -> str:
+    """Return the cells of a notebook as a page: text, code, and what the code printed or drew."""
+    blocks = []
+    for cell in cells:
+        text = "".join(cell["source"])
+        blocks.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                picture = "".join(data["image/png"]).replace("\n", "")
+                blocks.append(f"![What the code above draws](data:image/png;base64,{picture})")
+            else:
+                said = "".join(output.get("text", data.get("text/plain", "")))
+                blocks.append(f"```text\n{said.rstrip()}\n```")
+    return "\n\n".join(blocks)
+
+
+def relinked(text: str) -> str:
+    """Turn links between files of the repository into links between pages of the site."""
+    text = re.sub(r"\[!\[Open in Colab\].*\n", "", text)
+
+    def link(found: re.Match[str]) -> str:
+        target = found[2]
+        if target.startswith("../docs/"):
+            target = posixpath.relpath(target.removeprefix("../docs/"), "notebooks")
+        elif target.startswith("../"):  # beside docs/, so no page of the site
+            return found[1]
+        return f"[{found[1]}]({target.replace('.ipynb', '.md')})"
+
+    return re.sub(r"\[([^]]*)\]\(((?!https?:)[^)]+)\)", link, text)
