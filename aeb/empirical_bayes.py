@@ -28,6 +28,7 @@ from aeb.types import (
     PRNGKey,
     ScalarOrSchedule,
     Sparsifier,
+    Target,
 )
 
 __all__ = ["Algorithm", "Init", "State", "Transition", "empirical_bayes"]
@@ -113,11 +114,13 @@ class Algorithm(NamedTuple):
         init: the start of a chain, see `Init`.
         transition: one step, see `Transition`.
         likelihood: "categorical" or "gaussian".
+        target: what its sparsifier comes to; None without one, or without a ramp.
     """
 
     init: Init
     transition: Transition
     likelihood: str
+    target: Target | None = None
 
     def __repr__(self) -> str:
         return f"Algorithm(init, transition, likelihood={self.likelihood!r})"
@@ -249,7 +252,10 @@ def empirical_bayes(
             loss=state.loss if loss is None else jnp.asarray(loss).astype(state.loss.dtype),
         )
 
-    return Algorithm(init, transition, likelihood)
+    target = None
+    if sparsify is not None and sparsify.kept is not None:
+        target = Target(sparsify.kept, prior.where)
+    return Algorithm(init, transition, likelihood, target)
 
 
 def _step_size(step_size: Any, learning_rate: Any, count: Any, num_data: Any) -> Any:
