@@ -171,6 +171,7 @@ def as_network(
     read = _from_linen if library == "linen" else _from_nnx
     params, model_state, train, use, has_averages, whole, stored = read(model, variables)
     guards.check_params(params)
+    guards.check_axes(params)
     row = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), inputs)
     shape = jax.eval_shape(lambda x: use(params, model_state, prepare(x)), row).shape
     kind, targets = _checked_targets(targets, shape)
@@ -305,6 +306,7 @@ def _library(model: Any) -> str:
 def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
     """Read a bare loss: no state, no outputs, and its batch is its own affair."""
     guards.check_params(params)
+    guards.check_axes(params)
     guards.check_data("data", data)
 
     def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
