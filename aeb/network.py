@@ -321,9 +321,13 @@ def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
 def _from_linen(module: Any, variables: Any) -> Any:
     """Read a linen module: its other collections are the model state."""
     if not (isinstance(variables, Mapping) and "params" in variables):
-        got = f"keys {sorted(variables)}" if isinstance(variables, Mapping) else type(variables)
+        got = type(variables).__name__
+        if isinstance(variables, Mapping):
+            got = f"keys {sorted(variables)}"
+        taken = "variables.params" if hasattr(variables, "params") else "..."
         raise TypeError(
-            f"variables: got {got}, needs to be a dict with 'params', as module.init returns"
+            f"variables: got {got}, needs to be a dict with 'params', as module.init returns; pass "
+            f"{{'params': {taken}}}, and the other collections beside it"
         )
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     flag = _training_flag(module)
