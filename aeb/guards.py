@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -46,7 +47,7 @@ def _number(name: str, value: Any) -> float | None:
     array = np.asarray(value)
     real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
     if array.ndim or not real:
-        raise TypeError(f"{name}: expected a real number, got {value!r}")
+        raise TypeError(f"{name}: expected a real number, got {reprlib.repr(value)}")
     return float(array)
 
 

@@ -132,7 +132,7 @@ def sample(
         ValueError: an argument is out of its range, the leaves of `data` differ in length, the
             checkpoint is of another run, or the run is too short for its ramp and `missed` is
             "raise".
-        TypeError: `key` is not a typed key.
+        TypeError: `key` is not a typed key, or `state` is no state of a chain, or is being traced.
         TimeoutError: the seconds are over; all is saved.
         aeb.DivergenceError: the run diverged; the message says where and what to try. With
             `checkpoint`, what was saved before is finite.
@@ -176,6 +176,16 @@ def sample(
         guards.finite("loss_bound", loss_bound)
         if "loss" not in getattr(state, "_fields", ()):
             raise TypeError("loss_bound: it needs a state with a field `loss`, such as aeb.State")
+    if not hasattr(state, "step"):
+        raise TypeError(
+            f"state: got {type(state).__name__}, needs to be the state of a chain, which has a "
+            "step; pass algorithm.init(params)"
+        )
+    if isinstance(state.step, jax.core.Tracer):
+        raise TypeError(
+            "state: it is being traced; call aeb.sample outside jax.jit, jax.vmap and jax.grad: it "
+            "compiles its own loop. For many chains at once there is aeb.chains(kernel)"
+        )
     chains = jnp.shape(state.step)[0] if jnp.ndim(state.step) else None
     num_rows = _num_rows(data, chains, data_per_chain)
     if batch_size is not None:
