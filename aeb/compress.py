@@ -50,7 +50,7 @@ from aeb.kernel import build_kernel
 from aeb.network import Network, Scores, as_network, loss_of_a_guess, score
 from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
-from aeb.sampling.divergence import POLICIES
+from aeb.sampling.divergence import POLICIES, about
 from aeb.schedules import sparsity_ramp
 from aeb.sparsity import learned, magnitude
 from aeb.sparsity.rule import SCOPES
@@ -108,10 +108,12 @@ class Compressed:
         draws: `(params, model_state)` of the draws that were kept, each leaf with a leading axis of
             draws; None for none.
         learning_rate: the highest, of the mean loss.
-        num_steps: steps of the run.
+        num_steps: steps that the run took.
         state: the sampler's last state, with the latents of the prior.
         network: the model in the form that the run used.
         target: the sparsity that was asked for; None for none.
+        planned_steps: steps that the run was to take; more than `num_steps` where a callback or a
+            divergence ended it early, with the learning rate still above 0.
 
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (64, 8))
@@ -139,6 +141,7 @@ class Compressed:
     state: State
     network: Network
     target: float | None = None
+    planned_steps: int | None = None
 
     @property
     def variables(self) -> Any:
@@ -220,9 +223,10 @@ class Compressed:
                 f"{'accuracy':<24}{self.before.accuracy:>12.2%}{self.after.accuracy:>12.2%}"
             )
         lines.append(f"{name:<24}{self.before.loss:>12.4g}{self.after.loss:>12.4g}")
-        lines.append(
-            f"{self.num_steps:,} steps at a learning rate of up to {self.learning_rate:.2g}"
-        )
+        steps = f"{self.num_steps:,}"
+        if self.planned_steps is not None and self.num_steps < self.planned_steps:
+            steps = f"ended early, after {steps} of {self.planned_steps:,}"
+        lines.append(f"{steps} steps at a learning rate of up to {self.learning_rate:.2g}")
         missed = _missed(self)
         lines += [missed] if missed else []
         return "\n".join([*lines, "", str(self.report)])
@@ -311,8 +315,10 @@ def compress(
         preprocess: applied to the inputs of a module, such as `aeb.data.normalizer("mnist")`.
         augment: `(key, inputs) -> inputs`, applied next, in training only.
         callback: called with each `Look` at the run, about 20 of them, such as
-            `aeb.logs.json_lines("run.jsonl")`. After a crash, looks since the last save are made
-            again.
+            `aeb.logs.json_lines("run.jsonl")`. Where it returns True the run ends there, and the
+            result is of that step: `aeb.EarlyStop(lambda look: look.loss, begin=num_steps // 2)`
+            lets the ramp come to its target first. After a crash, looks since the last save are
+            made again.
         checkpoint: a folder of this run alone; the same call made again goes on from what it holds,
             and ends in the same bits.
         limit_seconds: stop training after so many seconds with a TimeoutError, once all is saved;
@@ -324,7 +330,8 @@ def compress(
         A `Compressed`.
 
     Warns:
-        UserWarning: the run ended short of its target.
+        UserWarning: the run ended short of its target, or the given network is no better than a
+            constant guess.
 
     Raises:
         TypeError: the model, its variables or the data have a form that is not taken.
@@ -374,13 +381,22 @@ def compress(
 
     before = score(network, network.params, network.model_state, held_out)
     if not math.isfinite(before.loss):
-        raise ValueError("variables: the loss of the given weights is not finite")
+        raise ValueError(
+            f"variables: the loss of the given weights is {before.loss}.{about(held_out)}"
+        )
     noise = 1.0
     if network.kind == "gaussian":
         # The noise that the network given leaves, for each of its outputs.
         targets = network.data["targets"]
         noise = max(2.0 * before.loss / max(targets[0].size, 1), np.finfo(np.float32).tiny)
     guess = loss_of_a_guess(network)
+    if guess is not None and before.loss > guess and _only_guesses(before, held_out):
+        warnings.warn(
+            f"variables: on the rows held out the given network has a loss of {before.loss:.4g}, "
+            f"and a constant guess one of {guess:.4g}. See that these are the trained weights, and "
+            "that preprocess= does to the inputs what was done to them in training",
+            stacklevel=2,
+        )
     run = _Run(
         network,
         train,
@@ -431,11 +447,23 @@ def compress(
         state=state,
         network=network,
         target=sparsity,
+        planned_steps=num_steps,
     )
     missed = _missed(result)
     if missed:
         warnings.warn(f"sparsity: {missed}; ask for more steps", stacklevel=2)
     return result
+
+
+def _only_guesses(scores: Scores, held_out: Batch) -> bool:
+    """Say whether the classes are found no better than by the most frequent; true of the rest.
+
+    A network that is sure of itself where it is wrong has a high loss, and may still know a lot.
+    """
+    if scores.accuracy is None:
+        return True
+    targets = np.asarray(held_out["targets"]).ravel()
+    return scores.accuracy <= float(np.bincount(targets).max()) / targets.size
 
 
 def _missed(result: Compressed) -> str | None:
@@ -478,7 +506,7 @@ def _tuned(run: _Run, key: PRNGKey) -> float:
     except ValueError as error:
         raise ValueError(
             f"learning_rate: none from {RATES[0]:g} to {RATES[1]:g} mends a pruned copy ({error}); "
-            "see that the loss is a mean over the batch, or pass one"
+            f"see that the loss is a mean over the batch, or pass one.{about(run.train)}"
         ) from error
 
 
@@ -533,7 +561,7 @@ def _train(
     kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
     history = _read_history(folder)
 
-    def look(state: State) -> None:
+    def look(state: State) -> Any:
         step = int(state.step)
         scores = score(run.network, state.position, state.model_state, run.validation)
         if not math.isfinite(scores.loss):
@@ -552,8 +580,7 @@ def _train(
         history[step] = Look(step, report.sparsity, *scores)
         if folder is not None:
             _write(folder / "history.json", [each._asdict() for each in history.values()])
-        if callback is not None:
-            callback(history[step])
+        return None if callback is None else callback(history[step])
 
     state, draws = sample(
         kernel,
@@ -570,6 +597,7 @@ def _train(
         limit_seconds=limit_seconds,
         divergence=run.divergence,
         loss_bound=run.loss_bound,
+        missed="ignore",  # `compress` says it in its own words
         progress=progress,
     )
     if num_draws and draws is not None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, Unpack
 import jax
 import jax.numpy as jnp
 
-from aeb import guards
+from aeb import axes, guards
 from aeb.precision import as_weights, working_dtype
 from aeb.schedules import as_schedule, is_zero, robbins_monro
 from aeb.tree import brief, describe
@@ -28,6 +28,7 @@ from aeb.types import (
     PRNGKey,
     ScalarOrSchedule,
     Sparsifier,
+    Target,
 )
 
 __all__ = ["Algorithm", "Init", "State", "Transition", "empirical_bayes"]
@@ -121,6 +122,7 @@ class Algorithm(NamedTuple):
         init: the start of a chain, see `Init`.
         transition: one step, see `Transition`.
         likelihood: "categorical" or "gaussian".
+        target: what its sparsifier comes to; None without one, or without a ramp.
 
     Example:
         >>> import aeb
@@ -134,6 +136,7 @@ class Algorithm(NamedTuple):
     init: Init
     transition: Transition
     likelihood: str
+    target: Target | None = None
 
     def __repr__(self) -> str:
         return f"Algorithm(init, transition, likelihood={self.likelihood!r})"
@@ -216,6 +219,35 @@ def empirical_bayes(
         rss: Callable[[ArrayTree], Any] | None = None,
         loss: Any = None,
         model_state: Any = None,
+        **overrides: Unpack[Overrides],
+    ) -> State:
+        spec = axes.split_leaf(state.position)
+        if spec is None:
+            given: dict[str, Any] = {"rss": rss, "loss": loss, "model_state": model_state}
+            return take(state, grad, key, num_data=num_data, **given, **overrides)
+        if rss is not None:
+            raise ValueError(
+                f"params: they are split as {spec} over mesh axes of the type Explicit, and the "
+                "Gaussian likelihood calls the loss in the middle of a step; make the mesh with "
+                "axis_types=(jax.sharding.AxisType.Auto,)"
+            )
+
+        def step(state: State, grad: ArrayTree, key: PRNGKey, loss: Any, overrides: Any) -> State:
+            return take(state, grad, key, num_data=num_data, loss=loss, **overrides)
+
+        before = state._replace(model_state=())
+        new: State = axes.automatic(step, before)(before, grad, key, loss, dict(overrides))
+        return new._replace(model_state=state.model_state if model_state is None else model_state)
+
+    def take(
+        state: State,
+        grad: ArrayTree,
+        key: PRNGKey,
+        *,
+        num_data: Any,
+        rss: Callable[[ArrayTree], Any] | None = None,
+        loss: Any = None,
+        model_state: Any = None,
         step_size: Any = None,
         temperature: Any = None,
         learning_rate: Any = None,
@@ -265,7 +297,10 @@ def empirical_bayes(
             loss=state.loss if loss is None else jnp.asarray(loss).astype(state.loss.dtype),
         )
 
-    return Algorithm(init, transition, likelihood)
+    target = None
+    if sparsify is not None and sparsify.kept is not None:
+        target = Target(sparsify.kept, prior.where)
+    return Algorithm(init, transition, likelihood, target)
 
 
 def _step_size(step_size: Any, learning_rate: Any, count: Any, num_data: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aeb import axes
 from aeb.tree import named_leaves, select, statistics
 from aeb.types import ArrayTree, Where
 
 __all__ = [
     "at_least",
+    "check_axes",
     "check_batch",
     "check_data",
     "check_key",
@@ -44,7 +47,7 @@ def _number(name: str, value: Any) -> float | None:
     array = np.asarray(value)
     real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
     if array.ndim or not real:
-        raise TypeError(f"{name}: expected a real number, got {value!r}")
+        raise TypeError(f"{name}: expected a real number, got {reprlib.repr(value)}")
     return float(array)
 
 
@@ -147,12 +150,16 @@ def check_params(params: ArrayTree, *, alone: bool = True) -> None:
                 f"params: leaf {path!r} is {type(leaf).__name__ if dtype is None else dtype}, "
                 "needs to be a floating-point array; keep counters and such in model_state"
             )
-        spec = getattr(getattr(jax.typeof(leaf), "sharding", None), "spec", ())
-        if any(axis is not None for axis in spec):
-            raise ValueError(
-                f"params: leaf {path!r} is split as {spec} over mesh axes of the type Explicit, "
-                "needs the type Auto; make the mesh with axis_types=(jax.sharding.AxisType.Auto,)"
-            )
+
+
+def check_axes(params: ArrayTree) -> None:
+    """Require weights that are not split over mesh axes of the type Explicit."""
+    spec = axes.split_leaf(params)
+    if spec is not None:
+        raise ValueError(
+            f"params: they are split as {spec} over mesh axes of the type Explicit, need the type "
+            "Auto; make the mesh with axis_types=(jax.sharding.AxisType.Auto,)"
+        )
 
 
 def check_key(name: str, key: Any, *, many: bool = False) -> None:

@@ -8,6 +8,7 @@ the residual sum of squares I = 2 N loss of a regression, live here and nowhere 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Unpack
 
 import jax
@@ -16,10 +17,17 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.empirical_bayes import Algorithm, State
 from aeb.precision import working_dtype
-from aeb.types import ArrayTree, Batch, Kernel, LossFn, Overrides, PRNGKey
+from aeb.types import ArrayTree, Batch, Kernel, LossFn, Overrides, PRNGKey, Target
 from aeb.xla.threefry import split
 
-__all__ = ["build_kernel", "log_likelihood_grad", "residual_sum_of_squares", "step_keys"]
+__all__ = [
+    "build_kernel",
+    "log_likelihood_grad",
+    "residual_sum_of_squares",
+    "step_keys",
+    "target_of",
+    "with_target",
+]
 
 
 def log_likelihood_grad(loss_grad: ArrayTree, num_data: Any) -> ArrayTree:
@@ -142,7 +150,41 @@ def build_kernel(
             **overrides,
         )
 
+    return with_target(kernel, algorithm.target)
+
+
+def with_target(kernel: Any, target: Target | None) -> Any:
+    """Note on a kernel what its ramp will come to, for the loop that runs it.
+
+    Args:
+        kernel: a function; it is changed.
+        target: None leaves it as it is.
+
+    Returns:
+        The same kernel.
+
+    Example:
+        >>> target_of(with_target(lambda state, batch, key: state, None)) is None
+        True
+    """
+    if target is not None:
+        kernel.target = target
     return kernel
+
+
+def target_of(kernel: Any) -> Target | None:
+    """Return what the ramp of a kernel will come to.
+
+    Args:
+        kernel: made by this library, or such a one in `jax.jit` or `functools.partial`.
+
+    Returns:
+        A `Target`; None where it has no ramp, or is a function of the user's around a kernel.
+    """
+    while isinstance(kernel, functools.partial):
+        kernel = kernel.func
+    target = getattr(kernel, "target", None)
+    return target if isinstance(target, Target) else None
 
 
 def _checked_loss(value: Any, model_state: Any, has_aux: bool) -> tuple[jax.Array, Any]:

@@ -171,6 +171,7 @@ def as_network(
     read = _from_linen if library == "linen" else _from_nnx
     params, model_state, train, use, has_averages, whole, stored = read(model, variables)
     guards.check_params(params)
+    guards.check_axes(params)
     row = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), inputs)
     shape = jax.eval_shape(lambda x: use(params, model_state, prepare(x)), row).shape
     kind, targets = _checked_targets(targets, shape)
@@ -305,6 +306,7 @@ def _library(model: Any) -> str:
 def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
     """Read a bare loss: no state, no outputs, and its batch is its own affair."""
     guards.check_params(params)
+    guards.check_axes(params)
     guards.check_data("data", data)
 
     def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
@@ -319,9 +321,13 @@ def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
 def _from_linen(module: Any, variables: Any) -> Any:
     """Read a linen module: its other collections are the model state."""
     if not (isinstance(variables, Mapping) and "params" in variables):
-        got = f"keys {sorted(variables)}" if isinstance(variables, Mapping) else type(variables)
+        got = type(variables).__name__
+        if isinstance(variables, Mapping):
+            got = f"keys {sorted(variables)}"
+        taken = "variables.params" if hasattr(variables, "params") else "..."
         raise TypeError(
-            f"variables: got {got}, needs to be a dict with 'params', as module.init returns"
+            f"variables: got {got}, needs to be a dict with 'params', as module.init returns; pass "
+            f"{{'params': {taken}}}, and the other collections beside it"
         )
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     flag = _training_flag(module)
@@ -432,6 +438,8 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
     else:
         raise TypeError(f"data: got {type(data).__name__}, needs to be {wanted}")
     targets = np.asarray(targets)
+    if isinstance(inputs, list | tuple) and not all(map(np.ndim, jax.tree.leaves(inputs))):
+        raise TypeError("data: the inputs are lists of numbers; pass an array, np.asarray(inputs)")
     guards.check_data("data", {"inputs": inputs, "targets": targets})
     return inputs, targets
 
@@ -439,8 +447,17 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
 def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
     """Return what the targets are, and see that they fit the outputs of one row."""
     rest = targets.shape[1:]
+    is_one_hot = targets.ndim == 2 and targets.shape[1] > 1 and _one_hot(targets)
+    one_hot = "data: the targets are one-hot; pass the classes as integers, targets.argmax(axis=1)"
     if np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool:
-        if shape[1:-1] != rest or len(shape) < 2:
+        fits = len(shape) > 1 and shape[1:-1] == rest
+        if not fits and is_one_hot:
+            raise ValueError(one_hot)
+        if not fits and rest == (1,) and len(shape) == 2 and shape[1] > 1:
+            raise ValueError(
+                f"data: the classes are a column, {targets.shape}; pass a row, targets[:, 0]"
+            )
+        if not fits:
             raise ValueError(
                 f"data: integer targets {targets.shape} are classes, and the model gives {shape} "
                 "for one row; it needs one logit a class on a last axis more. For a regression, "
@@ -454,11 +471,12 @@ def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, 
             )
         return "categorical", targets.astype(np.int32)
     if not np.issubdtype(targets.dtype, np.floating):
-        raise TypeError(f"data: the targets are {targets.dtype}, need to be integers or floats")
-    if targets.ndim == 2 and targets.shape[1] > 1 and _one_hot(targets):
-        raise ValueError(
-            "data: the targets are one-hot; pass the classes as integers, targets.argmax(axis=1)"
+        raise TypeError(
+            f"data: the targets are {targets.dtype}, need to be integers or floats; "
+            "np.unique(targets, return_inverse=True)[1] numbers classes that have names"
         )
+    if is_one_hot:
+        raise ValueError(one_hot)
     if shape[1:] not in (rest, (*rest, 1)):
         raise ValueError(
             f"data: real targets {targets.shape} do not fit the model, which gives {shape} for "

@@ -24,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aeb import guards
 from aeb.empirical_bayes import State
+from aeb.kernel import target_of, with_target
 from aeb.tree import keyed_leaves, named_leaves, path_of
 from aeb.types import Kernel
 
@@ -102,7 +103,7 @@ def chains(
         return jax.vmap(partial(cast(Any, kernel), **overrides), in_axes=in_axes)(state, batch, key)
 
     if mesh is None:
-        return jax.jit(mapped)
+        return cast(Kernel, with_target(jax.jit(mapped), target_of(kernel)))
     everywhere, split = PartitionSpec(), PartitionSpec(_axis(mesh, axis))
     batch = everywhere if same_batch else split
 
@@ -120,7 +121,8 @@ def chains(
         return on_each(state, batch_, key, overrides)
 
     arguments = (NamedSharding(mesh, spec) for spec in (split, batch, split))
-    return _sharded(spread, tuple(arguments), NamedSharding(mesh, split))
+    step = _sharded(spread, tuple(arguments), NamedSharding(mesh, split))
+    return cast(Kernel, with_target(step, target_of(kernel)))
 
 
 def state_sharding(
@@ -243,7 +245,7 @@ def _sharded(kernel: Callable[..., Any], arguments: tuple[Any, ...], result: Any
     def step(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:
         return compiled(state, batch, key, overrides)
 
-    return step
+    return cast(Kernel, with_target(step, target_of(kernel)))
 
 
 def _axis(mesh: Mesh, axis: str | None) -> Any:

@@ -30,6 +30,7 @@ __all__ = [
     "Sparsifier",
     "SparsifierApply",
     "SparsifierInit",
+    "Target",
     "Where",
 ]
 
@@ -284,3 +285,15 @@ class Sparsifier(NamedTuple):
     init: SparsifierInit
     apply: SparsifierApply
     kept: Callable[[ArrayTree, Any, Callable[[str, Any], bool]], Any] | None = None
+
+
+class Target(NamedTuple):
+    """What a rule with a ramp will come to; a kernel carries it, so that a run can say so.
+
+    Attributes:
+        kept: as in `Sparsifier`.
+        where: `(path, leaf) -> bool`, the leaves that are pruned.
+    """
+
+    kept: Callable[[ArrayTree, Any, Callable[[str, Any], bool]], Any]
+    where: Callable[[str, Any], bool]

@@ -130,6 +130,14 @@ TYPE_ERRORS = {
     "key   ": lambda: aeb.sample(
         step, algorithm().init(two_layers()), data(), 7, num_steps=1, batch_size=3
     ),
+    "state": lambda: aeb.sample(
+        step, two_layers(), data(), jax.random.key(0), num_steps=1, batch_size=3
+    ),
+    "state ": lambda: jax.eval_shape(
+        lambda state: aeb.sample(step, state, data(), jax.random.key(0), num_steps=1, batch_size=3),
+        algorithm().init(two_layers()),
+    ),
+    "num_data": lambda: aeb.build_kernel(algorithm(), cross_entropy, num_data=data()),
     "loss_fn": lambda: aeb.build_kernel(algorithm(), "loss", num_data=3),
     "algorithm": lambda: aeb.build_kernel(aeb.sgld(1e-3), cross_entropy, num_data=3),
     "algorithm ": lambda: aeb.as_gradient_transformation(
@@ -159,8 +167,9 @@ def test_value(word):
 
 @pytest.mark.parametrize("word", TYPE_ERRORS)
 def test_type(word):
-    with pytest.raises(TypeError, match=f"^{word.strip()}:"):
+    with pytest.raises(TypeError, match=f"^{word.strip()}:") as caught:
         TYPE_ERRORS[word]()
+    assert len(str(caught.value)) < 300
 
 
 def test_where_lists_every_path():

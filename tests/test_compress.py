@@ -273,6 +273,27 @@ def test_a_run_that_is_no_better_than_a_guess_and_one_short_of_its_target():
     assert "short of 40.00%" in str(short)
 
 
+def test_a_network_that_knows_nothing_is_told_of(linen, rows):
+    """Inputs that are not centred, as they were in training. Mutation: no loss is too high."""
+    with pytest.warns(UserWarning, match=r"^variables: on the .* preprocess= does to the inputs"):
+        compressed(
+            *linen,
+            (rows[0][0] + 1000.0, rows[0][1]),
+            num_steps=1,
+            sparsity=0.0,
+            learning_rate=1e-4,
+        )
+
+
+def test_early_stop_ends_it_and_the_result_says_so(linen, rows):
+    """Mutation: what the callback returns is dropped."""
+    watch = aeb.EarlyStop(lambda look: look.step, patience=2, begin=20)
+    out = compressed(*linen, rows[0], num_steps=40, learning_rate=0.1, callback=watch)
+    assert watch.best_state == out.history[9]
+    assert out.num_steps == out.history[-1].step == 24
+    assert "ended early, after 24 of 40 steps" in str(out)
+
+
 def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, monkeypatch):
     """Mutations: a learning rate found anew with another key, looks lost on resume."""
 
@@ -321,6 +342,15 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
         ({"data": {"image": np.zeros((4, 20))}}, TypeError, "'image' and 'label'"),
         ({"data": (np.zeros((4, 20)), np.zeros(3, int))}, ValueError, "differ in length"),
         ({"data": (np.zeros((4, 20)), np.eye(3)[[0, 1, 2, 0]])}, ValueError, "one-hot"),
+        ({"data": (np.zeros((4, 20)), np.eye(3, dtype=int)[[0, 1, 2, 0]])}, ValueError, "one-hot"),
+        (
+            {"data": (np.zeros((4, 20)), np.zeros((4, 1), int))},
+            ValueError,
+            r"a row, targets\[:, 0\]",
+        ),
+        ({"data": (np.zeros((4, 20)), np.array(["a", "b"] * 2))}, TypeError, "np.unique.targets"),
+        ({"data": ([[0.0] * 20] * 4, [0] * 4)}, TypeError, "pass an array, np.asarray.inputs"),
+        ({"data": (np.full((9, 20), np.nan), np.arange(9) % 3)}, ValueError, "In data, leaf 'inpu"),
         ({"data": (np.zeros((4, 20)), np.arange(4))}, ValueError, "classes run from 0 to 3"),
         ({"data": (np.zeros((4, 20)), np.zeros(4))}, ValueError, "pass the targets as integers"),
     ],

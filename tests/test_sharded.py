@@ -167,14 +167,40 @@ def test_the_optax_face_under_a_mesh_that_is_set(mesh):
     assert_close(alone, together)
 
 
-def test_weights_on_an_explicit_axis_are_refused():
-    """Mutation: the guard dropped. JAX then dies in a reshape of ours, by its own words."""
+@pytest.mark.slow
+def test_weights_on_an_explicit_axis():
+    """Mutation: the step not taken under `auto_axes`; JAX then dies in a reshape of ours."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
-    algorithm = aeb.empirical_bayes(aeb.sgld(1e-4), aeb.gaussian())
+    split = NamedSharding(mesh, PartitionSpec(None, "data"))
+    weight = jax.random.normal(jax.random.key(0), (48, 128))
+    algorithm = aeb.empirical_bayes(
+        aeb.sghmc(1e-3, temperature=0.1), aeb.spike_slab(), sparsify=aeb.magnitude(0.5)
+    )
+
+    def loss_fn(params, rows):
+        return 0.5 * jnp.mean(jnp.square(rows @ params["w"]))
+
+    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=4)
+
+    def steps(weight):
+        state, step = algorithm.init({"w": weight}), jax.jit(kernel)
+        for key in jax.random.split(jax.random.key(1), 2):
+            state = step(state, jnp.ones((4, 48)), key)
+        return state
+
+    alone = steps(weight)
     with jax.set_mesh(mesh):
-        weight = jax.device_put(jnp.ones((48, 128)), NamedSharding(mesh, PartitionSpec("data")))
-        with pytest.raises(ValueError, match=r"params: leaf 'w' is split .* type Auto"):
-            algorithm.init({"w": weight})
+        placed = jax.device_put(weight, split)
+        together = steps(placed)
+        regression = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.gaussian(), likelihood="gaussian")
+        state = regression.init({"w": placed})
+        rest = {"num_data": 4, "rss": lambda position: 1.0}
+        with pytest.raises(ValueError, match=r"^params: they are split .* Gaussian"):
+            regression.transition(state, state.position, jax.random.key(0), **rest)
+        with pytest.raises(ValueError, match=r"^params: they are split .* type Auto"):
+            aeb.prune({"w": placed}, 0.5)
+    assert jax.typeof(together.latent.rho["w"]).sharding.spec == PartitionSpec(None, "data")
+    assert_close(alone, together)
 
 
 def test_sample_keeps_a_state_where_it_lies(mesh):

@@ -219,6 +219,7 @@ def fit(
             batch_size=batch_size,
             callback=tick,
             callback_every=max(steps // BEATS, 1),
+            missed="ignore",  # an epoch is a piece of the run
             progress=False,
         )
         metrics, _ = evaluate(task, state.position, state.model_state, watched)

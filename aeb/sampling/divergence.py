@@ -36,6 +36,7 @@ __all__ = [
     "DivergenceWarning",
     "Health",
     "Watch",
+    "about",
     "healthy",
     "ignore",
     "observe",
@@ -192,7 +193,7 @@ class Watch:
         where = f" in {int((above > 0).sum())} of {above.size} chains" if self._chains else ""
         return (
             f"divergence: up to step {stop} the loss{where} was above loss_bound={bound[0]:.4g} "
-            f"for {above.max()} steps in a row, no better than a guess.{_about(self._data)} "
+            f"for {above.max()} steps in a row, no better than a guess.{about(self._data)} "
             f"{ADVICE}"
         )
 
@@ -211,7 +212,7 @@ class Watch:
     def _at_a_stand(self, count: int, stop: int) -> str:
         return (
             f"divergence: up to step {stop} none of the last {count} steps had a "
-            f"finite result.{_about(self._data)} Try a smaller learning rate or step size"
+            f"finite result.{about(self._data)} Try a smaller learning rate or step size"
         )
 
     def _message(self, when: str, loss: str | None, leaves: list[str], diverged: Any) -> str:
@@ -224,7 +225,7 @@ class Watch:
         where = f" in {count} of {diverged.size} chains," if self._chains else ""
         return (
             f"divergence: {when},{where} not finite any more: {'; '.join(parts)}."
-            f"{_about(self._data)} {ADVICE}"
+            f"{about(self._data)} {ADVICE}"
         )
 
     def _not_finite(self, state: Any) -> np.ndarray:
@@ -275,8 +276,19 @@ def _inexact(tree: Any) -> list[tuple[str, jax.Array]]:
     ]
 
 
-def _about(data: Batch) -> str:
-    """Return whether the data hold a value that is not finite."""
+def about(data: Batch) -> str:
+    """Say, for the end of a message, whether the data hold a value that is not finite.
+
+    Args:
+        data: a pytree of arrays.
+
+    Returns:
+        A sentence that begins with a space; "" where all values are finite.
+
+    Example:
+        >>> about(jnp.array([1.0, jnp.nan]))
+        ' In data, the array holds values that are not finite: look there first.'
+    """
     for path, leaf in _inexact(data):
         if not bool(jnp.isfinite(leaf).all()):
             name = f"leaf {path!r}" if path else "the array"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stop a run that no longer gets better on rows it does not see.
 
-A callback of `aeb.sample`. It scores each state that it is shown, remembers the best, and ends the
-run once as many looks in a row as its patience were no better. While weights are still being pruned
-the scores get worse for another reason, so looks before `begin` are noted and do not count.
+A callback of `aeb.sample` and of `aeb.compress`. It scores each state that it is shown, remembers
+the best, and ends the run once as many looks in a row as its patience were no better. While weights
+are still being pruned the scores get worse for another reason, so looks before `begin` are noted
+and do not count.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ class Score(NamedTuple):
 class EarlyStop:
     """A callback that ends a run which no longer gets better, and keeps its best state.
 
-    With `checkpoint` in `aeb.sample`, a run that goes on is judged by the looks after it went on.
+    With `checkpoint`, a run that goes on is judged by the looks after it went on.
 
     Args:
         score: `state -> number`, lower is better, such as the loss on rows held out. It is called
-            on the host, so compile what it calls.
+            on the host, so compile what it calls. With `aeb.compress`, `look -> number`, such as
+            `lambda look: look.loss`.
         patience: looks in a row that are no better than the best, >= 1.
         begin: steps before the first look that counts, >= 0; with a ramp, those until it is at
             its target.
@@ -42,7 +44,7 @@ class EarlyStop:
     Attributes:
         history: every look, as `Score`s.
         best: the best of those that count; None before the first.
-        best_state: the state it was of.
+        best_state: the state it was of; with `aeb.compress`, which hands on no state, the `Look`.
 
     Raises:
         ValueError: `patience` or `begin` is too small.

@@ -26,7 +26,9 @@ from tqdm.auto import tqdm
 
 from aeb import guards
 from aeb.empirical_bayes import State
+from aeb.kernel import target_of
 from aeb.sampling import programs as loop
+from aeb.sampling import target
 from aeb.sampling.divergence import (
     POLICIES,
     DivergenceError,
@@ -65,6 +67,7 @@ def sample(
     data_per_chain: bool = False,
     divergence: str = "raise",
     loss_bound: float | None = None,
+    missed: str = "warn",
     progress: bool = True,
 ) -> tuple[State, Any]:
     """Take many steps and gather what the user asks for.
@@ -112,16 +115,24 @@ def sample(
         loss_bound: a loss that no better than a guess has, such as log(classes). A run whose loss
             is above it for 100 steps in a row, and for a tenth of `num_steps`, has diverged; under
             "stop" it ends there.
+        missed: what to do where the run ends before the ramp of its sparsifier is at its target.
+            "warn" says what was reached, "raise" refuses such a run before its first step, "ignore"
+            says nothing, for all but the last call of a run that is made in several. A function
+            of your own around a kernel hides the ramp.
         progress: whether to show a progress bar with the loss.
 
     Returns:
         The final state, and the gathered tree, or None where nothing was gathered. Its leaves lead
         with [draws] for one chain, and with [chains, draws] for several, also where C is 1.
 
+    Warns:
+        UserWarning: the run ended short of the target of its ramp.
+
     Raises:
-        ValueError: an argument is out of its range, the leaves of `data` differ in length, or the
-            checkpoint is of another run.
-        TypeError: `key` is not a typed key.
+        ValueError: an argument is out of its range, the leaves of `data` differ in length, the
+            checkpoint is of another run, or the run is too short for its ramp and `missed` is
+            "raise".
+        TypeError: `key` is not a typed key, or `state` is no state of a chain, or is being traced.
         TimeoutError: the seconds are over; all is saved.
         aeb.DivergenceError: the run diverged; the message says where and what to try. With
             `checkpoint`, what was saved before is finite.
@@ -158,12 +169,23 @@ def sample(
         if checkpoint is None:
             raise ValueError("limit_seconds: it needs a folder to save in; name a checkpoint")
     guards.one_of("divergence", divergence, POLICIES)
+    guards.one_of("missed", missed, target.POLICIES)
     if divergence == "skip" and "step" not in getattr(state, "_fields", ()):
         raise TypeError("divergence: 'skip' needs a state with a field `step`, such as aeb.State")
     if loss_bound is not None:
         guards.finite("loss_bound", loss_bound)
         if "loss" not in getattr(state, "_fields", ()):
             raise TypeError("loss_bound: it needs a state with a field `loss`, such as aeb.State")
+    if not hasattr(state, "step"):
+        raise TypeError(
+            f"state: got {type(state).__name__}, needs to be the state of a chain, which has a "
+            "step; pass algorithm.init(params)"
+        )
+    if isinstance(state.step, jax.core.Tracer):
+        raise TypeError(
+            "state: it is being traced; call aeb.sample outside jax.jit, jax.vmap and jax.grad: it "
+            "compiles its own loop. For many chains at once there is aeb.chains(kernel)"
+        )
     chains = jnp.shape(state.step)[0] if jnp.ndim(state.step) else None
     num_rows = _num_rows(data, chains, data_per_chain)
     if batch_size is not None:
@@ -178,6 +200,10 @@ def sample(
     state = _copy(state)  # the loop reuses the buffers it is given
     start = int(jax.device_get(loop.steps_taken(state)))
     stop = start + num_steps
+    goal = None if missed == "ignore" or not num_steps else target_of(kernel)
+    too_short = target.shortfall(goal, state, stop)
+    if too_short is not None and missed == "raise":
+        raise ValueError(too_short)
     due = _due(start + warmup, stop, every) if collect is not None else range(0)
     draws: list[Any] = []
     keeper = None
@@ -246,6 +272,9 @@ def sample(
     left_out = watch.skipped(carry.health)
     if left_out is not None:
         warnings.warn(left_out, DivergenceWarning, stacklevel=2)
+    short = None if missed == "ignore" else target.shortfall(goal, carry.state, done, ended=True)
+    if short is not None:
+        warnings.warn(short, stacklevel=2)
     return carry.state, _gathered(draws, chains is not None)
 
 

@@ -88,6 +88,7 @@ def prune(
     guards.within("sparsity", sparsity, "[0, 1)")
     params = as_weights(params)
     guards.check_params(params, alone=False)
+    guards.check_axes(params)
     guards.check_matches(params, where)
     pruned, _, _ = magnitude(sparsity, scope=scope).apply(params, (), None, (), 0, as_where(where))
     return pruned

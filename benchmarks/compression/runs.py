@@ -142,6 +142,7 @@ def _advance(
         data=setup.train,
         key=jax.random.fold_in(key, STEPS),
         batch_size=size.batch_size,
+        missed="ignore",
         progress=False,
     )
     before, _ = sample(state, num_steps=epochs * size.steps - 1)

@@ -171,6 +171,7 @@ def sampling(
             key,
             num_steps=count * steps,
             batch_size=batch_size,
+            missed="ignore",
             progress=False,
         )
         return state

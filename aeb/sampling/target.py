@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a run ends before its ramp is at the target.
+
+    warn      the run ends, and a warning says what it reached
+    raise     a run that is too short is refused before its first step
+    ignore    nothing: for all but the last call of a run that is made in several
+
+The target is what the ramp comes to in the end, and a run is short of it where the ramp would ask
+for more zeros, by over a tenth of a percentage point, than it does at the step after the last.
+Ramp and number of steps tell that on the host, so the loop does nothing for it. A rule without a
+ramp has no target, and neither has a kernel that the user wrote, as far as can be seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aeb.tree import select
+from aeb.types import Target
+
+__all__ = ["POLICIES", "shortfall"]
+
+POLICIES = ("warn", "raise", "ignore")
+
+SLACK = 1e-3
+"""What a run may be short of its target, as a share of the chosen weights."""
+
+END = 2**31 - 1
+"""A step that no run comes to: the ramp is at its target there."""
+
+
+def shortfall(target: Target | None, state: Any, step: int, *, ended: bool = False) -> str | None:
+    """Say that the ramp is not at its target after a step.
+
+    Args:
+        target: of the kernel; None for one without a ramp.
+        state: of one chain or of several.
+        step: steps taken.
+        ended: whether the state is that of the step, whose zeros are counted; by default only the
+            shapes of its weights are read.
+
+    Returns:
+        What is short and what to change; None where nothing is.
+    """
+    if target is None or not hasattr(state, "position"):
+        return None
+    shapes = jax.eval_shape(_of_one_chain, state)
+    asked, wanted = (1.0 - float(target.kept(shapes, at, target.where)) for at in (step, END))
+    if asked >= wanted - SLACK:
+        return None
+    found = (
+        f"{_zeros(target, state):.2%} of the chosen weights are zero after step {step}"
+        if ended
+        else f"the ramp asks for {asked:.2%} zeros in the chosen leaves after step {step}"
+    )
+    return (
+        f"sparsify: {found}, short of the {wanted:.2%} that the ramp comes to. Take more steps, or "
+        "give the ramp the steps that the run has, aeb.sparsity_ramp(..., num_steps=...). In a run "
+        'of several calls pass missed="ignore" to all but the last'
+    )
+
+
+def _zeros(target: Target, state: Any) -> float:
+    """Return the share of zeros among the chosen weights; the least of several chains."""
+    chains = bool(jnp.ndim(state.step))
+    leaves = select(state.position, target.where).values()
+    counts = sum(
+        (leaf == 0).sum(axis=tuple(range(int(chains), leaf.ndim)), dtype=jnp.int32)
+        for leaf in leaves
+    )
+    size = sum(leaf.size // (len(leaf) if chains else 1) for leaf in leaves)
+    return float(np.min(jax.device_get(counts)) / size)
+
+
+def _of_one_chain(state: Any) -> Any:
+    """Return the weights of the first chain."""
+    if not jnp.ndim(state.step):
+        return state.position
+    return jax.tree.map(lambda leaf: leaf[0], state.position)
