@@ -21,6 +21,7 @@ import numpy as np
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
 from aeb.linear import padding
+from aeb.linear.design import read_design, tie_columns
 from aeb.linear.families import Rows, shapes
 from aeb.linear.interpret import interpret
 from aeb.linear.result import Regression
@@ -37,11 +38,11 @@ from aeb.linear.support import (
 )
 from aeb.linear.table import (
     Standardised,
-    as_always,
     as_table,
     as_target,
     standardise,
 )
+from aeb.linear.ties import Ties, close
 from aeb.linear.weighted import program
 from aeb.schedules import robbins_monro
 from aeb.types import PRNGKey
@@ -67,6 +68,9 @@ def regression(
     weights: Any = None,
     offset: Any = None,
     always: Any = None,
+    groups: Any = None,
+    requires: Any = None,
+    heredity: str = "strong",
     expected_size: float | None = None,
     inclusion_odds: Any = None,
     level: float = 0.9,
@@ -109,12 +113,21 @@ def regression(
             sigma^2 / weight; for "binomial" they are the numbers of trials, and for
             "negative_binomial" powers of the likelihood, as if a row were there so many times.
         offset: [n], the part of eta that is known; for counts the logarithm of the exposure.
-        always: columns that are always in the model: names, indices or bool[p]. Like the intercept
-            they have a flat prior; for "binomial" and "negative_binomial" a normal one, of standard
-            deviation 10 for a standardised column.
+        always: columns that are always in the model: names, indices or bool[p]; of a group all or
+            none. Like the intercept they have a flat prior; for "binomial" and "negative_binomial"
+            a normal one, of standard deviation 10 for a standardised column.
+        groups: [p], an integer or a name for each column. Columns of the same are in the model or
+            out of it together, and count as one where columns are counted; each coefficient has
+            the slab of its own. None is for a column on its own. Of a data frame, a category is a
+            group by itself.
+        requires: a mapping from columns to those that they wait for, as
+            `{"a:b": ["a", "b"]}` for the product of two: it may be in only where they are.
+        heredity: "strong", if it waits for all of those, or "weak", if for one.
         expected_size: how many columns there are in the model where y says nothing, not counting
-            those always in, above 0; it sets a = 2 and b = p / expected_size.
-        inclusion_odds: [p], positive; the prior odds of each column are multiplied by it.
+            those always in, above 0; it sets a = 2 and b = p / expected_size. There are fewer where
+            some wait for others.
+        inclusion_odds: [p], positive; the prior odds of each column are multiplied by it. The same
+            for the columns of a group.
         level: of the intervals, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain, a multiple of 5, at least 10.
@@ -161,14 +174,25 @@ def regression(
     guards.one_of("family", family, NORMAL + COUNTS)
     named = names is not None or hasattr(X, "columns")
     matrix, names, encoding = as_table("X", X, names)
-    table = _read(family, matrix, y, weights, offset, as_always(always, names))
-    p = len(table.free)
+    design = read_design(
+        names,
+        encoding,
+        always=always,
+        groups=groups,
+        requires=requires,
+        heredity=heredity,
+        inclusion_odds=inclusion_odds,
+    )
+    log_odds = design.log_odds
+    table = _read(family, matrix, y, weights, offset, design.always)
+    ties = tie_columns(design, table.free)
+    # A group counts as one column.
+    p = len(np.unique(design.group[table.free]))
     if expected_size is not None:
         guards.within("expected_size", expected_size, f"(0, {p}]")
         if (a, b) != (2.0, 2.0):
             raise ValueError("expected_size, a, b: got both, needs expected_size or a and b")
         b = p / expected_size
-    log_odds = _log_odds(inclusion_odds, matrix.shape[1])
     guards.within("level", level, "(0, 1)")
     guards.whole("num_chains", num_chains, 1)
     for name, value, low in (
@@ -205,7 +229,8 @@ def regression(
         plan = _Plan(
             hyper,
             None if log_odds is None else jnp.asarray(log_odds[table.free]),
-            _starts(rng, num_chains, len(table.y), p),
+            None if ties is None else jax.tree.map(jnp.asarray, ties),
+            close(_starts(rng, num_chains, len(table.y), len(table.free)), ties),
             tuple(jnp.asarray(value) for value in spike),
             blocks,
             thinning,
@@ -218,7 +243,7 @@ def regression(
             sample = _weighted(family, table, data, plan, nu, lam, given, rng, run_key)
     fit = _collect(table, data, names, level, family, sample)._replace(named=named)
     odds = np.ones(len(names)) if log_odds is None else np.exp(log_odds)
-    return interpret(fit, data.x, odds, encoding)
+    return interpret(fit, data.x, odds, encoding, design)
 
 
 class _Table(NamedTuple):
@@ -237,6 +262,7 @@ class _Plan(NamedTuple):
 
     hyper: Hyper
     log_odds: jax.Array | None  # f64[free]
+    ties: Ties | None  # of the free columns
     starts: np.ndarray  # bool[chains, free]
     spike: tuple[jax.Array, ...]  # v0 to begin with, and the first block in which it is learned
     warmup: int  # blocks
@@ -305,18 +331,6 @@ def _check_given(name: str, value: float | None, family: str, of: str) -> None:
     guards.positive(name, value)
 
 
-def _log_odds(inclusion_odds: Any, p: int) -> np.ndarray | None:
-    if inclusion_odds is None:
-        return None
-    odds = np.asarray(inclusion_odds, np.float64)
-    if odds.shape != (p,) or not np.all((odds > 0) & np.isfinite(odds)):
-        raise ValueError(
-            f"inclusion_odds: got {inclusion_odds!r:.60}, needs a positive finite number for each "
-            f"of the {p} columns; to keep a column in pass always=, to keep it out drop it from X"
-        )
-    return np.log(odds)
-
-
 def _standardised(table: _Table, names: tuple[str, ...], family: str) -> Standardised:
     """Standardise the columns, and y where it is measured on a scale."""
     if family in NORMAL:
@@ -356,7 +370,8 @@ def _normal(
     of_x, of_y = q.T @ x, q.T @ y
     if not plain:
         x, y = x - q @ of_x, y - q @ of_y
-    problem = padding.pad(_compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds))
+    problem = _compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds)
+    problem = padding.pad(problem._replace(ties=plan.ties))
     run = _program(plan.shape[1], plan.warmup, plan.thinning)
     chi = rng.gamma(0.5 * float(problem.degrees), size=plan.shape)
     starts = padding.widen(plan.starts, problem.x.shape[1])
@@ -413,9 +428,9 @@ def _weighted(
     )
     single = family == "binomial" and bool(np.all(weights == 1.0))
     run = program("bernoulli" if single else family, plan.shape[1], plan.warmup, plan.thinning)
-    rows, log_odds = padding.pad_rows(rows, plan.log_odds, family)
+    rows, log_odds, ties = padding.pad_rows(rows, plan.log_odds, family, plan.ties)
     starts = padding.widen(plan.starts, rows.x.shape[1])
-    more = degrees, rest, log_odds, starts, plan.spike, chi, key
+    more = degrees, rest, log_odds, ties, starts, plan.spike, chi, key
     chain, totals, draws = jax.device_get(run(rows, plan.hyper, *more))
     totals, model = padding.trim(totals, draws.model, len(table.free))
     drawn = _by_chain(draws.alpha)
@@ -483,7 +498,7 @@ def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
                 snapshots,
             )
 
-        p = num_columns(problem.x.shape[1], problem.log_odds)
+        p = num_columns(problem.x.shape[1], problem.log_odds, problem.ties)
         delta = hyper.a / (hyper.a + hyper.b + p)
         chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(
             starts
