@@ -15,10 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 import aeb
 from aeb.linear import padding
 from aeb.linear.design import read_design, restrict, tie_columns
+from aeb.linear.interpret import interpret
+from aeb.linear.result import Regression
 from aeb.linear.support import Hyper, Information, Problem, flip, learn, refresh, start
 from aeb.linear.ties import close, prior_draws, sweep, tie
 
@@ -118,6 +121,20 @@ def test_rates_are_those_of_the_full_conditionals(x64, parents, strong, v0, sigm
         ):
             np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
     assert seen == 8
+
+
+def test_many_flips_end_where_a_refresh_does(x64):
+    """Mutation: C as rounding leaves it, not made symmetric; then the error grows by the flip."""
+    data = problem(tie(LABELS, {}))
+    chain = start(data, jnp.zeros(16, bool), DELTA, jnp.asarray(V1), 0.1)
+    seen = set()
+    for k in range(200):
+        chain, _ = step(data, chain, jax.random.fold_in(jax.random.key(0), k))
+        seen.add(bytes(np.asarray(chain.included)))
+    assert len(seen) > 10
+    fresh = jax.tree.leaves(refresh(data, chain))
+    for got, want in zip(jax.tree.leaves(chain), fresh, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-10)
 
 
 def test_columns_on_their_own_have_no_ties():
@@ -269,6 +286,34 @@ def test_a_design_is_read():
     assert tie_columns(weak, free) is None
     chain = read_design(names, None, requires={"c": "b", "b": ("a",)})
     assert list(chain.parents) == [1, 2]
+
+
+def test_groups_are_told_as_a_whole():
+    """In lists, in credible sets and in the size of the model."""
+    drawn = np.zeros((1, 4, P), bool)
+    drawn[..., [1, 2]] = True
+    drawn[:, :3, 6] = True
+    drawn[:, 3:, 7:] = True
+    inclusion = drawn.mean(axis=(0, 1))
+    each, none = np.zeros(P), np.zeros((1, 4))
+    x, _ = numbers()
+    fit = Regression(
+        *(tuple(f"x{j}" for j in range(P)), 0.0, each, inclusion, each, each, each, 0.9, 1.0),
+        *(each, 1.0, drawn.astype(np.float32), none, none, DELTA, V1),
+        included_draws=drawn,
+        prior_inclusion=np.full(P, DELTA),
+    )
+    fit = interpret(fit, x, np.ones(P), None, read_design(fit.names, None, groups=LABELS))
+    assert fit.select(0.1).tolist() == [1, 2]
+    # Of the groups of 1, 6 and 7 a mean of (0 + .25 + .75) / 3 is wrong; by columns .35.
+    assert fit.select(0.34).tolist() == [1, 2, 6, 7, 8]
+    sets = fit.credible_sets(0.9, purity=0.0)
+    assert [own.columns.tolist() for own in sets] == [[1, 2], [6, 7, 8]]
+    assert sets[1].names == ("x6", "x7", "x8")
+    correlation = np.abs(np.corrcoef(x.T))[6, 7:].max()
+    assert sets[1].purity == pytest.approx(correlation, rel=1e-5)
+    assert fit.model_size.posterior[2] == 1.0
+    np.testing.assert_allclose(fit.prior_size, binom.pmf(np.arange(6), 5, DELTA))
 
 
 X, Y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20.0)
