@@ -8,6 +8,7 @@ parent that goes while its child is in; "weak" taken for "strong"; groups cut in
 credible sets.
 """
 
+import importlib
 import itertools
 import math
 
@@ -23,7 +24,10 @@ from aeb.linear.design import read_design, restrict, tie_columns
 from aeb.linear.interpret import interpret
 from aeb.linear.result import Regression
 from aeb.linear.support import Hyper, Information, Problem, flip, learn, refresh, start
+from aeb.linear.table import as_matrix
 from aeb.linear.ties import close, prior_draws, sweep, tie
+
+regression_module = importlib.import_module("aeb.linear.regression")
 
 LABELS = np.array([0, 1, 1, 3, 3, 3, 6, 7, 7])
 G = {group: np.flatnonzero(group == LABELS) for group in np.unique(LABELS)}
@@ -314,6 +318,38 @@ def test_groups_are_told_as_a_whole():
     assert sets[1].purity == pytest.approx(correlation, rel=1e-5)
     assert fit.model_size.posterior[2] == 1.0
     np.testing.assert_allclose(fit.prior_size, binom.pmf(np.arange(6), 5, DELTA))
+
+
+def test_the_size_expected_counts_groups(monkeypatch):
+    """Mutation: p over it, where p counts columns; and those always in."""
+    seen = []
+
+    def program(chains, warmup, thinning):
+        def run(problem, hyper, starts, *rest):
+            seen.append((hyper, starts))
+            raise InterruptedError
+
+        return run
+
+    monkeypatch.setattr(regression_module, "_program", program)
+    x, y = numbers()
+    with pytest.raises(InterruptedError):
+        aeb.regression(x, y, groups=LABELS, always=["x4"], expected_size=2)
+    [(hyper, starts)] = seen
+    assert float(hyper.b) == 4 / 2
+    # Without the group that is always in, and whole.
+    np.testing.assert_array_equal(starts[:, 1], starts[:, 2])
+    np.testing.assert_array_equal(starts[:, 4], starts[:, 5])
+    assert starts[:, :6].any()
+    assert not starts[:, 6:].any()
+
+
+def test_integers_and_truth_values_are_numbers():
+    columns = np.array([[0, 1, 1], [3, -1, 2]])
+    for kind in (np.int8, np.uint16, np.int64, bool):
+        matrix = as_matrix("X", columns.astype(kind))
+        assert matrix.dtype == np.float64
+        np.testing.assert_array_equal(matrix, columns.astype(kind).astype(float))
 
 
 X, Y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20.0)
