@@ -152,13 +152,7 @@ def test_groups_and_parents_go_through():
     x, y = data()
     wide = np.insert(x, [0, 4], [7.0, -1.0], axis=1)
     labels = ["c", *"aab", "c", *"ddefg"]
-    given = {
-        "groups": labels,
-        "requires": {6: [1, 0]},
-        "inclusion_odds": [1] * 6 + [2] * 2 + [1] * 2,
-    }
-    del given["inclusion_odds"]
-    model = regressor(**given).fit(wide, y)
+    model = regressor(groups=labels, requires={6: [1, 0]}).fit(wide, y)
     assert model.result_.group.tolist() == [0, 1, 1, 3, 4, 5, 5, 7, 8, 9]
     plain = regressor(groups=list("aabddefg"), requires={4: [0]}).fit(x, y)
     kept = [1, 2, 3, 5, 6, 7, 8, 9]

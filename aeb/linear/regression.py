@@ -452,8 +452,13 @@ def _compress(
         along = rotation.T @ y
         rest += max(float(y @ y - along @ along), 0.0)
         x, y = shorter, along
-    problem = Problem(*(jnp.asarray(part, float) for part in (x, y, rest, degrees)))
-    return problem._replace(log_odds=log_odds)
+    return Problem(
+        jnp.asarray(x, float),
+        jnp.asarray(y, float),
+        jnp.asarray(rest, float),
+        jnp.asarray(degrees, float),
+        log_odds=log_odds,
+    )
 
 
 def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray:

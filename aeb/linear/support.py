@@ -545,10 +545,11 @@ def learn(
     )
     delta, v1 = approximate(old[:2], target, omega)
     v0 = approximate(old[2], old[2] + (own.slope - pull) / told.fisher, omega_v0)
-    latents = {"delta": delta, "v1": v1, "v0": jnp.clip(v0, 0.0, v1)}
     shape = chains.delta.shape
     return chains._replace(
-        **{name: jnp.broadcast_to(latent, shape) for name, latent in latents.items()}
+        delta=jnp.broadcast_to(delta, shape),
+        v1=jnp.broadcast_to(v1, shape),
+        v0=jnp.broadcast_to(jnp.clip(v0, 0.0, v1), shape),
     )
 
 

@@ -57,20 +57,20 @@ NONE = np.iinfo(np.int32).max
 
 
 class Waits(NamedTuple):
-    """Columns that wait for others; each is the first of its group."""
+    """Columns that wait for others; each is the first of its group. Arrays of numpy or of JAX."""
 
-    child: jax.Array  # i32[c]
-    parents: jax.Array  # i32[c, most]: filled up with NONE
-    need: jax.Array  # i32[c]: how many of them have to be in
+    child: Any  # i32[c]
+    parents: Any  # i32[c, most]: filled up with NONE
+    need: Any  # i32[c]: how many of them have to be in
 
 
 class Ties(NamedTuple):
-    """Which columns go together, and which wait."""
+    """Which columns go together, and which wait. Arrays of numpy or of JAX."""
 
-    share: jax.Array  # f64[p]: 1 over the number of columns in the group
-    lead: jax.Array  # i32[p]: the first column of the group
-    mates: jax.Array  # i32[p, largest]: the columns of the group, filled up with NONE
-    tables: tuple[jax.Array, ...]  # i32[groups, k]: those of more than one column, by size
+    share: Any  # f64[p]: 1 over the number of columns in the group
+    lead: Any  # i32[p]: the first column of the group
+    mates: Any  # i32[p, largest]: the columns of the group, filled up with NONE
+    tables: tuple[Any, ...]  # i32[groups, k]: those of more than one column, by size
     waits: Waits | None
 
 
