@@ -117,9 +117,9 @@ def trim(totals: Totals, snapshots: Snapshot, p: int) -> tuple[Totals, Snapshot]
     def cut(tree: Any, names: tuple[str, ...]) -> Any:
         return tree._replace(**{name: getattr(tree, name)[..., :p] for name in names})
 
-    each = ("rho", "beta", "small") + ("open",) * (totals.open is not None)
+    totals = totals._replace(open=tuple(own[..., :p] for own in totals.open))
     return (
-        cut(totals, each),
+        cut(totals, ("rho", "beta", "small")),
         cut(snapshots, ("rho", "included", "beta", "beta_if_included")),
     )
 

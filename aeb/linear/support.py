@@ -137,7 +137,7 @@ class Totals(NamedTuple):
     size: jax.Array  # f64[]: of |S|
     square: jax.Array  # f64[]: of sum_S E beta_j^2 / sigma^2
     slope: jax.Array  # f64[]: of U
-    open: jax.Array | None = None  # f64[p]: of whether it may be in, where some wait for others
+    open: tuple[jax.Array, ...] = ()  # f64[p]: of whether it may be in, where some wait for others
 
 
 class Snapshot(NamedTuple):
@@ -274,7 +274,7 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
         size=stay * jnp.sum(chain.included, dtype=float),
         square=stay * (jnp.sum(fitted) * precision + jnp.sum(inside)),
         slope=stay * jnp.sum(jnp.where(chain.included, 0.0, pull)),
-        open=None if odds.open is None else stay * odds.open.astype(float),
+        open=() if odds.open is None else (stay * odds.open.astype(float),),
     )
     j = _choose(rate, key)
     step = odds.sign[j] * (chain.v1 - chain.v0)
@@ -413,7 +413,7 @@ def nothing(p: int, ties: Ties | None = None) -> Totals:
     """Integrals over no time."""
     one, each = jnp.zeros(()), jnp.zeros(p)
     waits = ties is not None and ties.waits is not None
-    return Totals(one, each, each, each, one, one, one, each if waits else None)
+    return Totals(one, each, each, each, one, one, one, (each,) if waits else ())
 
 
 def block(
@@ -520,22 +520,23 @@ def learn(
             size=totals.size / totals.time,
             square=totals.square / totals.time,
             slope=totals.slope / totals.time,
-            open=None if totals.open is None else totals.open / totals.time[:, None],
+            open=tuple(own / totals.time[:, None] for own in totals.open),
         ),
     )
     old = chains.delta[0], chains.v1[0], chains.v0[0]
     told = jax.tree.map(lambda part: jnp.mean(part, axis=0), told)
     pull = told.scale / (1.0 + told.scale * old[2])
     size = own.rho
-    if own.open is not None:
+    opened = own.open[0] if own.open else None
+    if opened is not None:
         # Columns that may not be in say nothing of delta.
         can = 1.0 if log_odds is None else (log_odds > -jnp.inf).astype(float)
-        p = jnp.sum(tied.units(ties, own.open * can))
+        p = jnp.sum(tied.units(ties, opened * can))
     if log_odds is not None:
         # What delta alone would give for what the odds of the columns give; no less than none.
         logit = jnp.log(old[0]) - jnp.log1p(-old[0])
         expected = jax.nn.sigmoid(logit + log_odds)
-        expected = expected if own.open is None else own.open * expected
+        expected = expected if opened is None else opened * expected
         size += p * old[0] - jnp.sum(tied.units(ties, expected))
         size = jnp.clip(size, 0.0, p)
     target = (
