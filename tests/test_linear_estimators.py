@@ -159,6 +159,7 @@ def test_groups_and_parents_go_through():
     np.testing.assert_array_equal(model.inclusion_[kept], plain.inclusion_)
     np.testing.assert_array_equal(model.coef_[[0, 4]], 0.0)
     assert model.result_.group[4] == 4
+    assert model.result_.model_size.prior.sum() == pytest.approx(1.0)
     assert not model.result_.included_draws[..., 5][~model.result_.included_draws[..., 1]].any()
 
 

@@ -43,7 +43,7 @@ def test_the_prior_of_the_size_is_that_of_independent_columns():
 
 def test_the_size_is_that_of_the_draws():
     draws = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]], bool)
-    size = model_size(draws, prior_size(np.full(4, 1e-3), 5))
+    size = model_size(draws, np.full(4, 1e-3))
     np.testing.assert_allclose(size.posterior, [0, 0.5, 0.25, 0.25])
     np.testing.assert_allclose(size.prior, prior_size(np.full(4, 1e-3), 4))
 

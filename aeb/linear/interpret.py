@@ -11,7 +11,6 @@ from aeb.guards import some
 from aeb.linear.credible_sets import correlated
 from aeb.linear.design import Design, tie_columns
 from aeb.linear.frames import Encoding
-from aeb.linear.models import prior_size
 from aeb.linear.result import Regression
 from aeb.linear.ties import prior_draws
 
@@ -65,11 +64,14 @@ def interpret(
 def _prior(
     prior: np.ndarray, free: np.ndarray, group: np.ndarray, design: Design | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the columns, f64[p], and of 0, 1, ... groups, before y is seen."""
+    """Probabilities of the columns, f64[p], and of 0, 1, ... groups, before y is seen.
+
+    The latter follow from the former, and are left empty, where no column waits.
+    """
     first = np.flatnonzero(group == np.arange(len(group)))
     ties = None if design is None else tie_columns(design, free)
     if ties is None or ties.waits is None:
-        return prior, prior_size(prior[first], len(first) + 1)
+        return prior, np.zeros(0)
     drawn = prior_draws(ties, prior[free])
     # Those that wait for nobody are in with their own probability.
     waits = np.isin(ties.lead, ties.waits.child)

@@ -92,14 +92,20 @@ def prior_size(inclusion: np.ndarray, sizes: int) -> np.ndarray:
     return total
 
 
-def model_size(included: np.ndarray, prior: np.ndarray) -> ModelSize:
+def model_size(
+    included: np.ndarray, prior_inclusion: np.ndarray, prior: np.ndarray | None = None
+) -> ModelSize:
     """Return the distribution of the number of columns in the model, prior and posterior.
 
     Args:
         included: bool[draws, p].
-        prior: f64[p + 1], the probabilities of 0, 1, ... columns.
+        prior_inclusion: f64[p], the prior probability of each column.
+        prior: f64[at most p + 1], the prior probabilities of 0, 1, ... columns, where the columns
+            are not independent.
     """
     p = included.shape[1]
+    prior = prior_size(prior_inclusion, p + 1) if prior is None else prior
+    prior = np.pad(prior, (0, p + 1 - len(prior)))
     posterior = np.bincount(included.sum(axis=1), minlength=p + 1) / len(included)
     last = int(np.flatnonzero((prior > 1e-6) | (posterior > 0)).max())
     return ModelSize(prior[: last + 1], posterior[: last + 1])

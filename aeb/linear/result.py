@@ -59,7 +59,8 @@ class Regression(NamedTuple):
         prior_inclusion: f64[p], the probability that a column is in the model before y is seen, at
             the rate that was learned.
         prior_size: f64[sizes], the probabilities of 0, 1, ... columns in the model before y is
-            seen, where a group counts as one.
+            seen, a group counted as one, where some wait for others; else empty, for they follow
+            from `prior_inclusion`.
         correlated: the columns most often in the model, and their correlations.
         encoding: how a data frame became columns; None if the data were a matrix.
         group: i64[p], the first column of the group of each: columns that are in the model or out
@@ -92,7 +93,7 @@ class Regression(NamedTuple):
     prior_inclusion: np.ndarray = EMPTY
     correlated: Correlated = Correlated(np.zeros(0, np.int64), np.zeros((0, 0), np.float32))
     encoding: Encoding | None = None
-    prior_size: np.ndarray = np.ones(1)
+    prior_size: np.ndarray = np.zeros(0)
     group: np.ndarray = np.zeros(0, np.int64)
 
     @property
@@ -275,7 +276,10 @@ class Regression(NamedTuple):
 
         A group of columns counts as one.
         """
-        return model_size(self._included()[:, self._first()], self.prior_size)
+        first, prior = self._first(), self.prior_size
+        return model_size(
+            self._included()[:, first], self.prior_inclusion[first], prior if len(prior) else None
+        )
 
     def credible_sets(self, level: float = 0.95, purity: float = 0.5) -> tuple[CredibleSet, ...]:
         """Return sets of columns of which one is in the model, whichever it is.
