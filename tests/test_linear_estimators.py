@@ -151,16 +151,15 @@ def test_groups_and_parents_go_through():
     a constant parent that holds its child back."""
     x, y = data()
     wide = np.insert(x, [0, 4], [7.0, -1.0], axis=1)
-    labels = ["c", *"aab", "c", *"ddefg"]
-    model = regressor(groups=labels, requires={6: [1, 0]}).fit(wide, y)
-    assert model.result_.group.tolist() == [0, 1, 1, 3, 4, 5, 5, 7, 8, 9]
-    plain = regressor(groups=list("aabddefg"), requires={4: [0]}).fit(x, y)
-    kept = [1, 2, 3, 5, 6, 7, 8, 9]
-    np.testing.assert_array_equal(model.inclusion_[kept], plain.inclusion_)
-    np.testing.assert_array_equal(model.coef_[[0, 4]], 0.0)
-    assert model.result_.group[4] == 4
+    labels = ["c", *"aabh", "c", *"ddef"]
+    model = regressor(groups=labels, requires={7: [1, 0]}).fit(wide, y)
+    assert model.result_.group.tolist() == [0, 1, 1, 3, 4, 5, 6, 6, 8, 9]
+    plain = regressor(groups=list("aabhddef"), requires={5: [0]}).fit(x, y)
+    np.testing.assert_array_equal(model.inclusion_[[1, 2, 3, 4, 6, 7, 8, 9]], plain.inclusion_)
+    np.testing.assert_array_equal(model.coef_[[0, 5]], 0.0)
     assert model.result_.model_size.prior.sum() == pytest.approx(1.0)
-    assert not model.result_.included_draws[..., 5][~model.result_.included_draws[..., 1]].any()
+    drawn = model.result_.included_draws
+    assert not drawn[..., 6][~drawn[..., 1]].any()
 
 
 def test_it_lives_in_pipelines_and_searches():
