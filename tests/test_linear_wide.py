@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flips among a few columns at a time leave the same law invariant as flips among all.
 
-Statistical tests allow five standard errors. Mutations that fail here: a stretch that ends with a
-flip, columns of S put into P once more than they are there, s of A not put back, A drawn by where
-the chains stand, the average of a column out of A left at 0, v1 for v1 - v0 in P.
+Statistical tests allow five standard errors. Mutations that fail here: a flip more at the end
+of a stretch, the average of a column out of A left at 0, v1 for v1 - v0 in P.
 """
 
 import itertools
@@ -64,7 +63,7 @@ def test_the_law_is_that_of_all_models(x64, monkeypatch, v0):
         *(problem, hyper, starts, spike, chi, jax.random.key(1)), warmup=0, thinning=3
     )
     inclusion, mean = posterior(x, y, v0, delta)
-    assert 0.05 < inclusion.min() < 0.4 < inclusion.max() < 0.99
+    assert 0.05 < inclusion.min() < inclusion.max() - 0.1 < 0.89
     for told, want in (
         (totals.rho / totals.time[:, None], inclusion),
         ((totals.beta + totals.small) / totals.time[:, None], mean),

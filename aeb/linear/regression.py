@@ -2,9 +2,10 @@
 """Sparse regression with its uncertainty: `aeb.regression(X, y)`.
 
 The columns and y are standardised, several chains are run from sets of columns far apart
-(`support.py` has the model and the sampler, `weighted.py` what is not normal), and what they found
-is put back into the units of the data. All is computed in float64, whatever JAX is set to; memory
-is linear in the number of columns.
+(`support.py` has the model and the sampler, `wide.py` that for very many columns, `weighted.py`
+what is not normal), and what they found is put back into the units of the data. All is computed in
+float64, whatever JAX is set to, but what `wide.py` holds in float32; memory is linear in the number
+of columns.
 """
 
 from __future__ import annotations

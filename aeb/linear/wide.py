@@ -52,10 +52,10 @@ from aeb.types import PRNGKey
 
 __all__ = ["ACTIVE", "LEAST", "active", "run", "shares"]
 
-LEAST = 5_000
-"""Columns from which on this pays."""
+LEAST = 20_000
+"""Columns from which on a table is sampled so."""
 
-ACTIVE = 256
+ACTIVE = 1024
 """Columns in A."""
 
 AT_ONCE = 8
@@ -110,7 +110,9 @@ def active(share: jax.Array, start: jax.Array, count: int) -> tuple[jax.Array, j
     Returns:
         The columns, i64[count] in rising order, and which of them rounding has put there twice.
     """
-    columns = jnp.searchsorted(jnp.cumsum(share), start + jnp.arange(count), side="right")
+    columns = jnp.searchsorted(
+        jnp.cumsum(share), start + jnp.arange(count, dtype=float), side="right"
+    )
     columns = jnp.minimum(columns, len(share) - 1)
     return columns, jnp.append(jnp.zeros(1, bool), columns[1:] == columns[:-1])
 
@@ -153,7 +155,7 @@ def _sweep(problem: Problem, bare: Bare, chains: Chain) -> Chain:
         (inverse, left), roots = jax.lax.scan(one, (inverse, left), None, AT_ONCE)
         flat = roots.reshape(AT_ONCE * count, -1).astype(problem.x.dtype)
         taken = jnp.matmul(flat, problem.x).reshape(AT_ONCE, count, p)
-        return inverse, left, leverage - jnp.sum(jnp.square(taken), axis=0)
+        return inverse, left, leverage - jnp.sum(jnp.square(taken), axis=0).astype(float)
 
     inverse = jnp.broadcast_to(bare.inverse, (count, *bare.inverse.shape))
     leverage = jnp.broadcast_to(bare.leverage, (count, p))
@@ -289,7 +291,7 @@ def run(
     problem: Problem,
     hyper: Hyper,
     starts: np.ndarray,
-    spike: tuple[Any, Any],
+    spike: tuple[Any, ...],
     chi: np.ndarray,
     key: PRNGKey,
     *,
@@ -316,7 +318,7 @@ def run(
     kernel = _kernel(np.asarray(problem.x))
     state = begin(problem, kernel, hyper, jnp.asarray(starts), spike[0])
     blocks, count, each = chi.shape
-    kept: list[np.ndarray] | None = None
+    kept: list[Any] | None = None
     totals: Any = None
     for number in range(blocks):
         own = jnp.asarray(chi[number].T)
@@ -340,10 +342,8 @@ def run(
         for whole, leaf in zip(kept, made, strict=True):
             whole[0, :, at : at + each] = np.swapaxes(np.asarray(leaf), 0, 1)
         totals = jax.tree.map(np.add, totals, jax.device_get(passed))
-    assert kept is not None
-    # What is large and has been used is let go before the answer is put together.
-    latents = {name: np.asarray(getattr(state.chains, name)) for name in ("delta", "v1", "v0")}
-    return state.chains._replace(**latents), totals, Snapshot(*kept)
+    assert kept is not None  # blocks > warmup, for at least ten draws are kept
+    return jax.device_get(state.chains), totals, Snapshot(*kept)
 
 
 def _kernel(x: np.ndarray) -> jax.Array:
