@@ -2,9 +2,10 @@
 """Sparse regression with its uncertainty: `aeb.regression(X, y)`.
 
 The columns and y are standardised, several chains are run from sets of columns far apart
-(`support.py` has the model and the sampler, `weighted.py` what is not normal), and what they found
-is put back into the units of the data. All is computed in float64, whatever JAX is set to; memory
-is linear in the number of columns.
+(`support.py` has the model and the sampler, `wide.py` that for very many columns, `weighted.py`
+what is not normal), and what they found is put back into the units of the data. All is computed in
+float64, whatever JAX is set to, but what `wide.py` holds in float32; memory is linear in the number
+of columns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
-from aeb.linear import padding
+from aeb.linear import padding, wide
 from aeb.linear.design import read_design, tie_columns
 from aeb.linear.families import Rows, shapes
 from aeb.linear.interpret import interpret
@@ -51,6 +52,9 @@ __all__ = ["regression"]
 
 BLOCK = 5
 """Draws between two moves of the latents."""
+
+AT_ONCE = 8192
+"""Columns whose draws are summed up at a time."""
 
 WIDE = 10.0
 """Standard deviation of the intercept and of what is always in, where their prior is not flat."""
@@ -371,13 +375,20 @@ def _normal(
     if not plain:
         x, y = x - q @ of_x, y - q @ of_y
     problem = _compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds)
-    problem = padding.pad(problem._replace(ties=plan.ties))
-    run = _program(plan.shape[1], plan.warmup, plan.thinning)
     chi = rng.gamma(0.5 * float(problem.degrees), size=plan.shape)
-    starts = padding.widen(plan.starts, problem.x.shape[1])
-    given = problem, plan.hyper, starts, plan.spike, chi, key
-    chain, totals, snapshots = jax.device_get(run(*given))
-    totals, snapshots = padding.trim(totals, snapshots, len(table.free))
+    m, p = problem.x.shape
+    if p >= wide.LEAST and m < p and plan.ties is None:
+        del x
+        problem = problem._replace(x=problem.x.astype(jnp.float32))
+        given = problem, plan.hyper, plan.starts, plan.spike, chi, key
+        chain, totals, snapshots = wide.run(*given, warmup=plan.warmup, thinning=plan.thinning)
+    else:
+        problem = padding.pad(problem._replace(ties=plan.ties))
+        run = _program(plan.shape[1], plan.warmup, plan.thinning)
+        starts = padding.widen(plan.starts, problem.x.shape[1])
+        given = problem, plan.hyper, starts, plan.spike, chi, key
+        chain, totals, snapshots = jax.device_get(run(*given))
+        totals, snapshots = padding.trim(totals, snapshots, p)
 
     def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
         noise = rng.normal(size=(*sigma.shape, base.shape[1])) * sigma[..., None]
@@ -537,14 +548,18 @@ def _collect(
     slab = np.mean(totals.beta / share, axis=0)
     mean = slab + np.mean(totals.small / share, axis=0)
     picks = np.stack([_resample(own) for own in time])
-    drawn = np.take_along_axis(beta, picks[..., None], axis=1)
-    sigma = np.take_along_axis(sigmas, picks, axis=1)
+    drawn = _picked(beta, picks)
+    sigma = _picked(sigmas, picks)
     alpha, alpha_draws = sample.alpha(mean, drawn, sigma)
-    weights = (time / time.sum(axis=1, keepdims=True))[..., None] * rho
-    p = len(table.free)
-    given = _weighted_quantile(beta_if_included.reshape(-1, p), weights.reshape(-1, p), tails)
-    kept = np.take_along_axis(rho, picks[..., None], axis=1)
-    models = np.take_along_axis(included, picks[..., None], axis=1)
+    weights = time / time.sum(axis=1, keepdims=True)
+    given = _by_columns(
+        lambda values, rho: _weighted_quantile(
+            _flat(values), _flat(weights[..., None] * rho), tails
+        ),
+        *(beta_if_included, rho),
+    )
+    kept = _picked(rho, picks)
+    models = _picked(included, picks)
     if len(table.always):
         own = alpha_draws[..., 1:].astype(np.float32)
         sure = np.quantile(own.reshape(-1, own.shape[-1]), tails, axis=0)
@@ -561,7 +576,7 @@ def _collect(
     unit = data.y_scale / data.x_scale
     draws = drawn * unit.astype(np.float32)
     intercepts = data.y_mean - np.matmul(draws, data.x_mean) + data.y_scale * alpha_draws[..., 0]
-    chosen = draws.reshape(-1, len(unit))
+    averaged = _by_columns(lambda values: np.quantile(_flat(values), tails, axis=0), draws)
     noise_scale = data.y_scale
     if table.weights is not None and family in NORMAL:
         # Until here sigma was that of a row of the average weight.
@@ -573,10 +588,10 @@ def _collect(
         inclusion=inclusion,
         coefficients_if_included=slab / inclusion * unit,
         interval_if_included=given.T * unit[:, None],
-        interval_averaged=np.quantile(chosen, tails, axis=0).T.astype(np.float64),
+        interval_averaged=averaged.T.astype(np.float64),
         level=level,
         sigma=float(sigma.mean()) * noise_scale,
-        r_hat=_r_hat(kept),
+        r_hat=_by_columns(_r_hat, kept),
         r_hat_sigma=float(_r_hat(sigma if family in NORMAL else alpha_draws[..., 0])),
         draws=draws,
         intercept_draws=intercepts,
@@ -594,6 +609,29 @@ def _collect(
 
 def _of(sample: _Sample, has_one: bool) -> np.ndarray:
     return sample.shape if has_one and sample.shape is not None else np.zeros((0, 0))
+
+
+def _picked(draws: np.ndarray, picks: np.ndarray) -> np.ndarray:
+    """Take draws of each chain; without a copy, which may be large, where all are taken."""
+    if np.all(picks == np.arange(draws.shape[1])):
+        return draws
+    return np.take_along_axis(draws, picks.reshape(picks.shape + (1,) * (draws.ndim - 2)), axis=1)
+
+
+def _flat(draws: np.ndarray) -> np.ndarray:
+    return draws.reshape(-1, draws.shape[-1])
+
+
+def _by_columns(call: Callable[..., np.ndarray], *draws: np.ndarray) -> np.ndarray:
+    """Call for some columns at a time, for what it needs is a multiple of the draws."""
+    p = draws[0].shape[-1]
+    return np.concatenate(
+        [
+            call(*(part[..., first : first + AT_ONCE] for part in draws))
+            for first in range(0, p, AT_ONCE)
+        ],
+        axis=-1,
+    )
 
 
 def _r_hat(draws: np.ndarray) -> np.ndarray:

@@ -76,6 +76,7 @@ __all__ = [
     "Snapshot",
     "Totals",
     "adapt",
+    "averages",
     "block",
     "flip",
     "information",
@@ -246,6 +247,30 @@ def _mean_if_excluded(chain: Chain, odds: _Odds) -> jax.Array:
     return chain.v0 * score / jnp.where(chain.included, odds.turned.t, 1.0)
 
 
+def _over(problem: Problem, chain: Chain, odds: _Odds, stay: Any) -> Totals:
+    """Integrals over a stay."""
+    inside = jnp.where(chain.included, chain.v1 * (1.0 - chain.v1 * chain.leverage), 0.0)
+    fitted = jnp.where(chain.included, jnp.square(chain.v1 * chain.score), 0.0)
+    precision = _precision(problem, chain)
+    pull = 0.5 * (precision * jnp.square(chain.score) - chain.leverage)
+    rho = odds.rho.astype(float)
+    return Totals(
+        time=stay,
+        rho=stay * rho,
+        beta=stay * rho * _mean_if_included(chain, odds),
+        small=stay * (1.0 - rho) * _mean_if_excluded(chain, odds),
+        size=stay * jnp.sum(chain.included, dtype=float),
+        square=stay * (jnp.sum(fitted) * precision + jnp.sum(inside)),
+        slope=stay * jnp.sum(jnp.where(chain.included, 0.0, pull)),
+        open=() if odds.open is None else (stay * odds.open.astype(float),),
+    )
+
+
+def averages(problem: Problem, chain: Chain) -> Totals:
+    """Integrals over a unit of time in which the chain stays where it is."""
+    return _over(problem, chain, _odds(problem, chain), jnp.ones(()))
+
+
 def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
     """Stay, then flip one gamma.
 
@@ -261,21 +286,7 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
     # A group is flipped by any of its columns.
     rate = tied.units(problem.ties, odds.rate)
     stay = 1.0 / jnp.sum(rate, dtype=float)
-    inside = jnp.where(chain.included, chain.v1 * (1.0 - chain.v1 * chain.leverage), 0.0)
-    fitted = jnp.where(chain.included, jnp.square(chain.v1 * chain.score), 0.0)
-    precision = _precision(problem, chain)
-    pull = 0.5 * (precision * jnp.square(chain.score) - chain.leverage)
-    rho = odds.rho.astype(float)
-    stayed = Totals(
-        time=stay,
-        rho=stay * rho,
-        beta=stay * rho * _mean_if_included(chain, odds),
-        small=stay * (1.0 - rho) * _mean_if_excluded(chain, odds),
-        size=stay * jnp.sum(chain.included, dtype=float),
-        square=stay * (jnp.sum(fitted) * precision + jnp.sum(inside)),
-        slope=stay * jnp.sum(jnp.where(chain.included, 0.0, pull)),
-        open=() if odds.open is None else (stay * odds.open.astype(float),),
-    )
+    stayed = _over(problem, chain, odds, stay)
     j = _choose(rate, key)
     step = odds.sign[j] * (chain.v1 - chain.v0)
     if problem.ties is not None:
@@ -336,6 +347,12 @@ def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
     return row * width + pick(rows[row], inner_key)
 
 
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Multiply in the precision of the less precise, for to widen a large x takes longer."""
+    dtype = jnp.float32 if jnp.float32 in (left.dtype, right.dtype) else jnp.float64
+    return jnp.matmul(left.astype(dtype), right.astype(dtype)).astype(float)
+
+
 def snapshot(
     problem: Problem, chain: Chain, time: jax.Array, key: PRNGKey, chi: jax.Array
 ) -> Snapshot:
@@ -348,8 +365,8 @@ def snapshot(
     sigma = jnp.sqrt(0.5 * chain.misfit / chi) if problem.sigma is None else problem.sigma
     own_variance = jnp.where(chain.included, chain.v1, chain.v0)
     u = jnp.sqrt(own_variance) * prior
-    off = problem.y - sigma * (jnp.matmul(problem.x, u) + noise)
-    pulled = jnp.matmul(jnp.matmul(chain.inverse, off), problem.x)
+    off = problem.y - sigma * (_product(problem.x, u) + noise)
+    pulled = _product(jnp.matmul(chain.inverse, off), problem.x)
     beta = sigma * u + own_variance * pulled
     # With j included, v1 (1 - v1 q_j) is the variance of beta_j over that of the noise, and R what
     # the fit leaves; where j is not in S both follow from the flip.
@@ -565,9 +582,16 @@ def num_columns(p: int, log_odds: jax.Array | None, ties: Ties | None = None) ->
     return p if log_odds is None else jnp.sum(log_odds > -jnp.inf, dtype=float)
 
 
-def information(problem: Problem, chain: Chain) -> Information:
-    """What y can tell about v0, as if no column were in S; less where sigma has to be learned."""
-    a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
+def information(problem: Problem, chain: Chain, kernel: jax.Array | None = None) -> Information:
+    """What y can tell about v0, as if no column were in S; less where sigma has to be learned.
+
+    `kernel` is X X', f64[m, m], where it is known.
+    """
+    if kernel is None:
+        a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
+        size = jnp.sum(jnp.square(problem.x))
+    else:
+        a, size = jnp.matmul(chain.inverse, kernel), jnp.trace(kernel)
     trace = jnp.trace(a)
     fisher = 0.5 * jnp.sum(a * a.T)
     if problem.sigma is None:
@@ -575,5 +599,5 @@ def information(problem: Problem, chain: Chain) -> Information:
     return Information(
         # Orthogonal columns, as many as rows, say nothing of v0.
         fisher=jnp.maximum(fisher, 1e-6 * jnp.square(trace)),
-        scale=jnp.sum(jnp.square(problem.x)) / problem.degrees,
+        scale=size / problem.degrees,
     )
