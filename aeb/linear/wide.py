@@ -228,8 +228,10 @@ def _programs(warmup: int, thinning: int) -> tuple[Callable[..., Any], Callable[
         delta = hyper.a / (hyper.a + hyper.b + num_columns(p, problem.log_odds))
         m = len(problem.y)
         empty = jnp.zeros((count, p))
-        latents = (jnp.broadcast_to(latent, (count,)) for latent in (delta, hyper.v1, v0))
-        chains = Chain(starts, jnp.zeros((count, m, m)), empty, empty, jnp.zeros(count), *latents)
+        one, none = jnp.ones(count), jnp.zeros(count)
+        latents = delta * one, hyper.v1 * one, v0 * one
+        held = jnp.zeros((count, m, m))
+        chains = Chain(starts, held, empty, empty, none, latents[0], latents[1], latents[2])
         bare = _bare(problem, kernel, v0)
         chance = jnp.full(p, delta)
         return State(_sweep(problem, bare, chains), bare, chance, jnp.ones(()))
