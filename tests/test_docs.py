@@ -68,7 +68,7 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
         assert far < 0.9
     if relative(page) == "guides/regression.md":
         assert "['g12', 'g7']" in shown
-        assert "['town[York]']" in shown
+        assert "['town[Ely]', 'town[York]']" in shown
 
 
 def run_commands(text, capsys):

@@ -124,10 +124,42 @@ def test_classes_keep_their_labels():
     assert model.coef_[0, 0] > 0 > model.coef_[0, 3]
     low, high = model.predict_interval(x, level=0.9).T
     assert np.all((low >= 0) & (low < high) & (high <= 1))
-    with pytest.raises(ValueError, match=r"3 classes; wrap this in .*OneVsRestClassifier"):
-        classifier().fit(x, np.arange(60) % 3)
     with pytest.raises(ValueError, match=r"needs aeb\.SparseClassifier"):
         regressor(family="binomial").fit(x, y > 2)
+
+
+def test_of_three_classes_each_is_fitted_against_the_rest():
+    """Mutations: the probabilities not divided by their sum; the first class left out."""
+    x, y = data()
+    labels = np.array(["low", "mid", "top"])[np.digitize(y, [1.0, 3.0])]
+    model = classifier().fit(x, labels)
+    assert model.coef_.shape == model.inclusion_.shape == (3, 8)
+    assert model.intercept_.shape == (3,)
+    single = classifier().fit(x, labels == "top")
+    np.testing.assert_array_equal(model.coef_[2], single.coef_[0])
+    each = np.stack([own.predict(x) for own in model.results_], axis=1)
+    chances = model.predict_proba(x)
+    np.testing.assert_allclose(chances, each / each.sum(axis=1, keepdims=True))
+    np.testing.assert_array_equal(model.predict(x), model.classes_[np.argmax(each, axis=1)])
+    assert model.score(x, labels) > 0.6
+    with pytest.raises(AttributeError, match="there are 3 classes, each with a fit of its own"):
+        model.predict_interval(x)
+
+
+def test_groups_and_parents_go_through():
+    """With a column that a fold has constant. Mutations: places of all columns for those that vary;
+    a constant parent that holds its child back."""
+    x, y = data()
+    wide = np.insert(x, [0, 4], [7.0, -1.0], axis=1)
+    labels = ["c", *"aabh", "c", *"ddef"]
+    model = regressor(groups=labels, requires={7: [1, 0]}).fit(wide, y)
+    assert model.result_.group.tolist() == [0, 1, 1, 3, 4, 5, 6, 6, 8, 9]
+    plain = regressor(groups=list("aabhddef"), requires={5: [0]}).fit(x, y)
+    np.testing.assert_array_equal(model.inclusion_[[1, 2, 3, 4, 6, 7, 8, 9]], plain.inclusion_)
+    np.testing.assert_array_equal(model.coef_[[0, 5]], 0.0)
+    assert model.result_.model_size.prior.sum() == pytest.approx(1.0)
+    drawn = model.result_.included_draws
+    assert not drawn[..., 6][~drawn[..., 1]].any()
 
 
 def test_it_lives_in_pipelines_and_searches():
@@ -155,7 +187,8 @@ def test_frames_and_sparse_matrices(library):
     model = regressor().fit(frame_of(columns), y)
     assert model.feature_names_in_.tolist() == list(columns)
     assert model.n_features_in_ == 9
-    assert model.result_.names[-3:] == ("town[Bath]", "town[Ely]", "town[York]")
+    assert model.result_.names[-2:] == ("town[Ely]", "town[York]")
+    assert model.result_.group[-2:].tolist() == [8, 8]
     few = frame_of({name: values[:2] for name, values in columns.items()})
     np.testing.assert_allclose(model.predict(few), model.predict(frame_of(columns))[:2])
     with pytest.raises(ValueError, match="feature names"):

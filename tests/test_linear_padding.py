@@ -87,7 +87,7 @@ def test_rows_that_are_added_say_nothing(x64, family):
         *(x, np.ones((9, 1)), np.full(1, 0.01), y, np.ones(9), np.linspace(0, 1, 9)),
         *(np.array([4.0]), np.zeros(1)),
     )
-    wide, odds = padding.pad_rows(own, None, family)
+    wide, odds, _ = padding.pad_rows(own, None, family)
     assert wide.x.shape == (64, 16)
     assert odds.shape == (16,)
     solved = []

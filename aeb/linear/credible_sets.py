@@ -46,7 +46,7 @@ class CredibleSet(NamedTuple):
     """Columns of which at least one is in the model, with at least the probability asked for.
 
     Attributes:
-        columns: i64[k], the most likely first.
+        columns: i64[k], the most likely first; a group as a whole.
         names: theirs.
         probability: that at least one of them is in the model.
         purity: the least absolute correlation between two of them; 1 for a single column.
@@ -65,16 +65,29 @@ class Correlated(NamedTuple):
     correlation: np.ndarray  # f32[k, k]
 
 
-def correlated(x: np.ndarray, included: np.ndarray) -> Correlated:
+def correlated(x: np.ndarray, included: np.ndarray, group: np.ndarray | None = None) -> Correlated:
     """Compute the correlations of the columns most often in the model.
 
     Args:
         x: f64[n, p], of mean 0 and mean square 1.
         included: bool[draws, p].
+        group: i64[p], the first column of the group of each, if there are groups. The first stands
+            for its group; the correlation of two groups is the largest, in size, of one of their
+            columns with one of the other's.
     """
     share = included.mean(axis=0)
+    if group is not None:
+        share = np.where(group == np.arange(len(group)), share, 0.0)
     columns = np.argsort(-share, kind="stable")[:MOST]
     columns = columns[share[columns] > 0]
+    if group is not None and len(np.unique(group)) < len(group):
+        members = [np.flatnonzero(group == j) for j in columns]
+        starts = np.cumsum([0, *(len(own) for own in members)])[:-1]
+        chosen = x[:, np.concatenate([np.zeros(0, np.int64), *members])]
+        each = np.abs(chosen.T @ chosen / len(x))
+        if len(columns):
+            each = np.maximum.reduceat(np.maximum.reduceat(each, starts, axis=0), starts, axis=1)
+        return Correlated(columns, each.astype(np.float32))
     chosen = x[:, columns]
     return Correlated(columns, (chosen.T @ chosen / len(x)).astype(np.float32))
 

@@ -14,41 +14,47 @@ Weights of rows and offsets are the function's alone. Read `aeb.SparseRegressor`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
 
 from aeb.linear import frames
 from aeb.linear.credible_sets import Correlated
+from aeb.linear.design import read_design, restrict
 from aeb.linear.regression import regression
 from aeb.linear.result import Regression
-from aeb.linear.table import as_always, column_names, is_constant
+from aeb.linear.table import column_names, dense, is_constant
 
 __all__ = ["SparseClassifier", "SparseRegressor"]
 
 SHARED = ("level", "num_chains", "num_draws", "warmup", "thinning", "v1", "v0")
 """Settings that both hand to `aeb.regression`, by the same names."""
 
+DESIGN = ("always", "groups", "requires", "heredity", "inclusion_odds")
+"""Those that say something of the columns."""
+
 OWN = ("family", "nu", "lam", "freedom", "concentration")
 """Those that the regressor alone has."""
 
 
 class _Sparse(BaseEstimator):
-    """What both estimators have: the settings they share, and what is read off the result."""
+    """What both estimators have: the settings they share."""
 
-    result_: Regression
+    _encoding: frames.Encoding | None
 
     def __init__(
         self,
         *,
         expected_size: float | None = None,
         always: Any = None,
+        groups: Any = None,
+        requires: Any = None,
+        heredity: str = "strong",
         inclusion_odds: Any = None,
         level: float = 0.9,
         num_chains: int = 4,
@@ -61,6 +67,9 @@ class _Sparse(BaseEstimator):
     ) -> None:
         self.expected_size = expected_size
         self.always = always
+        self.groups = groups
+        self.requires = requires
+        self.heredity = heredity
         self.inclusion_odds = inclusion_odds
         self.level = level
         self.num_chains = num_chains
@@ -70,11 +79,6 @@ class _Sparse(BaseEstimator):
         self.v1 = v1
         self.v0 = v0
         self.random_state = random_state
-
-    @property
-    def inclusion_(self) -> np.ndarray:
-        """f64[p], the probability that a column is in the model."""
-        return self.result_.inclusion
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -89,6 +93,9 @@ class SparseRegressor(RegressorMixin, _Sparse):
         family: "gaussian", "student_t" or "negative_binomial".
         expected_size: how many columns are in the model where y says nothing.
         always: columns that are always in the model: names, indices or bool[p].
+        groups: [p], a label for each column; those of the same are in or out together.
+        requires: a mapping from columns to those that they wait for.
+        heredity: "strong", if they wait for all of those, or "weak", if for one.
         inclusion_odds: [p], factors of the prior odds of each column.
         level: of the intervals in `result_`, in (0, 1).
         num_chains: chains, from different starts.
@@ -128,12 +135,17 @@ class SparseRegressor(RegressorMixin, _Sparse):
         (5, 2)
     """
 
+    result_: Regression
+
     def __init__(
         self,
         *,
         family: str = "gaussian",
         expected_size: float | None = None,
         always: Any = None,
+        groups: Any = None,
+        requires: Any = None,
+        heredity: str = "strong",
         inclusion_odds: Any = None,
         level: float = 0.9,
         num_chains: int = 4,
@@ -151,6 +163,9 @@ class SparseRegressor(RegressorMixin, _Sparse):
         super().__init__(
             expected_size=expected_size,
             always=always,
+            groups=groups,
+            requires=requires,
+            heredity=heredity,
             inclusion_odds=inclusion_odds,
             level=level,
             num_chains=num_chains,
@@ -220,19 +235,29 @@ class SparseRegressor(RegressorMixin, _Sparse):
         return self.result_.coefficients
 
     @property
+    def inclusion_(self) -> np.ndarray:
+        """f64[p], the probability that a column is in the model."""
+        return self.result_.inclusion
+
+    @property
     def intercept_(self) -> float:
         """Posterior mean of the intercept."""
         return self.result_.intercept
 
 
 class SparseClassifier(ClassifierMixin, _Sparse):
-    """Sparse logistic regression with its uncertainty, as a scikit-learn estimator; two classes.
+    """Sparse logistic regression with its uncertainty, as a scikit-learn estimator.
 
-    For more classes wrap it in `sklearn.multiclass.OneVsRestClassifier`.
+    Of more than two classes each is fitted against the rest, with columns of its own, and the
+    probabilities are divided by their sum (one-vs-rest). That makes a distribution of them; it is
+    not the posterior of one model of all classes.
 
     Args:
         expected_size: how many columns are in the model where y says nothing.
         always: columns that are always in the model: names, indices or bool[p].
+        groups: [p], a label for each column; those of the same are in or out together.
+        requires: a mapping from columns to those that they wait for.
+        heredity: "strong", if they wait for all of those, or "weak", if for one.
         inclusion_odds: [p], factors of the prior odds of each column.
         level: of the intervals in `result_`, in (0, 1).
         num_chains: chains, from different starts.
@@ -246,11 +271,14 @@ class SparseClassifier(ClassifierMixin, _Sparse):
     `aeb.regression` says more of each of them.
 
     Attributes:
-        classes_: [2], the labels.
-        result_: the `Regression` of the probability of the second label.
-        coef_: f64[1, p], posterior means of the coefficients.
-        intercept_: f64[1], posterior mean.
-        inclusion_: f64[p], the probability that a column is in the model.
+        classes_: [K], the labels.
+        results_: the `Regression`s: of two labels one, of the probability of the second; of more
+            one of each against the rest.
+        result_: the only one, of two labels.
+        coef_: f64[1, p], posterior means of the coefficients; f64[K, p] of more than two labels.
+        intercept_: f64[1] or f64[K], posterior mean.
+        inclusion_: f64[p], the probability that a column is in the model; f64[K, p] of more than
+            two labels.
         n_features_in_: the number of columns of X.
         feature_names_in_: as of `SparseRegressor`.
 
@@ -274,27 +302,26 @@ class SparseClassifier(ClassifierMixin, _Sparse):
 
         Args:
             X: [n, p], an array, a sparse matrix or a data frame, of 3 rows or more.
-            y: [n], labels of two classes.
+            y: [n], labels of two classes or more.
 
         Returns:
             The estimator itself.
 
         Raises:
             ValueError: the data are of the wrong shape, values are missing, no column varies, or
-                there are not two classes.
+                there is one class only.
         """
         matrix, y, names = _learn(self, X, y, numeric=False)
         check_classification_targets(y)
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) == 1:
             raise ValueError(f"y: got one class, {self.classes_[0]!r}, needs two classes")
-        if len(self.classes_) > 2:
-            raise ValueError(
-                "Only binary classification is supported. The type of the target is "
-                f"{type_of_target(y)}, of {len(self.classes_)} classes; wrap this in "
-                "sklearn.multiclass.OneVsRestClassifier."
-            )
-        self.result_ = _fit(self, matrix, places.astype(float), names, {"family": "binomial"})
+        # Of two classes the second; its complement would say the same again.
+        wanted = range(len(self.classes_)) if len(self.classes_) > 2 else (1,)
+        self.results_ = [
+            _fit(self, matrix, (places == own).astype(float), names, {"family": "binomial"})
+            for own in wanted
+        ]
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -304,11 +331,15 @@ class SparseClassifier(ClassifierMixin, _Sparse):
             X: [rows, p].
 
         Returns:
-            f64[rows, 2], in the order of `classes_`.
+            f64[rows, K], in the order of `classes_`.
         """
         matrix = _read(self, X)
-        second = self.result_.predict(matrix)
-        return np.stack([1.0 - second, second], axis=1)
+        chances = np.stack([own.predict(matrix) for own in self.results_], axis=1)
+        if len(self.classes_) == 2:
+            return np.concatenate([1.0 - chances, chances], axis=1)
+        # A row that no class wants is for all of them the same.
+        chances = np.maximum(chances, np.finfo(np.float64).tiny)
+        return chances / chances.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the class that is more likely.
@@ -331,24 +362,38 @@ class SparseClassifier(ClassifierMixin, _Sparse):
 
         Returns:
             f64[rows, 2].
+
+        Raises:
+            AttributeError: there are more than two classes.
         """
         matrix = _read(self, X)
         return self.result_.predict(matrix, interval=level)[1]
 
     @property
+    def result_(self) -> Regression:
+        """The `Regression` of the probability of the second of two classes."""
+        if len(self.results_) > 1:
+            raise AttributeError(
+                f"result_: there are {len(self.results_)} classes, each with a fit of its own "
+                "against the rest; read results_"
+            )
+        return self.results_[0]
+
+    @property
     def coef_(self) -> np.ndarray:
-        """f64[1, p], posterior means of the coefficients."""
-        return self.result_.coefficients[None]
+        """f64[1 or K, p], posterior means of the coefficients."""
+        return np.stack([own.coefficients for own in self.results_])
 
     @property
     def intercept_(self) -> np.ndarray:
-        """f64[1], posterior mean of the intercept."""
-        return np.array([self.result_.intercept])
+        """f64[1 or K], posterior means of the intercepts."""
+        return np.array([own.intercept for own in self.results_])
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
+    @property
+    def inclusion_(self) -> np.ndarray:
+        """f64[p] or f64[K, p], the probability that a column is in the model."""
+        each = [own.inclusion for own in self.results_]
+        return np.stack(each) if len(each) > 1 else each[0]
 
 
 def _learn(
@@ -373,12 +418,12 @@ def _learn(
         estimator=estimator,
     )
     validate_data(estimator, X, skip_check_array=True)
-    return _dense(matrix), y, column_names(names, None, matrix.shape[1])
+    return dense("X", matrix), y, column_names(names, None, matrix.shape[1])
 
 
 def _read(estimator: Any, X: Any) -> np.ndarray:
     """Read rows of the columns that were fitted, f64[rows, p]."""
-    check_is_fitted(estimator, "result_")
+    check_is_fitted(estimator, ["result_", "results_"], all_or_any=any)
     if frames.is_frame(X):
         validate_data(estimator, X, reset=False, skip_check_array=True)
         if estimator._encoding is None:
@@ -387,11 +432,7 @@ def _read(estimator: Any, X: Any) -> np.ndarray:
     matrix = check_array(X, accept_sparse=True, dtype=np.float64, estimator=estimator)
     if estimator._encoding is None:
         validate_data(estimator, X, reset=False, skip_check_array=True)
-    return _dense(matrix)
-
-
-def _dense(matrix: Any) -> np.ndarray:
-    return matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    return dense("X", matrix)
 
 
 def _fit(
@@ -406,26 +447,23 @@ def _fit(
     if not varies.any():
         raise ValueError(f"X: none of its {len(varies)} columns varies; there is nothing to learn")
     kept = np.flatnonzero(varies)
-    always, odds = as_always(estimator.always, names), estimator.inclusion_odds
+    design = read_design(
+        names,
+        estimator._encoding,
+        **{name: getattr(estimator, name) for name in DESIGN},
+    )
     seed = check_random_state(estimator.random_state).randint(2**31 - 1)
     fit = regression(
         matrix[:, kept],
         y,
         names=[names[j] for j in kept],
-        always=np.flatnonzero(np.isin(kept, always)),
-        inclusion_odds=odds if odds is None or varies.all() else _of(odds, kept, len(names)),
         expected_size=estimator.expected_size,
         key=jax.random.key(seed),
+        **restrict(design, kept),
         **settings,
         **{name: getattr(estimator, name) for name in SHARED},
     )
     return fit if varies.all() else _widen(fit, kept, names)
-
-
-def _of(odds: Sequence[float], kept: np.ndarray, count: int) -> np.ndarray:
-    if np.shape(odds) != (count,):
-        raise ValueError(f"inclusion_odds: got shape {np.shape(odds)}, needs one for each column")
-    return np.asarray(odds)[kept]
 
 
 def _widen(fit: Regression, kept: np.ndarray, names: tuple[str, ...]) -> Regression:
@@ -444,8 +482,11 @@ def _widen(fit: Regression, kept: np.ndarray, names: tuple[str, ...]) -> Regress
         full[kept] = np.moveaxis(array, axis, 0)
         return np.moveaxis(full, 0, axis)
 
+    group = np.arange(len(names))
+    group[kept] = kept[fit.group]
     return fit._replace(
         names=names,
+        group=group,
         coefficients=wide(fit.coefficients, 0),
         inclusion=wide(fit.inclusion, 0),
         coefficients_if_included=wide(fit.coefficients_if_included, 0),

@@ -5,14 +5,14 @@ A frame is whatever narwhals reads: pandas, polars, PyArrow and others. Without 
 read as an array, and has to hold numbers alone.
 
     numbers, booleans        one column, f64
-    text, categories         with two levels, one column that is 1 at the second; with K > 2
-                             levels, K columns, each 1 at its own. Named `column[level]`
+    text, categories         of K levels the first is the base; K - 1 columns, each 1 at one of the
+                             others. Named `column[level]`
     dates, lists and others  refused
 
-Levels are those that occur, in the order of an ordered category, and sorted otherwise. Of K
-indicators none is left out as a base line: coefficients are shrunk towards 0, "as the others", and
-with a base line the answer would hang on which it is. Each indicator enters the model by itself,
-not all or none.
+Levels are those that occur, in the order of an ordered category, and sorted otherwise. This is
+treatment coding: a coefficient says how its level differs from the base. The columns of one
+category are a group, which is in the model or out of it as a whole (`ties.py`). Coefficients are
+shrunk towards 0, that is, levels towards the base; to have another base, order the levels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Column(NamedTuple):
 
     name: str
     levels: tuple[str, ...] | None = None
-    base: str | None = None  # of two levels, the one that is 0
+    base: str | None = None  # the level at which they are all 0
 
 
 class Encoding(NamedTuple):
@@ -53,6 +53,12 @@ class Encoding(NamedTuple):
             for column in self.columns
             for level in (column.levels if column.levels is not None else (None,))
         )
+
+    @property
+    def sources(self) -> list[np.ndarray]:
+        """For each column of the frame, those of the matrix that it became."""
+        counts = [1 if column.levels is None else len(column.levels) for column in self.columns]
+        return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
 
 
 def is_frame(value: Any) -> bool:
@@ -86,9 +92,9 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
         >>> frame = polars.DataFrame({"age": [30, 41, 25], "group": ["b", "a", "c"]})
         >>> matrix, encoding = read("X", frame)
         >>> encoding.names
-        ('age', 'group[a]', 'group[b]', 'group[c]')
+        ('age', 'group[b]', 'group[c]')
         >>> matrix[0].tolist()
-        [30.0, 0.0, 1.0, 0.0]
+        [30.0, 1.0, 0.0]
     """
     series = _series(name, value)
     columns = tuple(_column(name, own) for own in series)
@@ -191,9 +197,10 @@ def _column(name: str, series: Any) -> Column:
             f"{name}: column {title!r} has {len(levels)} different texts in {len(values)} rows; "
             "drop it if it names the rows, or put its levels together"
         )
-    if len(levels) == 2:
-        return Column(title, levels[1:], levels[0])
-    return Column(title, levels)
+    if len(levels) < 2:
+        # A constant, which is refused as all constants are.
+        return Column(title, levels)
+    return Column(title, levels[1:], levels[0])
 
 
 def _matrix(name: str, series: list[Any], encoding: Encoding) -> np.ndarray:

@@ -9,8 +9,10 @@ import numpy as np
 
 from aeb.guards import some
 from aeb.linear.credible_sets import correlated
+from aeb.linear.design import Design, tie_columns
 from aeb.linear.frames import Encoding
 from aeb.linear.result import Regression
+from aeb.linear.ties import prior_draws
 
 __all__ = ["interpret"]
 
@@ -22,7 +24,11 @@ LEAST_INCLUSION = 0.01
 
 
 def interpret(
-    fit: Regression, x: np.ndarray, odds: np.ndarray, encoding: Encoding | None
+    fit: Regression,
+    x: np.ndarray,
+    odds: np.ndarray,
+    encoding: Encoding | None,
+    design: Design | None = None,
 ) -> Regression:
     """Add the prior, the correlations and the encoding to a fit, and look at its chains.
 
@@ -31,9 +37,10 @@ def interpret(
         x: f64[n, p], columns of mean 0 and mean square 1.
         odds: f64[p], the factor of each column's prior odds.
         encoding: how a data frame became columns.
+        design: which columns go together, and which wait; None if each is on its own.
 
     Returns:
-        The fit with `prior_inclusion`, `correlated` and `encoding`.
+        The fit with `prior_inclusion`, `prior_size`, `correlated`, `encoding` and `group`.
 
     Warns:
         UserWarning: the chains disagree on a column or on sigma.
@@ -42,10 +49,38 @@ def interpret(
     prior = odds * fit.delta
     prior = np.where(always, 1.0, prior / (1.0 - fit.delta + prior))
     included = fit.included_draws.reshape(-1, len(fit.names)) & ~always
+    group = np.arange(len(always)) if design is None else design.group
+    prior, sizes = _prior(prior, np.flatnonzero(~always), group, design)
     _look_at_chains(fit)
     return fit._replace(
-        prior_inclusion=prior, correlated=correlated(x, included), encoding=encoding
+        prior_inclusion=prior,
+        prior_size=sizes,
+        correlated=correlated(x, included, group),
+        encoding=encoding,
+        group=group,
     )
+
+
+def _prior(
+    prior: np.ndarray, free: np.ndarray, group: np.ndarray, design: Design | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of the columns, f64[p], and of 0, 1, ... groups, before y is seen.
+
+    The latter follow from the former, and are left empty, where no column waits.
+    """
+    first = np.flatnonzero(group == np.arange(len(group)))
+    ties = None if design is None else tie_columns(design, free)
+    if ties is None or ties.waits is None:
+        return prior, np.zeros(0)
+    drawn = prior_draws(ties, prior[free])
+    # Those that wait for nobody are in with their own probability.
+    waits = np.isin(ties.lead, ties.waits.child)
+    prior = prior.copy()
+    prior[free[waits]] = drawn[:, waits].mean(axis=0)
+    counts = drawn[:, ties.lead == np.arange(len(free))].sum(axis=1) + len(
+        np.setdiff1d(first, free)
+    )
+    return prior, np.bincount(counts, minlength=len(first) + 1) / len(drawn)
 
 
 def _look_at_chains(fit: Regression) -> None:

@@ -5,7 +5,8 @@ A model is the set of columns whose gamma is 1; the draws gamma[s, j] weigh the 
 
     P(model)         the share of draws that are it
     P(size = k)      the share of draws with k columns; a priori gamma_j ~ Bernoulli(prior_j),
-                     independent, so that the size is Poisson-binomial
+                     independent, so that the size is Poisson-binomial. A group of columns that are
+                     in or out together counts as one
     selection        the columns sorted by P(gamma_j = 1 | y), the most likely first; the longest
                      list whose mean of P(gamma_j = 0 | y) is at most the rate asked for
 
@@ -91,11 +92,21 @@ def prior_size(inclusion: np.ndarray, sizes: int) -> np.ndarray:
     return total
 
 
-def model_size(included: np.ndarray, prior_inclusion: np.ndarray) -> ModelSize:
-    """Return the distribution of the number of columns in the model, prior and posterior."""
+def model_size(
+    included: np.ndarray, prior_inclusion: np.ndarray, prior: np.ndarray | None = None
+) -> ModelSize:
+    """Return the distribution of the number of columns in the model, prior and posterior.
+
+    Args:
+        included: bool[draws, p].
+        prior_inclusion: f64[p], the prior probability of each column.
+        prior: f64[at most p + 1], the prior probabilities of 0, 1, ... columns, where the columns
+            are not independent.
+    """
     p = included.shape[1]
+    prior = prior_size(prior_inclusion, p + 1) if prior is None else prior
+    prior = np.pad(prior, (0, p + 1 - len(prior)))
     posterior = np.bincount(included.sum(axis=1), minlength=p + 1) / len(included)
-    prior = prior_size(prior_inclusion, p + 1)
     last = int(np.flatnonzero((prior > 1e-6) | (posterior > 0)).max())
     return ModelSize(prior[: last + 1], posterior[: last + 1])
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from aeb.linear.families import Rows
 from aeb.linear.support import Problem, Snapshot, Totals
+from aeb.linear.ties import Ties, pad_ties
 
 __all__ = ["MOST", "pad", "pad_rows", "size", "trim", "widen"]
 
@@ -67,23 +68,27 @@ def pad(problem: Problem) -> Problem:
         x=jnp.asarray(_more(problem.x, size(m), size(p))),
         y=jnp.asarray(_more(problem.y, size(m))),
         log_odds=jnp.asarray(_odds(problem.log_odds, p)),
+        ties=pad_ties(problem.ties, size(p)),
     )
 
 
-def pad_rows(rows: Rows, log_odds: Any, family: str) -> tuple[Rows, Any]:
+def pad_rows(
+    rows: Rows, log_odds: Any, family: str, ties: Ties | None = None
+) -> tuple[Rows, Any, Ties | None]:
     """Pad small data of a family that redraws weights; leave large ones.
 
     Args:
         rows: of f64[n, p]. Their grid and its heights stay.
         log_odds: f64[p] or None.
         family: of y; rows are not padded for one that is not in `NEUTRAL`.
+        ties: of the columns.
 
     Returns:
-        Rows of f64[n', p'], and their log odds.
+        Rows of f64[n', p'], their log odds and their ties.
     """
     n, p = rows.x.shape
     if n * p >= MOST:
-        return rows, log_odds
+        return rows, log_odds, ties
     longer = size(n, LEAST_ROWS) if family in NEUTRAL else n
     padded = rows._replace(
         x=jnp.asarray(_more(rows.x, longer, size(p))),
@@ -92,7 +97,7 @@ def pad_rows(rows: Rows, log_odds: Any, family: str) -> tuple[Rows, Any]:
         weights=jnp.asarray(_more(rows.weights, longer, fill=1.0)),
         offset=jnp.asarray(_more(rows.offset, longer)),
     )
-    return padded, jnp.asarray(_odds(log_odds, p))
+    return padded, jnp.asarray(_odds(log_odds, p)), pad_ties(ties, size(p))
 
 
 def widen(starts: np.ndarray, width: int) -> np.ndarray:
@@ -112,6 +117,7 @@ def trim(totals: Totals, snapshots: Snapshot, p: int) -> tuple[Totals, Snapshot]
     def cut(tree: Any, names: tuple[str, ...]) -> Any:
         return tree._replace(**{name: getattr(tree, name)[..., :p] for name in names})
 
+    totals = totals._replace(open=tuple(own[..., :p] for own in totals.open))
     return (
         cut(totals, ("rho", "beta", "small")),
         cut(snapshots, ("rho", "included", "beta", "beta_if_included")),

@@ -103,10 +103,12 @@ def _size(fit: Regression, axis: Any) -> None:
 
 def _traces(fit: Regression, size: Any, scale: Any) -> None:
     drawn, name = fit.sigma_draws, "sigma"
+    # A group of columns counts as one.
+    first = fit.group == np.arange(len(fit.names))
     if np.ptp(drawn) == 0:
         drawn, name = fit.intercept_draws, "intercept"
     for chain in range(len(drawn)):
-        size.plot(fit.included_draws[chain].sum(axis=1), linewidth=0.7)
+        size.plot(fit.included_draws[chain][:, first].sum(axis=1), linewidth=0.7)
         scale.plot(drawn[chain], linewidth=0.7)
     size.yaxis.get_major_locator().set_params(integer=True)
     size.set(ylabel="columns in the model")

@@ -2,9 +2,10 @@
 """Sparse regression with its uncertainty: `aeb.regression(X, y)`.
 
 The columns and y are standardised, several chains are run from sets of columns far apart
-(`support.py` has the model and the sampler, `weighted.py` what is not normal), and what they found
-is put back into the units of the data. All is computed in float64, whatever JAX is set to; memory
-is linear in the number of columns.
+(`support.py` has the model and the sampler, `wide.py` that for very many columns, `weighted.py`
+what is not normal), and what they found is put back into the units of the data. All is computed in
+float64, whatever JAX is set to, but what `wide.py` holds in float32; memory is linear in the number
+of columns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
-from aeb.linear import padding
+from aeb.linear import padding, wide
+from aeb.linear.design import read_design, tie_columns
 from aeb.linear.families import Rows, shapes
 from aeb.linear.interpret import interpret
 from aeb.linear.result import Regression
@@ -37,11 +39,11 @@ from aeb.linear.support import (
 )
 from aeb.linear.table import (
     Standardised,
-    as_always,
     as_table,
     as_target,
     standardise,
 )
+from aeb.linear.ties import Ties, close
 from aeb.linear.weighted import program
 from aeb.schedules import robbins_monro
 from aeb.types import PRNGKey
@@ -50,6 +52,9 @@ __all__ = ["regression"]
 
 BLOCK = 5
 """Draws between two moves of the latents."""
+
+AT_ONCE = 8192
+"""Columns whose draws are summed up at a time."""
 
 WIDE = 10.0
 """Standard deviation of the intercept and of what is always in, where their prior is not flat."""
@@ -67,6 +72,9 @@ def regression(
     weights: Any = None,
     offset: Any = None,
     always: Any = None,
+    groups: Any = None,
+    requires: Any = None,
+    heredity: str = "strong",
     expected_size: float | None = None,
     inclusion_odds: Any = None,
     level: float = 0.9,
@@ -109,12 +117,21 @@ def regression(
             sigma^2 / weight; for "binomial" they are the numbers of trials, and for
             "negative_binomial" powers of the likelihood, as if a row were there so many times.
         offset: [n], the part of eta that is known; for counts the logarithm of the exposure.
-        always: columns that are always in the model: names, indices or bool[p]. Like the intercept
-            they have a flat prior; for "binomial" and "negative_binomial" a normal one, of standard
-            deviation 10 for a standardised column.
+        always: columns that are always in the model: names, indices or bool[p]; of a group all or
+            none. Like the intercept they have a flat prior; for "binomial" and "negative_binomial"
+            a normal one, of standard deviation 10 for a standardised column.
+        groups: [p], an integer or a name for each column. Columns of the same are in the model or
+            out of it together, and count as one where columns are counted; each coefficient has
+            the slab of its own. None is for a column on its own. Of a data frame, a category is a
+            group by itself.
+        requires: a mapping from columns to those that they wait for, as
+            `{"a:b": ["a", "b"]}` for the product of two: it may be in only where they are.
+        heredity: "strong", if it waits for all of those, or "weak", if for one.
         expected_size: how many columns there are in the model where y says nothing, not counting
-            those always in, above 0; it sets a = 2 and b = p / expected_size.
-        inclusion_odds: [p], positive; the prior odds of each column are multiplied by it.
+            those always in, above 0; it sets a = 2 and b = p / expected_size. There are fewer where
+            some wait for others.
+        inclusion_odds: [p], positive; the prior odds of each column are multiplied by it. The same
+            for the columns of a group.
         level: of the intervals, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain, a multiple of 5, at least 10.
@@ -161,14 +178,25 @@ def regression(
     guards.one_of("family", family, NORMAL + COUNTS)
     named = names is not None or hasattr(X, "columns")
     matrix, names, encoding = as_table("X", X, names)
-    table = _read(family, matrix, y, weights, offset, as_always(always, names))
-    p = len(table.free)
+    design = read_design(
+        names,
+        encoding,
+        always=always,
+        groups=groups,
+        requires=requires,
+        heredity=heredity,
+        inclusion_odds=inclusion_odds,
+    )
+    log_odds = design.log_odds
+    table = _read(family, matrix, y, weights, offset, design.always)
+    ties = tie_columns(design, table.free)
+    # A group counts as one column.
+    p = len(np.unique(design.group[table.free]))
     if expected_size is not None:
         guards.within("expected_size", expected_size, f"(0, {p}]")
         if (a, b) != (2.0, 2.0):
             raise ValueError("expected_size, a, b: got both, needs expected_size or a and b")
         b = p / expected_size
-    log_odds = _log_odds(inclusion_odds, matrix.shape[1])
     guards.within("level", level, "(0, 1)")
     guards.whole("num_chains", num_chains, 1)
     for name, value, low in (
@@ -205,7 +233,8 @@ def regression(
         plan = _Plan(
             hyper,
             None if log_odds is None else jnp.asarray(log_odds[table.free]),
-            _starts(rng, num_chains, len(table.y), p),
+            None if ties is None else jax.tree.map(jnp.asarray, ties),
+            close(_starts(rng, num_chains, len(table.y), len(table.free)), ties),
             tuple(jnp.asarray(value) for value in spike),
             blocks,
             thinning,
@@ -218,7 +247,7 @@ def regression(
             sample = _weighted(family, table, data, plan, nu, lam, given, rng, run_key)
     fit = _collect(table, data, names, level, family, sample)._replace(named=named)
     odds = np.ones(len(names)) if log_odds is None else np.exp(log_odds)
-    return interpret(fit, data.x, odds, encoding)
+    return interpret(fit, data.x, odds, encoding, design)
 
 
 class _Table(NamedTuple):
@@ -237,6 +266,7 @@ class _Plan(NamedTuple):
 
     hyper: Hyper
     log_odds: jax.Array | None  # f64[free]
+    ties: Ties | None  # of the free columns
     starts: np.ndarray  # bool[chains, free]
     spike: tuple[jax.Array, ...]  # v0 to begin with, and the first block in which it is learned
     warmup: int  # blocks
@@ -305,18 +335,6 @@ def _check_given(name: str, value: float | None, family: str, of: str) -> None:
     guards.positive(name, value)
 
 
-def _log_odds(inclusion_odds: Any, p: int) -> np.ndarray | None:
-    if inclusion_odds is None:
-        return None
-    odds = np.asarray(inclusion_odds, np.float64)
-    if odds.shape != (p,) or not np.all((odds > 0) & np.isfinite(odds)):
-        raise ValueError(
-            f"inclusion_odds: got {inclusion_odds!r:.60}, needs a positive finite number for each "
-            f"of the {p} columns; to keep a column in pass always=, to keep it out drop it from X"
-        )
-    return np.log(odds)
-
-
 def _standardised(table: _Table, names: tuple[str, ...], family: str) -> Standardised:
     """Standardise the columns, and y where it is measured on a scale."""
     if family in NORMAL:
@@ -356,13 +374,21 @@ def _normal(
     of_x, of_y = q.T @ x, q.T @ y
     if not plain:
         x, y = x - q @ of_x, y - q @ of_y
-    problem = padding.pad(_compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds))
-    run = _program(plan.shape[1], plan.warmup, plan.thinning)
+    problem = _compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds)
     chi = rng.gamma(0.5 * float(problem.degrees), size=plan.shape)
-    starts = padding.widen(plan.starts, problem.x.shape[1])
-    given = problem, plan.hyper, starts, plan.spike, chi, key
-    chain, totals, snapshots = jax.device_get(run(*given))
-    totals, snapshots = padding.trim(totals, snapshots, len(table.free))
+    m, p = problem.x.shape
+    if p >= wide.LEAST and m < p and plan.ties is None:
+        del x
+        problem = problem._replace(x=problem.x.astype(jnp.float32))
+        given = problem, plan.hyper, plan.starts, plan.spike, chi, key
+        chain, totals, snapshots = wide.run(*given, warmup=plan.warmup, thinning=plan.thinning)
+    else:
+        problem = padding.pad(problem._replace(ties=plan.ties))
+        run = _program(plan.shape[1], plan.warmup, plan.thinning)
+        starts = padding.widen(plan.starts, problem.x.shape[1])
+        given = problem, plan.hyper, starts, plan.spike, chi, key
+        chain, totals, snapshots = jax.device_get(run(*given))
+        totals, snapshots = padding.trim(totals, snapshots, p)
 
     def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
         noise = rng.normal(size=(*sigma.shape, base.shape[1])) * sigma[..., None]
@@ -413,9 +439,9 @@ def _weighted(
     )
     single = family == "binomial" and bool(np.all(weights == 1.0))
     run = program("bernoulli" if single else family, plan.shape[1], plan.warmup, plan.thinning)
-    rows, log_odds = padding.pad_rows(rows, plan.log_odds, family)
+    rows, log_odds, ties = padding.pad_rows(rows, plan.log_odds, family, plan.ties)
     starts = padding.widen(plan.starts, rows.x.shape[1])
-    more = degrees, rest, log_odds, starts, plan.spike, chi, key
+    more = degrees, rest, log_odds, ties, starts, plan.spike, chi, key
     chain, totals, draws = jax.device_get(run(rows, plan.hyper, *more))
     totals, model = padding.trim(totals, draws.model, len(table.free))
     drawn = _by_chain(draws.alpha)
@@ -437,8 +463,13 @@ def _compress(
         along = rotation.T @ y
         rest += max(float(y @ y - along @ along), 0.0)
         x, y = shorter, along
-    problem = Problem(*(jnp.asarray(part, float) for part in (x, y, rest, degrees)))
-    return problem._replace(log_odds=log_odds)
+    return Problem(
+        jnp.asarray(x, float),
+        jnp.asarray(y, float),
+        jnp.asarray(rest, float),
+        jnp.asarray(degrees, float),
+        log_odds=log_odds,
+    )
 
 
 def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray:
@@ -483,7 +514,7 @@ def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
                 snapshots,
             )
 
-        p = num_columns(problem.x.shape[1], problem.log_odds)
+        p = num_columns(problem.x.shape[1], problem.log_odds, problem.ties)
         delta = hyper.a / (hyper.a + hyper.b + p)
         chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(
             starts
@@ -517,14 +548,18 @@ def _collect(
     slab = np.mean(totals.beta / share, axis=0)
     mean = slab + np.mean(totals.small / share, axis=0)
     picks = np.stack([_resample(own) for own in time])
-    drawn = np.take_along_axis(beta, picks[..., None], axis=1)
-    sigma = np.take_along_axis(sigmas, picks, axis=1)
+    drawn = _picked(beta, picks)
+    sigma = _picked(sigmas, picks)
     alpha, alpha_draws = sample.alpha(mean, drawn, sigma)
-    weights = (time / time.sum(axis=1, keepdims=True))[..., None] * rho
-    p = len(table.free)
-    given = _weighted_quantile(beta_if_included.reshape(-1, p), weights.reshape(-1, p), tails)
-    kept = np.take_along_axis(rho, picks[..., None], axis=1)
-    models = np.take_along_axis(included, picks[..., None], axis=1)
+    weights = time / time.sum(axis=1, keepdims=True)
+    given = _by_columns(
+        lambda values, rho: _weighted_quantile(
+            _flat(values), _flat(weights[..., None] * rho), tails
+        ),
+        *(beta_if_included, rho),
+    )
+    kept = _picked(rho, picks)
+    models = _picked(included, picks)
     if len(table.always):
         own = alpha_draws[..., 1:].astype(np.float32)
         sure = np.quantile(own.reshape(-1, own.shape[-1]), tails, axis=0)
@@ -541,7 +576,7 @@ def _collect(
     unit = data.y_scale / data.x_scale
     draws = drawn * unit.astype(np.float32)
     intercepts = data.y_mean - np.matmul(draws, data.x_mean) + data.y_scale * alpha_draws[..., 0]
-    chosen = draws.reshape(-1, len(unit))
+    averaged = _by_columns(lambda values: np.quantile(_flat(values), tails, axis=0), draws)
     noise_scale = data.y_scale
     if table.weights is not None and family in NORMAL:
         # Until here sigma was that of a row of the average weight.
@@ -553,10 +588,10 @@ def _collect(
         inclusion=inclusion,
         coefficients_if_included=slab / inclusion * unit,
         interval_if_included=given.T * unit[:, None],
-        interval_averaged=np.quantile(chosen, tails, axis=0).T.astype(np.float64),
+        interval_averaged=averaged.T.astype(np.float64),
         level=level,
         sigma=float(sigma.mean()) * noise_scale,
-        r_hat=_r_hat(kept),
+        r_hat=_by_columns(_r_hat, kept),
         r_hat_sigma=float(_r_hat(sigma if family in NORMAL else alpha_draws[..., 0])),
         draws=draws,
         intercept_draws=intercepts,
@@ -574,6 +609,29 @@ def _collect(
 
 def _of(sample: _Sample, has_one: bool) -> np.ndarray:
     return sample.shape if has_one and sample.shape is not None else np.zeros((0, 0))
+
+
+def _picked(draws: np.ndarray, picks: np.ndarray) -> np.ndarray:
+    """Take draws of each chain; without a copy, which may be large, where all are taken."""
+    if np.all(picks == np.arange(draws.shape[1])):
+        return draws
+    return np.take_along_axis(draws, picks.reshape(picks.shape + (1,) * (draws.ndim - 2)), axis=1)
+
+
+def _flat(draws: np.ndarray) -> np.ndarray:
+    return draws.reshape(-1, draws.shape[-1])
+
+
+def _by_columns(call: Callable[..., np.ndarray], *draws: np.ndarray) -> np.ndarray:
+    """Call for some columns at a time, for what it needs is a multiple of the draws."""
+    p = draws[0].shape[-1]
+    return np.concatenate(
+        [
+            call(*(part[..., first : first + AT_ONCE] for part in draws))
+            for first in range(0, p, AT_ONCE)
+        ],
+        axis=-1,
+    )
 
 
 def _r_hat(draws: np.ndarray) -> np.ndarray:

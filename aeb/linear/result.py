@@ -58,8 +58,13 @@ class Regression(NamedTuple):
         always: the columns that were always in the model.
         prior_inclusion: f64[p], the probability that a column is in the model before y is seen, at
             the rate that was learned.
+        prior_size: f64[sizes], the probabilities of 0, 1, ... columns in the model before y is
+            seen, a group counted as one, where some wait for others; else empty, for they follow
+            from `prior_inclusion`.
         correlated: the columns most often in the model, and their correlations.
         encoding: how a data frame became columns; None if the data were a matrix.
+        group: i64[p], the first column of the group of each: columns that are in the model or out
+            of it together. A column on its own is its own group.
 
     Example:
         >>> import aeb
@@ -99,6 +104,8 @@ class Regression(NamedTuple):
     prior_inclusion: np.ndarray = EMPTY
     correlated: Correlated = Correlated(np.zeros(0, np.int64), np.zeros((0, 0), np.float32))
     encoding: Encoding | None = None
+    prior_size: np.ndarray = np.zeros(0)
+    group: np.ndarray = np.zeros(0, np.int64)
 
     @property
     def selected(self) -> np.ndarray:
@@ -219,6 +226,16 @@ class Regression(NamedTuple):
         """Which columns were in the model, bool[all draws, p]."""
         return self.included_draws.reshape(-1, len(self.names))
 
+    def _first(self) -> np.ndarray:
+        """The first column of each group, i64[groups]."""
+        return np.flatnonzero(self.group == np.arange(len(self.names)))
+
+    def _whole(self, first: np.ndarray) -> np.ndarray:
+        """All columns of the groups of these, in their order."""
+        return np.concatenate(
+            [np.zeros(0, np.int64), *(np.flatnonzero(self.group == j) for j in first)]
+        )
+
     def models(self, count: int = 10) -> tuple[Subset, ...]:
         """Return the most probable models: which columns stand in them together.
 
@@ -248,7 +265,8 @@ class Regression(NamedTuple):
                 probability that a column is *not* in the model.
 
         Returns:
-            i64[k], the most likely first; columns that are always in are not in the list.
+            i64[k], the most likely first; columns that are always in are not in the list. A group
+            is in it as a whole, and counts as one column.
 
         Example:
             >>> import aeb
@@ -259,12 +277,20 @@ class Regression(NamedTuple):
             [4]
         """
         guards.within("fdr", fdr, "(0, 1)")
-        return select(np.where(self._is_free(), self.inclusion, 0.0), fdr)
+        first = self._first()
+        chances = np.where(self._is_free(), self.inclusion, 0.0)[first]
+        return self._whole(first[select(chances, fdr)])
 
     @property
     def model_size(self) -> ModelSize:
-        """How many columns are in the model: the probability of 0, 1, ..., prior and posterior."""
-        return model_size(self._included(), self.prior_inclusion)
+        """How many columns are in the model: the probability of 0, 1, ..., prior and posterior.
+
+        A group of columns counts as one.
+        """
+        first, prior = self._first(), self.prior_size
+        return model_size(
+            self._included()[:, first], self.prior_inclusion[first], prior if len(prior) else None
+        )
 
     def credible_sets(self, level: float = 0.95, purity: float = 0.5) -> tuple[CredibleSet, ...]:
         """Return sets of columns of which one is in the model, whichever it is.
@@ -278,7 +304,7 @@ class Regression(NamedTuple):
 
         Returns:
             `CredibleSet(columns, names, probability, purity)`, in the order of their leading
-            column. Sets are disjoint.
+            column. Sets are disjoint, and hold a group as a whole.
 
         Example:
             >>> import aeb
@@ -291,9 +317,14 @@ class Regression(NamedTuple):
         """
         guards.within("level", level, "(0, 1)")
         guards.within("purity", purity, "[0, 1]")
-        return credible_sets(
+        found = credible_sets(
             self._included(), self.correlated, self.names, level=level, purity=purity
         )
+        return tuple(self._with_groups(own) for own in found)
+
+    def _with_groups(self, found: CredibleSet) -> CredibleSet:
+        columns = self._whole(found.columns)
+        return found._replace(columns=columns, names=tuple(self.names[j] for j in columns))
 
     def to_arviz(self) -> Any:
         """Hand the draws to ArviZ, 0.23 or 1.x; needs `pip install arviz`.

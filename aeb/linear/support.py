@@ -49,6 +49,9 @@ uniform before the data: with more columns than rows the likelihood alone may ri
 **Draws** of the coefficients are exact: u_j ~ N(0, v_j sigma^2), d ~ N(0, sigma^2 I), and
 u + V X' P (y - X u - d) is a draw of beta, V being diagonal with the v_j.
 
+**Ties.** Columns may come in groups that are in or out together, or wait for others; `ties.py` has
+what that changes.
+
 References: Bortz, Kalos and Lebowitz (1975), for the simulation; Zanella (JASA 2020), for locally
 informed flips; Bhattacharya, Chakraborty and Mallick (Biometrika 2016), for the draws.
 """
@@ -60,6 +63,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aeb.linear import ties as tied
+from aeb.linear.ties import Ties, Turned
 from aeb.stochastic_approximation import approximate
 from aeb.types import PRNGKey
 
@@ -71,6 +76,7 @@ __all__ = [
     "Snapshot",
     "Totals",
     "adapt",
+    "averages",
     "block",
     "flip",
     "information",
@@ -96,6 +102,7 @@ class Problem(NamedTuple):
     degrees: jax.Array  # f64[]: N + nu
     sigma: jax.Array | None = None  # f64[], where it is known; nu = 0 then
     log_odds: jax.Array | None = None  # f64[p]: of the columns' own prior odds, where they have any
+    ties: Ties | None = None  # groups and heredity, where there are any
 
 
 class Hyper(NamedTuple):
@@ -118,6 +125,7 @@ class Chain(NamedTuple):
     delta: jax.Array  # f64[]
     v1: jax.Array  # f64[]
     v0: jax.Array  # f64[]
+    blocks: tuple[jax.Array, ...] = ()  # f64[groups, k, k]: Q of the groups, by size
 
 
 class Totals(NamedTuple):
@@ -130,6 +138,7 @@ class Totals(NamedTuple):
     size: jax.Array  # f64[]: of |S|
     square: jax.Array  # f64[]: of sum_S E beta_j^2 / sigma^2
     slope: jax.Array  # f64[]: of U
+    open: tuple[jax.Array, ...] = ()  # f64[p]: of whether it may be in, where some wait for others
 
 
 class Snapshot(NamedTuple):
@@ -152,9 +161,10 @@ class Information(NamedTuple):
 
 class _Odds(NamedTuple):
     sign: jax.Array  # f64[p]: e
-    t: jax.Array  # f64[p]
     rate: jax.Array  # f32[p]: sigmoid(D)
     rho: jax.Array  # f32[p]
+    turned: Turned  # what a flip makes of s and q
+    open: jax.Array | None  # bool[p]: which may be in, where some wait for others
 
 
 def start(problem: Problem, included: jax.Array, delta: Any, v1: Any, v0: Any = 0.0) -> Chain:
@@ -179,6 +189,7 @@ def refresh(problem: Problem, chain: Chain) -> Chain:
         leverage=jnp.sum(problem.x * weighted, axis=0),
         score=jnp.matmul(problem.y, weighted),
         misfit=jnp.dot(problem.y, jnp.matmul(inverse, problem.y)) + problem.rest,
+        blocks=tied.blocks(problem.ties, problem.x, weighted),
     )
 
 
@@ -186,22 +197,35 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     sign = jnp.where(chain.included, -1.0, 1.0)
     step = sign * (chain.v1 - chain.v0)
     t = 1.0 + step * chain.leverage
+    turned = Turned(
+        t, jnp.log(t.astype(jnp.float32)), jnp.square(chain.score), chain.score, chain.leverage
+    )
+    if problem.ties is not None:
+        turned = tied.turned(problem.ties, chain, turned, step)
     # In float32, where logarithms are many times faster. Both are precise at small arguments, and
     # where a term is large the rate is 0 or 1.
     prior = (jnp.log(chain.delta) - jnp.log1p(-chain.delta)).astype(jnp.float32)
     if problem.log_odds is not None:
         prior += problem.log_odds.astype(jnp.float32)
-    ratio = -0.5 * jnp.log(t.astype(jnp.float32))
+    stuck = opened = None
+    if problem.ties is not None and problem.ties.waits is not None:
+        prior = jnp.broadcast_to(prior, chain.included.shape)
+        found = tied.limits(problem.ties.waits, chain.included, prior)
+        stuck, more, opened = (own[problem.ties.lead] for own in found)
+        prior += more
+    ratio = -0.5 * turned.log_t
     if problem.sigma is None:
         half = (0.5 * problem.degrees).astype(jnp.float32)
-        gain = -step * jnp.square(chain.score) / (t * chain.misfit)
+        gain = -step * turned.square / (turned.t * chain.misfit)
         ratio -= half * jnp.log1p(gain.astype(jnp.float32))
     else:
-        gain = 0.5 * step * jnp.square(chain.score) / (t * jnp.square(problem.sigma))
+        gain = 0.5 * step * turned.square / (turned.t * jnp.square(problem.sigma))
         ratio += gain.astype(jnp.float32)
     ratio = jnp.clip(ratio + sign.astype(jnp.float32) * prior, -LARGEST, LARGEST)
     rate = jax.nn.sigmoid(ratio)
-    return _Odds(sign, t, rate, jnp.where(chain.included, 1.0 - rate, rate))
+    if stuck is not None:
+        rate = jnp.where(stuck, 0.0, rate)
+    return _Odds(sign, rate, jnp.where(chain.included, 1.0 - rate, rate), turned, opened)
 
 
 def _precision(problem: Problem, chain: Chain) -> jax.Array:
@@ -213,12 +237,38 @@ def _precision(problem: Problem, chain: Chain) -> jax.Array:
 
 def _mean_if_included(chain: Chain, odds: _Odds) -> jax.Array:
     """E(beta_j | gamma_j = 1, the other gammas, y), f64[p]."""
-    return chain.v1 * chain.score / jnp.where(chain.included, 1.0, odds.t)
+    score = jnp.where(chain.included, chain.score, odds.turned.score)
+    return chain.v1 * score / jnp.where(chain.included, 1.0, odds.turned.t)
 
 
 def _mean_if_excluded(chain: Chain, odds: _Odds) -> jax.Array:
     """E(beta_j | gamma_j = 0, the other gammas, y), f64[p]."""
-    return chain.v0 * chain.score / jnp.where(chain.included, odds.t, 1.0)
+    score = jnp.where(chain.included, odds.turned.score, chain.score)
+    return chain.v0 * score / jnp.where(chain.included, odds.turned.t, 1.0)
+
+
+def _over(problem: Problem, chain: Chain, odds: _Odds, stay: Any) -> Totals:
+    """Integrals over a stay."""
+    inside = jnp.where(chain.included, chain.v1 * (1.0 - chain.v1 * chain.leverage), 0.0)
+    fitted = jnp.where(chain.included, jnp.square(chain.v1 * chain.score), 0.0)
+    precision = _precision(problem, chain)
+    pull = 0.5 * (precision * jnp.square(chain.score) - chain.leverage)
+    rho = odds.rho.astype(float)
+    return Totals(
+        time=stay,
+        rho=stay * rho,
+        beta=stay * rho * _mean_if_included(chain, odds),
+        small=stay * (1.0 - rho) * _mean_if_excluded(chain, odds),
+        size=stay * jnp.sum(chain.included, dtype=float),
+        square=stay * (jnp.sum(fitted) * precision + jnp.sum(inside)),
+        slope=stay * jnp.sum(jnp.where(chain.included, 0.0, pull)),
+        open=() if odds.open is None else (stay * odds.open.astype(float),),
+    )
+
+
+def averages(problem: Problem, chain: Chain) -> Totals:
+    """Integrals over a unit of time in which the chain stays where it is."""
+    return _over(problem, chain, _odds(problem, chain), jnp.ones(()))
 
 
 def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
@@ -233,25 +283,17 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
         The chain after the flip, and the integrals over the stay before it.
     """
     odds = _odds(problem, chain)
-    stay = 1.0 / jnp.sum(odds.rate, dtype=float)
-    inside = jnp.where(chain.included, chain.v1 * (1.0 - chain.v1 * chain.leverage), 0.0)
-    fitted = jnp.where(chain.included, jnp.square(chain.v1 * chain.score), 0.0)
-    precision = _precision(problem, chain)
-    pull = 0.5 * (precision * jnp.square(chain.score) - chain.leverage)
-    rho = odds.rho.astype(float)
-    stayed = Totals(
-        time=stay,
-        rho=stay * rho,
-        beta=stay * rho * _mean_if_included(chain, odds),
-        small=stay * (1.0 - rho) * _mean_if_excluded(chain, odds),
-        size=stay * jnp.sum(chain.included, dtype=float),
-        square=stay * (jnp.sum(fitted) * precision + jnp.sum(inside)),
-        slope=stay * jnp.sum(jnp.where(chain.included, 0.0, pull)),
-    )
-    j = _choose(odds.rate, key)
+    # A group is flipped by any of its columns.
+    rate = tied.units(problem.ties, odds.rate)
+    stay = 1.0 / jnp.sum(rate, dtype=float)
+    stayed = _over(problem, chain, odds, stay)
+    j = _choose(rate, key)
+    step = odds.sign[j] * (chain.v1 - chain.v0)
+    if problem.ties is not None:
+        return _flip_group(problem, problem.ties, chain, j, step), stayed
     w = jnp.matmul(chain.inverse, problem.x[:, j])
     a = jnp.matmul(w, problem.x)
-    c = odds.sign[j] * (chain.v1 - chain.v0) / odds.t[j]
+    c = step / odds.turned.t[j]
     s_j = chain.score[j]
     moved = chain._replace(
         included=chain.included.at[j].set(~chain.included[j]),
@@ -261,6 +303,31 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
         misfit=chain.misfit - c * jnp.square(s_j),
     )
     return moved, stayed
+
+
+def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: jax.Array) -> Chain:
+    """Flip the columns of the group of j, whose e v is `step`."""
+    columns = ties.mates[j]
+    x = tied.gather(problem.x, columns)
+    w = jnp.matmul(chain.inverse, x)
+    a = jnp.matmul(w.T, problem.x)
+    s = tied.gather(chain.score, columns)
+    one = jnp.eye(len(columns))
+    t_inverse = tied.sweep((one + step * jnp.matmul(x.T, w))[None], one[None])[0][0]
+    # Made symmetric, or what rounding makes of P is doubled by every flip or two.
+    c = 0.5 * step * (t_inverse + t_inverse.T)
+    ca, cs = jnp.matmul(c, a), jnp.matmul(c, s)
+    return chain._replace(
+        included=chain.included.at[columns].set(~chain.included[j], mode="drop"),
+        inverse=chain.inverse - jnp.matmul(jnp.matmul(w, c), w.T),
+        leverage=chain.leverage - jnp.sum(a * ca, axis=0),
+        score=chain.score - jnp.matmul(cs, a),
+        misfit=chain.misfit - jnp.dot(s, cs),
+        blocks=tuple(
+            q - jnp.einsum("agi,agj->gij", tied.gather(a, table), tied.gather(ca, table))
+            for q, table in zip(chain.blocks, ties.tables, strict=True)
+        ),
+    )
 
 
 def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
@@ -280,6 +347,12 @@ def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
     return row * width + pick(rows[row], inner_key)
 
 
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Multiply in the precision of the less precise, for to widen a large x takes longer."""
+    dtype = jnp.float32 if jnp.float32 in (left.dtype, right.dtype) else jnp.float64
+    return jnp.matmul(left.astype(dtype), right.astype(dtype)).astype(float)
+
+
 def snapshot(
     problem: Problem, chain: Chain, time: jax.Array, key: PRNGKey, chi: jax.Array
 ) -> Snapshot:
@@ -292,14 +365,15 @@ def snapshot(
     sigma = jnp.sqrt(0.5 * chain.misfit / chi) if problem.sigma is None else problem.sigma
     own_variance = jnp.where(chain.included, chain.v1, chain.v0)
     u = jnp.sqrt(own_variance) * prior
-    off = problem.y - sigma * (jnp.matmul(problem.x, u) + noise)
-    pulled = jnp.matmul(jnp.matmul(chain.inverse, off), problem.x)
+    off = problem.y - sigma * (_product(problem.x, u) + noise)
+    pulled = _product(jnp.matmul(chain.inverse, off), problem.x)
     beta = sigma * u + own_variance * pulled
     # With j included, v1 (1 - v1 q_j) is the variance of beta_j over that of the noise, and R what
     # the fit leaves; where j is not in S both follow from the flip.
-    leverage = jnp.where(chain.included, chain.leverage, chain.leverage / odds.t)
+    turned = odds.turned
+    leverage = jnp.where(chain.included, chain.leverage, turned.leverage / turned.t)
     variance = chain.v1 * (1.0 - chain.v1 * leverage)
-    gained = (chain.v1 - chain.v0) * jnp.square(chain.score) / odds.t
+    gained = (chain.v1 - chain.v0) * turned.square / turned.t
     misfit = chain.misfit - jnp.where(chain.included, 0.0, gained)
     spread = jnp.sqrt(variance) * sigma
     if problem.sigma is None:
@@ -348,13 +422,15 @@ def span(
         chain = jax.tree.map(lambda new, old: jnp.where(ends, old, new), moved, chain)
         return chain, totals, count + jnp.where(ends, 0, 1)
 
-    return jax.lax.while_loop(go, step, (chain, nothing(problem.x.shape[1]), jnp.zeros((), int)))
+    empty = nothing(problem.x.shape[1], problem.ties)
+    return jax.lax.while_loop(go, step, (chain, empty, jnp.zeros((), int)))
 
 
-def nothing(p: int) -> Totals:
+def nothing(p: int, ties: Ties | None = None) -> Totals:
     """Integrals over no time."""
     one, each = jnp.zeros(()), jnp.zeros(p)
-    return Totals(one, each, each, each, one, one, one)
+    waits = ties is not None and ties.waits is not None
+    return Totals(one, each, each, each, one, one, one, (each,) if waits else ())
 
 
 def block(
@@ -376,7 +452,7 @@ def block(
     Returns:
         The chain, the integrals over the block, and the draws, whose leaves lead with `draws`.
     """
-    empty = nothing(problem.x.shape[1])
+    empty = nothing(problem.x.shape[1], problem.ties)
 
     def draw(carry: tuple[Chain, Totals], own: Any) -> tuple[tuple[Chain, Totals], Snapshot]:
         d, chi = own
@@ -424,7 +500,7 @@ def adapt(
         lambda _: Information(one, one),
         chains,
     )
-    moved = learn(hyper, chains, totals, told, omega, omega_v0, problem.log_odds)
+    moved = learn(hyper, chains, totals, told, omega, omega_v0, problem.log_odds, problem.ties)
     return jax.vmap(lambda chain: refresh(problem, chain))(moved)
 
 
@@ -436,6 +512,7 @@ def learn(
     omega: Any,
     omega_v0: Any,
     log_odds: jax.Array | None = None,
+    ties: Ties | None = None,
 ) -> Chain:
     """Move the latents alone: what follows from them is left as it is.
 
@@ -447,28 +524,37 @@ def learn(
         omega: the gain of delta and v1, in [0, 1].
         omega_v0: that of v0.
         log_odds: f64[p], of the columns' own prior odds.
+        ties: of the columns.
 
     Returns:
         The chains, not refreshed.
     """
-    p = num_columns(chains.included.shape[1], log_odds)
+    p = num_columns(chains.included.shape[1], log_odds, ties)
     own = jax.tree.map(
         lambda part: jnp.mean(part, axis=0),
         totals._replace(
-            rho=jnp.sum(totals.rho, axis=1) / totals.time,
+            rho=jnp.sum(tied.units(ties, totals.rho), axis=1) / totals.time,
             size=totals.size / totals.time,
             square=totals.square / totals.time,
             slope=totals.slope / totals.time,
+            open=tuple(own / totals.time[:, None] for own in totals.open),
         ),
     )
     old = chains.delta[0], chains.v1[0], chains.v0[0]
     told = jax.tree.map(lambda part: jnp.mean(part, axis=0), told)
     pull = told.scale / (1.0 + told.scale * old[2])
     size = own.rho
+    opened = own.open[0] if own.open else None
+    if opened is not None:
+        # Columns that may not be in say nothing of delta.
+        can = 1.0 if log_odds is None else (log_odds > -jnp.inf).astype(float)
+        p = jnp.sum(tied.units(ties, opened * can))
     if log_odds is not None:
         # What delta alone would give for what the odds of the columns give; no less than none.
         logit = jnp.log(old[0]) - jnp.log1p(-old[0])
-        size += p * old[0] - jnp.sum(jax.nn.sigmoid(logit + log_odds))
+        expected = jax.nn.sigmoid(logit + log_odds)
+        expected = expected if opened is None else opened * expected
+        size += p * old[0] - jnp.sum(tied.units(ties, expected))
         size = jnp.clip(size, 0.0, p)
     target = (
         (size + hyper.a - 1.0) / (hyper.a + hyper.b + p - 2.0),
@@ -477,21 +563,35 @@ def learn(
     )
     delta, v1 = approximate(old[:2], target, omega)
     v0 = approximate(old[2], old[2] + (own.slope - pull) / told.fisher, omega_v0)
-    latents = {"delta": delta, "v1": v1, "v0": jnp.clip(v0, 0.0, v1)}
     shape = chains.delta.shape
     return chains._replace(
-        **{name: jnp.broadcast_to(latent, shape) for name, latent in latents.items()}
+        delta=jnp.broadcast_to(delta, shape),
+        v1=jnp.broadcast_to(v1, shape),
+        v0=jnp.broadcast_to(jnp.clip(v0, 0.0, v1), shape),
     )
 
 
-def num_columns(p: int, log_odds: jax.Array | None) -> Any:
-    """Count the columns that may be in the model; those of odds 0 only fill up a shape."""
+def num_columns(p: int, log_odds: jax.Array | None, ties: Ties | None = None) -> Any:
+    """Count the columns that may be in the model; those of odds 0 only fill up a shape.
+
+    A group counts as one.
+    """
+    if ties is not None:
+        can = jnp.ones(p) if log_odds is None else (log_odds > -jnp.inf).astype(float)
+        return jnp.sum(tied.units(ties, can))
     return p if log_odds is None else jnp.sum(log_odds > -jnp.inf, dtype=float)
 
 
-def information(problem: Problem, chain: Chain) -> Information:
-    """What y can tell about v0, as if no column were in S; less where sigma has to be learned."""
-    a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
+def information(problem: Problem, chain: Chain, kernel: jax.Array | None = None) -> Information:
+    """What y can tell about v0, as if no column were in S; less where sigma has to be learned.
+
+    `kernel` is X X', f64[m, m], where it is known.
+    """
+    if kernel is None:
+        a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
+        size = jnp.sum(jnp.square(problem.x))
+    else:
+        a, size = jnp.matmul(chain.inverse, kernel), jnp.trace(kernel)
     trace = jnp.trace(a)
     fisher = 0.5 * jnp.sum(a * a.T)
     if problem.sigma is None:
@@ -499,5 +599,5 @@ def information(problem: Problem, chain: Chain) -> Information:
     return Information(
         # Orthogonal columns, as many as rows, say nothing of v0.
         fisher=jnp.maximum(fisher, 1e-6 * jnp.square(trace)),
-        scale=jnp.sum(jnp.square(problem.x)) / problem.degrees,
+        scale=size / problem.degrees,
     )

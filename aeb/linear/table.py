@@ -12,15 +12,18 @@ from aeb.linear.frames import Encoding, describe_missing, is_frame, read
 
 __all__ = [
     "Standardised",
-    "as_always",
     "as_matrix",
     "as_table",
     "as_target",
     "column_names",
+    "dense",
     "is_constant",
     "standardise",
 ]
 
+
+MOST_DENSE = 500_000_000
+"""Numbers of a sparse matrix that is made dense: 4 GB."""
 
 EXTREME = 1e30
 """How far apart the units of y and of a column may be; a float32 ends at 3e38."""
@@ -110,31 +113,6 @@ def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[s
     return tuple(str(name) for name in names)
 
 
-def as_always(value: Any, names: Sequence[str]) -> np.ndarray:
-    """Read which columns are always in: names, indices or bool[p], as i64[k] in rising order."""
-    if value is None:
-        return np.zeros(0, np.int64)
-    given = [value] if isinstance(value, str) else list(value)
-    if given and all(isinstance(entry, bool | np.bool_) for entry in given):
-        if len(given) != len(names):
-            raise ValueError(
-                f"always: got {len(given)} truth values, needs one for each of the {len(names)} "
-                "columns, or names or indices"
-            )
-        return np.flatnonzero(given)
-    places = {name: j for j, name in enumerate(names)}
-    chosen = set()
-    for entry in given:
-        place: Any = places.get(entry) if isinstance(entry, str) else entry
-        if not hasattr(place, "__index__") or not 0 <= int(place) < len(names):
-            raise ValueError(
-                f"always: got {entry!r}, needs names of columns, such as {names[0]!r}, or indices "
-                f"from 0 to {len(names) - 1}"
-            )
-        chosen.add(int(place))
-    return np.array(sorted(chosen), np.int64)
-
-
 def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardised:
     """Give every column and y mean 0 and mean square 1.
 
@@ -196,9 +174,24 @@ def _column(column: int, names: Sequence[str] | None) -> str:
     return f"column {column}" + (f" ({names[column]!r})" if known and names is not None else "")
 
 
+def dense(name: str, value: Any) -> Any:
+    """Make a sparse matrix dense; leave all else as it is.
+
+    Raises:
+        ValueError: it would have more than half a billion numbers.
+    """
+    if not hasattr(value, "toarray"):
+        return value
+    if np.prod(value.shape, dtype=np.float64) > MOST_DENSE:
+        raise ValueError(
+            f"{name}: got a sparse matrix of shape {value.shape}, needs at most {MOST_DENSE:,} "
+            "numbers, zeros counted, for it is made dense; choose columns or rows first"
+        )
+    return value.toarray()
+
+
 def _real(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarray:
-    if hasattr(value, "toarray"):
-        value = value.toarray()
+    value = dense(name, value)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name}: some of its entries are masked; drop or fill them")
     try:

@@ -48,6 +48,7 @@ from aeb.linear.support import (
     span,
     start,
 )
+from aeb.linear.ties import Ties
 from aeb.schedules import robbins_monro
 from aeb.stochastic_approximation import approximate
 from aeb.types import PRNGKey
@@ -78,6 +79,7 @@ def condense(
     *,
     known_sigma: bool,
     log_odds: Any,
+    ties: Ties | None = None,
 ) -> tuple[Problem, Base]:
     """Weigh the rows, take out the base, and leave no more rows than columns.
 
@@ -88,6 +90,7 @@ def condense(
         rest: nu lam.
         known_sigma: whether sigma is 1.
         log_odds: f64[p] or None.
+        ties: of the columns.
 
     Returns:
         The problem, and what gives alpha.
@@ -104,7 +107,7 @@ def condense(
         both = jnp.linalg.qr(jnp.column_stack([x, z]), mode="r")
         x, z, rest = both[:p, :p], both[:p, p], rest + jnp.square(both[p, p])
     sigma = jnp.ones(()) if known_sigma else None
-    return Problem(x, z, rest, degrees, sigma, log_odds), base
+    return Problem(x, z, rest, degrees, sigma, log_odds, ties), base
 
 
 class _State(NamedTuple):
@@ -114,7 +117,7 @@ class _State(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
-    """Compile the run: `(rows, hyper, degrees, rest, log_odds, starts, v0, chi, key)`.
+    """Compile the run: `(rows, hyper, degrees, rest, log_odds, ties, starts, v0, chi, key)`.
 
     Args:
         family: a name in `FAMILIES`.
@@ -123,8 +126,8 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
         thinning: flips of a stretch, on average.
 
     Returns:
-        A function of the data, the hyper-priors, N + nu, nu lam, log odds or None, bool[chains, p]
-        to start from, v0 to start from and the first block in which it is learned,
+        A function of the data, the hyper-priors, N + nu, nu lam, log odds or None, ties or None,
+        bool[chains, p] to start from, v0 to start from and the first block in which it is learned,
         `chi` as in `block`, f64[blocks, chains, draws in a block], and a key. It returns the
         chains, the totals of the blocks after the warm-up, and the draws, shaped as `chi`.
     """
@@ -137,6 +140,7 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
         degrees: Any,
         rest: Any,
         log_odds: Any,
+        ties: Ties | None,
         starts: jax.Array,
         spike: tuple[Any, Any],
         chi: jax.Array,
@@ -153,6 +157,7 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
                 rest,
                 known_sigma=kind.known_sigma,
                 log_odds=log_odds,
+                ties=ties,
             )
 
         def stretch(key: PRNGKey, length: jax.Array, carry: Any, given: Any) -> tuple[Any, Draw]:
@@ -176,7 +181,7 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
         def block(
             state: _State, key: PRNGKey, chi: jax.Array, length: jax.Array
         ) -> tuple[_State, Totals, jax.Array, Draw]:
-            empty = state, nothing(rows.x.shape[1]), jnp.zeros((), int)
+            empty = state, nothing(rows.x.shape[1], ties), jnp.zeros((), int)
             (state, totals, count), draws = jax.lax.scan(
                 functools.partial(stretch, key, length), empty, (jnp.arange(len(chi)), chi)
             )
@@ -201,14 +206,14 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
             told = jax.lax.cond(
                 omega_v0 > 0.0, jax.vmap(tell), lambda _: Information(one, one), state
             )
-            chain = learn(hyper, state.chain, totals, told, omega, omega_v0, log_odds)
+            chain = learn(hyper, state.chain, totals, told, omega, omega_v0, log_odds, ties)
             flips = jnp.mean(count.astype(float)) / chi.shape[1]
             # One flip more, so that none at all does not make the next stretch endless.
             asked = length * (thinning + 1.0) / (flips + 1.0)
             length = approximate(length, asked, omega)
             return (state._replace(chain=chain), length), (totals, draws)
 
-        delta = hyper.a / (hyper.a + hyper.b + num_columns(rows.x.shape[1], log_odds))
+        delta = hyper.a / (hyper.a + hyper.b + num_columns(rows.x.shape[1], log_odds, ties))
         response = kind.start(rows)
         problem, _ = solve(response)
         chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(

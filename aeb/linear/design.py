@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of the columns before y is seen: which are always in, together, or wait for others.
+
+A column is named as in X, or by its place there. A column of a data frame that became several, one
+for each level, may be named as a whole, and its place is that in the frame; so may one of its
+levels, `town[York]`, which stands for the whole group. Columns without a group are on their own.
+
+A parent that is always in holds nobody back.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aeb import guards
+from aeb.linear.frames import Encoding
+from aeb.linear.ties import Ties, tie
+
+__all__ = ["Design", "read_design", "restrict", "tie_columns"]
+
+
+class Design(NamedTuple):
+    """What is said of the p columns of the matrix."""
+
+    always: np.ndarray  # i64[k]: always in, ascending
+    group: np.ndarray  # i64[p]: the first column of the group of each
+    parents: dict[int, tuple[int, ...]]  # first columns of groups, parents before their children
+    strong: bool
+    log_odds: np.ndarray | None  # f64[p]
+
+
+class _Named(NamedTuple):
+    """How the columns may be named."""
+
+    sources: list[np.ndarray]  # for each column of X the columns of the matrix
+    places: dict[str, np.ndarray]
+    first: str
+    p: int
+
+
+def read_design(
+    names: Sequence[str],
+    encoding: Encoding | None,
+    *,
+    always: Any = None,
+    groups: Any = None,
+    requires: Any = None,
+    heredity: str = "strong",
+    inclusion_odds: Any = None,
+) -> Design:
+    """Read what `aeb.regression` is told of the columns, or say what is wrong with it.
+
+    Args:
+        names: of the p columns of the matrix.
+        encoding: how a data frame became it, if it was one.
+        always: names, places or truth values.
+        groups: a label for each column of X, an integer or a text, or None for one on its own.
+        requires: for some columns, which others they wait for.
+        heredity: "strong", for all of them, or "weak", for one.
+        inclusion_odds: a factor for each column of X.
+
+    Raises:
+        ValueError: a column is not known, a group or the odds do not fit X, or columns wait for
+            one another.
+
+    Example:
+        >>> design = read_design(["a", "b", "c"], None, groups=[0, 1, 1], requires={"c": "a"})
+        >>> design.group.tolist(), design.parents
+        ([0, 1, 1], {1: (0,)})
+    """
+    guards.one_of("heredity", heredity, ("strong", "weak"))
+    named = _named(names, encoding)
+    group = _groups(groups, named, whole=encoding is not None)
+    chosen = np.isin(group, group[_always(always, named)])
+    return Design(
+        np.flatnonzero(chosen),
+        group,
+        _parents(requires, named, group, names),
+        heredity == "strong",
+        _log_odds(inclusion_odds, named, group, names),
+    )
+
+
+def tie_columns(design: Design, columns: np.ndarray) -> Ties | None:
+    """Tie some columns, i64[k] in rising order; parents that are not among them count as in."""
+    first = _first(design, columns)
+    return tie(design.group[columns], _waiting(design, first), strong=design.strong)
+
+
+def restrict(design: Design, columns: np.ndarray) -> dict[str, Any]:
+    """Say the same of some columns alone, as arguments of `aeb.regression`.
+
+    Args:
+        design: of all columns.
+        columns: i64[k], in rising order. Parents that are not among them count as in.
+    """
+    waiting = _waiting(design, _first(design, columns))
+    return {
+        "always": np.flatnonzero(np.isin(columns, design.always)),
+        "groups": design.group[columns],
+        "requires": waiting or None,
+        "heredity": "strong" if design.strong else "weak",
+        "inclusion_odds": None if design.log_odds is None else np.exp(design.log_odds[columns]),
+    }
+
+
+def _first(design: Design, columns: np.ndarray) -> dict[int, int]:
+    """Map each group to the place of its first column."""
+    first: dict[int, int] = {}
+    for place, group in enumerate(design.group[columns]):
+        first.setdefault(int(group), place)
+    return first
+
+
+def _waiting(design: Design, first: dict[int, int]) -> dict[int, tuple[int, ...]]:
+    waiting = {}
+    for child, parents in design.parents.items():
+        left = tuple(first[parent] for parent in parents if parent in first)
+        free = not left if design.strong else len(left) < len(parents)
+        if child in first and not free:
+            waiting[first[child]] = left
+    return waiting
+
+
+def _named(names: Sequence[str], encoding: Encoding | None) -> _Named:
+    places = {name: np.array([j]) for j, name in enumerate(names)}
+    sources = [np.array([j]) for j in range(len(names))]
+    if encoding is not None:
+        sources = encoding.sources
+        places |= dict(zip(encoding.frame_names, sources, strict=True))
+    return _Named(sources, places, names[0], len(names))
+
+
+def _columns(argument: str, entry: Any, named: _Named) -> np.ndarray:
+    """Find what one name or place stands for, i64[k]."""
+    if isinstance(entry, str) and entry in named.places:
+        return named.places[entry]
+    place = not isinstance(entry, str | bool | np.bool_) and hasattr(entry, "__index__")
+    if not place or not 0 <= int(entry) < len(named.sources):
+        raise ValueError(
+            f"{argument}: got {entry!r}, needs names of columns, such as {named.first!r}, or "
+            f"indices from 0 to {len(named.sources) - 1}"
+        )
+    return named.sources[int(entry)]
+
+
+def _listed(value: Any) -> list[Any]:
+    single = isinstance(value, str) or (hasattr(value, "__index__") and not np.ndim(value))
+    return [value] if single else list(value)
+
+
+def _always(value: Any, named: _Named) -> np.ndarray:
+    given = [] if value is None else _listed(value)
+    if given and all(isinstance(entry, bool | np.bool_) for entry in given):
+        if len(given) != len(named.sources):
+            raise ValueError(
+                f"always: got {len(given)} truth values, needs one for each of the "
+                f"{len(named.sources)} columns, or names or indices"
+            )
+        given = [int(place) for place in np.flatnonzero(given)]
+    chosen = [_columns("always", entry, named) for entry in given]
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *chosen]))
+
+
+def _groups(value: Any, named: _Named, *, whole: bool) -> np.ndarray:
+    count = len(named.sources)
+    labels = [None] * count if value is None else list(value)
+    of = "the data frame" if whole else "X"
+    if isinstance(value, str) or len(labels) != count:
+        raise ValueError(
+            f"groups: got {value!r:.60}, needs a label for each of the {count} columns of {of}"
+        )
+    group = np.zeros(named.p, np.int64)
+    seen: dict[Any, int] = {}
+    for place, label in enumerate(labels):
+        columns = named.sources[place]
+        if label is None:
+            group[columns] = columns[0]
+            continue
+        if isinstance(label, bool | np.bool_) or not (
+            isinstance(label, str) or hasattr(label, "__index__")
+        ):
+            raise ValueError(
+                f"groups: got {label!r} for column {place}, needs an integer or a name, or None "
+                "for a column on its own"
+            )
+        group[columns] = seen.setdefault(label, int(columns[0]))
+    return group
+
+
+def _parents(
+    value: Any, named: _Named, group: np.ndarray, names: Sequence[str]
+) -> dict[int, tuple[int, ...]]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"requires: got {value!r:.60}, needs a mapping from a column to those it waits for, "
+            "such as {'a:b': ['a', 'b']}"
+        )
+    parents: dict[int, tuple[int, ...]] = {}
+    for child, own in value.items():
+        lead = int(group[_columns("requires", child, named)[0]])
+        places = [_columns("requires", entry, named)[0] for entry in _listed(own)]
+        # Of two columns of a group each may have been given its own.
+        leads = dict.fromkeys([*parents.get(lead, ()), *(int(group[place]) for place in places)])
+        if not leads:
+            raise ValueError(f"requires: got no column that {child!r} waits for, needs one or more")
+        parents[lead] = tuple(leads)
+    try:
+        order = list(graphlib.TopologicalSorter(parents).static_order())
+    except graphlib.CycleError as error:
+        circle = ", ".join(repr(names[j]) for j in error.args[1])
+        raise ValueError(
+            f"requires: got columns that wait for one another ({circle}), needs an order; drop one"
+        ) from None
+    return {lead: parents[lead] for lead in order if lead in parents}
+
+
+def _log_odds(
+    value: Any, named: _Named, group: np.ndarray, names: Sequence[str]
+) -> np.ndarray | None:
+    if value is None:
+        return None
+    odds, count = np.asarray(value, np.float64), len(named.sources)
+    if odds.shape != (count,) or not np.all((odds > 0) & np.isfinite(odds)):
+        raise ValueError(
+            f"inclusion_odds: got {value!r:.60}, needs a positive finite number for each of the "
+            f"{count} columns; to keep a column in pass always=, to keep it out drop it from X"
+        )
+    each = np.zeros(named.p)
+    for columns, own in zip(named.sources, odds, strict=True):
+        each[columns] = own
+    differs = np.flatnonzero(each != each[group])
+    if len(differs):
+        j = int(differs[0])
+        raise ValueError(
+            f"inclusion_odds: got {each[j]:g} for {names[j]!r} and {each[group[j]]:g} for "
+            f"{names[int(group[j])]!r} of the same group, needs one factor for a group"
+        )
+    return np.log(each)
