@@ -9,6 +9,7 @@ XLA makes something better of it.
     threefry      normals from counters, drawn where the weights lie
     threshold     the k smallest of many numbers, without a sort
     sums          several sums in one pass
+    normalization the moments of BatchNorm, image after image
     convolution   gradients in XLA's fast layout, or as products
     pooling       a maximum whose gradient is elementwise
     compilation   the options of `jax.jit` under which a CPU runs fast

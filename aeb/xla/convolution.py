@@ -24,11 +24,13 @@ row b + l - i of g, and the pixels of a row meet in the same way, so with
 
 dw[i, j, c, d] is X'G, at the cost of the convolution where the padding keeps the size. X and G are
 k times as large as the images, so they are made and multiplied for a few images at a time, which
-stay in the cache unless one image alone is too large for it. At 3x3 and batch 100 on two cores
-(AVX2, jaxlib 0.12) this takes 0.7 of the convolution's time for 16 channels of 32x32, 0.85 for 32
-of 16x16, and the same for 64 of 8x8; and oneDNN, which is faster than XLA at y and dx and slower at
-dw, has no convolution to take. Over several devices the sum would be sent once for each block, so
-there dw stays a convolution.
+stay in the cache unless one image alone is too large for it. The pixels of a block are copied into
+the factors of the block before, whose borders are zero: nothing is padded, and XLA fuses each copy.
+At 3x3 and batch 100 on two cores (AVX2, jaxlib 0.12), with padded images, this took 0.7 of the
+convolution's time for 16 channels of 32x32, 0.85 for 32 of 16x16, and the same for 64 of 8x8; the
+copies have since taken a fifth to a quarter off (AVX-512). And oneDNN, which is faster than XLA at
+y and dx and slower at dw, has no convolution to take. Over several devices the sum would be sent
+once for each block, so there dw stays a convolution.
 
 On other backends the convolution is `jax.lax.conv_general_dilated`, gradients included.
 """
@@ -218,40 +220,51 @@ def _kernel_gradient(
 def _kernel_gradient_by_rows(
     window: _Window, x: jax.Array, shape: tuple[int, ...], g: jax.Array
 ) -> jax.Array:
-    """Compute dw[k_h, k_w, C, D] as X'G, a block of images at a time."""
-    (tall, wide, channels, features), (top, bottom), (left, right) = shape, *window.padding
+    """dw[k_h, k_w, C, D] as X'G, a block of images at a time."""
+    (tall, wide, channels, features), (top, _), (left, _) = shape, *window.padding
     count, height, width = g.shape[0], x.shape[1], g.shape[2]
-    zero = jnp.zeros((), x.dtype)
-    x = jax.lax.pad(x, zero, ((0, 0, 0), (0, 0, 0), (left, right, 0), (0, 0, 0)))
-    rows = (tall - 1 - top, tall - 1 - bottom, 0)
-    g = jax.lax.pad(g, zero, ((0, 0, 0), rows, (0, 0, 0), (0, 0, 0)))
     columns = (wide * channels, tall * features)
     each = sum(columns) * height * width * x.dtype.itemsize
     fitting = [n for n in range(1, count + 1) if count % n == 0 and n * each <= BLOCK]
     block = max(fitting, default=1)
 
-    def add(number: jax.Array, total: jax.Array) -> jax.Array:
-        images, gradient = (
-            jax.lax.dynamic_slice_in_dim(array, number * block, block) for array in (x, g)
-        )
-        pixels = [images[:, :, j : j + width] for j in range(wide)]
-        slopes = [gradient[:, tall - 1 - i : tall - 1 - i + height] for i in range(tall)]
-        factors = (jnp.concatenate(parts, axis=-1) for parts in (pixels, slopes))
-        left_factor, right_factor = (
-            f.reshape(-1, n) for f, n in zip(factors, columns, strict=True)
-        )
-        return total + jax.lax.dot_general(
-            left_factor,
-            right_factor,
+    def add(number: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        total, left_factor, right_factor = carry
+        first = number * block
+        for j in range(wide):
+            left_factor = _shifted_into(left_factor, x, first, 2, left - j, j * channels)
+        for i in range(tall):
+            right_factor = _shifted_into(right_factor, g, first, 1, i - top, i * features)
+        total += jax.lax.dot_general(
+            *(f.reshape(-1, n) for f, n in zip((left_factor, right_factor), columns, strict=True)),
             (((0,), (0,)), ((), ())),
             precision=window.precision,
             preferred_element_type=total.dtype,
         )
+        return total, left_factor, right_factor
 
-    start, *_ = _varying_alike(jnp.zeros(columns, working_dtype(x)), x, g)
-    total = jax.lax.fori_loop(0, count // block, add, start)
+    blank = (jnp.zeros((block, height, width, n), x.dtype) for n in columns)
+    *start, _, _ = _varying_alike(jnp.zeros(columns, working_dtype(x)), *blank, x, g)
+    total, *_ = jax.lax.fori_loop(0, count // block, add, tuple(start))
     ordered = total.reshape(wide, channels, tall, features).transpose(2, 0, 1, 3)
     return ordered.astype(x.dtype)
+
+
+def _shifted_into(
+    factor: jax.Array, images: jax.Array, first: jax.Array, axis: int, by: int, channel: int
+) -> jax.Array:
+    """Copy a block of images to `channel` of a factor, moved along an axis; the rest stays zero."""
+    low = max(0, by)
+    high = min(factor.shape[axis], images.shape[axis] + by)
+    if high <= low:  # nothing of an image is under this part of the kernel
+        return factor
+    place = [0, 0, 0, channel]
+    place[axis] = low
+    start: list[int | jax.Array] = [first, 0, 0, 0]
+    start[axis] = low - by
+    sizes = [factor.shape[0], *images.shape[1:]]
+    sizes[axis] = high - low
+    return jax.lax.dynamic_update_slice(factor, jax.lax.dynamic_slice(images, start, sizes), place)
 
 
 def _axes(
