@@ -70,8 +70,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 
 def found(settings: Classification, results: harness.Results) -> Found:
     """Look up the rows of each cell."""
-    seeds = settings.all_seeds()
-    return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
+    return results.look_up(
+        (cell, settings.config(cell), settings.all_seeds(cell)) for cell in settings.cells()
+    )
 
 
 def way(arm: ArmName) -> str:
