@@ -107,7 +107,7 @@ def train(
         Seconds, and the network.
     """
     model, key = build(recipe, cell), jax.random.key(seed)
-    steps, (taken, burn_in) = recipe.steps(cell), recipe.draws(cell)
+    steps, (_, burn_in) = recipe.steps(cell), recipe.draws(cell)
     carry = Carry(model.init(jax.random.fold_in(key, START)), blank(recipe, cell).draws)
     state, draws = checkpoints.restore(carry)
     done = int(state.step)
@@ -131,12 +131,17 @@ def train(
                 rows[place] = leaf
         if done < steps:
             checkpoints.save_if_due(done, Carry(state, draws))
+    latent, loss = jax.device_get((state.latent, state.loss))
+    return checkpoints.seconds, Trained(draws, weights_of(recipe, cell), latent, loss)
+
+
+def weights_of(recipe: Recipe, cell: Cell) -> np.ndarray:
+    """Weigh the draws that are kept, f32[K] of sum 1, by the step size where it falls."""
+    taken, burn_in = recipe.draws(cell)
     counts = recipe.thinning * np.arange(burn_in + 1, taken + 1) - 1
     falls = ARMS[cell.arm].samples or recipe.adam_fall
     weights = np.asarray(step_size_at(recipe, counts)) if falls else np.ones(len(counts))
-    latent, loss = jax.device_get((state.latent, state.loss))
-    weights = (weights / weights.sum()).astype(np.float32)
-    return checkpoints.seconds, Trained(draws, weights, latent, loss)
+    return (weights / weights.sum()).astype(np.float32)
 
 
 def kept(
