@@ -404,8 +404,8 @@ def _short_pictures(results: harness.Results) -> list[str]:
         right = markdown.metric(way, "accuracy", times=100)
         for arm in dict.fromkeys(cell.arm for cell, seeds in found.items() if seeds):
             rows = [cells[*place, arm] for place in where]
-            said = [markdown.over(seeds, right, count=True) if seeds else "-" for seeds in rows]
-            lines.append([f"{IMAGE_ARMS[arm].label}, {way}", *said])
+            texts = [markdown.over(seeds, right, count=True) if seeds else "-" for seeds in rows]
+            lines.append([f"{IMAGE_ARMS[arm].label}, {way}", *texts])
     heads = dict.fromkeys(classification_table.column(c) for c, seeds in found.items() if seeds)
     said = PICTURES_SHORT.format(
         train=settings.recipe.num_train, epochs=settings.recipe.epochs, scored=settings.num_scored

@@ -106,20 +106,20 @@ class Classification(harness.Settings):
         A trial has a third of the training images and a quarter of the epochs; N and the sum of the
         gain stay those of a run. Both arms by Adam share their step size, as both samplers do.
         """
+        pairs: dict[ArmName, list[tuple[float, float]]] = {
+            "sghmc_sa": [(step, ADAM_STEPS[0]) for step in STEP_SIZES],
+            "vanilla": [(STEP_SIZES[0], step) for step in ADAM_STEPS],
+        }
+        cells = [Cell(name, False, arm) for name in dict.fromkeys(self.sets) for arm in pairs]
         return [
-            (self._trial(cell, {name: step}), cell)
-            for name_of_set in dict.fromkeys(self.sets)
-            for arm, name, steps in (
-                ("sghmc_sa", "step_size", STEP_SIZES),
-                ("vanilla", "adam_step", ADAM_STEPS),
-            )
-            if arm in self.arms
-            for cell in [Cell(name_of_set, False, arm)]
-            for step in steps
+            (self._trial(cell, *steps), cell)
+            for cell in cells
+            if cell.arm in self.arms
+            for steps in pairs[cell.arm]
         ]
 
-    def _trial(self, cell: Cell, step: dict[str, float]) -> Classification:
-        """Set a trial with a step size of its own; the other is one whatever the recipe's."""
+    def _trial(self, cell: Cell, step_size: float, adam_step: float) -> Classification:
+        """Set a trial with step sizes of its own, whatever the recipe's are."""
         recipe = self.recipe
         images, epochs = max(1, recipe.num_train // 3), max(1, recipe.epochs // 4)
         few = dataclasses.replace(
@@ -129,7 +129,8 @@ class Classification(harness.Settings):
             epochs_augmented=(epochs, epochs),
             counted=recipe.counted * recipe.num_train / images,
             thinning=max(1, images // recipe.batch_size * epochs // 4),
-            **({"step_size": STEP_SIZES[0], "adam_step": ADAM_STEPS[0]} | step),
+            step_size=step_size,
+            adam_step=adam_step,
         )
         stretch = recipe.stretch * recipe.steps(cell) / few.steps(cell)
         return dataclasses.replace(
