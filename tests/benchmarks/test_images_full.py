@@ -222,7 +222,7 @@ def test_the_findings_show_the_full_size_once_it_was_run(results, tmp_path):
     """Fails if the block is there without rows, or columns that were not run are in it."""
     block = "\n".join(summary._short_pictures(results))
     assert "| arm | FMNIST |\n" in block
-    assert "| SGHMC-SA, average | 81.25 ± 6.25 (2) |" in block
+    assert "| SGHMC-SA, average | 81.25 ± 6.25 (2) |\n" in block
     assert "| Vanilla, last | 25.00 (1) |" in block
     assert summary._short_pictures(harness.Results(tmp_path / "none.jsonl")) == []
 

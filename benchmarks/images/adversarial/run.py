@@ -56,9 +56,9 @@ class Adversarial(Classification):
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        super().check()
         if self.tune:
             raise ValueError("tune: step sizes are tried by images.classification")
+        super().check()
         for cell in self.cells():
             taken, burn_in = self.recipe.draws(cell)
             if taken - burn_in < 2:
