@@ -7,9 +7,10 @@
     Vanilla     Adam on the mean loss, no prior
     Dropout     the same, with dropout
 
-The step size is eps_k = h (k + 1)^(-1/5) / N after k steps. The penalties of FC1 start at those of
-N(0, 1), kappa0 = 0 and kappa1 = sigma^2: with kappa0 = (1 - rho) / v0 = 500 from the first step on,
-the spike would pull every weight to zero before rho is learned.
+The step size is eps_k = h (k + 1)^(-1/5) / N after k steps, and that of Adam may fall alike. The
+penalties of FC1 start at those of N(0, 1), kappa0 = 0 and kappa1 = sigma^2: with kappa0 =
+(1 - rho) / v0 = 500 from the first step on, the spike would pull every weight to zero before rho is
+learned.
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ class Model(NamedTuple):
 
 def step_size_at(recipe: Recipe, count: Any) -> Any:
     """Return eps of a step for a mean loss, after `count` steps; draws are weighted by it."""
-    return recipe.step_size * (jnp.asarray(count, float) + 1.0) ** -0.2
+    return recipe.step_size * _root(count)
+
+
+def _root(count: Any) -> Any:
+    """Return what a step size that falls as k^-1/5 is of that of the first step."""
+    return (jnp.asarray(count, float) + 1.0) ** -0.2
 
 
 @functools.lru_cache(maxsize=16)
@@ -70,7 +76,7 @@ def build(recipe: Recipe, cell: Cell) -> Model:
         begin = algorithm.init
         kernel = aeb.build_kernel(algorithm, loss_fn, num_data=num_data, has_aux=True)
     else:
-        begin, kernel = _adam(recipe.adam_step, loss_fn)
+        begin, kernel = _adam(recipe, loss_fn)
 
     start = _start(network(recipe, cell._replace(arm="vanilla")))
 
@@ -103,14 +109,15 @@ def _prior(recipe: Recipe, cell: Cell) -> Prior:
         recipe.v0,
         recipe.v1,
         where=f"^{SPARSE}$",
-        a=float(size),
-        b=float(size),
+        a=recipe.a or float(size),
+        b=recipe.b or float(size),
         nu=recipe.nu,
         lam=recipe.lam,
         sigma=sigma,
         kappa0=recipe.kappa0 if learns else 0.0,
         kappa1=sigma**2,
-        learn_sigma=True,
+        learn_sigma=recipe.learns is None,
+        learn_delta=recipe.learns is None,
     )
 
     def log_density(params: Any, latent: Any) -> jax.Array:
@@ -131,9 +138,10 @@ def _size_of_sparse_layer(recipe: Recipe, cell: Cell) -> int:
     return int(named_leaves(shapes["params"])[SPARSE].size)
 
 
-def _adam(step_size: float, loss_fn: Any) -> tuple[Callable[..., aeb.State], Kernel]:
+def _adam(recipe: Recipe, loss_fn: Any) -> tuple[Callable[..., aeb.State], Kernel]:
     """Make Adam on the mean loss, in the state and the kernel that the sampler has."""
-    rule = optax.adam(step_size)
+    step = recipe.adam_step
+    rule = optax.adam((lambda count: step * _root(count)) if recipe.adam_fall else step)
 
     def begin(params: Any, model_state: Any = ()) -> aeb.State:
         return aeb.State(

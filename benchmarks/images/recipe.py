@@ -13,7 +13,7 @@ with the small networks (docs/lab-notes.md); the rest is plain guess.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from aeb import guards
 from benchmarks.harness import check
@@ -97,6 +97,13 @@ class Recipe:
     # f: how many steps of this gain one step stands for. The gain is f C (A + f k)^-alpha, whose
     # sum over a run f times as short is the same.
     stretch: Annotated[float, at_least(1.0)] = 1.0
+    # How the step size of Adam falls: "root" as that of the samplers does, k^-1/5; None does not.
+    adam_fall: Literal["root"] | None = None
+    a: Positive | None = None  # of the Beta(a, b) prior of delta; None is p, the weights of FC1
+    b: Positive | None = None  # likewise
+    # What SGHMC-SA learns beside rho and the penalties: None is sigma and delta, as the paper does,
+    # so that nothing of its prior but v0 and v1 is set; "penalties" leaves both where they start.
+    learns: Literal["penalties"] | None = None
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
@@ -109,6 +116,10 @@ class Recipe:
                     f"thinning: got {self.thinning}, but {epochs} epochs are {steps} steps, which "
                     "has to be a multiple of it"
                 )
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings, without those that came later and are not used: so do old rows."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def steps(self, cell: Cell) -> int:
         """Count the steps of a run."""

@@ -87,6 +87,7 @@ def _scores(predicted: np.ndarray, images: Images) -> dict[str, Any]:
     return {
         "accuracy": diagnostics.accuracy(known, images.label),
         "nll": diagnostics.negative_log_likelihood(known, images.label),
+        "scaled_nll": diagnostics.temperature_scaled_nll(known, images.label),
         "ece": diagnostics.expected_calibration_error(known, images.label),
         "entropy": entropy.mean(),
         "entropy_other": strange.mean(),

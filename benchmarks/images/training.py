@@ -3,7 +3,8 @@
 
 Every so many steps a draw is taken, and those after the burn-in are kept. A run goes from draw to
 draw in calls of `aeb.sample`, which depend on the key and the step alone; so a run that was stopped
-ends in the same numbers. For the arms by Adam draws are the network at these steps.
+ends in the same numbers. For the arms by Adam draws are the network at these steps; where their
+step size falls as that of the samplers does, they are weighted alike.
 
 `classification` scores the networks, `adversarial` attacks them; whichever comes first trains, and
 puts them on a shelf. There a network is found again by its recipe, cell, seed and the versions of
@@ -13,7 +14,6 @@ the rows. Delete the folder to train anew.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -37,6 +37,9 @@ __all__ = ["Kept", "Trained", "blank", "kept", "train"]
 
 START, STEPS = range(2)
 """What the key of a network is folded with."""
+
+PIECE = 100
+"""Steps in a call at most, so that a run can be stopped between two draws."""
 
 
 class Trained(NamedTuple):
@@ -104,7 +107,7 @@ def train(
         Seconds, and the network.
     """
     model, key = build(recipe, cell), jax.random.key(seed)
-    steps, (taken, burn_in) = recipe.steps(cell), recipe.draws(cell)
+    steps, (_, burn_in) = recipe.steps(cell), recipe.draws(cell)
     carry = Carry(model.init(jax.random.fold_in(key, START)), blank(recipe, cell).draws)
     state, draws = checkpoints.restore(carry)
     done = int(state.step)
@@ -116,24 +119,29 @@ def train(
             state,
             data,
             run_key,
-            num_steps=recipe.thinning - done % recipe.thinning,
+            num_steps=min(recipe.thinning - done % recipe.thinning, PIECE),
             batch_size=recipe.batch_size,
             progress=False,
         )
         report(int(state.step) - done)
         done = int(state.step)
         place = done // recipe.thinning - burn_in - 1
-        if place >= 0:
+        if done % recipe.thinning == 0 and place >= 0:
             for rows, leaf in zip(*map(jax.tree.leaves, (draws, _draw(state))), strict=True):
                 rows[place] = leaf
         if done < steps:
             checkpoints.save_if_due(done, Carry(state, draws))
-    counts = recipe.thinning * np.arange(burn_in + 1, taken + 1) - 1
-    samples = ARMS[cell.arm].samples
-    weights = np.asarray(step_size_at(recipe, counts)) if samples else np.ones(len(counts))
     latent, loss = jax.device_get((state.latent, state.loss))
-    weights = (weights / weights.sum()).astype(np.float32)
-    return checkpoints.seconds, Trained(draws, weights, latent, loss)
+    return checkpoints.seconds, Trained(draws, weights_of(recipe, cell), latent, loss)
+
+
+def weights_of(recipe: Recipe, cell: Cell) -> np.ndarray:
+    """Weigh the draws that are kept, f32[K] of sum 1, by the step size where it falls."""
+    taken, burn_in = recipe.draws(cell)
+    counts = recipe.thinning * np.arange(burn_in + 1, taken + 1) - 1
+    falls = ARMS[cell.arm].samples or recipe.adam_fall
+    weights = np.asarray(step_size_at(recipe, counts)) if falls else np.ones(len(counts))
+    return (weights / weights.sum()).astype(np.float32)
 
 
 def kept(
@@ -147,7 +155,7 @@ def kept(
 ) -> Kept:
     """Take a network from the shelf, or train it and put it there; arguments as for `train`."""
     made = harness.stamp()
-    config = {**cell._asdict(), "recipe": dataclasses.asdict(recipe)}
+    config = {**cell._asdict(), "recipe": recipe.config()}
     name = hashlib.sha256(canonical([config, seed, made["versions"]]).encode()).hexdigest()[:16]
     place, note = shelf / name, shelf / f"{name}.json"
     if note.exists():

@@ -206,11 +206,13 @@ def trained(tmp_path_factory):
     checkpoints = harness.Checkpoints(tmp_path_factory.mktemp("work"), 1e9)
     shelf = tmp_path_factory.mktemp("shelf")
     arguments = (recipe, cell, 0, images, shelf, checkpoints, lambda amount: None)
-    return recipe, cell, images, arguments, training.kept(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "PIECE", 3)  # so that a draw is due after two calls
+        return recipe, cell, images, arguments, training.kept(*arguments)
 
 
 def test_draws_are_those_of_their_steps(trained):
-    """Fails if a draw is taken a step early or late, or put into the wrong row."""
+    """Fails if a draw is a step early or late, between two draws, or in the wrong row."""
     recipe, cell, images, _, found = trained
     model, key = build(recipe, cell), jax.random.key(0)
     state = model.init(jax.random.fold_in(key, 0))

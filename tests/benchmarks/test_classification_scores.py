@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 import aeb
 from aeb.cli.usage import UsageError
+from aeb.evaluation.diagnostics import temperature_scaled_nll
 from benchmarks import harness
 from benchmarks.images import data
 from benchmarks.images import data as data_module
@@ -88,6 +89,8 @@ def test_scores_are_of_the_right_images_and_draws():
     labels = images.label
     expected = -np.mean(np.log(both[labels]))
     assert float(found["average"]["nll"]) == pytest.approx(expected, rel=1e-5)
+    expected = temperature_scaled_nll(np.tile(both, (4, 1)), labels)
+    assert float(found["average"]["scaled_nll"]) == pytest.approx(float(expected), rel=1e-5)
     assert found["average"]["auroc"] == 1.0  # black pixels are uncertain
     assert found["last"]["entropy_other"] > found["last"]["entropy"]
     assert found["sparse"]["share_out"] == pytest.approx(0.1)
@@ -113,7 +116,7 @@ def made_up(settings, accuracy):
     """A row a cell and seed; `accuracy` maps arm and seed to that of the average."""
     rows = []
     for cell in settings.cells():
-        for seed in settings.all_seeds():
+        for seed in settings.all_seeds(cell):
             right = accuracy(cell.arm, seed)
             scores = {"nll": 0.25, "ece": 0.015, "entropy": 0.5, "entropy_other": 1.5, "auroc": 0.9}
             metrics = {
@@ -138,7 +141,7 @@ def test_the_report_says_what_was_not_run(tmp_path, section_of):
     assert "| SGHMC-SA | not run (99.59) | not run (99.75) | not run (93.01) |" in section
     assert "| DA-FMNIST | 94.50 | not run | not run |" in section
     assert len(PRESETS["paper"].cells()) == 16
-    assert section.count("not run") == 2 * 16 + 2 * 4
+    assert section.count("not run") == 2 * 16 + 2 * 4 + 1
 
 
 def test_the_tables_show_the_rows_and_judge_by_the_full_size(tmp_path):

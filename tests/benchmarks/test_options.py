@@ -53,7 +53,7 @@ WRONG = {
     },
     adversarial: {
         "--levels 0": "levels", "--pgd-levels 1.5": "pgd_levels", "--rows 0": "rows",
-        "--recipe.burn-in 0.75": "burn_in",
+        "--recipe.burn-in 0.75": "burn_in", "--tune": "tune: step sizes are tried by",
     },
     classification: {
         "--sets cifar10": "--sets", "--arms": "arms", "--seeds 0": "seeds",

@@ -56,6 +56,8 @@ class Adversarial(Classification):
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
+        if self.tune:
+            raise ValueError("tune: step sizes are tried by images.classification")
         super().check()
         for cell in self.cells():
             taken, burn_in = self.recipe.draws(cell)
@@ -103,6 +105,9 @@ PRESETS["smoke"] = dataclasses.replace(
 )
 PRESETS["cpu"] = dataclasses.replace(
     PRESETS["cpu"], num_scored=400, rows=200, pgd_levels=(0.05, 0.1, 0.2, 0.3)
+)
+PRESETS["full"] = dataclasses.replace(
+    PRESETS["full"], num_scored=1000, rows=200, pgd_levels=(0.05, 0.1, 0.2, 0.3)
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
-from benchmarks.images.classification.table import column
+from benchmarks.images.classification.table import column, shown
 from benchmarks.images.recipe import ARMS, ArmName, Cell
 
 __all__ = ["FIGURES", "PAPER", "Found", "found", "percent", "report", "verdict"]
@@ -45,7 +45,7 @@ WAYS = {
 }
 
 METHOD = """\
-Accuracy in % on the first {images:,} test images, mean over {seeds} seeds, at perturbations of raw
+Accuracy in % on the first {images:,} test images, mean over {seeds}, at perturbations of raw
 pixels in [0, 1]. *As the authors*: one step against a single network, away from its own prediction;
 Vanilla and Dropout are scored by that network, SGHMC and SGHMC-SA by the average over later draws,
 which the attack was not made against. That flatters them. *The same favour to all* scores Vanilla
@@ -57,7 +57,7 @@ and Dropout so too: attacked at one step of their run, scored by the average ove
 def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report (`harness.Section`)."""
     parts, used = ["## Under attack"], []
-    for name in harness.reduced_too(preset):
+    for name in shown(preset):
         settings = PRESETS[name]
         rows = found(settings, results)
         used += [row for seeds in rows.values() for row in seeds]
@@ -67,18 +67,27 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
             continue
         parts += [
             f"{command}:",
-            METHOD.format(images=settings.num_scored, seeds=settings.seeds),
-            f"![Accuracy against perturbation](figures/{FIGURES[0]})",
+            METHOD.format(images=settings.num_scored, seeds=_networks(rows)),
+            "" if name == "full" else f"![Accuracy against perturbation](figures/{FIGURES[0]})",
             *(_table(settings, rows, of) for of in dict.fromkeys(cell.set for cell in rows)),
             verdict(settings, rows),
         ]
     return markdown.join([*parts, markdown.made(used)])
 
 
+def _networks(rows: Found) -> str:
+    """Say of how many networks a cell is, as "3 seeds" or "1 to 3 seeds"."""
+    counts = [len(seeds) for seeds in rows.values() if seeds]
+    least, most = min(counts), max(counts)
+    count = f"{most}" if least == most else f"{least} to {most}"
+    return f"{count} seed" if most == 1 else f"{count} seeds"
+
+
 def found(settings: Adversarial, results: harness.Results) -> Found:
     """Look up the rows of each cell."""
-    seeds = settings.all_seeds()
-    return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
+    return results.look_up(
+        (cell, settings.config(cell), settings.all_seeds(cell)) for cell in settings.cells()
+    )
 
 
 def percent(rows: Sequence[harness.Row], way: str, place: int | None = None) -> list[float]:

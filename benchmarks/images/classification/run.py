@@ -12,6 +12,11 @@ the average over its draws, weighted by the step size; so are the arms by Adam, 
 network at the same steps: what averaging alone gives. The paper's figures are those of the last
 network of the arms by Adam and of the average of the others.
 
+The preset full has all images and both networks at a schedule of about ten minutes of one core a
+run: 8 epochs of batches of 100. Its step sizes are those with the least NLL of the average on
+training images held out; `--tune` makes the rows of that search, which are shown beside the others.
+Adam's step falls there as that of the samplers does, and its draws are weighted alike.
+
 Beside accuracy stand log-likelihood, calibration, the entropy on a set that the network has never
 seen (and how well it tells the two apart), and for SGHMC-SA the share of FC1 with rho <= 0.5 and
 what is left of the accuracy once these weights are cut.
@@ -20,6 +25,7 @@ what is left of the accuracy once these weights are cut.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +39,15 @@ __all__ = ["NAME", "PRESETS", "Classification", "main"]
 
 NAME = "classification"
 
+HELD_OUT = 5000
+"""Training images that a trial is scored on, at most."""
+
+STEP_SIZES = (0.03, 0.01, 0.1)
+"""Step sizes of the samplers that are tried, h."""
+
+ADAM_STEPS = (1e-3, 3e-4, 3e-3)
+"""Step sizes of Adam that are tried; the first is the paper's."""
+
 DESCRIPTION = "MNIST and Fashion-MNIST: Adam, dropout, SGHMC and SGHMC-SA, with and without DA."
 
 
@@ -44,10 +59,21 @@ class Classification(harness.Settings):
     augment: Some[bool] = (False, True)  # without augmentation, with it, or both
     arms: Some[ArmName] = tuple(ARMS)  # arms to compare
     seeds: Count = 5  # networks of each
+    seeds_augmented: Count | None = None  # of those, how many with augmentation; None is all
     num_scored: Count = 10_000  # test images to score on, and images of the other set
     # Whether to score on training images held out in place of the test images.
     validate: bool = False
+    # Whether to try step sizes on training images held out instead, one network each: those of
+    # `ADAM_STEPS` and `STEP_SIZES` in place of the recipe's.
+    tune: bool = False
     recipe: Recipe = Recipe()  # how all arms are set
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        if self.tune:
+            for trial, _ in self.trials():
+                trial.check()
 
     def cells(self) -> list[Cell]:
         """List the sets, each without and with augmentation, each with its arms."""
@@ -64,12 +90,56 @@ class Classification(harness.Settings):
             **cell._asdict(),
             "scored_on": "validation" if self.validate else "test",
             "num_scored": self.num_scored,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.config(),
         }
 
-    def all_seeds(self) -> range:
+    def all_seeds(self, cell: Cell) -> range:
         """List the seeds of the networks of a cell."""
-        return range(self.seed, self.seed + self.seeds)
+        seeds = self.seeds
+        if cell.augment and self.seeds_augmented is not None:
+            seeds = min(seeds, self.seeds_augmented)
+        return range(self.seed, self.seed + seeds)
+
+    def trials(self) -> list[tuple[Classification, Cell]]:
+        """List the step sizes to try on images held out, each with the network to try it on.
+
+        A trial has a third of the training images and a quarter of the epochs; N and the sum of the
+        gain stay those of a run. Both arms by Adam share their step size, as both samplers do.
+        """
+        pairs: dict[ArmName, list[tuple[float, float]]] = {
+            "sghmc_sa": [(step, ADAM_STEPS[0]) for step in STEP_SIZES],
+            "vanilla": [(STEP_SIZES[0], step) for step in ADAM_STEPS],
+        }
+        cells = [Cell(name, False, arm) for name in dict.fromkeys(self.sets) for arm in pairs]
+        return [
+            (self._trial(cell, *steps), cell)
+            for cell in cells
+            if cell.arm in self.arms
+            for steps in pairs[cell.arm]
+        ]
+
+    def _trial(self, cell: Cell, step_size: float, adam_step: float) -> Classification:
+        """Set a trial with step sizes of its own, whatever the recipe's are."""
+        recipe = self.recipe
+        images, epochs = max(1, recipe.num_train // 3), max(1, recipe.epochs // 4)
+        few = dataclasses.replace(
+            recipe,
+            num_train=images,
+            epochs=epochs,
+            epochs_augmented=(epochs, epochs),
+            counted=recipe.counted * recipe.num_train / images,
+            thinning=max(1, images // recipe.batch_size * epochs // 4),
+            step_size=step_size,
+            adam_step=adam_step,
+        )
+        stretch = recipe.stretch * recipe.steps(cell) / few.steps(cell)
+        return dataclasses.replace(
+            self,
+            validate=True,
+            tune=False,
+            num_scored=min(self.num_scored, HELD_OUT),
+            recipe=dataclasses.replace(few, stretch=stretch),
+        )
 
     def images(self, cell: Cell) -> Images:
         """Read the images of a cell."""
@@ -82,9 +152,15 @@ class Classification(harness.Settings):
         return training.kept(self.recipe, cell, seed, images, shelf, checkpoints, report)
 
     def units(self) -> list[harness.Unit]:
-        """List the networks, a unit each."""
+        """List the networks, a unit each; where it is to tune, those of the trials."""
+        if self.tune:
+            return [unit for trial, cell in self.trials() for unit in trial.units_of([cell], 1)]
+        return self.units_of(self.cells(), None)
+
+    def units_of(self, cells: Sequence[Cell], most: int | None) -> list[harness.Unit]:
+        """List the networks of some cells, at most so many seeds of each."""
         return harness.one_row_each(
-            ((cell, self.all_seeds()) for cell in self.cells()),
+            ((cell, self.all_seeds(cell)[:most]) for cell in cells),
             name=lambda cell: cell.label,
             config=self.config,
             size=self.recipe.steps,
@@ -141,6 +217,25 @@ PRESETS = {
         recipe=_narrow(
             (8, 16), (64, 32), 6, num_train=5000, thinning=60, stretch=30.0, dtype="float32"
         ),
+    ),
+    # 4,800 steps for 18,000; N is the paper's, and the gain has the sum of a full run.
+    "full": Classification(
+        preset="full",
+        sets=("fashion_mnist", "mnist"),
+        arms=("sghmc_sa", "vanilla", "sghmc", "dropout"),
+        seeds=3,
+        seeds_augmented=2,
+        recipe=Recipe(
+            dtype="float32",
+            batch_size=100,
+            epochs=8,
+            epochs_augmented=(8, 8),
+            thinning=400,
+            step_size=0.03,
+            stretch=3.75,
+            adam_fall="root",
+        ),
+        checkpoint_every=60.0,
     ),
     "paper": Classification(preset="paper"),
 }

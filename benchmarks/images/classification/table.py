@@ -4,15 +4,25 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.harness.markdown import metric
 from benchmarks.images.classification.run import NAME, PRESETS, Classification
-from benchmarks.images.recipe import ARMS, ArmName, Cell
+from benchmarks.images.recipe import ARMS, ArmName, Cell, Recipe
 
-__all__ = ["PAPER", "TARGETS", "TITLES", "accuracies", "column", "found", "report"]
+__all__ = [
+    "PAPER",
+    "SHORT_TARGETS",
+    "TARGETS",
+    "TITLES",
+    "accuracies",
+    "column",
+    "found",
+    "report",
+    "shown",
+]
 
 Found = dict[Cell, list[harness.Row]]
 """Cell to the rows there are, one a seed."""
@@ -35,6 +45,9 @@ COLUMNS = (
 TARGETS = dict(zip(COLUMNS, (99.60, 99.77, 93.2, 94.5), strict=True))
 """Test accuracy in % to reach at full size, mean over 5 seeds, by SGHMC-SA."""
 
+SHORT_TARGETS = {("mnist", False): 99.4, ("fashion_mnist", False): 92.5}
+"""The same for the preset full, mean of its seeds."""
+
 TITLES = {"mnist": "MNIST", "fashion_mnist": "FMNIST", "digits": "digits"}
 
 ACCURACY = """\
@@ -53,6 +66,24 @@ SPARSE = """\
 FC1 of SGHMC-SA at the last step: the share of its weights with rho <= 0.5, the accuracy of the last
 network before and after these weights are cut, sigma, delta, and the median size of a weight."""
 
+SHORT = """\
+All {train:,} training images, the networks of the paper, {epochs} epochs of batches of {batch} in
+{dtype} on a CPU; {scored:,} test images, mean ± standard error, in brackets the number of networks.
+Last beside last and average beside average: the average is over {kept} draws of the second half of
+the run for every arm, weighted alike. Every arm sees the same minibatches from the same start, and
+its step size falls as k^-1/5. The poster's figures, in the table above, are of runs many times as
+long; those of its arms by Adam are of last networks, those of the others of averages."""
+
+SCALED = """\
+Scaled NLL: each half of the test images at the temperature that suits the other half."""
+
+TRIED = """\
+Step sizes that were tried, for this table alone: {scored:,} training images held out, networks
+trained on {train:,} others for {epochs} epochs, one network each, the average over {kept} draws.
+No test image was looked at. What has the least NLL is taken by both samplers, and by both arms by
+Adam; where that was not tried on a set, what was found on the other stands. "taken" marks what the
+runs above have. A step size that suits so short a trial may be too large for a run."""
+
 SMALL = """\
 The sizes are reduced: {train:,} training images, networks of {channels} channels, {steps:,} steps.
 So the accuracies are not to be set against the poster's; they can tell how far the arms differ."""
@@ -61,17 +92,32 @@ So the accuracies are not to be set against the poster's; they can tell how far 
 def report(preset: harness.Preset, results: harness.Results) -> str:
     """Make the section of the report (`harness.Section`)."""
     parts, used = ["## MNIST and Fashion-MNIST"], []
-    for name in harness.reduced_too(preset):
-        rows = found(PRESETS[name], results)
+    for name in shown(preset):
+        settings = PRESETS[name]
+        rows = found(settings, results)
         used += [row for seeds in rows.values() for row in seeds]
-        parts += _preset(name, PRESETS[name], rows)
+        if name != "full":
+            parts += _preset(name, settings, rows)
+            continue
+        tried = results.look_up(
+            ((trial.recipe, cell), trial.config(cell), trial.all_seeds(cell)[:1])
+            for trial, cell in settings.trials()
+        )
+        used += [row for seeds in tried.values() for row in seeds]
+        parts += [*_short(settings, rows), *_tried(settings, tried)]
     return markdown.join([*parts, markdown.made(used)])
+
+
+def shown(preset: harness.Preset) -> tuple[harness.Preset, ...]:
+    """List the presets to show: beside the paper's the short schedule and the reduced one."""
+    return ("paper", "full", "cpu") if preset == "paper" else (preset,)
 
 
 def found(settings: Classification, results: harness.Results) -> Found:
     """Look up the rows of each cell."""
-    seeds = settings.all_seeds()
-    return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
+    return results.look_up(
+        (cell, settings.config(cell), settings.all_seeds(cell)) for cell in settings.cells()
+    )
 
 
 def way(arm: ArmName) -> str:
@@ -89,12 +135,99 @@ def _preset(preset: str, settings: Classification, rows: Found) -> list[str]:
     command = f"`python -m benchmarks.images.{NAME} --preset {preset}`"
     said = [f"{command}:", accuracies(rows), ACCURACY.format(seeds=settings.seeds)]
     if preset == "paper":
-        said += [_targets(rows)]
+        said += [_reached(rows, TARGETS, "accuracy % at full size")]
     else:
         steps = recipe.steps(next(iter(rows)))
         channels = " and ".join(map(str, recipe.channels))
         said += [SMALL.format(train=recipe.num_train, channels=channels, steps=steps)]
-    return [*said, _both(rows), BOTH, _sparse(rows), SPARSE] if any(rows.values()) else said
+    return [*said, _both(rows, SCORES), BOTH, _sparse(rows), SPARSE] if any(rows.values()) else said
+
+
+def _short(settings: Classification, rows: Found) -> list[str]:
+    """Show the full size at a short schedule: accuracy by both ways, the targets, all scores."""
+    command = f"`python -m benchmarks.images.{NAME} --preset {settings.preset}`"
+    if not any(rows.values()):
+        return [f"{command}: {markdown.NOT_RUN}."]
+    recipe = settings.recipe
+    taken, burn_in = recipe.draws(next(iter(rows)))
+    said = SHORT.format(
+        train=recipe.num_train,
+        epochs=recipe.epochs,
+        batch=recipe.batch_size,
+        dtype=recipe.dtype,
+        scored=settings.num_scored,
+        kept=taken - burn_in,
+    )
+    there = {cell: seeds for cell, seeds in rows.items() if seeds}
+    return [
+        f"{command}:",
+        _by_both_ways(rows),
+        said,
+        _reached(rows, SHORT_TARGETS, "accuracy %, average"),
+        _both(there, SHORT_SCORES),
+        SCALED,
+        *([_sparse(there), SPARSE] if any(ARMS[cell.arm].learns for cell in there) else []),
+    ]
+
+
+def _by_both_ways(rows: Found) -> str:
+    """An arm and a way to predict a line, a set a column."""
+    heads = list(dict.fromkeys(column(cell) for cell in rows))
+    cells = {(column(cell), cell.arm): seeds for cell, seeds in rows.items()}
+    lines = [
+        [
+            f"{ARMS[arm].label}, {by}",
+            *(
+                markdown.over(cells[head, arm], metric(by, "accuracy", times=100), count=True)
+                for head in heads
+            ),
+        ]
+        for by in ("average", "last")
+        for arm in dict.fromkeys(cell.arm for cell in rows)
+    ]
+    return markdown.table(["arm", *heads], lines)
+
+
+Tried = dict[tuple[Recipe, Cell], list[harness.Row]]
+"""Recipe and cell of a trial to its row, if there is one."""
+
+
+def _tried(settings: Classification, tried: Tried) -> list[str]:
+    """Show the step sizes that were tried on images held out."""
+    rows = {trial: seeds for trial, seeds in tried.items() if seeds}
+    if not rows:
+        return []
+    taken = settings.recipe
+
+    def step(trial: tuple[Recipe, Cell]) -> str:
+        recipe, cell = trial
+        samples = ARMS[cell.arm].samples
+        tried_of, taken_of = (
+            each.step_size if samples else each.adam_step for each in (recipe, taken)
+        )
+        return f"{tried_of:g}" + (", taken" if tried_of == taken_of else "")
+
+    recipe, cell = next(iter(rows))
+    draws, burn_in = recipe.draws(cell)
+    names = [
+        ("set", lambda trial: column(trial[1])),
+        ("arm", lambda trial: ARMS[trial[1].arm].label),
+        ("step size", step),
+    ]
+    columns = [
+        ("accuracy %, average", markdown.column(metric("average", "accuracy", times=100))),
+        ("NLL, average", markdown.column(metric("average", "nll"), 3)),
+        ("accuracy %, last", markdown.column(metric("last", "accuracy", times=100))),
+        ("NLL, last", markdown.column(metric("last", "nll"), 3)),
+    ]
+    first = next(iter(rows.values()))[0]
+    said = TRIED.format(
+        scored=first["config"]["num_scored"],
+        train=recipe.num_train,
+        epochs=recipe.epochs,
+        kept=draws - burn_in,
+    )
+    return [markdown.by_cell(rows, names, columns), said]
 
 
 def accuracies(rows: Found) -> str:
@@ -110,22 +243,22 @@ def accuracies(rows: Found) -> str:
     return markdown.table(["arm", *heads], list(lines.values()))
 
 
-def _targets(rows: Found) -> str:
-    """Set SGHMC-SA at full size against its targets."""
+def _reached(rows: Found, targets: Mapping[tuple[str, bool], float], head: str) -> str:
+    """Set the average of SGHMC-SA against its targets."""
 
     def ours(seeds: Sequence[harness.Row]) -> float:
         return statistics.fmean(100 * row["metrics"]["average"]["accuracy"] for row in seeds)
 
     lines = []
     for cell, seeds in rows.items():
-        target = TARGETS.get((cell.set, cell.augment))
+        target = targets.get((cell.set, cell.augment))
         if cell.arm != "sghmc_sa" or target is None:
             continue
         reached = [markdown.NOT_RUN] * 2
         if seeds:
             reached = [f"{ours(seeds):.2f}", "yes" if ours(seeds) >= target else "no"]
         lines.append([column(cell), f"{target:.2f}", *reached])
-    return markdown.table(["accuracy % at full size", "target", "SGHMC-SA", "reached"], lines)
+    return markdown.table([head, "target", "SGHMC-SA", "reached"], lines)
 
 
 SCORES = [
@@ -137,8 +270,15 @@ SCORES = [
     ("AUROC", markdown.column(metric("auroc"), 3)),
 ]
 
+SHORT_SCORES = [
+    ("networks", lambda rows: str(len(rows))),
+    *SCORES[:2],
+    ("scaled NLL", markdown.column(metric("scaled_nll"), 3)),
+    *SCORES[2:],
+]
 
-def _both(rows: Found) -> str:
+
+def _both(rows: Found, scores: Sequence[tuple[str, markdown.Column]]) -> str:
     """The last draw and the average of each cell, a line each."""
     parts = {
         (cell, part): [{**row, "metrics": row["metrics"][part]} for row in seeds]
@@ -150,7 +290,7 @@ def _both(rows: Found) -> str:
         ("arm", lambda pair: ARMS[pair[0].arm].label),
         ("by", lambda pair: pair[1]),
     ]
-    return markdown.by_cell(parts, names, SCORES)
+    return markdown.by_cell(parts, names, scores)
 
 
 FC1 = [
