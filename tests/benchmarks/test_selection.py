@@ -62,14 +62,15 @@ def test_the_folds_part_the_rows():
     )
 
 
-def test_ridge_and_the_elastic_net_answer_in_the_units_of_the_data():
-    """Mutation: coefficients of the standardised columns."""
+def test_lasso_ridge_and_elastic_net_answer_in_the_units_of_the_data():
+    """Mutation: coefficients of the standardised columns; the lasso's intercept left as it was."""
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 3)) * [1.0, 100.0, 0.01] + [0.0, 5.0, -1.0]
     beta = np.array([2.0, -0.02, 300.0])
     y = 7.0 + x @ beta + 0.01 * rng.normal(size=200)
-    for estimate in (rivals.ridge(x, y), rivals.elastic_net(x, y, folds=5)):
+    fits = (rivals.lasso(x, y, folds=5), rivals.ridge(x, y), rivals.elastic_net(x, y, folds=5))
+    for estimate in fits:
         np.testing.assert_allclose(estimate.coefficients, beta, rtol=0.02)
         at_the_mean = estimate.intercept + x.mean(axis=0) @ estimate.coefficients
         assert at_the_mean == pytest.approx(y.mean())
