@@ -39,16 +39,17 @@ def test_folds_part_the_rows_and_share_the_classes(name):
 def test_scores_of_probabilities():
     """Mutation: the log of the other class; no cut; the ranks turned."""
     signal = np.array([True, False])
-    rows = data.Rows(*4 * [np.zeros(0)], signal=signal)._replace(test_y=np.array([1.0, 0.0, 1.0]))
+    rows = data.Rows(*4 * [np.zeros(0)], signal=signal)
+    rows = rows._replace(test_y=np.array([1.0, 1.0, 0.0, 1.0]))
     found = np.array([True, True])
-    score = scores.of_rows(rows, Fitted(np.array([0.8, 0.4, 0.0]), found, {}))
-    want = -(np.log(0.8) + np.log(0.6) + np.log(1e-6)) / 3
+    score = scores.of_rows(rows, Fitted(np.array([0.8, 0.7, 0.4, 0.0]), found, {}))
+    want = -(np.log(0.8) + np.log(0.7) + np.log(0.6) + np.log(1e-6)) / 4
     assert score["log_loss"] == pytest.approx(want)
-    assert score["auroc"] == 0.5
-    assert score["cut"] == pytest.approx(1 / 3)
+    assert score["auroc"] == pytest.approx(2 / 3)
+    assert score["cut"] == 1 / 4
     assert (score["true_finds"], score["false_finds"]) == (1, 1)
     with pytest.raises(ValueError, match="outside"):
-        scores.of_rows(rows, Fitted(np.array([0.8, 1.4, 0.0]), found, {}))
+        scores.of_rows(rows, Fitted(np.array([0.8, 0.7, 1.4, 0.0]), found, {}))
 
 
 def test_ridge_predicts_in_the_units_of_the_data():
