@@ -72,14 +72,14 @@ class Fitted(NamedTuple):
     """What a method says."""
 
     probability: np.ndarray  # f64[m], of class 1 in the rows to predict
-    found: np.ndarray | None  # bool[p]: the columns that it takes to matter
+    found: np.ndarray  # bool[p]: the columns that it takes to matter
     details: Mapping[str, Any]  # what else its row says
     r_hat: float | None = None  # the largest
 
 
 def _truth(rows: Rows) -> Fitted:
     """Tell the true probabilities."""
-    if rows.probability is None:
+    if rows.probability is None or rows.signal is None:
         raise ValueError("truth: nobody knows it for real data; leave it out of their methods")
     return Fitted(rows.probability, rows.signal, {})
 

@@ -38,14 +38,13 @@ def of_rows(rows: Rows, fitted: Fitted) -> dict[str, Any]:
         raise ValueError("a method gave probabilities outside of [0, 1]")
     cut = np.clip(stated, LEAST, 1.0 - LEAST)
     loss = -np.mean(rows.test_y * np.log(cut) + (1.0 - rows.test_y) * np.log1p(-cut))
-    known = rows.signal is not None and fitted.found is not None
     return {
         "log_loss": float(loss),
         "auroc": float(roc_auc_score(rows.test_y, stated)),
         "cut": float(np.mean(cut != stated)),
-        "finds": None if fitted.found is None else int(fitted.found.sum()),
-        "true_finds": int(fitted.found[rows.signal].sum()) if known else None,
-        "false_finds": int(fitted.found[~rows.signal].sum()) if known else None,
+        "finds": int(fitted.found.sum()),
+        "true_finds": None if rows.signal is None else int(fitted.found[rows.signal].sum()),
+        "false_finds": None if rows.signal is None else int(fitted.found[~rows.signal].sum()),
         "largest_r_hat": fitted.r_hat,
         "details": dict(fitted.details),
     }
