@@ -4,9 +4,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.logistic import data, scores
+from benchmarks import harness
+from benchmarks.logistic import data, scores, table
 from benchmarks.logistic.rivals import FITS, Fitted
-from benchmarks.logistic.run import PRESETS
+from benchmarks.logistic.run import PRESETS, main
 
 
 @pytest.mark.parametrize("name", sorted(data.DESIGNS))
@@ -70,3 +71,18 @@ def test_every_cell_has_its_rows_once():
     keys = {(str(unit.configs[0]), unit.seeds) for unit in units}
     assert len(keys) == len(units) == sum(cell.repeats for cell in settings.cells())
     assert not [cell for cell in settings.cells() if cell[:2] == ("truth", "3 or 8")]
+
+
+def test_a_run_makes_its_rows_once_and_the_table_has_them(tmp_path, capsys):
+    """Mutation: a row's seed left out of its key; the table told other seeds than the units."""
+    pytest.importorskip("sklearn")
+    words = ["--methods", "truth", "--no-progress", "--results", str(tmp_path)]
+    words += ["--work", str(tmp_path / "work")]
+    assert main(words) == 0
+    assert main(words) == 0
+    assert "2 of 2 rows are there" in capsys.readouterr().out
+    results = harness.Results(tmp_path / "logistic.jsonl")
+    assert len(results.read()) == 2
+    text = table.report("smoke", results)
+    assert "| null | 0.693 (1) |" in text
+    assert "| few | 0." in text

@@ -4,9 +4,10 @@
 import numpy as np
 import pytest
 
+from benchmarks import harness
 from benchmarks.regression.methods import Estimate
 from benchmarks.selection import compare, designs, effects, figure, real, rivals, scores, table
-from benchmarks.selection.run import PRESETS
+from benchmarks.selection.run import PRESETS, main
 
 
 @pytest.mark.parametrize(
@@ -167,3 +168,19 @@ def test_keys_agree_as_far_as_their_columns_do():
     assert "differ by at most 0.300" in text
     assert "by more than 0.05 in 1 of" in text
     assert "is 1.200" in text
+
+
+def test_a_run_makes_its_rows_once_and_the_table_has_them(tmp_path, capsys):
+    """Mutation: the table told other seeds than the units; a note where there is no row."""
+    pytest.importorskip("sklearn")
+    words = ["--methods", "ridge", "--designs", "small", "--no-progress"]
+    words += ["--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert main(words) == 0
+    assert main(words) == 0
+    assert "1 of 1 rows are there" in capsys.readouterr().out
+    results = harness.Results(tmp_path / "selection.jsonl")
+    text = table.report("smoke", results)
+    assert "| small | 1." in text
+    assert "not run" not in text
+    assert "not run" in table.report("cpu", harness.Results(tmp_path / "none.jsonl"))
+    assert figure.figure("smoke", results, tmp_path) == []
