@@ -41,7 +41,7 @@ PACKAGES: dict[Method, tuple[str, ...]] = {
 
 FOLDS = 10
 
-STRENGTHS = np.geomspace(1e-4, 1e2, 25)
+STRENGTHS = np.geomspace(1e-4, 1e3, 29)
 """Inverse penalties C of the log likelihood summed over the rows, for standardised columns."""
 
 SPARSE = STRENGTHS[8:]

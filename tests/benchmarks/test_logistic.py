@@ -74,7 +74,7 @@ def test_every_cell_has_its_rows_once():
 
 
 def test_a_run_makes_its_rows_once_and_the_table_has_them(tmp_path, capsys):
-    """Mutation: a row's seed left out of its key; the table told other seeds than the units."""
+    """Mutation: the table told other seeds than the units."""
     pytest.importorskip("sklearn")
     words = ["--methods", "truth", "--no-progress", "--results", str(tmp_path)]
     words += ["--work", str(tmp_path / "work")]
