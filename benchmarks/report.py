@@ -24,12 +24,15 @@ from benchmarks.demo import table as demo_table
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
 
-DRAWN = ("simulation", "convergence", "uci", "compression", "images.adversarial", "speed")
+DRAWN = (
+    *("simulation", "selection", "convergence", "uci", "compression", "images.adversarial"),
+    "speed",
+)
 """Experiments with a figure."""
 
 EXPERIMENTS = (
-    *("simulation", "regression", "selection", "convergence", "uci", "images.classification"),
-    *("images.adversarial", "compression", "speed", "scaling"),
+    *("simulation", "regression", "selection", "logistic", "convergence", "uci"),
+    *("images.classification", "images.adversarial", "compression", "speed", "scaling"),
 )
 """Folders of the experiments, in the order of their sections."""
 

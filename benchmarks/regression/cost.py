@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-__all__ = ["Seconds", "peak_bytes", "reset_peak", "timed"]
+__all__ = ["Seconds", "peak_bytes", "reset_peak", "timed", "timed_compiled"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,19 @@ def timed(call: Callable[[], T]) -> tuple[Seconds, T]:
     clock, cpu = time.perf_counter(), time.process_time()
     result = call()
     return Seconds(time.perf_counter() - clock, time.process_time() - cpu), result
+
+
+def timed_compiled(call: Callable[[], T], new: bool) -> tuple[Seconds, Seconds | None, T]:
+    """Call, and once more where the first call has to import or to compile.
+
+    Returns:
+        The seconds of the last call, those of the first where there were two, and the result.
+    """
+    first, result = timed(call)
+    if not new:
+        return first, None, result
+    again, result = timed(call)
+    return again, first, result
 
 
 def reset_peak() -> bool:

@@ -32,7 +32,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["DESIGNS", "DataSet", "Design", "Error", "draw", "has_genotypes"]
+__all__ = [
+    *("DESIGNS", "DataSet", "Design", "Error"),
+    *("coefficients", "columns", "draw", "genotypes", "has_genotypes"),
+]
 
 BLOCK = 20
 """Columns in a block."""
@@ -99,19 +102,9 @@ def draw(name: str, seed: int) -> DataSet:
     """
     design = DESIGNS[name]
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
-    n, p = design.num_rows, design.num_columns
-    x, quadratic = _columns(design, rng)
-    signal = np.zeros(p, bool)
-    count = len(design.signals)
-    if design.place == "first":
-        places = np.arange(count)
-    elif design.place == "even":
-        places = np.arange(count) * (p // max(count, 1))
-    else:
-        places = rng.choice(p, size=count, replace=False)
-    signal[places] = True
-    beta = design.others * rng.normal(size=p)
-    beta[places] = design.signals
+    n = design.num_rows
+    x, quadratic = columns(design, rng)
+    beta, signal = coefficients(design, rng)
     noise = rng.standard_t(3, n) / 3**0.5 if design.noise == "t3" else rng.normal(size=n)
     y = x @ beta + design.noise_variance**0.5 * noise
 
@@ -121,13 +114,29 @@ def draw(name: str, seed: int) -> DataSet:
     return DataSet(x, y, beta, signal, error)
 
 
-def _columns(
+def coefficients(design: Design, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw beta, f64[p], and return it with which of it are signals, bool[p]."""
+    p, count = design.num_columns, len(design.signals)
+    if design.place == "first":
+        places = np.arange(count)
+    elif design.place == "even":
+        places = np.arange(count) * (p // max(count, 1))
+    else:
+        places = rng.choice(p, size=count, replace=False)
+    signal = np.zeros(p, bool)
+    signal[places] = True
+    beta = design.others * rng.normal(size=p)
+    beta[places] = design.signals
+    return beta, signal
+
+
+def columns(
     design: Design, rng: np.random.Generator
 ) -> tuple[np.ndarray, Callable[[np.ndarray], float]]:
     """Draw X, f64[n, p], and return it with d -> d' Sigma d."""
     n, p, r = design.num_rows, design.num_columns, design.correlation
     if design.columns == "genotypes":
-        x = _genotypes()
+        x = genotypes()
         return x, lambda d: float(np.mean((x @ d) ** 2))
     z = rng.normal(size=(n, p))
     if design.columns == "ar":
@@ -171,7 +180,7 @@ def has_genotypes() -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _genotypes() -> np.ndarray:
+def genotypes() -> np.ndarray:
     """Read the genotypes of susie's N3finemapping, 574 people by 1,001 variants, standardised."""
     path = _path()
     if path is None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real data, by ten-fold cross-validation; the folds are drawn once and are the same for all.
 
+All rows of riboflavin are fitted as well, by `aeb.regression` with several keys, which should
+agree.
+
 riboflavin   production of riboflavin by Bacillus subtilis, 71 cultures, 4,088 gene expressions
              (Buehlmann, Kalisch and Meier, 2014); from `AEB_DATA_DIR`
 diabetes     scikit-learn's, 442 patients, ten columns with all squares and products: 64
@@ -11,13 +14,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["FOLDS", "TASKS", "Fold", "fold", "is_there"]
+from benchmarks.regression.methods import Estimate
+
+__all__ = ["FOLDS", "KEYS", "TASKS", "Fold", "agreement", "fold", "is_there", "whole"]
 
 FOLDS = 10
+
+KEYS = "riboflavin, all rows"
+"""The task of fitting all of it with several keys."""
+
+SHOWN = 0.005
+"""Inclusion probabilities that a row of `KEYS` tells; below, they are taken for 0."""
 
 
 class Fold(NamedTuple):
@@ -62,8 +73,29 @@ def is_there(name: str) -> bool:
     return name != "riboflavin" or (path is not None and path.exists())
 
 
+def whole(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return all rows of a task, X and y."""
+    return TASKS[name]()
+
+
+def agreement(estimate: Estimate) -> dict[str, Any]:
+    """Say of a fit of all rows what fits with other keys are to agree on."""
+    if estimate.inclusion is None:
+        raise ValueError("five keys are compared by inclusion probabilities; the method has none")
+    columns = np.flatnonzero(estimate.inclusion >= SHOWN)
+    return {
+        "inclusion": {str(j): round(float(estimate.inclusion[j]), 4) for j in columns},
+        "finds": int(estimate.found.sum()),
+        "largest_r_hat": estimate.r_hat,
+        "details": dict(estimate.details),
+    }
+
+
 def fold(name: str, number: int) -> Fold:
     """Cut one of the ten folds out; a column that is constant in the others is left out.
+
+    The rows come in a random order, the same for all, for some rivals cross-validate over
+    consecutive rows, and cultures of one batch stand together.
 
     Args:
         name: one of `TASKS`.
@@ -71,8 +103,8 @@ def fold(name: str, number: int) -> Fold:
     """
     x, y = TASKS[name]()
     order = np.random.default_rng(0).permutation(len(y))
-    test = np.zeros(len(y), bool)
-    test[order[number::FOLDS]] = True
+    x, y = x[order], y[order]
+    test = np.arange(len(y)) % FOLDS == number
     varies = np.ptp(x[~test], axis=0) > 0
     x = x[:, varies]
     return Fold(x[~test], y[~test], x[test], y[test], float(y.var()))

@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """`aeb.regression` beside its rivals, on simulated designs and on real data.
 
+    designs         error, finds, calibration and coverage, where the truth is known (`designs.py`)
+    tasks           error on rows held out of real data (`real.py`)
+    credible sets   coverage and power beside susie's, of effects at real genotypes (`effects.py`)
+    keys            how far several keys agree on all rows of riboflavin (`real.py`)
+
 Every method sees the same rows, and each is set as its users set it (`rivals.py` says how), so
-that none is told the number of signals or the noise. Seconds are of a fit alone, on the clock and
-of the processor. The first call of `aeb` in a process and of a shape compiles, so the fit is made
-twice there: `first_call` has the first, the second counts. What the horseshoe compiles is in its
-seconds.
+that none but the horseshoe is told a number of signals, and none the noise. Seconds are of a fit
+alone, on the clock and of the processor. The first call of a method in a process imports and
+compiles, that of `aeb` for each shape, so the fit is made twice there: `first_call` has the first,
+the second counts. The horseshoe is too long for that: what it compiles is in its seconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 
@@ -24,7 +28,7 @@ from benchmarks.harness.ranges import Count, Some, one_of, whole
 from benchmarks.regression import cost, horseshoe, mcp, methods
 from benchmarks.regression.methods import Estimate
 from benchmarks.regression.recipe import MCP, Horseshoe, check_installed
-from benchmarks.selection import designs, real, rivals
+from benchmarks.selection import designs, effects, real, rivals
 from benchmarks.selection.recipe import LIMITS, PACKAGES, Cell, Method
 from benchmarks.selection.scores import of_fold, of_truth
 
@@ -34,14 +38,18 @@ NAME = "selection"
 
 DESCRIPTION = "aeb.regression beside its rivals, on simulated designs and on real data."
 
-CALLED: set[tuple[Method, tuple[int, ...]]] = set()
-"""What has been called in this process with that shape, and so is compiled."""
+CALLED: set[tuple[Method, tuple[int, ...] | None]] = set()
+"""What has been called in this process, `aeb` with that shape, and so is compiled."""
 
 QUICK: tuple[Method, ...] = (
     *("lasso", "ridge", "elastic net", "mcp", "ard", "aeb", "aeb, v0 = 0"),
 )
 
 ALL: tuple[Method, ...] = (*QUICK, "abess", "abess, folds", "susie", "millipede", "horseshoe")
+
+T = TypeVar("T")
+
+NotNegative = Annotated[int, whole(0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +61,9 @@ class Selection(harness.Settings):
     tasks: tuple[Annotated[str, one_of(*real.TASKS)], ...] = tuple(real.TASKS)  # real data
     data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
     wide_sets: Count = 10  # the same, of designs with more than 5,000 columns
-    horseshoe_sets: Annotated[int, whole(0)] = 3  # the same, for the horseshoe
+    horseshoe_sets: NotNegative = 3  # the same, for the horseshoe
+    draws: NotNegative = 300  # draws of effects whose credible sets are looked at
+    keys: NotNegative = 5  # keys that are to agree on riboflavin
     folds: Annotated[int, whole(2)] = 10  # folds of the cross-validations inside a method
     mcp: MCP = dataclasses.field(default_factory=MCP)  # how MCP is set
     horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
@@ -62,10 +72,15 @@ class Selection(harness.Settings):
         """Raise a ValueError that names the first setting out of its range."""
         super().check()
         check_installed(self.methods, PACKAGES)
-        if "genotypes" in self.designs and not designs.has_genotypes():
+        if ("genotypes" in self.designs or self.draws) and not designs.has_genotypes():
             raise ValueError(
                 "designs: the genotypes need AEB_DATA_DIR with regression/n3finemapping.npz; set "
-                "it, or leave genotypes out of --designs"
+                "it, or leave genotypes out of --designs and set --draws 0"
+            )
+        if self.keys and not real.is_there("riboflavin"):
+            raise ValueError(
+                "keys: riboflavin needs AEB_DATA_DIR with regression/riboflavin.npz; set it, or "
+                "set --keys 0"
             )
         for task in self.tasks:
             if not real.is_there(task):
@@ -88,7 +103,17 @@ class Selection(harness.Settings):
             for method in dict.fromkeys(self.methods):
                 if method not in LIMITS or name != "riboflavin":
                     cells.append(Cell(method, name, real.FOLDS))
-        return tuple(cells)
+        for method in dict.fromkeys(self.methods):
+            if method in ("aeb", "susie"):
+                cells.append(Cell(method, effects.TASK, self.draws))
+            if method == "aeb":
+                cells.append(Cell(method, real.KEYS, self.keys))
+        return tuple(cell for cell in cells if cell.repeats)
+
+    def seeds(self, cell: Cell) -> range:
+        """Return the seeds of a cell's data sets, or the numbers of its folds, draws or keys."""
+        first = self.seed if cell.task in designs.DESIGNS else 0
+        return range(first, first + cell.repeats)
 
     def config(self, cell: Cell) -> dict[str, Any]:
         """Return all that fixes the row of a cell but its seed."""
@@ -98,7 +123,7 @@ class Selection(harness.Settings):
         options: dict[Method, dict[str, Any]] = {
             "lasso": folds,
             "elastic net": folds,
-            "mcp": folds | dataclasses.asdict(self.mcp),
+            "mcp": folds | dataclasses.asdict(self.mcp) | {"ratio_of_tall": rivals.TALL},
             "abess, folds": folds,
             "horseshoe": nuts,
             "aeb": methods.defaults(),
@@ -114,35 +139,42 @@ class Selection(harness.Settings):
 
     def units(self) -> list[harness.Unit]:
         """List the fits, a data set at a time, so that an early stop leaves whole comparisons."""
-        cells = [cell for cell in self.cells() if cell.repeats]
-        units = []
-        for seed in range(max(cell.repeats for cell in cells)):
-            for cell in cells:
-                if seed < cell.repeats:
-                    number = seed if cell.task in real.TASKS else self.seed + seed
-                    units.append(
-                        harness.Unit(
-                            name=f"{cell.method}, {cell.task}, {number}",
-                            configs=(self.config(cell),),
-                            seeds=(number,),
-                            size=1,
-                            run=functools.partial(self._run, cell, number),
-                        )
-                    )
-        return units
+        units = harness.one_row_each(
+            ((cell, self.seeds(cell)) for cell in self.cells()),
+            name=lambda cell: f"{cell.method}, {cell.task}",
+            config=self.config,
+            size=lambda cell: 1,
+            run=self._run,
+        )
+        return sorted(units, key=lambda unit: unit.seeds)
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Any
     ) -> tuple[float, list[dict[str, Any]]]:
         """Fit by a method, and score it; too short a work to be checkpointed."""
         del folder
-        if cell.task in real.TASKS:
+        metrics: dict[str, Any]
+        if cell.task == effects.TASK:
+            drawn = effects.draw(seed)
+            spent, first, sets = self._time(
+                cell.method, drawn.x, lambda: effects.sets_of(cell.method, drawn)
+            )
+            metrics = effects.score(drawn, sets)
+        elif cell.task == real.KEYS:
+            x, y = real.whole("riboflavin")
+            spent, first, estimate = self._time(
+                cell.method, x, lambda: methods.ours(x, y, key=seed)
+            )
+            metrics = real.agreement(estimate)
+        elif cell.task in real.TASKS:
             fold = real.fold(cell.task, seed)
-            spent, first, estimate = self._time(cell.method, fold.x, fold.y, seed)
+            fit = self._fit(cell.method, fold.x, fold.y, seed)
+            spent, first, estimate = self._time(cell.method, fold.x, fit)
             metrics = of_fold(fold, estimate)
         else:
             data = designs.draw(cell.task, seed)
-            spent, first, estimate = self._time(cell.method, data.x, data.y, seed)
+            fit = self._fit(cell.method, data.x, data.y, seed)
+            spent, first, estimate = self._time(cell.method, data.x, fit)
             metrics = of_truth(designs.DESIGNS[cell.task], data, estimate)
         report(1)
         return spent.clock, [
@@ -156,27 +188,26 @@ class Selection(harness.Settings):
         ]
 
     def _time(
-        self, method: Method, x: np.ndarray, y: np.ndarray, seed: int
-    ) -> tuple[cost.Seconds, cost.Seconds | None, Estimate]:
-        """Fit, and where `aeb` had to compile for this shape, fit once more."""
-        fit = self._fit(method, x, y, seed)
-        new = method.startswith("aeb") and (method, x.shape) not in CALLED
-        CALLED.add((method, x.shape))
-        spent, estimate = cost.timed(fit)
-        if not new:
-            return spent, None, estimate
-        again, estimate = cost.timed(fit)
-        return again, spent, estimate
+        self, method: Method, x: np.ndarray, fit: Callable[[], T]
+    ) -> tuple[cost.Seconds, cost.Seconds | None, T]:
+        """Fit, and where the method may have had to compile, fit once more."""
+        called = (method, x.shape if method.startswith("aeb") else None)
+        new = called not in CALLED
+        CALLED.add(called)
+        spent, first, estimate = cost.timed_compiled(fit, new and method != "horseshoe")
+        return spent, spent if new and first is None else first, estimate
 
     def _fit(
         self, method: Method, x: np.ndarray, y: np.ndarray, seed: int
     ) -> Callable[[], Estimate]:
         """Bind a method to rows."""
+        tall = len(x) > x.shape[1]
+        penalty = dataclasses.replace(self.mcp, ratio=rivals.TALL) if tall else self.mcp
         fits: dict[Method, Callable[[], Estimate]] = {
-            "lasso": lambda: methods.lasso(x, y, folds=self.folds),
+            "lasso": lambda: rivals.lasso(x, y, folds=self.folds),
             "ridge": lambda: rivals.ridge(x, y),
             "elastic net": lambda: rivals.elastic_net(x, y, folds=self.folds),
-            "mcp": lambda: mcp.fit(x, y, settings=self.mcp, folds=self.folds),
+            "mcp": lambda: mcp.fit(x, y, settings=penalty, folds=self.folds),
             "ard": lambda: rivals.ard(x, y),
             "abess": lambda: rivals.abess(x, y, folds=None),
             "abess, folds": lambda: rivals.abess(x, y, folds=self.folds),
@@ -197,8 +228,10 @@ PRESETS = {
         designs=("small", "short"),
         tasks=(),
         data_sets=1,
+        draws=0,
+        keys=0,
     ),
-    "cpu": Selection(preset="cpu", data_sets=10, wide_sets=3, horseshoe_sets=1),
+    "cpu": Selection(preset="cpu", data_sets=10, wide_sets=3, horseshoe_sets=1, draws=40),
     "paper": Selection(preset="paper"),
 }
 

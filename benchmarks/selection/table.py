@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
-from benchmarks.selection import designs, real
+from benchmarks.selection import designs, effects, real
+from benchmarks.selection.compare import Rows, by_method, differences, made
 from benchmarks.selection.recipe import Cell, Method
 from benchmarks.selection.run import PRESETS, Selection
 from benchmarks.selection.scores import BINS
 
-__all__ = ["found", "report"]
+__all__ = ["FIGURE", "designs_of", "first_call", "found", "over", "report"]
 
-Rows = Mapping[tuple[str, Method], Sequence[harness.Row]]
-"""The rows of a method on a task, by the two."""
+FIGURE = "selection.png"
 
 WORDS = {
     "independent": "independent columns",
-    "ar": "correlation {r:g}^|i - j|",
+    "ar": "correlation {r:g} to the power of the distance",
     "blocks": f"blocks of {designs.BLOCK} columns, correlation {{r:g}} inside",
     "equal": "correlation {r:g} between all columns",
     "factors": f"{designs.FACTORS} hidden factors",
@@ -30,15 +32,32 @@ WORDS = {
 WITH_INCLUSION: tuple[Method, ...] = ("aeb", "aeb, v0 = 0", "susie", "millipede")
 
 NOTE = """\
-Mean over data sets ± its standard error; in brackets behind an error, how many data sets. The error
-is the expected squared error on a new row, intercept included, known from the design; its floor is
-the variance of the noise. All methods see the same rows, and none is told the number of signals.
-"Behind the best": the error of `aeb.regression` less that of the best other method, data set by
-data set, so that a negative number is a lead; the best other method, ours with v0 = 0 left out, is
-the one with the least mean error on that design, which favours it. A find is a coefficient that is
-not 0, or an inclusion probability above 0.5 where a method gives one; ridge keeps every column.
-Seconds are processor seconds of one fit, compiled before. A rival with "-" was not given the
-design, because one fit takes many minutes there."""
+Mean over data sets ± its standard error; in brackets behind an error, how many of the {sets} data
+sets have been run ({wide} of "wide", {nuts} of the horseshoe). The error is the expected squared
+error on a new row, intercept included, known from the design; its floor is the variance of the
+noise. All methods see the same rows, and none is told the noise or, but for the horseshoe, a
+number of signals. Lasso, elastic net and MCP: least error in {folds}-fold cross-validation, not
+the largest penalty within a standard error of it; ridge: leaving one out; abess: size by EBIC.
+susie adds ten effects, its default, so it cannot find twenty. A find is a coefficient that is not
+0, or an inclusion probability above 0.5 where a method gives one; ridge keeps every column. Where
+there is "-" a method has not been run: ARD and the horseshoe are given no design on which one fit
+takes many minutes."""
+
+GAPS = """\
+The error of `aeb.regression` less that of each other method, data set by data set, on those that
+both have: a negative number is a lead. The last column says "behind" and "level with" of every
+method whose mean difference is above 0 by more than its standard error, or within it of 0, and
+"first" where ours leads all by more than that. At one standard error some of these come out either
+way by chance."""
+
+CALIBRATION = """\
+Calibration, over all designs but those where every column matters: of the columns whose inclusion
+probability is in a bin, the share that are signals, of the mean probability stated, and how many
+columns. A bin of few columns says little."""
+
+SECONDS = """\
+Processor seconds of one fit, with nothing left to import or to compile; below them those of a first
+call, where they were taken. On a machine with other work to do."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
@@ -48,34 +67,45 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     rows: Rows = {(cell.task, cell.method): of_cell for cell, of_cell in table.items()}
     known = [name for name in settings.designs if _any(rows, name, settings)]
     tasks = [name for name in settings.tasks if _any(rows, name, settings)]
+    note = NOTE.format(
+        sets=settings.data_sets,
+        wide=settings.wide_sets,
+        nuts=settings.horseshoe_sets,
+        folds=settings.folds,
+    )
+    several = functools.partial(by_method, rows=rows, methods=settings.methods)
     parts = [
         "## Variable selection, on many designs and on real data",
         f"`python -m benchmarks.selection --preset {preset}`",
-        NOTE if known else markdown.NOT_RUN,
-        _designs(known),
-        _by_method(
-            "error", settings, rows, known, lambda of: markdown.over(of, ERROR, 3, count=True)
-        ),
-        _behind(settings, rows, known),
-        _by_method("true finds", settings, rows, known, lambda of: markdown.over(of, TRUE, 1)),
-        _by_method("false finds", settings, rows, known, lambda of: markdown.over(of, FALSE, 1)),
+        note if known else markdown.NOT_RUN,
+        f"![Error relative to the best method](figures/{FIGURE})" if known else "",
+        designs_of({name: designs.DESIGNS[name] for name in known}),
+        several("error", tasks=known, write=over("error", count=True)),
+        GAPS if known else "",
+        differences("error", rows, known, settings.methods, markdown.metric("error")),
+        several("true finds", tasks=known, write=over("true_finds", 1)),
+        several("false finds", tasks=known, write=over("false_finds", 1)),
+        CALIBRATION if known else "",
         _calibration(rows, known),
         _covered(rows, known),
-        _by_method(
-            "squared error over the variance of y, ten folds",
-            settings,
+        several(
+            f"squared error over the variance of y, {real.FOLDS} folds",
+            tasks=tasks,
+            write=over("relative_error", count=True),
+        ),
+        differences(
+            "the same, less each other method's",
             rows,
             tasks,
-            lambda of: markdown.over(of, markdown.metric("relative_error"), 3),
+            settings.methods,
+            markdown.metric("relative_error"),
         ),
-        _by_method(
-            "processor seconds of a fit",
-            settings,
-            rows,
-            [*known, *tasks],
-            lambda of: markdown.over(of, markdown.metric("cpu_seconds"), 2),
-        ),
-        markdown.made([row for of_cell in table.values() for row in of_cell]),
+        _sets(rows),
+        _keys(rows.get((real.KEYS, "aeb"), ())),
+        SECONDS if known or tasks else "",
+        several("seconds", tasks=[*known, *tasks], write=over("cpu_seconds", 2)),
+        several("first call", tasks=[*known, *tasks], write=first_call),
+        made([row for of_cell in table.values() for row in of_cell]),
     ]
     return markdown.join(parts)
 
@@ -83,30 +113,29 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 def found(settings: Selection, results: harness.Results) -> dict[Cell, list[harness.Row]]:
     """Look up the rows of each cell, one a data set or a fold."""
     return results.look_up(
-        (
-            cell,
-            settings.config(cell),
-            range(cell.repeats)
-            if cell.task in real.TASKS
-            else range(settings.seed, settings.seed + cell.repeats),
-        )
-        for cell in settings.cells()
+        (cell, settings.config(cell), settings.seeds(cell)) for cell in settings.cells()
     )
 
 
-ERROR = markdown.metric("error")
-TRUE = markdown.metric("true_finds")
-FALSE = markdown.metric("false_finds")
+def over(name: str, digits: int = 3, **options: Any) -> markdown.Column:
+    """Make what writes the mean of a metric."""
+    return markdown.column(markdown.metric(name), digits, **options)
+
+
+def first_call(rows: Sequence[harness.Row]) -> str:
+    """Write the mean of the first calls, "-" where none was taken."""
+    firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
+    return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
 
 
 def _any(rows: Rows, task: str, settings: Selection) -> bool:
     return any(rows.get((task, method)) for method in settings.methods)
 
 
-def _designs(names: Sequence[str]) -> str:
+def designs_of(known: Mapping[str, designs.Design]) -> str:
+    """Write what the data sets of each design are drawn from; "" where there is none."""
     lines = []
-    for name in names:
-        design = designs.DESIGNS[name]
+    for name, design in known.items():
         words = WORDS[design.columns].format(r=design.correlation)
         signals = ", ".join(f"{signal:g}" for signal in dict.fromkeys(design.signals))
         rest = f"normal, deviation {design.others:g}" if design.others else "0"
@@ -115,46 +144,6 @@ def _designs(names: Sequence[str]) -> str:
         sizes = [f"{design.num_rows:,}", f"{design.num_columns:,}"]
         lines.append([name, *sizes, words, f"{count}: {signals}" if count else "0", rest, noise])
     heads = ["design", "n", "p", "columns", "signals", "other coefficients", "noise variance"]
-    return markdown.table(heads, lines) if lines else ""
-
-
-def _by_method(
-    head: str,
-    settings: Selection,
-    rows: Rows,
-    tasks: Sequence[str],
-    write: Callable[[Sequence[harness.Row]], str],
-) -> str:
-    """Write a table of a line for each task and a column for each method."""
-    methods = [m for m in settings.methods if any(rows.get((task, m)) for task in tasks)]
-    lines = [
-        [task, *(write(of) if (of := rows.get((task, m))) else "-" for m in methods)]
-        for task in tasks
-    ]
-    return markdown.table([head, *methods], lines) if lines else ""
-
-
-def _behind(settings: Selection, rows: Rows, names: Sequence[str]) -> str:
-    """Set `aeb.regression` beside the best of the others, on the data sets that both have."""
-    lines = []
-    for name in names:
-        ours = {row["seed"]: row["metrics"]["error"] for row in rows.get((name, "aeb"), ())}
-        others = {
-            method: {row["seed"]: row["metrics"]["error"] for row in rows.get((name, method), ())}
-            for method in settings.methods
-            if not method.startswith("aeb")
-        }
-        shared = {
-            method: {seed: error for seed, error in of.items() if seed in ours}
-            for method, of in others.items()
-            if len(of.keys() & ours.keys()) == len(ours)
-        }
-        if not ours or not shared:
-            continue
-        best = min(shared, key=lambda method: statistics.fmean(shared[method].values()))
-        gaps = [ours[seed] - error for seed, error in shared[best].items()]
-        lines.append([name, best, markdown.mean(gaps, 3), f"{len(gaps)}"])
-    heads = ["design", "best other method", "behind the best", "data sets"]
     return markdown.table(heads, lines) if lines else ""
 
 
@@ -198,3 +187,75 @@ def _covered(rows: Rows, names: Sequence[str]) -> str:
     kinds = next(row["metrics"]["covered"] for name in names for row in rows.get((name, "aeb"), ()))
     heads = [f"{kind}: {which}" for kind in kinds for which in ("signals", "others")]
     return markdown.table(["covered at 90 %, `aeb.regression`", *heads], lines)
+
+
+def _sets(rows: Rows) -> str:
+    """Say how often credible sets hold an effect, and how many effects are in one."""
+    both = {name: rows.get((effects.TASK, name), ()) for name in ("aeb", "susie")}
+    if not any(both.values()):
+        return ""
+    lines = []
+    for name, drawn in both.items():
+        metrics = [row["metrics"] for row in drawn]
+        if metrics:
+            held = [hit for one in metrics for hit in one["holds_an_effect"]]
+            sizes = [size for one in metrics for size in one["sizes"]]
+            inside, count = (sum(m[key] for m in metrics) for key in ("effects_in_sets", "effects"))
+            seconds = statistics.fmean(one["cpu_seconds"] for one in metrics)
+            lines.append(
+                [
+                    name,
+                    f"{len(metrics)}",
+                    f"{len(held)}",
+                    _share(sum(held), len(held)),
+                    _share(inside, count),
+                    f"{statistics.median(sizes):g}" if sizes else "-",
+                    f"{seconds:.1f}",
+                ]
+            )
+    heads = ["credible sets, 95 %", "draws", "sets", "coverage", "power", "median size", "seconds"]
+    gap = _power_gaps(rows)
+    said = (
+        "Draws of 1 to 5 effects at the genotypes, which explain 5 to 40 % of y: coverage is the "
+        "share of the sets that hold an effect, power the share of the effects that are in a set, "
+        "each ± its standard error as if sets and effects were independent."
+    )
+    paired = f"Power of ours less susie's, draw by draw: {markdown.mean(gap, 3)}." if gap else ""
+    return markdown.join([said, markdown.table(heads, lines), paired]).strip()
+
+
+def _power_gaps(rows: Rows) -> list[float]:
+    """Return the share of the effects in a set of ours, less that of susie's, draw by draw."""
+    ours, theirs = (
+        {
+            row["seed"]: row["metrics"]["effects_in_sets"] / row["metrics"]["effects"]
+            for row in rows.get((effects.TASK, name), ())
+        }
+        for name in ("aeb", "susie")
+    )
+    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+
+def _share(hits: int, count: int) -> str:
+    """Write a share and its standard error, as if each were drawn by itself."""
+    if not count:
+        return "-"
+    share = hits / count
+    return f"{share:.3f} ± {(share * (1.0 - share) / count) ** 0.5:.3f}"
+
+
+def _keys(rows: Sequence[harness.Row]) -> str:
+    """Say how far fits with several keys agree."""
+    if len(rows) < 2:
+        return ""
+    stated = [row["metrics"]["inclusion"] for row in rows]
+    columns = {column for one in stated for column in one}
+    spread = {column: [one.get(column, 0.0) for one in stated] for column in columns}
+    gap = max((max(each) - min(each) for each in spread.values()), default=0.0)
+    apart = sum(max(each) - min(each) > 0.05 for each in spread.values())
+    r_hat = max(row["metrics"]["largest_r_hat"] for row in rows)
+    return (
+        f"All rows of riboflavin, {len(rows)} keys: inclusion probabilities differ by at most "
+        f"{gap:.3f} (target: 0.05), by more than 0.05 in {apart} of 4,088 columns; the largest "
+        f"R-hat of any key is {r_hat:.3f} (target: 1.05)."
+    )

@@ -4,9 +4,10 @@
 import numpy as np
 import pytest
 
+from benchmarks import harness
 from benchmarks.regression.methods import Estimate
-from benchmarks.selection import designs, real, rivals, scores
-from benchmarks.selection.run import PRESETS
+from benchmarks.selection import compare, designs, effects, figure, real, rivals, scores, table
+from benchmarks.selection.run import PRESETS, main
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from benchmarks.selection.run import PRESETS
 def test_the_error_is_that_of_new_rows(columns, correlation):
     """Mutation: `_ar` without its factor 1 - r^2; the shared part of a block with weight r^2."""
     design = designs.Design(40_000, 40, columns, correlation)
-    x, quadratic = designs._columns(design, np.random.default_rng(0))
+    x, quadratic = designs.columns(design, np.random.default_rng(0))
     gap = 1.0 + np.random.default_rng(1).normal(size=40)
     squares = (x @ gap) ** 2
     error = squares.std() / len(x) ** 0.5
@@ -62,14 +63,15 @@ def test_the_folds_part_the_rows():
     )
 
 
-def test_ridge_and_the_elastic_net_answer_in_the_units_of_the_data():
-    """Mutation: coefficients of the standardised columns."""
+def test_lasso_ridge_and_elastic_net_answer_in_the_units_of_the_data():
+    """Mutation: coefficients of the standardised columns; the lasso's intercept left as it was."""
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 3)) * [1.0, 100.0, 0.01] + [0.0, 5.0, -1.0]
     beta = np.array([2.0, -0.02, 300.0])
     y = 7.0 + x @ beta + 0.01 * rng.normal(size=200)
-    for estimate in (rivals.ridge(x, y), rivals.elastic_net(x, y, folds=5)):
+    fits = (rivals.lasso(x, y, folds=5), rivals.ridge(x, y), rivals.elastic_net(x, y, folds=5))
+    for estimate in fits:
         np.testing.assert_allclose(estimate.coefficients, beta, rtol=0.02)
         at_the_mean = estimate.intercept + x.mean(axis=0) @ estimate.coefficients
         assert at_the_mean == pytest.approx(y.mean())
@@ -84,3 +86,101 @@ def test_every_cell_has_its_rows_once():
     of_horseshoe = [unit for unit in units if unit.configs[0]["method"] == "horseshoe"]
     simulated = [unit for unit in of_horseshoe if unit.configs[0]["design"]]
     assert {unit.seeds[0] for unit in simulated} == {0, 1, 2}
+
+
+def _rows(errors, **metrics):
+    """Make rows of a method on the data sets 0, 1, ..., None where one was not run."""
+    return [
+        {"seed": seed, "metrics": {"error": error, **metrics}}
+        for seed, error in enumerate(errors)
+        if error is not None
+    ]
+
+
+ROWS = {
+    ("near", "aeb"): _rows([1.0, 1.2, 1.1, 1.3]),
+    ("near", "lasso"): _rows([1.5, 1.8, 1.6, 1.9]),
+    ("near", "ridge"): _rows([0.9, 1.1, 1.0, 1.1]),
+    ("near", "mcp"): _rows([None, 1.4, 1.1, 1.1]),
+}
+
+
+def test_a_difference_is_of_the_data_sets_that_both_have():
+    """Mutation: the means of all data sets of each; the sign turned; one error made two."""
+    read = compare.markdown.metric("error")
+    assert compare.gaps(ROWS, "near", "mcp", read) == pytest.approx([-0.2, 0.0, 0.2])
+    text = compare.differences("error", ROWS, ["near"], ["lasso", "ridge", "mcp", "aeb"], read)
+    line = text.splitlines()[-1]
+    assert "| near | -0.550 ± 0.029 (4) | 0.125 ± 0.025 (4) | 0.000 ± 0.115 (3) |" in line
+    assert line.endswith("| behind ridge; level with mcp |")
+    ahead = {name: rows for name, rows in ROWS.items() if name[1] in ("aeb", "lasso")}
+    assert compare.differences("error", ahead, ["near"], ["lasso"], read).endswith("| first |")
+
+
+def test_the_figure_sets_each_method_beside_the_best_on_their_data_sets():
+    """Mutation: the best by its mean over fewer data sets; the ratio to a mean over all."""
+    ratios = figure.relative(ROWS | {("near", "susie"): _rows([0.5])}, "near")
+    assert ratios["ridge"] == (1.0, 0.0)
+    assert ratios["aeb"][0] == pytest.approx(4.6 / 4.1)
+    assert ratios["mcp"][0] == pytest.approx(3.6 / 3.2)
+    assert ratios["susie"][0] == pytest.approx(0.5 / 0.9)
+
+
+def test_sets_are_scored_by_the_effects_in_them():
+    """Mutation: power as the share of sets; an effect in two sets counted twice."""
+    drawn = effects.Effects(np.zeros((2, 9)), np.zeros(2), np.array([2, 5, 7]), 0.1)
+    found = [np.array([1, 2]), np.array([2, 3]), np.array([8])]
+    score = effects.score(drawn, found)
+    assert score["holds_an_effect"] == [True, True, False]
+    assert (score["effects_in_sets"], score["effects"]) == (1, 3)
+    assert effects.score(drawn, [])["effects_in_sets"] == 0
+    seconds = {"cpu_seconds": 1.0, "packages": {}}
+    rows = {
+        ("credible sets", name): [{"seed": 4, "metrics": effects.score(drawn, sets) | seconds}]
+        for name, sets in (("aeb", found), ("susie", []))
+    }
+    text = table._sets(rows)
+    assert "| aeb | 1 | 3 | 0.667 ± 0.272 | 0.333 ± 0.272 | 2 | 1.0 |" in text
+    assert "| susie | 1 | 0 | - | 0.000 ± 0.000 | - | 1.0 |" in text
+
+
+def test_effects_explain_the_share_that_they_say(monkeypatch):
+    """Mutation: the share taken for the ratio of signal to noise; a count less by one."""
+    x = np.random.default_rng(0).normal(size=(4000, 30))
+    monkeypatch.setattr(effects, "genotypes", lambda: x)
+    drawn = [effects.draw(number) for number in range(40)]
+    assert [len(one.columns) for one in drawn[:6]] == [1, 2, 3, 4, 5, 1]
+    assert [one.share for one in drawn[::5]] == 2 * [0.05, 0.1, 0.2, 0.4]
+    for one in drawn[:20]:
+        chosen = np.column_stack([x[:, one.columns], np.ones(len(x))])
+        residual = one.y - chosen @ np.linalg.lstsq(chosen, one.y)[0]
+        assert 1.0 - residual.var() / one.y.var() == pytest.approx(one.share, abs=0.06)
+    assert np.any(drawn[0].y != drawn[20].y)
+
+
+def test_keys_agree_as_far_as_their_columns_do():
+    """Mutation: a column that one key leaves out passed over."""
+    keys = [
+        {"metrics": {"inclusion": {"3": 0.9, "8": 0.3}, "largest_r_hat": 1.01}},
+        {"metrics": {"inclusion": {"3": 0.92}, "largest_r_hat": 1.2}},
+    ]
+    text = table._keys(keys)
+    assert "differ by at most 0.300" in text
+    assert "by more than 0.05 in 1 of" in text
+    assert "is 1.200" in text
+
+
+def test_a_run_makes_its_rows_once_and_the_table_has_them(tmp_path, capsys):
+    """Mutation: the table told other seeds than the units; a note where there is no row."""
+    pytest.importorskip("sklearn")
+    words = ["--methods", "ridge", "--designs", "small", "--no-progress"]
+    words += ["--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert main(words) == 0
+    assert main(words) == 0
+    assert "1 of 1 rows are there" in capsys.readouterr().out
+    results = harness.Results(tmp_path / "selection.jsonl")
+    text = table.report("smoke", results)
+    assert "| small | 1." in text
+    assert "not run" not in text
+    assert "not run" in table.report("cpu", harness.Results(tmp_path / "none.jsonl"))
+    assert figure.figure("smoke", results, tmp_path) == []

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks.logistic`."""
+
+import sys
+
+from benchmarks.logistic.run import main
+
+if __name__ == "__main__":
+    sys.exit(main())

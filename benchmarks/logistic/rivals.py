@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The methods: each gives the probability of class 1 in the rows to predict.
+
+    truth         the true probabilities, where the design is known: the floor
+    ridge, l1     scikit-learn's LogisticRegressionCV, standardised columns, its penalty by 10-fold
+    elastic net   cross-validation over stratified folds, least log loss
+    abess         best subset by splicing, its size by EBIC (the package's default), or by 10-fold
+    abess, folds  cross-validation
+    aeb           aeb.regression(X, y, family="binomial"), nothing set
+
+The intercept has no penalty. Found is a coefficient that is not 0, or an inclusion probability
+above 0.5; ridge keeps every column.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+import aeb
+from benchmarks.logistic.data import Rows
+
+__all__ = ["FITS", "PACKAGES", "SETTINGS", "Fitted", "Method"]
+
+Method = Literal["truth", "ridge", "l1", "elastic net", "abess", "abess, folds", "aeb"]
+
+PACKAGES: dict[Method, tuple[str, ...]] = {
+    "truth": (),
+    "ridge": ("scikit-learn",),
+    "l1": ("scikit-learn",),
+    "elastic net": ("scikit-learn",),
+    "abess": ("abess",),
+    "abess, folds": ("abess",),
+    "aeb": (),
+}
+"""What a method needs beside `aeb`, by its name on the package index."""
+
+FOLDS = 10
+
+STRENGTHS = np.geomspace(1e-4, 1e3, 29)
+"""Inverse penalties C of the log likelihood summed over the rows, for standardised columns."""
+
+SPARSE = STRENGTHS[8:]
+"""Those of a penalty with a share of l1: below, no coefficient is left."""
+
+RATIOS = (0.1, 0.5, 0.9)
+"""Shares of the l1 penalty in the elastic net."""
+
+TOLERANCE = 1e-3
+"""Of scikit-learn's solver for l1, relative; ten times its default, which takes five times as long
+for the same penalty."""
+
+SETTINGS: dict[Method, dict[str, Any]] = {
+    "ridge": {"folds": FOLDS, "strengths": len(STRENGTHS)},
+    "l1": {"folds": FOLDS, "strengths": len(SPARSE), "tolerance": TOLERANCE},
+    "elastic net": {
+        "folds": FOLDS,
+        "strengths": len(SPARSE),
+        "ratios": RATIOS,
+        "tolerance": TOLERANCE,
+    },
+    "abess, folds": {"folds": FOLDS},
+}
+"""What a row says of how a method is set."""
+
+
+class Fitted(NamedTuple):
+    """What a method says."""
+
+    probability: np.ndarray  # f64[m], of class 1 in the rows to predict
+    found: np.ndarray  # bool[p]: the columns that it takes to matter
+    details: Mapping[str, Any]  # what else its row says
+    r_hat: float | None = None  # the largest
+
+
+def _truth(rows: Rows) -> Fitted:
+    """Tell the true probabilities."""
+    if rows.probability is None or rows.signal is None:
+        raise ValueError("truth: nobody knows it for real data; leave it out of their methods")
+    return Fitted(rows.probability, rows.signal, {})
+
+
+def _penalised(
+    rows: Rows, ratios: tuple[float, ...], strengths: np.ndarray, **options: Any
+) -> Fitted:
+    """Fit by scikit-learn."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegressionCV
+
+    mean, scale = rows.x.mean(axis=0), rows.x.std(axis=0)
+    model = LogisticRegressionCV(
+        Cs=strengths,
+        l1_ratios=ratios,
+        cv=FOLDS,
+        scoring="neg_log_loss",
+        use_legacy_attributes=False,
+        max_iter=2000,
+        **options,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit((rows.x - mean) / scale, rows.y)
+    short = sum(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    details = {
+        "strength": float(model.C_),
+        "ratio": float(model.l1_ratio_),
+        "end_of_path": bool(model.C_ in (strengths[0], strengths[-1])),
+        "fits_short_of_tolerance": short,
+    }
+    probability = model.predict_proba((rows.test_x - mean) / scale)[:, 1]
+    return Fitted(probability, np.ravel(model.coef_) != 0, details)
+
+
+def _ridge(rows: Rows) -> Fitted:
+    return _penalised(rows, (0.0,), STRENGTHS)
+
+
+def _l1(rows: Rows) -> Fitted:
+    return _penalised(rows, (1.0,), SPARSE, solver="saga", tol=TOLERANCE, random_state=0)
+
+
+def _elastic_net(rows: Rows) -> Fitted:
+    return _penalised(rows, RATIOS, SPARSE, solver="saga", tol=TOLERANCE, random_state=0)
+
+
+def _abess(rows: Rows, folds: int | None = None) -> Fitted:
+    """Fit the best subset."""
+    from abess import LogisticRegression
+
+    model = LogisticRegression(cv=1 if folds is None else folds).fit(rows.x, rows.y)
+    # Not its predict_proba: that overflows where a linear predictor is large.
+    eta = np.ravel(model.intercept_)[0] + rows.test_x @ np.ravel(model.coef_)
+    return Fitted(0.5 * (1.0 + np.tanh(0.5 * eta)), np.ravel(model.coef_) != 0, {})
+
+
+def _ours(rows: Rows) -> Fitted:
+    """Sample by `aeb.regression`."""
+    fit = aeb.regression(rows.x, rows.y, family="binomial", key=jax.random.key(0))
+    details = {"delta": fit.delta, "v1": fit.v1, "v0": fit.v0}
+    return Fitted(fit.predict(rows.test_x), fit.inclusion > 0.5, details, fit.largest_r_hat)
+
+
+FITS: dict[Method, Callable[[Rows], Fitted]] = {
+    "truth": _truth,
+    "ridge": _ridge,
+    "l1": _l1,
+    "elastic net": _elastic_net,
+    "abess": _abess,
+    "abess, folds": lambda rows: _abess(rows, FOLDS),
+    "aeb": _ours,
+}

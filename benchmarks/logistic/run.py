@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`aeb.regression` with two classes beside its rivals, on simulated designs and on real data.
+
+Every method sees the same rows, and each is set as its users set it (`rivals.py` says how).
+Seconds are of fit and prediction, on the clock and of the processor. The first call of a method in
+a process imports and compiles, that of `aeb` for each shape, so it is made twice there:
+`first_call` has the first, the second counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from benchmarks import harness
+from benchmarks.harness.ranges import Count, Some, one_of
+from benchmarks.logistic import data, rivals, scores
+from benchmarks.logistic.rivals import FITS, PACKAGES, Method
+from benchmarks.regression import cost, methods
+from benchmarks.regression.recipe import check_installed
+
+__all__ = ["NAME", "PRESETS", "Cell", "Logistic", "main"]
+
+NAME = "logistic"
+
+DESCRIPTION = "aeb.regression with two classes beside its rivals, on designs and on real data."
+
+CALLED: set[tuple[Method, tuple[int, ...] | None]] = set()
+"""What has been called in this process, `aeb` with that shape, and so is compiled."""
+
+
+class Cell(NamedTuple):
+    """A method on a design, or on real data."""
+
+    method: Method
+    task: str  # of `data.DESIGNS` or `data.TASKS`
+    repeats: int  # data sets of a design, folds of real data
+
+
+@dataclasses.dataclass(frozen=True)
+class Logistic(harness.Settings):
+    """The settings of this script."""
+
+    methods: Some[Method] = tuple(FITS)  # what to compare
+    designs: tuple[Annotated[str, one_of(*data.DESIGNS)], ...] = tuple(data.DESIGNS)
+    tasks: tuple[Annotated[str, one_of(*data.TASKS)], ...] = data.TASKS  # real data
+    data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first setting out of its range."""
+        super().check()
+        check_installed(self.methods, PACKAGES)
+
+    def cells(self) -> tuple[Cell, ...]:
+        """List what there is to compare: each task in turn, by every method."""
+        chosen = tuple(dict.fromkeys(self.methods))
+        return (
+            *(Cell(m, name, self.data_sets) for name in self.designs for m in chosen),
+            *(Cell(m, name, data.FOLDS) for name in self.tasks for m in chosen if m != "truth"),
+        )
+
+    def seeds(self, cell: Cell) -> range:
+        """Return the seeds of a cell's data sets, or the numbers of its folds."""
+        first = 0 if cell.task in data.TASKS else self.seed
+        return range(first, first + cell.repeats)
+
+    def config(self, cell: Cell) -> dict[str, Any]:
+        """Return all that fixes the row of a cell but its seed."""
+        ours = methods.defaults() | {"family": "binomial"}
+        return {
+            "method": cell.method,
+            "task": cell.task,
+            "design": data.told(cell.task),
+            "options": ours if cell.method == "aeb" else rivals.SETTINGS.get(cell.method, {}),
+        }
+
+    def units(self) -> list[harness.Unit]:
+        """List the fits, a data set at a time, so that an early stop leaves whole comparisons."""
+        units = harness.one_row_each(
+            ((cell, self.seeds(cell)) for cell in self.cells()),
+            name=lambda cell: f"{cell.method}, {cell.task}",
+            config=self.config,
+            size=lambda cell: 1,
+            run=self._run,
+        )
+        return sorted(units, key=lambda unit: unit.seeds)
+
+    def _run(
+        self, cell: Cell, seed: int, folder: Path, report: Any
+    ) -> tuple[float, list[dict[str, Any]]]:
+        """Fit by a method, and score it; too short a work to be checkpointed."""
+        del folder
+        real = cell.task in data.TASKS
+        rows = data.fold(cell.task, seed) if real else data.draw(cell.task, seed)
+        called = (cell.method, rows.x.shape if cell.method == "aeb" else None)
+        spent, first, fitted = cost.timed_compiled(
+            lambda: FITS[cell.method](rows), called not in CALLED
+        )
+        CALLED.add(called)
+        report(1)
+        return spent.clock, [
+            scores.of_rows(rows, fitted)
+            | {
+                "seconds": spent.clock,
+                "cpu_seconds": spent.cpu,
+                "first_call": None if first is None else first._asdict(),
+                "packages": {name: metadata.version(name) for name in PACKAGES[cell.method]},
+            }
+        ]
+
+
+PRESETS = {
+    # Only what comes with the `test` extra and without data.
+    "smoke": Logistic(
+        preset="smoke", methods=("truth", "ridge"), designs=("few", "null"), tasks=(), data_sets=1
+    ),
+    "cpu": Logistic(preset="cpu", data_sets=5),
+    "paper": Logistic(preset="paper"),
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of a line for each task and a column for each method, and how ours stands among them.
+
+A difference is taken data set by data set, on those that both methods have. Ours is ahead of a
+method or behind it where the mean difference is more than its standard error, and level otherwise;
+of several tasks and methods some come out ahead or behind by chance.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.harness import markdown
+
+__all__ = ["Rows", "by_method", "differences", "gaps", "made", "standing"]
+
+Rows = Mapping[tuple[str, Any], Sequence[harness.Row]]
+"""The rows of a method on a task, by the two."""
+
+OURS = "aeb"
+
+
+def by_method(
+    head: str,
+    rows: Rows,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    write: Callable[[Sequence[harness.Row]], str],
+) -> str:
+    """Write what `write` says of the rows of each method on each task; "" where there are none."""
+    shown = [method for method in methods if any(rows.get((task, method)) for task in tasks)]
+    lines = [
+        [task, *(write(of) if (of := rows.get((task, m))) else "-" for m in shown)]
+        for task in tasks
+    ]
+    return markdown.table([head, *shown], lines) if lines and shown else ""
+
+
+def gaps(rows: Rows, task: str, method: str, read: markdown.Read) -> list[float]:
+    """Return the number of ours less that of a method, on each data set that both have."""
+    ours, theirs = (
+        {row["seed"]: read(row["metrics"]) for row in rows.get((task, name), ())}
+        for name in (OURS, method)
+    )
+    both = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    return [mine - other for mine, other in both if mine is not None and other is not None]
+
+
+def differences(
+    head: str,
+    rows: Rows,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    read: markdown.Read,
+    digits: int = 3,
+) -> str:
+    """Write the differences of `gaps`, with ours on each task among all in the last column."""
+    others = [
+        method
+        for method in methods
+        if not method.startswith(OURS) and any(rows.get((task, method)) for task in tasks)
+    ]
+    lines = []
+    for task in tasks:
+        each = {method: gaps(rows, task, method, read) for method in others}
+        if any(each.values()):
+            cells = [
+                f"{markdown.mean(gap, digits)} ({len(gap)})" if gap else "-"
+                for gap in each.values()
+            ]
+            lines.append([task, *cells, _words(each)])
+    return markdown.table([head, *others, "ours is"], lines) if lines else ""
+
+
+def standing(gap: Sequence[float]) -> str:
+    """Say of paired differences whether ours, the less the better, is ahead, level or behind.
+
+    Example:
+        >>> standing([-0.3, -0.2, -0.25]), standing([0.1, -0.1, 0.02]), standing([0.3, 0.2])
+        ('ahead', 'level', 'behind')
+    """
+    mean, error = statistics.fmean(gap), statistics.stdev(gap) / len(gap) ** 0.5
+    return "level" if abs(mean) <= error else "ahead" if mean < 0 else "behind"
+
+
+def _words(each: Mapping[str, Sequence[float]]) -> str:
+    """Say whom ours is behind of, and whom it is level with; else that it is first."""
+    by: dict[str, list[str]] = {"behind": [], "level": [], "ahead": []}
+    for method, gap in each.items():
+        if len(gap) > 1:
+            by[standing(gap)].append(method)
+    said = [
+        f"{word} {', '.join(by[key])}"
+        for key, word in (("behind", "behind"), ("level", "level with"))
+        if by[key]
+    ]
+    return "; ".join(said) or ("first" if by["ahead"] else "-")
+
+
+def made(rows: Sequence[harness.Row]) -> str:
+    """Say how rows were made, in one line where no package has two versions.
+
+    Methods need different packages, and `markdown.made` has a line for each lot of them.
+    """
+    lots = [row["metrics"]["packages"] for row in rows]
+    pairs = {pair for lot in lots for pair in lot.items()}
+    packages = dict(sorted(pairs))
+    if len(packages) < len(pairs):
+        return markdown.made(rows)
+    return markdown.made([{**row, "metrics": {"packages": packages}} for row in rows])
