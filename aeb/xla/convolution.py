@@ -236,7 +236,8 @@ def _kernel_gradient_by_rows(
         for i in range(tall):
             right_factor = _shifted_into(right_factor, g, first, 1, i - top, i * features)
         total += jax.lax.dot_general(
-            *(f.reshape(-1, n) for f, n in zip((left_factor, right_factor), columns, strict=True)),
+            left_factor.reshape(-1, columns[0]),
+            right_factor.reshape(-1, columns[1]),
             (((0,), (0,)), ((), ())),
             precision=window.precision,
             preferred_element_type=total.dtype,

@@ -33,6 +33,7 @@ class Estimate(NamedTuple):
 NOT_TOLD = (
     *("names", "key", "v0"),
     *("family", "weights", "offset", "always", "expected_size", "inclusion_odds"),
+    *("groups", "requires", "heredity"),
     *("freedom", "concentration"),
 )
 """Arguments of `aeb.regression` that are no setting, or that `ours` sets."""
