@@ -76,7 +76,7 @@ def test_the_law_is_that_of_all_models(x64, monkeypatch, v0):
         assert np.all(error < 0.02)
 
 
-@pytest.mark.parametrize("v0", [0.0, 0.1])
+@pytest.mark.parametrize("v0", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_a_sweep_is_a_refresh(x64, v0):
     """In as many passes as S needs."""
     rng = np.random.default_rng(0)

@@ -30,7 +30,7 @@ OUTSIDE = {
     "https://github.com/normal-computing/posteriors",
     "https://scikit-learn.org",
 }
-"""Addresses that were looked up."""
+"""Addresses that pages may have: a new one is looked up and added here."""
 
 PREPRINTS = {
     "1405.0506": "Windle, Polson and Scott",

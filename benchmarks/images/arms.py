@@ -31,10 +31,10 @@ from aeb.types import Kernel, Prior
 from benchmarks.images.networks import SPARSE, augmentation, network, standardise
 from benchmarks.images.recipe import ARMS, Cell, Recipe
 
-__all__ = ["Model", "build", "step_size_at"]
+__all__ = ["OneChain", "build", "step_size_at"]
 
 
-class Model(NamedTuple):
+class OneChain(NamedTuple):
     """How a chain begins and how it steps.
 
     Attributes:
@@ -57,7 +57,7 @@ def _root(count: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=16)
-def build(recipe: Recipe, cell: Cell) -> Model:
+def build(recipe: Recipe, cell: Cell) -> OneChain:
     """Build the model of a cell; called again it is the same, so that nothing is compiled anew."""
     arm = ARMS[cell.arm]
     net = network(recipe, cell, dtype=recipe.dtype)
@@ -84,7 +84,7 @@ def build(recipe: Recipe, cell: Cell) -> Model:
         variables = dict(start(key))
         return begin(variables.pop("params"), variables or ())
 
-    return Model(init, kernel)
+    return OneChain(init, kernel)
 
 
 @functools.lru_cache(maxsize=4)
