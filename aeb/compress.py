@@ -463,7 +463,8 @@ def _only_guesses(scores: Scores, held_out: Batch) -> bool:
     if scores.accuracy is None:
         return True
     targets = np.asarray(held_out["targets"]).ravel()
-    return scores.accuracy <= float(np.bincount(targets).max()) / targets.size
+    # Counted, for an accuracy is a float32 and a share of the rows is not.
+    return round(scores.accuracy * targets.size) <= int(np.bincount(targets).max())
 
 
 def _missed(result: Compressed) -> str | None:

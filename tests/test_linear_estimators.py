@@ -146,6 +146,7 @@ def test_of_three_classes_each_is_fitted_against_the_rest():
         model.predict_interval(x)
 
 
+@pytest.mark.slow
 def test_groups_and_parents_go_through():
     """With a column that a fold has constant. Mutations: places of all columns for those that vary;
     a constant parent that holds its child back."""

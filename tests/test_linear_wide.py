@@ -97,6 +97,7 @@ def test_a_sweep_is_a_refresh(x64, v0):
     assert np.all(np.asarray(told.time) == 1.0)
 
 
+@pytest.mark.slow
 def test_shares_add_up_and_follow_the_chances(x64):
     chance = jnp.asarray(np.r_[1.0, 0.9, np.full(98, 1e-3)])
     share = np.asarray(wide.shares(chance, 10))
