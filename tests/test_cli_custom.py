@@ -215,6 +215,7 @@ def test_an_nnx_module_and_its_weights(here, capsys):
 
 @pytest.mark.slow
 @pytest.mark.quickly_compiled
+@pytest.mark.filterwarnings("ignore:variables. on the rows held out")  # the weights are random ones
 def test_an_nnx_module_runs_from_its_own_weights(here, capsys):
     module = find("model", "toynet:Wide")(nnx.Rngs(5))
     weights = nnx.state(module, (nnx.Param, nnx.BatchStat))

@@ -92,6 +92,9 @@ def test_the_report_draws_what_it_has_rows_for(tmp_path, capsys):
     results.append([row(SHOWN[1])])
     assert report.main(words) == 0
     said = capsys.readouterr().out
-    assert "(figures/simulation.png)\n\nData set of seed 0, v0 = 0.1, sigma started at 1." in said
+    assert (
+        "(figures/simulation.png)\n\nThe data set of seed 0, with v0 = 0.1 and sigma started at 1."
+        in said
+    )
     assert (tmp_path / "figures" / "simulation.png").stat().st_size > 10_000
     assert simulation_figure._shown(simulation.PRESETS["paper"], results).keys() == {"em"}
