@@ -250,7 +250,7 @@ def test_heredity_is_that_of_all_models(strong):
     assert fit.prior_size.sum() == pytest.approx(1)
 
 
-# With such a slab the chance of a group is that of the prior in each draw: its R-hat is of rounding.
+# With such a slab the chance of a group hardly varies: its R-hat is of rounding.
 @pytest.mark.filterwarnings("ignore:the 4 chains disagree")
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["student_t", "binomial", "negative_binomial"])
