@@ -365,8 +365,7 @@ def _variables(settings: Settings, module: Any, rows: Rows, preprocess: Any) -> 
         if arrays is None:
             return dict(jax.jit(init)(keys, jnp.asarray(rows.inputs[:1])))
         like = dict(jax.eval_shape(init, keys, jnp.asarray(rows.inputs[:1])))
-    # The user's own code runs here and may raise anything; it is told in a line, with its place.
-    except Exception as error:
+    except Exception as error:  # the user's own code, which may raise anything: told in a line
         raise UsageError(
             f"--model: {settings.model} does not start on a row of {rows.inputs.dtype}"
             f"{list(rows.inputs.shape[1:])}: {described(error)}"
@@ -402,8 +401,7 @@ def _fitted(
     """Bring network and rows together; what does not fit is said of the option."""
     try:
         return as_network(module, variables, pair, preprocess=preprocess, augment=augment)
-    # The user's own code runs here and may raise anything; it is told in a line, with its place.
-    except Exception as error:
+    except Exception as error:  # the user's own code, which may raise anything: told in a line
         message = str(error)
         if not message.startswith(("data:", "model:", "params:")):
             message = f"model: on a row of {list(pair[0].shape[1:])}, {described(error)}"

@@ -98,8 +98,7 @@ def find_network(name: str, seed: int) -> Found:
         )
     try:
         made = found(rngs=nnx.Rngs(seed)) if needed else found()
-    # The user's own code runs here and may raise anything; it is told in a line, with its place.
-    except Exception as error:
+    except Exception as error:  # the user's own code, which may raise anything: told in a line
         raise UsageError(f"--model: calling {name} raised {described(error)}") from error
     if not isinstance(made, flax.linen.Module | nnx.Module):
         raise UsageError(
@@ -144,8 +143,7 @@ def _imported(option: str, place: str) -> ModuleType:
         raise UsageError(
             f"--{option}: importing {place} needs {missing!r}, which is not installed"
         ) from error
-    # The user's own code runs here and may raise anything; it is told in a line, with its place.
-    except Exception as error:
+    except Exception as error:  # the user's own code, which may raise anything: told in a line
         raise UsageError(f"--{option}: importing {place} raised {described(error)}") from error
 
 

@@ -144,8 +144,7 @@ def _run(
         for at in range(0, len(inputs), batch_size):
             outputs = program(jnp.asarray(inputs[at : at + batch_size]))
             parts.append(np.asarray(outputs.astype(jnp.float32)))
-    # The user's own code runs here and may raise anything; it is told in a line, with its place.
-    except Exception as error:
+    except Exception as error:  # the user's own code, which may raise anything: told in a line
         row = f"{inputs.dtype}{list(inputs.shape[1:])}"
         raise UsageError(
             f"--data: on rows of {row} the network raised {described(error)}"

@@ -109,7 +109,10 @@ def one_row_each(
     size: Callable[[C], int],
     run: Callable[..., tuple[float, Sequence[Mapping[str, Any]]]],
 ) -> list[Unit]:
-    """List a unit for each cell and seed, of one row each.
+    """List a unit for each cell and seed, of one row each, a cell at a time.
+
+    For a seed at a time, so that a run that stops early leaves whole comparisons, sort the units by
+    their seeds.
 
     Args:
         cells: all that fixes a row but its seed, each with its seeds.

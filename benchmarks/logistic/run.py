@@ -10,7 +10,6 @@ a process imports and compiles, that of `aeb` for each shape, so it is made twic
 from __future__ import annotations
 
 import dataclasses
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -101,13 +100,7 @@ class Logistic(harness.Settings):
         CALLED.add(called)
         report(1)
         return spent.clock, [
-            scores.of_rows(rows, fitted)
-            | {
-                "seconds": spent.clock,
-                "cpu_seconds": spent.cpu,
-                "first_call": None if first is None else first._asdict(),
-                "packages": {name: metadata.version(name) for name in PACKAGES[cell.method]},
-            }
+            scores.of_rows(rows, fitted) | cost.of_row(spent, first, PACKAGES[cell.method])
         ]
 
 

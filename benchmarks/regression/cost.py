@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Seconds", "peak_bytes", "reset_peak", "timed", "timed_compiled"]
+__all__ = ["Seconds", "of_row", "peak_bytes", "reset_peak", "timed", "timed_compiled"]
 
 T = TypeVar("T")
 
@@ -41,6 +42,16 @@ def timed_compiled(call: Callable[[], T], new: bool) -> tuple[Seconds, Seconds |
         return first, None, result
     again, result = timed(call)
     return again, first, result
+
+
+def of_row(spent: Seconds, first: Seconds | None, packages: Iterable[str]) -> dict[str, Any]:
+    """Return what a row says of its cost, and of the versions of what a method needs."""
+    return {
+        "seconds": spent.clock,
+        "cpu_seconds": spent.cpu,
+        "first_call": None if first is None else first._asdict(),
+        "packages": {name: metadata.version(name) for name in packages},
+    }
 
 
 def reset_peak() -> bool:

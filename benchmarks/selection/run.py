@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -177,15 +176,7 @@ class Selection(harness.Settings):
             spent, first, estimate = self._time(cell.method, data.x, fit)
             metrics = of_truth(designs.DESIGNS[cell.task], data, estimate)
         report(1)
-        return spent.clock, [
-            metrics
-            | {
-                "seconds": spent.clock,
-                "cpu_seconds": spent.cpu,
-                "first_call": None if first is None else first._asdict(),
-                "packages": {name: metadata.version(name) for name in PACKAGES[cell.method]},
-            }
-        ]
+        return spent.clock, [metrics | cost.of_row(spent, first, PACKAGES[cell.method])]
 
     def _time(
         self, method: Method, x: np.ndarray, fit: Callable[[], T]
