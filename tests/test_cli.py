@@ -110,6 +110,7 @@ def test_a_run_leaves_model_figure_and_results(straight, capsys):
     assert found == pytest.approx(run["accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_in_the_same_bits(straight, tmp_path, monkeypatch):
     words, out = straight
     real = aeb.sample
@@ -220,6 +221,7 @@ def short():
     return run_plan(plan, [0], progress=False)
 
 
+@pytest.mark.slow
 def test_the_command_learns(short):
     """Mutations: a millionth of the learning rate in dense training, or in the arms."""
     accuracy = {arm: runs[0].accuracy for arm, runs in short.test.items()}
@@ -227,6 +229,7 @@ def test_the_command_learns(short):
     assert abs(short.test["sa"][0].sparsity - 0.8) < 1e-3
 
 
+@pytest.mark.slow
 def test_progress_is_told_to_the_end_where_there_is_no_terminal(monkeypatch, capsys):
     """Mutations: silent once rows held out have been scored; a line less than a second apart."""
     recipe = Recipe(sparsity=0.8, dense_epochs=1, epochs=1)
@@ -242,6 +245,7 @@ def test_progress_is_told_to_the_end_where_there_is_no_terminal(monkeypatch, cap
     assert [line.split(":")[0] for line in lines] == ["seed 0", "seed 1"]
 
 
+@pytest.mark.slow
 def test_rows_held_out_are_watched_and_the_test_rows_are_not(short):
     """Mutations: history on the test rows, a split that shares rows."""
     task = short.plan.task

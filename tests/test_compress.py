@@ -221,6 +221,7 @@ def test_a_bare_loss_and_no_target():
         out.predict(x)
 
 
+@pytest.mark.slow
 def test_a_layer_of_small_weights_is_not_emptied():
     """One threshold for all leaves takes the last layer whole, and says so; the default does not.
 
@@ -246,6 +247,7 @@ def test_a_layer_of_small_weights_is_not_emptied():
     assert np.count_nonzero(out.params["last"]) > 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_better_than_a_guess_and_one_short_of_its_target():
     """Mutations: the bound not handed on, a missed target unsaid, the half of a variance lost."""
     rng = np.random.default_rng(3)
@@ -285,6 +287,7 @@ def test_a_network_that_knows_nothing_is_told_of(linen, rows):
         )
 
 
+@pytest.mark.slow
 def test_early_stop_ends_it_and_the_result_says_so(linen, rows):
     """Mutation: what the callback returns is dropped."""
     watch = aeb.EarlyStop(lambda look: look.step, patience=2, begin=20)
@@ -294,6 +297,7 @@ def test_early_stop_ends_it_and_the_result_says_so(linen, rows):
     assert "ended early, after 24 of 40 steps" in str(out)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, monkeypatch):
     """Mutations: a learning rate found anew with another key, looks lost on resume."""
 

@@ -197,6 +197,7 @@ def loop_of(policy):
     return count(built.burst.lower(carry, net.batch, keys, 3).compile(), net.size)
 
 
+@pytest.mark.slow
 def test_looking_for_divergence_is_within_the_room():
     """Fails if the weights are looked at in the loop; "skip" does, and is seen to."""
     plain, watched, skipping = map(loop_of, ("ignore", "raise", "skip"))

@@ -172,6 +172,7 @@ def test_what_was_never_finite_is_the_users_own():
     assert not finite(lost.position)
 
 
+@pytest.mark.slow
 def test_one_chain_of_two():
     """Fails if the chain that is well loses steps, or the count of chains is wrong."""
     states = jax.vmap(SOUND.init)({"w": jnp.ones((2, 1, 2))})

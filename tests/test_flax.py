@@ -60,6 +60,7 @@ def mean_nll(logits):
     return optax.softmax_cross_entropy_with_integer_labels(logits, Y).mean()
 
 
+@pytest.mark.slow
 def test_kernel_with_batch_norm_and_dropout():
     model = LinenNet()
     variables = model.init(jax.random.key(1), X, train=False)
@@ -160,6 +161,7 @@ def trained(compile_, model):
     return model.l1.kernel[...]
 
 
+@pytest.mark.slow
 def test_nnx_under_a_mesh():
     """Mutation: noise that depends on where a weight lies."""
     mesh = jax.make_mesh((2,), ("model",), axis_types=(AxisType.Auto,))

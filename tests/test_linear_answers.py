@@ -29,6 +29,7 @@ def fitted():
     return aeb.regression(x, y, names=names, **QUICK), x, y
 
 
+@pytest.mark.slow
 def test_intervals_hold_as_many_as_they_say():
     """Of new values drawn from the posterior itself, 80 %, to within five standard errors."""
     fit, _, _ = fitted()

@@ -111,6 +111,7 @@ def test_a_constant_column_is_left_out():
         regressor().fit(np.ones((9, 2)), y[:9])
 
 
+@pytest.mark.slow
 def test_classes_keep_their_labels():
     x, y = data()
     labels = np.where(y > 2.0, "well", "ill")

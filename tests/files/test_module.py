@@ -101,6 +101,7 @@ def test_parameters_alone_are_taken_for_the_collection(path):
     np.testing.assert_array_equal(aeb.load(path)(inputs), module.apply({"params": params}, inputs))
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_bytes(written_twice):
     """Fails if a file holds the time, or anything in an order that changes by process."""
     one, two = written_twice(

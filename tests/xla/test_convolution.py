@@ -124,6 +124,7 @@ def test_onednn_does_outputs_and_image_gradients(key, monkeypatch):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * most)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_jax(key):
     """Fails if reverse over reverse, or forward over reverse, does not pass through the rule."""
     with jax.enable_x64(True):
@@ -220,6 +221,7 @@ def test_a_loop_keeps_the_convolutions_in_the_fast_layout(key):
 
 @CPU
 @pytest.mark.optimised
+@pytest.mark.slow
 def test_a_gradient_sums_over_devices_once(key):
     """Fails if images on several devices are gathered, or shard_map refuses the gradient."""
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -42,8 +42,13 @@ def slopes(results):
 
 @pytest.mark.parametrize(
     "shape",
-    [(6, 32, 16, 2), (40, 6), (3, 2, 2, 5), (1, 40, 40, 1)],
-    ids=["loop", "rows", "small", "one"],
+    [
+        (6, 32, 16, 2),  # a loop over images
+        (3, 2, 2, 5),  # images too small for one
+        pytest.param((40, 6), marks=pytest.mark.slow),
+        pytest.param((1, 40, 40, 1), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_moments_and_gradients_are_those_of_flax(shape, key):
     with jax.enable_x64(True):
