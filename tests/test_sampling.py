@@ -2,7 +2,8 @@
 """The compiled loop: same chain as a loop by hand, resumable at any step, honest epochs.
 
 Mutations that fail here: keys not folded with the step, the epoch's order drawn anew on resume,
-rows drawn with replacement, a row gathered one step late, the last partial group dropped.
+rows drawn with replacement, a row gathered one step late, the last partial group dropped, a call
+of slow steps that ends after two of them.
 """
 
 import jax
@@ -275,6 +276,23 @@ def test_the_pace_is_kept_over_callbacks(every, monkeypatch):
     taken = spied(monkeypatch)
     checkpointed(None, num_steps=64, callback=lambda state: None, callback_every=32, every=every)
     assert [piece["stop"] - piece["start"] for piece in taken] == [1, 2, 4, 8, 16, 1, 32]
+
+
+@pytest.mark.parametrize(
+    ("step", "settles"), [(1e-4, 8192), (0.01, 64), (0.4, 8), (2.0, 4), (30.0, 1)]
+)
+def test_a_call_lasts_a_second_or_has_enough_steps(step, settles):
+    pace = runner._Pace()
+    seen = []
+    for _ in range(30):
+        seen.append(pace.steps)
+        pace.update(pace.steps, step * pace.steps)
+    assert seen[-10:] == [settles] * 10
+    pace.steps = 16 * settles  # the machine was faster a moment ago
+    for _ in range(30):
+        pace.update(pace.steps, step * pace.steps)
+    assert pace.steps * step <= 2 * runner.PATIENCE or pace.steps <= max(settles, runner.ENOUGH)
+    assert pace.steps * step <= 2 * runner.LONGEST or pace.steps == 1
 
 
 def test_no_steps_give_no_draws():

@@ -45,6 +45,16 @@ __all__ = ["sample"]
 PATIENCE = 1.0
 """Seconds that one compiled call may take before the progress bar moves."""
 
+ENOUGH = 8
+"""Steps of a call over which the cost of a call is spread, if they are slow.
+
+A call takes its memory from the system and gives it back. That took an eighth of a ResNet20 step at
+batch 100 (.46 s, 190 MB) when each call had two steps at most (docs/lab-notes.md).
+"""
+
+LONGEST = 10.0
+"""Seconds that a call of no more than `ENOUGH` steps may take."""
+
 BUFFER = 2**26
 """Bytes of draws that one compiled call may gather."""
 
@@ -337,16 +347,19 @@ def _gathered(draws: list[Any], chains: bool) -> Any:
 
 
 class _Pace:
-    """How many steps a call takes to last about `PATIENCE` seconds, learned from the clock."""
+    """How many steps a call takes, learned from the clock.
+
+    They last about `PATIENCE` seconds, or `LONGEST` where there are only `ENOUGH` of them.
+    """
 
     def __init__(self) -> None:
         self.steps = 1
 
     def update(self, steps: int, seconds: float) -> None:
         """Learn from a call; one that was cut short says nothing."""
-        if steps == self.steps and seconds < PATIENCE / 2:
+        if steps == self.steps and seconds < (LONGEST if steps < ENOUGH else PATIENCE) / 2:
             self.steps *= 2
-        elif seconds > 2 * PATIENCE:
+        elif seconds > 2 * (LONGEST if steps <= ENOUGH else PATIENCE):
             self.steps = max(1, self.steps // 2)
 
 
