@@ -53,6 +53,14 @@ __all__ = ["regression"]
 BLOCK = 5
 """Draws between two moves of the latents."""
 
+EXPECTED_SIZE = 2.0
+"""Columns in the model where y says nothing, unless the caller says otherwise.
+
+The learned delta is (a - 1 + k) / (a + b - 2 + p) for k columns in the model. With a = b = 2 it is above
+k / p, which lets in more columns, and so on: models came out half as large again as the truth
+(docs/lab-notes.md).
+"""
+
 AT_ONCE = 8192
 """Columns whose draws are summed up at a time."""
 
@@ -83,7 +91,7 @@ def regression(
     warmup: int = 125,
     thinning: int | None = None,
     a: float = 2.0,
-    b: float = 2.0,
+    b: float | None = None,
     v1: float = 0.3,
     v1_weight: float = 10.0,
     v0: float | None = None,
@@ -129,7 +137,8 @@ def regression(
         heredity: "strong", if it waits for all of those, or "weak", if for one.
         expected_size: how many columns there are in the model where y says nothing, not counting
             those always in, above 0; it sets a = 2 and b = p / expected_size. There are fewer where
-            some wait for others.
+            some wait for others. By default 2, and never more than half of the columns. delta is
+            learned, so many more than two can be found.
         inclusion_odds: [p], positive; the prior odds of each column are multiplied by it. The same
             for the columns of a group.
         level: of the intervals, in (0, 1).
@@ -141,7 +150,8 @@ def regression(
             little, with fewer than 100,000 numbers in X and normal noise.
         a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
             in the model. At 1 delta can sink to 0 for good.
-        b: second parameter of it, at least 1; at 1 delta can rise to 1 for good.
+        b: second parameter of it, at least 1; at 1 delta can rise to 1 for good. None is
+            p / expected_size.
         v1: guess of the slab's variance, in units of sigma^2 for standardised columns.
         v1_weight: columns that the guess counts for, > 0; `math.inf` holds v1 at it.
         v0: variance of a coefficient that is left out, in the same units, at least 0 and below v1;
@@ -194,9 +204,10 @@ def regression(
     p = len(np.unique(design.group[table.free]))
     if expected_size is not None:
         guards.within("expected_size", expected_size, f"(0, {p}]")
-        if (a, b) != (2.0, 2.0):
+        if a != 2.0 or b is not None:
             raise ValueError("expected_size, a, b: got both, needs expected_size or a and b")
         b = p / expected_size
+    b = max(2.0, p / EXPECTED_SIZE) if b is None else b
     guards.within("level", level, "(0, 1)")
     guards.whole("num_chains", num_chains, 1)
     for name, value, low in (
