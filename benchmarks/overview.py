@@ -26,7 +26,6 @@ from benchmarks.compression.table import POSTER
 from benchmarks.harness import figures
 from benchmarks.harness.markdown import NOT_RUN
 from benchmarks.regression import run as regression
-from benchmarks.regression import table as regression_table
 from benchmarks.uci import run as uci
 from benchmarks.uci import table as uci_table
 from benchmarks.uci.recipe import ArmName as ArmOfUci
@@ -97,7 +96,7 @@ def _compress(axes: Any, results: harness.Results) -> None:
     }
     found = {
         cell: seeds
-        for cell, seeds in readings.found(compression.PRESETS["full"], results).items()
+        for cell, seeds in harness.found(compression.PRESETS["full"], results).items()
         if cell.arm in arms and cell.sparsity == SPARSITY and seeds
     }
     if not found:
@@ -124,7 +123,7 @@ def _how_sure(axes: Any, results: harness.Results) -> None:
     axes.set(title="How sure: averages beat single draws")
     axes.set_ylabel("test RMSE / that of the last draw")
     settings = uci.PRESETS["paper"]
-    found = uci_table.found(settings, results)
+    found = harness.found(settings, results)
     shown = [name for name in settings.sets if found[name, "aeb"]]
     if not shown:
         return _without_rows(axes)
@@ -167,7 +166,7 @@ def _wide(axes: Any, results: harness.Results) -> None:
     axes.set(title="1,000 columns, 100 rows, 3 signals")
     axes.set_xlabel(f"population MSE (at least {floor:g})")
     bars = []
-    for cell, rows in regression_table.found(settings, results).items():
+    for cell, rows in harness.found(settings, results).items():
         first = not cell.key and cell.v0 is None
         if cell.method in METHODS and cell.design == settings.design and first and rows:
             bars.append((METHODS[cell.method], [row["metrics"] for row in rows]))

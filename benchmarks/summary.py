@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.compression import readings
 from benchmarks.compression import run as compression
 from benchmarks.compression import table as compression_table
 from benchmarks.compression.arms import ARMS
@@ -32,9 +31,7 @@ from benchmarks.images.classification import run as classification
 from benchmarks.images.classification import table as classification_table
 from benchmarks.images.recipe import ARMS as IMAGE_ARMS
 from benchmarks.regression import run as regression
-from benchmarks.regression import table as regression_table
 from benchmarks.simulation import run as simulation
-from benchmarks.simulation import table as simulation_table
 from benchmarks.simulation.recipe import Cell
 from benchmarks.uci import run as uci
 from benchmarks.uci import table as uci_table
@@ -235,7 +232,7 @@ def _rows(results: Path, script: str) -> harness.Results:
 
 def _samplers(results: Path) -> list[list[str]]:
     """The paper's samplers at the setting of the authors' document."""
-    rows = simulation_table.found(simulation.PRESETS["paper"], _rows(results, simulation.NAME))
+    rows = harness.found(simulation.PRESETS["paper"], _rows(results, simulation.NAME))
     lines = []
     for label, cell in (
         ("SGLD-SA, as the authors ran it", Cell("sa", 0.1, 1.0)),
@@ -250,7 +247,7 @@ def _samplers(results: Path) -> list[list[str]]:
 def _peers(results: Path) -> list[list[str]]:
     """Cross-validated penalties, and `aeb.regression` with its default key."""
     settings = regression.PRESETS["paper"]
-    rows = regression_table.found(settings, _rows(results, regression.NAME))
+    rows = harness.found(settings, _rows(results, regression.NAME))
     labels = {
         "oracle": "least squares",
         "lasso": "lasso, 10-fold CV",
@@ -302,7 +299,7 @@ def _shares(covered: Sequence[Sequence[float]]) -> str:
 def _uci(results: Path) -> str:
     """Test RMSE: last draws beside last draws, averages beside averages."""
     settings = uci.PRESETS["paper"]
-    found = uci_table.found(settings, _rows(results, uci.NAME))
+    found = harness.found(settings, _rows(results, uci.NAME))
     wanted: tuple[tuple[str, ArmName, str], ...] = (
         ("A-SGHMC-SA, last draw", uci_table.TARGET, "rmse_last"),
         ("aeb, last draw", "aeb", "rmse_last"),
@@ -324,7 +321,7 @@ def _uci(results: Path) -> str:
 def _densities(results: Path) -> str:
     """Log-likelihood and coverage of the averages."""
     settings = uci.PRESETS["paper"]
-    found = uci_table.found(settings, _rows(results, uci.NAME))
+    found = harness.found(settings, _rows(results, uci.NAME))
     arms: tuple[ArmName, ...] = (uci_table.TARGET, "aeb")
     lines = [
         [name, *(uci_table.density(found[name, arm], arm, name) for arm in arms)]
@@ -336,7 +333,7 @@ def _densities(results: Path) -> str:
 def _full(results: Path) -> list[str]:
     """The full size at few epochs, as far as it was run; nothing where it was not."""
     settings = compression.PRESETS["full"]
-    rows = readings.found(settings, _rows(results, compression.NAME))
+    rows = harness.found(settings, _rows(results, compression.NAME))
     lines = []
     for cell, seeds in rows.items():
         control = rows.get(cell._replace(arm="control"), [])
@@ -355,7 +352,7 @@ def _full(results: Path) -> list[str]:
 
 
 def _compression(results: Path) -> str:
-    rows = readings.found(compression.PRESETS["cpu"], _rows(results, compression.NAME))
+    rows = harness.found(compression.PRESETS["cpu"], _rows(results, compression.NAME))
     lines = [["dense", over(rows[compression.Cell("dense", None, "own")], percent), "-"]]
     for arm in COMPRESSED:
         cell = compression.Cell(arm, REDUCED, "own")
@@ -368,14 +365,14 @@ def _pictures(results: Path) -> list[str]:
     """The full size where there is a row of it, else the reduced one."""
     rows, attacks = (_rows(results, run.NAME) for run in (classification, adversarial))
     preset: harness.Preset = "paper"
-    if not any(classification_table.found(classification.PRESETS[preset], rows).values()):
+    if not any(harness.found(classification.PRESETS[preset], rows).values()):
         preset = "cpu"
     settings = classification.PRESETS[preset]
     size = f"at a reduced size ({settings.recipe.num_train:,} training images, narrow networks)"
     size = "at the paper's size" if preset == "paper" else size
     attacked = adversarial.PRESETS[preset]
-    verdict = adversarial_table.verdict(attacked, adversarial_table.found(attacked, attacks))
-    found = classification_table.found(settings, rows)
+    verdict = adversarial_table.verdict(attacked, harness.found(attacked, attacks))
+    found = harness.found(settings, rows)
     scored = {row["config"]["num_scored"] for seeds in found.values() for row in seeds}
     return [
         PICTURES.format(
@@ -394,7 +391,7 @@ def _pictures(results: Path) -> list[str]:
 def _short_pictures(results: harness.Results) -> list[str]:
     """All images at few epochs, as far as that was run; nothing where it was not."""
     settings = classification.PRESETS["full"]
-    found = classification_table.found(settings, results)
+    found = harness.found(settings, results)
     if not any(found.values()):
         return []
     where = list(dict.fromkeys((c.set, c.augment) for c, seeds in found.items() if seeds))

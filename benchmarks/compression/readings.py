@@ -11,14 +11,13 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.compression.arms import ARMS, ArmName
-from benchmarks.compression.run import Cell, Compression
+from benchmarks.compression.run import Cell
 from benchmarks.harness import markdown
 
 __all__ = [
     "Found",
     "dense_accuracies",
     "felt",
-    "found",
     "gains",
     "label",
     "over",
@@ -32,14 +31,6 @@ Found = dict[Cell, list[harness.Row]]
 
 over = functools.partial(markdown.over, deviation=True, count=True)
 """Write a mean over seeds, their deviation and their number."""
-
-
-def found(settings: Compression, results: harness.Results) -> Found:
-    """Look up the rows of each cell."""
-    return results.look_up(
-        (cell, settings.config(cell), range(settings.seed, settings.seed + seeds))
-        for cell, seeds in settings.cells()
-    )
 
 
 def used(rows: Found) -> list[harness.Row]:

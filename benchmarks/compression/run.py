@@ -135,21 +135,27 @@ class Compression(harness.Settings):
     rewound: Rewound = Rewound()  # how dense training, the control and our arms are set
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        if any(ARMS[cell.arm].cycles for cell, _ in self.cells()):
+        cells = self.cells()
+        if any(ARMS[cell.arm].cycles for cell in cells):
             self.rewound.cycle_epochs(self.size.epochs)
         full = Size()
         fits = all(
             getattr(self.size, name) == getattr(full, name)
             for name in ("data", "pool", "depth", "widths")
         )
-        if not fits and any(cell.start == "authors" for cell, _ in self.cells()):
+        if not fits and any(cell.start == "authors" for cell in cells):
             raise ValueError("starts: that of the authors is a ResNet20 of full width for CIFAR-10")
-        if not self.cells():
+        if not cells:
             raise ValueError(f"arms: the preset {self.preset} has nothing of what is named")
 
-    def cells(self) -> list[tuple[Cell, int]]:
+    def cells(self) -> list[Cell]:
+        return [cell for cell, _ in self.planned()]
+
+    def seeds_of(self, cell: Cell) -> range:
+        return range(self.seed, self.seed + dict(self.planned())[cell])
+
+    def planned(self) -> list[tuple[Cell, int]]:
         """List what to run, each with the number of its seeds."""
         return [
             (Cell(arm, sparsity, start, plan.epochs), min(plan.seeds, self.max_seeds))
@@ -164,7 +170,6 @@ class Compression(harness.Settings):
         ]
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the rows of a cell but the seed."""
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
@@ -194,20 +199,17 @@ class Compression(harness.Settings):
         return dataclasses.replace(self.size, epochs=cell.epochs)
 
     def units(self) -> list[harness.Unit]:
-        """List the runs, a unit each."""
+        dense = self.size.dense_epochs
         return harness.one_row_each(
-            ((cell, range(self.seed, self.seed + seeds)) for cell, seeds in self.cells()),
+            self,
+            self._run,
             name=lambda cell: f"{ARMS[cell.arm].label} {cell.sparsity or ''}",
-            config=self.config,
-            size=lambda cell: (
-                self.size.dense_epochs if cell.arm == "dense" else self._size(cell).epochs
-            ),
-            run=self._run,
+            size=lambda cell: dense if cell.arm == "dense" else self._size(cell).epochs,
         )
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Callable[[int], Any]
-    ) -> tuple[float, list[dict[str, Any]]]:
+    ) -> harness.Measured:
         """Run an arm for a seed, after the dense network that it starts from."""
         setup = make_setup(self.size)
         labels = setup.task.data.test["label"]
@@ -335,7 +337,4 @@ PRESETS = {
     ),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -13,7 +13,6 @@ from benchmarks.compression.readings import (
     Found,
     dense_accuracies,
     felt,
-    found,
     gains,
     label,
     over,
@@ -136,9 +135,8 @@ DEPARTED = "The authors' code, and what is done here in its place:"
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     full = preset == "paper"
-    rows = found(PRESETS[preset], results)
+    rows = harness.found(PRESETS[preset], results)
     parts = [
         "## Compression of ResNet20",
         command(preset),
@@ -155,9 +153,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         parts += [
             "### All of the data, few epochs",
             command("full"),
-            *short(PRESETS["full"], found(PRESETS["full"], results)),
+            *short(PRESETS["full"], harness.found(PRESETS["full"], results)),
         ]
-    reduced = found(PRESETS["cpu"], results) if full else {}
+    reduced = harness.found(PRESETS["cpu"], results) if full else {}
     if any(reduced.values()):
         parts += [
             "### At a reduced size",
@@ -170,7 +168,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 
 def blocks(results: harness.Results) -> dict[str, str]:
     """Make the tables of docs/what-it-does.md by the names of their marks, of the reduced size."""
-    rows = found(PRESETS["cpu"], results)
+    rows = harness.found(PRESETS["cpu"], results)
     dense = dense_accuracies(rows)
     text = f"{markdown.mean(dense, deviation=True)} %" if dense else markdown.NOT_RUN
     made = markdown.made(used(rows))

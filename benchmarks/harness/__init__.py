@@ -18,13 +18,25 @@ An experiment says what its settings are and which units of work they ask for; `
 from benchmarks.harness.ranges import check
 from benchmarks.harness.rooms import Figure, Section, reduced_too
 from benchmarks.harness.rows import Results, Row, row_key
-from benchmarks.harness.runner import Preset, Settings, Unit, main, one_row_each, place_of
+from benchmarks.harness.runner import (
+    Cells,
+    Measured,
+    Preset,
+    Settings,
+    Unit,
+    found,
+    main,
+    one_row_each,
+    place_of,
+)
 from benchmarks.harness.slices import Checkpoints, paced
 from benchmarks.harness.stamp import stamp
 
 __all__ = [
+    "Cells",
     "Checkpoints",
     "Figure",
+    "Measured",
     "Preset",
     "Results",
     "Row",
@@ -32,6 +44,7 @@ __all__ = [
     "Settings",
     "Unit",
     "check",
+    "found",
     "main",
     "one_row_each",
     "paced",

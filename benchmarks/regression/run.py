@@ -63,7 +63,6 @@ class Regression(harness.Settings):
     horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         check_installed(self.methods, PACKAGES, source="'aeb[peers]'")
 
@@ -81,8 +80,10 @@ class Regression(harness.Settings):
                 cells.append(cell._replace(design=self.wide, data_sets=self.wide_sets))
         return tuple(cells)
 
+    def seeds_of(self, cell: Cell) -> range:
+        return range(self.seed, self.seed + cell.data_sets)
+
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         horseshoe = dataclasses.asdict(self.horseshoe)
         del horseshoe["data_sets"]
         options: dict[Method, dict[str, Any]] = {
@@ -96,18 +97,11 @@ class Regression(harness.Settings):
         return {"method": cell.method, "design": design, "options": options[cell.method]}
 
     def units(self) -> list[harness.Unit]:
-        """List the fits."""
         return harness.one_row_each(
-            ((cell, range(self.seed, self.seed + cell.data_sets)) for cell in self.cells()),
-            name=lambda cell: f"{cell.method}, p = {cell.design.num_columns:,}",
-            config=self.config,
-            size=lambda cell: 1,
-            run=self._run,
+            self, self._run, name=lambda cell: f"{cell.method}, p = {cell.design.num_columns:,}"
         )
 
-    def _run(
-        self, cell: Cell, seed: int, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit a data set by a method, and score it; too short a work to be checkpointed."""
         del folder
         data = DataSet(*jax.device_get(_program(cell.design)(seed)))
@@ -167,7 +161,4 @@ PRESETS = {
     "paper": Regression(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -15,7 +15,7 @@ from benchmarks.regression.targets import targets
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.table import covered, signals
 
-__all__ = ["found", "report"]
+__all__ = ["report"]
 
 LABELS = {
     "oracle": "least squares on the true columns",
@@ -49,10 +49,9 @@ steps of warm-up: {fared}."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
     design, nuts = settings.design, settings.horseshoe
-    table = found(settings, results)
+    table = harness.found(settings, results)
     by_method = {
         method: [row for cell, rows in table.items() if cell.method == method for row in rows]
         for method in LABELS
@@ -99,14 +98,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         markdown.made([row for rows in table.values() for row in rows]),
     ]
     return markdown.join(parts)
-
-
-def found(settings: Regression, results: harness.Results) -> dict[Cell, list[harness.Row]]:
-    """Look up the rows of each cell, one a data set."""
-    return results.look_up(
-        (cell, settings.config(cell), range(settings.seed, settings.seed + cell.data_sets))
-        for cell in settings.cells()
-    )
 
 
 def _size(design: Design) -> str:

@@ -16,6 +16,7 @@ the second counts. The horseshoe is too long for that: what it compiles is in it
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -68,7 +69,6 @@ class Selection(harness.Settings):
     horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         check_installed(self.methods, PACKAGES)
         if ("genotypes" in self.designs or self.draws) and not designs.has_genotypes():
@@ -109,13 +109,12 @@ class Selection(harness.Settings):
                 cells.append(Cell(method, real.KEYS, self.keys))
         return tuple(cell for cell in cells if cell.repeats)
 
-    def seeds(self, cell: Cell) -> range:
+    def seeds_of(self, cell: Cell) -> range:
         """Return the seeds of a cell's data sets, or the numbers of its folds, draws or keys."""
         first = self.seed if cell.task in designs.DESIGNS else 0
         return range(first, first + cell.repeats)
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         nuts = dataclasses.asdict(self.horseshoe)
         del nuts["data_sets"]
         folds = {"folds": self.folds}
@@ -137,19 +136,11 @@ class Selection(harness.Settings):
         }
 
     def units(self) -> list[harness.Unit]:
-        """List the fits, a data set at a time, so that an early stop leaves whole comparisons."""
-        units = harness.one_row_each(
-            ((cell, self.seeds(cell)) for cell in self.cells()),
-            name=lambda cell: f"{cell.method}, {cell.task}",
-            config=self.config,
-            size=lambda cell: 1,
-            run=self._run,
+        return harness.one_row_each(
+            self, self._run, name=lambda cell: f"{cell.method}, {cell.task}", by_seed=True
         )
-        return sorted(units, key=lambda unit: unit.seeds)
 
-    def _run(
-        self, cell: Cell, seed: int, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit by a method, and score it; too short a work to be checkpointed."""
         del folder
         metrics: dict[str, Any]
@@ -226,7 +217,4 @@ PRESETS = {
     "paper": Selection(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -12,11 +12,11 @@ from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.selection import designs, effects, real
 from benchmarks.selection.compare import Rows, by_method, differences, made
-from benchmarks.selection.recipe import Cell, Method
+from benchmarks.selection.recipe import Method
 from benchmarks.selection.run import PRESETS, Selection
 from benchmarks.selection.scores import BINS
 
-__all__ = ["FIGURE", "designs_of", "first_call", "found", "over", "report"]
+__all__ = ["FIGURE", "designs_of", "first_call", "over", "report"]
 
 FIGURE = "selection.png"
 
@@ -61,9 +61,8 @@ call, where they were taken. On a machine with other work to do."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    table = found(settings, results)
+    table = harness.found(settings, results)
     rows: Rows = {(cell.task, cell.method): of_cell for cell, of_cell in table.items()}
     known = [name for name in settings.designs if _any(rows, name, settings)]
     tasks = [name for name in settings.tasks if _any(rows, name, settings)]
@@ -108,13 +107,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         made([row for of_cell in table.values() for row in of_cell]),
     ]
     return markdown.join(parts)
-
-
-def found(settings: Selection, results: harness.Results) -> dict[Cell, list[harness.Row]]:
-    """Look up the rows of each cell, one a data set or a fold."""
-    return results.look_up(
-        (cell, settings.config(cell), settings.seeds(cell)) for cell in settings.cells()
-    )
 
 
 def over(name: str, digits: int = 3, **options: Any) -> markdown.Column:

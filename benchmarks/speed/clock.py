@@ -9,6 +9,7 @@ over rounds of the ratio within a round.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ __all__ = [
     "Race",
     "Spread",
     "looping",
+    "make_races",
     "ratio",
     "repeating",
     "spread",
@@ -52,6 +54,38 @@ class Race(NamedTuple):
     config: dict[str, Any]
     run: Callable[[Clock], dict[str, Any]]
     needs: str | None = None
+
+
+def make_races(
+    section: str,
+    settings: Any,
+    run: Callable[..., dict[str, Any]],
+    each: Mapping[str, str] | None = None,
+    *,
+    needs: str | None = None,
+    **more: Any,
+) -> list[Race]:
+    """List the races of a section: one, or one for each entry of some of its settings.
+
+    Args:
+        section: its name.
+        settings: a dataclass; its fields and `more` are the configuration of a row.
+        run: `clock -> metrics`, called with the entries by name as well.
+        each: settings that have an entry a row, to the name of an entry; their entries go together.
+        needs: a package that is no dependency of ours, or None.
+    """
+    shared = {"section": section} | dataclasses.asdict(settings) | more
+    entries = [shared.pop(name) for name in each or ()]
+    rows = dict.fromkeys(zip(*entries, strict=True)) if each else [()]
+    return [
+        Race(
+            ", ".join([section, *map(str, row)]),
+            shared | (named := dict(zip((each or {}).values(), row, strict=True))),
+            functools.partial(run, **named),
+            needs,
+        )
+        for row in rows
+    ]
 
 
 class Spread(NamedTuple):

@@ -38,7 +38,7 @@ def test_rows_of_old_are_found_by_their_keys(experiment, tables):
     """Fails if a setting that came later is in the key of a row that does not use it."""
     settings = (experiment.PRESETS if experiment else PRESETS)["cpu"]
     name = experiment.NAME if experiment else "classification"
-    rows = tables.found(settings, harness.Results(RESULTS / f"{name}.jsonl"))
+    rows = harness.found(settings, harness.Results(RESULTS / f"{name}.jsonl"))
     assert {len(seeds) for seeds in rows.values()} == {3}
 
 
@@ -60,7 +60,7 @@ def test_all_images_and_the_papers_networks_at_a_short_schedule():
     steps = FULL.recipe.steps(CLOTHES)
     assert steps == 4800
     assert steps * FULL.recipe.stretch == paper.steps(CLOTHES) * paper.stretch
-    assert [len(FULL.all_seeds(CLOTHES._replace(augment=da))) for da in (False, True)] == [3, 2]
+    assert [len(FULL.seeds_of(CLOTHES._replace(augment=da))) for da in (False, True)] == [3, 2]
 
 
 def test_step_sizes_are_tried_on_images_held_out():

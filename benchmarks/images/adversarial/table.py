@@ -14,7 +14,7 @@ from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
 from benchmarks.images.classification.table import column, shown
 from benchmarks.images.recipe import ARMS, ArmName, Cell
 
-__all__ = ["FIGURES", "PAPER", "Found", "found", "percent", "report", "verdict"]
+__all__ = ["FIGURES", "PAPER", "Found", "percent", "report", "verdict"]
 
 Found = dict[Cell, list[harness.Row]]
 """Cell to the rows there are, one a seed."""
@@ -55,11 +55,10 @@ and Dropout so too: attacked at one step of their run, scored by the average ove
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     parts, used = ["## Under attack"], []
     for name in shown(preset):
         settings = PRESETS[name]
-        rows = found(settings, results)
+        rows = harness.found(settings, results)
         used += [row for seeds in rows.values() for row in seeds]
         command = f"`python -m benchmarks.images.{NAME} --preset {name}`"
         if not any(rows.values()):
@@ -81,13 +80,6 @@ def _networks(rows: Found) -> str:
     least, most = min(counts), max(counts)
     count = f"{most}" if least == most else f"{least} to {most}"
     return f"{count} seed" if most == 1 else f"{count} seeds"
-
-
-def found(settings: Adversarial, results: harness.Results) -> Found:
-    """Look up the rows of each cell."""
-    return results.look_up(
-        (cell, settings.config(cell), settings.all_seeds(cell)) for cell in settings.cells()
-    )
 
 
 def percent(rows: Sequence[harness.Row], way: str, place: int | None = None) -> list[float]:

@@ -19,7 +19,6 @@ __all__ = [
     "TITLES",
     "accuracies",
     "column",
-    "found",
     "report",
     "shown",
 ]
@@ -90,17 +89,16 @@ So the accuracies are not to be set against the poster's; they can tell how far 
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     parts, used = ["## MNIST and Fashion-MNIST"], []
     for name in shown(preset):
         settings = PRESETS[name]
-        rows = found(settings, results)
+        rows = harness.found(settings, results)
         used += [row for seeds in rows.values() for row in seeds]
         if name != "full":
             parts += _preset(name, settings, rows)
             continue
         tried = results.look_up(
-            ((trial.recipe, cell), trial.config(cell), trial.all_seeds(cell)[:1])
+            ((trial.recipe, cell), trial.config(cell), trial.seeds_of(cell))
             for trial, cell in settings.trials()
         )
         used += [row for seeds in tried.values() for row in seeds]
@@ -111,13 +109,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 def shown(preset: harness.Preset) -> tuple[harness.Preset, ...]:
     """List the presets to show: beside the paper's the short schedule and the reduced one."""
     return ("paper", "full", "cpu") if preset == "paper" else (preset,)
-
-
-def found(settings: Classification, results: harness.Results) -> Found:
-    """Look up the rows of each cell."""
-    return results.look_up(
-        (cell, settings.config(cell), settings.all_seeds(cell)) for cell in settings.cells()
-    )
 
 
 def way(arm: ArmName) -> str:
