@@ -103,20 +103,7 @@ def make_stage(
     sparsity: float | None,
     params: ArrayTree,
 ) -> Stage:
-    """Put an arm together.
-
-    Args:
-        setup: images and network.
-        size: how large they are.
-        released: how the authors' arms are set.
-        rewound: how the others are.
-        arm: its name.
-        sparsity: over all parameters; None where the arm has no target.
-        params: of the network, for their shapes.
-
-    Returns:
-        A `Stage`.
-    """
+    """Put an arm together; the parameters are for their shapes."""
     how = ARMS[arm]
     epochs = size.dense_epochs if how.kind == "dense" else size.epochs
     loss_fn = setup.taught(rewound.teacher, rewound.softness) if how.taught else setup.loss_fn

@@ -23,7 +23,6 @@ __all__ = [
     "over",
     "per_cent",
     "percent",
-    "used",
 ]
 
 Found = dict[Cell, list[harness.Row]]
@@ -31,11 +30,6 @@ Found = dict[Cell, list[harness.Row]]
 
 over = functools.partial(markdown.over, deviation=True, count=True)
 """Write a mean over seeds, their deviation and their number."""
-
-
-def used(rows: Found) -> list[harness.Row]:
-    """List all rows there are."""
-    return [row for seeds in rows.values() for row in seeds]
 
 
 def percent(metrics: Any) -> float:

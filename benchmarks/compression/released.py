@@ -82,19 +82,9 @@ def released_algorithm(
     epochs: int,
     epoch_steps: int,
 ) -> tuple[aeb.Algorithm, Schedule, ScalarOrSchedule]:
-    """Put an arm together.
+    """Put an arm together, with its step size and its temperature.
 
-    Args:
-        recipe: how the authors set it.
-        params: of the network.
-        sparsity: over all parameters.
-        gain: "zero" (SGHMC), "one" (EM) or "falling" (SA).
-        anneal: whether the temperature falls.
-        epochs: of the run.
-        epoch_steps: steps of one.
-
-    Returns:
-        The algorithm, its step size and its temperature.
+    The sparsity is over all parameters; the gain is "zero" (SGHMC), "one" (EM) or "falling" (SA).
     """
     steps = epochs * epoch_steps
     share = steps / FULL_STEPS

@@ -38,7 +38,7 @@ from benchmarks import harness
 from benchmarks.compression.arms import ARMS, ArmName, Stage, make_stage
 from benchmarks.compression.network import authors_network, make_setup
 from benchmarks.compression.recipe import Released, Rewound, Size
-from benchmarks.compression.runs import Carry, Start, metrics_of, train
+from benchmarks.compression.runs import Carry, Run, Start, metrics_of, train
 from benchmarks.harness.ranges import Count
 
 __all__ = ["NAME", "PLANS", "PRESETS", "Cell", "Compression", "main"]
@@ -211,8 +211,7 @@ class Compression(harness.Settings):
         self, cell: Cell, seed: int, folder: Path, report: Callable[[int], Any]
     ) -> harness.Measured:
         """Run an arm for a seed, after the dense network that it starts from."""
-        setup = make_setup(self.size)
-        labels = setup.task.data.test["label"]
+        labels = make_setup(self.size).task.data.test["label"]
         if cell.arm == "dense":
             seconds, carry, stage = self._dense(seed, folder.parent, report)
             return seconds, [metrics_of(carry, stage, labels)]
@@ -221,50 +220,36 @@ class Compression(harness.Settings):
             params, model_state = dense.state.position, dense.state.model_state
         else:
             params, model_state = authors_network()
+        run = self._of(cell, jax.random.fold_in(jax.random.key(seed), SPARSE))
+        start = Start(params, model_state, {"params": params, **model_state})
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
+        carry = train(run, start, checkpoints, report)
+        return checkpoints.seconds, [metrics_of(carry, run.stage, labels)]
+
+    def _of(self, cell: Cell, key: jax.Array) -> Run:
+        """Put the run of a cell together."""
         size = self._size(cell)
         stage = _stage(size, self.released, self.rewound, cell.arm, cell.sparsity)
-        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        teacher = {"params": params, **model_state}
-        carry = train(
-            setup,
-            size,
-            stage,
-            Start(params, model_state, teacher),
-            jax.random.fold_in(jax.random.key(seed), SPARSE),
-            checkpoints,
-            report,
-            refresh=self.rewound.refresh,
-        )
-        return checkpoints.seconds, [metrics_of(carry, stage, labels)]
+        return Run(make_setup(self.size), size, stage, key, self.rewound.refresh)
 
     def _dense(
         self, seed: int, work: Path, report: Callable[[int], Any]
     ) -> tuple[float, Carry, Stage]:
         """Train the dense network of a seed, or read it where that was done."""
-        setup = make_setup(self.size)
-        config = self.config(Cell("dense", None, "own"))
-        folder = work / f"dense_{harness.place_of([config, seed], harness.stamp())}"
-        stage = _stage(self.size, self.released, self.rewound, "dense", None)
+        cell = Cell("dense", None, "own")
+        folder = work / f"dense_{harness.place_of([self.config(cell), seed], harness.stamp())}"
         init_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), DENSE))
+        run = self._of(cell, key)
         if checkpoint.latest_step(folder) is None:
-            params, model_state = jax.jit(setup.task.init)(init_key)
+            params, model_state = jax.jit(run.setup.task.init)(init_key)
         else:  # their values are in it, and drawing them takes a while to compile
-            shapes = jax.eval_shape(setup.task.init, init_key)
+            shapes = jax.eval_shape(run.setup.task.init, init_key)
             params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        carry = train(
-            setup,
-            self.size,
-            stage,
-            Start(params, model_state, ()),
-            key,
-            checkpoints,
-            report,
-            refresh=self.rewound.refresh,
-        )
+        carry = train(run, Start(params, model_state, ()), checkpoints, report)
         seconds = checkpoints.seconds
         checkpoints.save(int(carry.state.step), carry)
-        return seconds, carry, stage
+        return seconds, carry, run.stage
 
 
 @functools.lru_cache(maxsize=16)

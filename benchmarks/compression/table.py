@@ -18,7 +18,6 @@ from benchmarks.compression.readings import (
     over,
     per_cent,
     percent,
-    used,
 )
 from benchmarks.compression.released import DEPARTURES
 from benchmarks.compression.run import PRESETS, Cell, Compression
@@ -171,7 +170,7 @@ def blocks(results: harness.Results) -> dict[str, str]:
     rows = harness.found(PRESETS["cpu"], results)
     dense = dense_accuracies(rows)
     text = f"{markdown.mean(dense, deviation=True)} %" if dense else markdown.NOT_RUN
-    made = markdown.made(used(rows))
+    made = markdown.made(harness.every_row(rows))
     return {
         "size": f"{command('cpu')} The dense networks have {text}.\n\n{made}".strip(),
         "accuracy": final(rows),
@@ -209,7 +208,7 @@ def _details(preset: harness.Preset, rows: Found) -> list[str]:
         _averaged(rows),
         _prior(rows),
         _cut(rows),
-        markdown.made(used(rows)),
+        markdown.made(harness.every_row(rows)),
     ]
 
 
@@ -275,7 +274,7 @@ def short(settings: Compression, rows: Found) -> list[str]:
         SHORT,
         markdown.table(["", "target", "control", "aeb"], reached),
         *_along(rows),
-        markdown.made(used(rows)),
+        markdown.made(harness.every_row(rows)),
     ]
 
 

@@ -6,8 +6,7 @@ An experiment says what its settings are and which units of work they ask for; `
 
     runner      settings, presets, and the loop over units
     ranges      the range of a setting, in its type
-    slices      checkpoints, a limit on seconds, the pace of a loop
-    loops       a compiled loop run to its end in slices
+    slices      checkpoints, a limit on seconds, the pace of a loop, a loop run to its end in slices
     rows        rows on disk
     stamp       how a row was made
     rooms       what `table.py` and `figure.py` offer
@@ -17,7 +16,7 @@ An experiment says what its settings are and which units of work they ask for; `
 
 from benchmarks.harness.ranges import check
 from benchmarks.harness.rooms import Figure, Section, reduced_too
-from benchmarks.harness.rows import Results, Row, row_key
+from benchmarks.harness.rows import Results, Row, every_row, row_key
 from benchmarks.harness.runner import (
     Cells,
     Measured,
@@ -44,6 +43,7 @@ __all__ = [
     "Settings",
     "Unit",
     "check",
+    "every_row",
     "found",
     "main",
     "one_row_each",

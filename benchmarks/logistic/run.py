@@ -27,9 +27,6 @@ NAME = "logistic"
 
 DESCRIPTION = "aeb.regression with two classes beside its rivals, on designs and on real data."
 
-CALLED: set[tuple[Method, tuple[int, ...] | None]] = set()
-"""What has been called in this process, `aeb` with that shape, and so is compiled."""
-
 
 class Cell(NamedTuple):
     """A method on a design, or on real data."""
@@ -84,15 +81,10 @@ class Logistic(harness.Settings):
         del folder
         real = cell.task in data.TASKS
         rows = data.fold(cell.task, seed) if real else data.draw(cell.task, seed)
-        called = (cell.method, rows.x.shape if cell.method == "aeb" else None)
-        spent, first, fitted = cost.timed_compiled(
-            lambda: FITS[cell.method](rows), called not in CALLED
-        )
-        CALLED.add(called)
+        called = (NAME, cell.method, rows.x.shape if cell.method == "aeb" else None)
+        spent, fitted = cost.spent(called, lambda: FITS[cell.method](rows), PACKAGES[cell.method])
         report(1)
-        return spent.clock, [
-            scores.of_rows(rows, fitted) | cost.of_row(spent, first, PACKAGES[cell.method])
-        ]
+        return spent["seconds"], [scores.of_rows(rows, fitted) | spent]
 
 
 PRESETS = {

@@ -9,8 +9,9 @@ from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.logistic import data
 from benchmarks.logistic.run import PRESETS
+from benchmarks.regression.table import first_call
 from benchmarks.selection.compare import Rows, by_method, differences, made
-from benchmarks.selection.table import designs_of, first_call, over
+from benchmarks.selection.table import designs_of, over
 
 __all__ = ["report"]
 
@@ -51,6 +52,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         several("false finds", tasks=list(known), write=over("false_finds", 1)),
         several("seconds", tasks=tasks, write=over("cpu_seconds", 2)),
         several("first call", tasks=tasks, write=first_call),
-        made([row for of_cell in table.values() for row in of_cell]),
+        made(harness.every_row(table)),
     ]
     return markdown.join(parts)

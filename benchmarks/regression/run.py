@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,10 +37,6 @@ __all__ = ["NAME", "PRESETS", "Regression", "main"]
 NAME = "regression"
 
 DESCRIPTION = "aeb.regression beside the lasso, MCP and the horseshoe, on simulated regressions."
-
-CALLED: set[tuple[Method, Design, float | None]] = set()
-"""What has been called in this process, and so is compiled."""
-
 
 NotNegative = Annotated[int, whole(0)]
 
@@ -105,25 +100,21 @@ class Regression(harness.Settings):
         """Fit a data set by a method, and score it; too short a work to be checkpointed."""
         del folder
         data = DataSet(*jax.device_get(_program(cell.design)(seed)))
-        fit = self._fit(cell, data, seed)
-        called = (cell.method, cell.design, cell.v0)
-        new = called not in CALLED
-        CALLED.add(called)
         marked = cost.reset_peak()
         before = cost.peak_bytes() if marked else None
-        spent, estimate = cost.timed(fit)
-        first = spent._asdict() if new else None
-        if new and cell.method != "horseshoe":
-            spent, estimate = cost.timed(fit)
-        metrics = scores.score(cell.design, data, estimate) | {
-            "cpu_seconds": spent.cpu,
-            "first_call": first,
+        spent, estimate = cost.spent(
+            (NAME, cell.method, cell.design, cell.v0),
+            self._fit(cell, data, seed),
+            PACKAGES[cell.method],
+            twice=cell.method != "horseshoe",
+        )
+        memory = {
             "resident_bytes_before": before,
             "peak_resident_bytes": cost.peak_bytes() if marked else None,
-            "packages": {name: metadata.version(name) for name in PACKAGES[cell.method]},
         }
         report(1)
-        return spent.clock, [metrics]
+        seconds = spent.pop("seconds")
+        return seconds, [scores.score(cell.design, data, estimate) | spent | memory]
 
     def _fit(self, cell: Cell, data: DataSet, seed: int) -> Callable[[], Estimate]:
         """Bind a method to a data set."""

@@ -15,7 +15,7 @@ from benchmarks.regression.targets import targets
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.table import covered, signals
 
-__all__ = ["report"]
+__all__ = ["first_call", "report"]
 
 LABELS = {
     "oracle": "least squares on the true columns",
@@ -95,7 +95,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         ),
         "Targets, and what was measured:",
         "\n".join(f"- {target}: {words}." for target, words in measured.items()),
-        markdown.made([row for rows in table.values() for row in rows]),
+        markdown.made(harness.every_row(table)),
     ]
     return markdown.join(parts)
 
@@ -124,7 +124,8 @@ def _r_hat(rows: Sequence[harness.Row]) -> str:
     return f"{max(finite):.3f}" if finite else "-"
 
 
-def _first(rows: Sequence[harness.Row]) -> str:
+def first_call(rows: Sequence[harness.Row]) -> str:
+    """Write the mean seconds of the first calls, "-" where none was taken."""
     firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
     return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
 
@@ -145,7 +146,7 @@ ERRORS: dict[str, markdown.Column] = {
     "inclusion": signals("inclusion"),
     "largest R-hat": _r_hat,
     "CPU seconds": _mean("cpu_seconds"),
-    "first call": _first,
+    "first call": first_call,
 }
 
 

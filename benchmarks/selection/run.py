@@ -19,7 +19,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -38,16 +38,11 @@ NAME = "selection"
 
 DESCRIPTION = "aeb.regression beside its rivals, on simulated designs and on real data."
 
-CALLED: set[tuple[Method, tuple[int, ...] | None]] = set()
-"""What has been called in this process, `aeb` with that shape, and so is compiled."""
-
 QUICK: tuple[Method, ...] = (
     *("lasso", "ridge", "elastic net", "mcp", "ard", "aeb", "aeb, v0 = 0"),
 )
 
 ALL: tuple[Method, ...] = (*QUICK, "abess", "abess, folds", "susie", "millipede", "horseshoe")
-
-T = TypeVar("T")
 
 NotNegative = Annotated[int, whole(0)]
 
@@ -71,21 +66,17 @@ class Selection(harness.Settings):
     def check(self) -> None:
         super().check()
         check_installed(self.methods, PACKAGES)
-        if ("genotypes" in self.designs or self.draws) and not designs.has_genotypes():
-            raise ValueError(
-                "designs: the genotypes need AEB_DATA_DIR with regression/n3finemapping.npz; set "
-                "it, or leave genotypes out of --designs and set --draws 0"
-            )
-        if self.keys and not real.is_there("riboflavin"):
-            raise ValueError(
-                "keys: riboflavin needs AEB_DATA_DIR with regression/riboflavin.npz; set it, or "
-                "set --keys 0"
-            )
-        for task in self.tasks:
-            if not real.is_there(task):
+        genotypes, riboflavin = "n3finemapping.npz", "riboflavin.npz"
+        for option, file, asked, otherwise in (
+            ("designs", genotypes, "genotypes" in self.designs, "leave genotypes out of it"),
+            ("draws", genotypes, self.draws, "set --draws 0"),
+            ("tasks", riboflavin, "riboflavin" in self.tasks, "leave riboflavin out of it"),
+            ("keys", riboflavin, self.keys, "set --keys 0"),
+        ):
+            if asked and not designs.stored(file).exists():
                 raise ValueError(
-                    f"tasks: {task} needs AEB_DATA_DIR with regression/{task}.npz; set it, or "
-                    "leave it out of --tasks"
+                    f"{option}: this needs AEB_DATA_DIR with regression/{file}; set it, or "
+                    f"{otherwise}"
                 )
 
     def cells(self) -> tuple[Cell, ...]:
@@ -143,41 +134,30 @@ class Selection(harness.Settings):
     def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit by a method, and score it; too short a work to be checkpointed."""
         del folder
-        metrics: dict[str, Any]
+        fit: Callable[[], Any]
+        score: Callable[[Any], dict[str, Any]]
+        found: Any
         if cell.task == effects.TASK:
             drawn = effects.draw(seed)
-            spent, first, sets = self._time(
-                cell.method, drawn.x, lambda: effects.sets_of(cell.method, drawn)
-            )
-            metrics = effects.score(drawn, sets)
+            x, fit = drawn.x, functools.partial(effects.sets_of, cell.method, drawn)
+            score = functools.partial(effects.score, drawn)
         elif cell.task == real.KEYS:
-            x, y = real.whole("riboflavin")
-            spent, first, estimate = self._time(
-                cell.method, x, lambda: methods.ours(x, y, key=seed)
-            )
-            metrics = real.agreement(estimate)
+            x, y = real.TASKS["riboflavin"]()
+            fit, score = functools.partial(methods.ours, x, y, key=seed), real.agreement
         elif cell.task in real.TASKS:
             fold = real.fold(cell.task, seed)
-            fit = self._fit(cell.method, fold.x, fold.y, seed)
-            spent, first, estimate = self._time(cell.method, fold.x, fit)
-            metrics = of_fold(fold, estimate)
+            x, fit = fold.x, self._fit(cell.method, fold.x, fold.y, seed)
+            score = functools.partial(of_fold, fold)
         else:
             data = designs.draw(cell.task, seed)
-            fit = self._fit(cell.method, data.x, data.y, seed)
-            spent, first, estimate = self._time(cell.method, data.x, fit)
-            metrics = of_truth(designs.DESIGNS[cell.task], data, estimate)
+            x, fit = data.x, self._fit(cell.method, data.x, data.y, seed)
+            score = functools.partial(of_truth, designs.DESIGNS[cell.task], data)
+        called = (NAME, cell.method, x.shape if cell.method.startswith("aeb") else None)
+        spent, found = cost.spent(
+            called, fit, PACKAGES[cell.method], twice=cell.method != "horseshoe"
+        )
         report(1)
-        return spent.clock, [metrics | cost.of_row(spent, first, PACKAGES[cell.method])]
-
-    def _time(
-        self, method: Method, x: np.ndarray, fit: Callable[[], T]
-    ) -> tuple[cost.Seconds, cost.Seconds | None, T]:
-        """Fit, and where the method may have had to compile, fit once more."""
-        called = (method, x.shape if method.startswith("aeb") else None)
-        new = called not in CALLED
-        CALLED.add(called)
-        spent, first, estimate = cost.timed_compiled(fit, new and method != "horseshoe")
-        return spent, spent if new and first is None else first, estimate
+        return spent["seconds"], [score(found) | spent]
 
     def _fit(
         self, method: Method, x: np.ndarray, y: np.ndarray, seed: int

@@ -10,13 +10,14 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.regression.table import first_call
 from benchmarks.selection import designs, effects, real
 from benchmarks.selection.compare import Rows, by_method, differences, made
 from benchmarks.selection.recipe import Method
 from benchmarks.selection.run import PRESETS, Selection
 from benchmarks.selection.scores import BINS
 
-__all__ = ["FIGURE", "designs_of", "first_call", "over", "report"]
+__all__ = ["FIGURE", "designs_of", "over", "report"]
 
 FIGURE = "selection.png"
 
@@ -104,7 +105,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         SECONDS if known or tasks else "",
         several("seconds", tasks=[*known, *tasks], write=over("cpu_seconds", 2)),
         several("first call", tasks=[*known, *tasks], write=first_call),
-        made([row for of_cell in table.values() for row in of_cell]),
+        made(harness.every_row(table)),
     ]
     return markdown.join(parts)
 
@@ -112,12 +113,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 def over(name: str, digits: int = 3, **options: Any) -> markdown.Column:
     """Make what writes the mean of a metric."""
     return markdown.column(markdown.metric(name), digits, **options)
-
-
-def first_call(rows: Sequence[harness.Row]) -> str:
-    """Write the mean of the first calls, "-" where none was taken."""
-    firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
-    return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
 
 
 def _any(rows: Rows, task: str, settings: Selection) -> bool:

@@ -27,8 +27,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from benchmarks import harness
-from benchmarks.harness.loops import run_in_slices
 from benchmarks.harness.ranges import Count, Positive, Some
+from benchmarks.harness.slices import run_in_slices
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.recipe import Arm, Cell, Recipe
 from benchmarks.simulation.sampler import build

@@ -65,7 +65,7 @@ Means over data sets ± standard error.
 def report(preset: harness.Preset, results: harness.Results) -> str:
     settings = PRESETS[preset]
     table = harness.found(settings, results)
-    used = [row for rows in table.values() for row in rows]
+    used = harness.every_row(table)
     recipe, design = settings.recipe, settings.design
     parts = [
         "## Large p, small n",

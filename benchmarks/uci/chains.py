@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 import aeb
 from aeb.models import MLP
-from benchmarks.harness.loops import run_in_slices
+from benchmarks.harness.slices import run_in_slices
 from benchmarks.uci.recipe import Shape
 from benchmarks.uci.splits import Split
 

@@ -81,7 +81,7 @@ splits together, without compiling; for the authors' arms they cover both runs."
 def report(preset: harness.Preset, results: harness.Results) -> str:
     settings = PRESETS[preset]
     rows = harness.found(settings, results)
-    used = [row for there in rows.values() for row in there]
+    used = harness.every_row(rows)
     recipe = settings.poster
     parts = [
         "## UCI regressions",

@@ -59,7 +59,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     for name in shown(preset):
         settings = PRESETS[name]
         rows = harness.found(settings, results)
-        used += [row for seeds in rows.values() for row in seeds]
+        used += harness.every_row(rows)
         command = f"`python -m benchmarks.images.{NAME} --preset {name}`"
         if not any(rows.values()):
             parts.append(f"{command}: {markdown.NOT_RUN}.")
