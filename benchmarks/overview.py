@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.compression import readings
 from benchmarks.compression import run as compression
 from benchmarks.compression.arms import ArmName
-from benchmarks.compression.table import POSTER
+from benchmarks.compression.table import POSTER, percent
 from benchmarks.harness import figures
 from benchmarks.harness.markdown import NOT_RUN
 from benchmarks.regression import run as regression
@@ -60,15 +59,7 @@ def has_rows(results: Path) -> bool:
 
 
 def draw(results: Path, folder: Path) -> list[Path]:
-    """Draw both layouts.
-
-    Args:
-        results: folder of the rows.
-        folder: where the files go.
-
-    Returns:
-        The files.
-    """
+    """Draw both layouts from the rows in a folder."""
     rows = {script: harness.Results(results / f"{script}.jsonl") for script in SCRIPTS}
     for name, (down, across, size) in FILES.items():
         with figures.page(folder / name, size, down, across, fonts=FONTS) as (_, panels):
@@ -109,8 +100,8 @@ def _compress(axes: Any, results: harness.Results) -> None:
         for row in seeds:
             history = row["metrics"]["history"]
             epochs = [look["epoch"] for look in history]
-            axes.plot(epochs, [readings.percent(look) for look in history], color=colour)
-            axes.plot(epochs[-1], readings.percent(row["metrics"]), marker, color=colour)
+            axes.plot(epochs, [percent(look) for look in history], color=colour)
+            axes.plot(epochs[-1], percent(row["metrics"]), marker, color=colour)
         axes.plot([], [], marker, linestyle="-", color=colour, label=label)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), loc="lower right")

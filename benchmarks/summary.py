@@ -18,8 +18,7 @@ from benchmarks.compression import run as compression
 from benchmarks.compression import table as compression_table
 from benchmarks.compression.arms import ARMS
 from benchmarks.compression.arms import ArmName as CompressionArm
-from benchmarks.compression.readings import gains, over, per_cent, percent
-from benchmarks.compression.table import SHORT_TARGETS
+from benchmarks.compression.table import SHORT_TARGETS, gains, over, per_cent, percent
 from benchmarks.convergence import run as convergence
 from benchmarks.convergence.recipe import Gain
 from benchmarks.convergence.scores import Slope
@@ -166,17 +165,7 @@ def put_into(text: str, block: str, name: str = "measured") -> str:
 
 
 def summary(results: Path) -> str:
-    """Make the block.
-
-    Args:
-        results: folder of the rows.
-
-    Returns:
-        Markdown, "not run" where rows are missing.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the block from the rows in a folder, "not run" where some are missing."""
     design = simulation.PRESETS["paper"].design
     recommended = uci.PRESETS["paper"].recommended
     heads = ["", "population MSE", "signals found", "false finds", "covered", "seconds"]

@@ -163,16 +163,9 @@ def make_stage(
 
 
 def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Schedule:
-    """Rise, fall by a cosine or a straight line, and then cycle.
+    """Rise to the peak, fall by a cosine or a straight line, and cycle after `main` steps.
 
-    Args:
-        recipe: how.
-        peak: the highest.
-        main: steps before the first cycle.
-        cycle: steps of a cycle; 0 where there is none.
-
-    Returns:
-        The step size by step, above 0 up to the last.
+    A cycle has so many steps, 0 where there is none. The step size is above 0 up to the last step.
     """
     rise = max(recipe.warmup * main, 1.0)
 

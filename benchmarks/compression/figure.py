@@ -10,9 +10,15 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.compression.arms import ARMS
-from benchmarks.compression.readings import dense_accuracies, per_cent, percent
 from benchmarks.compression.run import PRESETS, Cell
-from benchmarks.compression.table import EPOCHS, FIGURES, POSTER
+from benchmarks.compression.table import (
+    EPOCHS,
+    FIGURES,
+    POSTER,
+    dense_accuracies,
+    per_cent,
+    percent,
+)
 from benchmarks.harness import figures
 
 __all__ = ["figure"]

@@ -112,17 +112,7 @@ def released_algorithm(
 
 
 def released_prior(recipe: Released, params: ArrayTree, v0: float, v1: float) -> Prior:
-    """The authors' prior: densities without sigma, and sigma^2 averaged.
-
-    Args:
-        recipe: how the authors set it.
-        params: of the network, for the number of its sparse weights.
-        v0: scale of the spike.
-        v1: variance of the slab.
-
-    Returns:
-        A `Prior` whose latent is a `SpikeSlabLatent`.
-    """
+    """The authors' prior: densities without sigma, and sigma^2 averaged."""
     count = sum(leaf.size for leaf in select(params, SPARSE).values())
     nu, beta = recipe.nu * count, recipe.beta * count
     of_library = aeb.spike_slab(

@@ -67,17 +67,7 @@ def looks(stage: Stage, size: Size) -> list[int]:
 def train(
     run: Run, start: Start, checkpoints: harness.Checkpoints, report: Callable[[int], Any]
 ) -> Carry:
-    """Run an arm to its end, from the last checkpoint if there is one.
-
-    Args:
-        run: what it is.
-        start: where it begins.
-        checkpoints: where to save.
-        report: called with epochs done.
-
-    Returns:
-        The carry after the last epoch.
-    """
+    """Run an arm to its end, from the last checkpoint if there is one; `report` is told epochs."""
     size, stage = run.size, run.stage
     epochs = looks(stage, size)
     model_state = dict(start.model_state)

@@ -94,12 +94,7 @@ DESIGNS: dict[str, Design] = {
 
 
 def draw(name: str, seed: int) -> DataSet:
-    """Draw a data set of a design.
-
-    Args:
-        name: one of `DESIGNS`.
-        seed: of this data set; each design draws its own numbers from it.
-    """
+    """Draw a data set of one of `DESIGNS`; each draws its own numbers from a seed."""
     design = DESIGNS[name]
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     n = design.num_rows

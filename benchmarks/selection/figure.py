@@ -81,12 +81,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 
 
 def relative(rows: Rows, task: str) -> Mapping[str, tuple[float, float]]:
-    """Return by method the error over that of the best, and the standard error of the gap over it.
-
-    Args:
-        rows: by task and method.
-        task: of them.
-    """
+    """Return by method the error over the best one, and the standard error of the gap over that."""
     errors = {
         method: {row["seed"]: row["metrics"]["error"] for row in rows[task, method]}
         for method in MARKS

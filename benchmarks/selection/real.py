@@ -83,10 +83,6 @@ def fold(name: str, number: int) -> Fold:
 
     The rows come in a random order, the same for all, for some rivals cross-validate over
     consecutive rows, and cultures of one batch stand together.
-
-    Args:
-        name: one of `TASKS`.
-        number: in 0..9.
     """
     x, y = TASKS[name]()
     order = np.random.default_rng(0).permutation(len(y))

@@ -55,23 +55,24 @@ and Dropout so too: attacked at one step of their run, scored by the average ove
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    parts, used = ["## Under attack"], []
-    for name in shown(preset):
-        settings = PRESETS[name]
-        rows = harness.found(settings, results)
-        used += harness.every_row(rows)
-        command = f"`python -m benchmarks.images.{NAME} --preset {name}`"
-        if not any(rows.values()):
-            parts.append(f"{command}: {markdown.NOT_RUN}.")
-            continue
-        parts += [
-            f"{command}:",
-            METHOD.format(images=settings.num_scored, seeds=_networks(rows)),
-            "" if name == "full" else f"![Accuracy against perturbation](figures/{FIGURES[0]})",
-            *(_table(settings, rows, of) for of in dict.fromkeys(cell.set for cell in rows)),
-            verdict(settings, rows),
-        ]
-    return markdown.join([*parts, markdown.made(used)])
+    there = {name: harness.found(PRESETS[name], results) for name in shown(preset)}
+    parts = [part for name, rows in there.items() for part in _preset(name, rows)]
+    used = [row for rows in there.values() for row in harness.every_row(rows)]
+    return markdown.join(["## Under attack", *parts, markdown.made(used)])
+
+
+def _preset(name: str, rows: Found) -> list[str]:
+    settings = PRESETS[name]
+    command = f"`python -m benchmarks.images.{NAME} --preset {name}`"
+    if not any(rows.values()):
+        return [f"{command}: {markdown.NOT_RUN}."]
+    return [
+        f"{command}:",
+        METHOD.format(images=settings.num_scored, seeds=_networks(rows)),
+        "" if name == "full" else f"![Accuracy against perturbation](figures/{FIGURES[0]})",
+        *(_table(settings, rows, of) for of in dict.fromkeys(cell.set for cell in rows)),
+        verdict(settings, rows),
+    ]
 
 
 def _networks(rows: Found) -> str:
