@@ -165,7 +165,7 @@ def make_stage(
 def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Schedule:
     """Rise to the peak, fall by a cosine or a straight line, and cycle after `main` steps.
 
-    A cycle has so many steps, 0 where there is none. The step size is above 0 up to the last step.
+    A cycle takes `cycle` steps; 0 is none. The step size is above 0 up to the last step.
     """
     rise = max(recipe.warmup * main, 1.0)
 

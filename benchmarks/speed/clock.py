@@ -74,18 +74,15 @@ def make_races(
         each: settings that have an entry a row, to the name of an entry; their entries go together.
         needs: a package that is no dependency of ours, or None.
     """
+    each = each or {}
     shared = {"section": section} | dataclasses.asdict(settings) | more
-    entries = [shared.pop(name) for name in each or ()]
-    rows = dict.fromkeys(zip(*entries, strict=True)) if each else [()]
-    return [
-        Race(
-            ", ".join([section, *map(str, row)]),
-            shared | (named := dict(zip((each or {}).values(), row, strict=True))),
-            functools.partial(run, **named),
-            needs,
-        )
-        for row in rows
-    ]
+    entries = [shared.pop(name) for name in each]
+    races = []
+    for row in dict.fromkeys(zip(*entries, strict=True)) if each else [()]:
+        named = dict(zip(each.values(), row, strict=True))
+        name = ", ".join([section, *map(str, row)])
+        races.append(Race(name, shared | named, functools.partial(run, **named), needs))
+    return races
 
 
 class Spread(NamedTuple):

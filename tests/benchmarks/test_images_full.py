@@ -220,11 +220,11 @@ def test_without_rows_the_short_schedule_is_not_run(tmp_path):
 
 def test_the_findings_show_the_full_size_once_it_was_run(results, tmp_path):
     """Fails if the block is there without rows, or columns that were not run are in it."""
-    block = "\n".join(summary._short_pictures(results))
+    block = "\n".join(summary._short_pictures(results.path.parent))
     assert "| arm | FMNIST |\n" in block
     assert "| SGHMC-SA, average | 81.25 ± 6.25 (2) |\n" in block
     assert "| Vanilla, last | 25.00 (1) |" in block
-    assert summary._short_pictures(harness.Results(tmp_path / "none.jsonl")) == []
+    assert summary._short_pictures(tmp_path / "none") == []
 
 
 def test_attacks_say_of_how_many_networks_they_are(tmp_path):
