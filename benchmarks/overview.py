@@ -19,14 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.compression import readings
 from benchmarks.compression import run as compression
 from benchmarks.compression.arms import ArmName
-from benchmarks.compression.table import POSTER
+from benchmarks.compression.table import POSTER, percent
 from benchmarks.harness import figures
 from benchmarks.harness.markdown import NOT_RUN
 from benchmarks.regression import run as regression
-from benchmarks.regression import table as regression_table
 from benchmarks.uci import run as uci
 from benchmarks.uci import table as uci_table
 from benchmarks.uci.recipe import ArmName as ArmOfUci
@@ -61,15 +59,7 @@ def has_rows(results: Path) -> bool:
 
 
 def draw(results: Path, folder: Path) -> list[Path]:
-    """Draw both layouts.
-
-    Args:
-        results: folder of the rows.
-        folder: where the files go.
-
-    Returns:
-        The files.
-    """
+    """Draw both layouts from the rows in a folder."""
     rows = {script: harness.Results(results / f"{script}.jsonl") for script in SCRIPTS}
     for name, (down, across, size) in FILES.items():
         with figures.page(folder / name, size, down, across, fonts=FONTS) as (_, panels):
@@ -97,7 +87,7 @@ def _compress(axes: Any, results: harness.Results) -> None:
     }
     found = {
         cell: seeds
-        for cell, seeds in readings.found(compression.PRESETS["full"], results).items()
+        for cell, seeds in harness.found(compression.PRESETS["full"], results).items()
         if cell.arm in arms and cell.sparsity == SPARSITY and seeds
     }
     if not found:
@@ -110,8 +100,8 @@ def _compress(axes: Any, results: harness.Results) -> None:
         for row in seeds:
             history = row["metrics"]["history"]
             epochs = [look["epoch"] for look in history]
-            axes.plot(epochs, [readings.percent(look) for look in history], color=colour)
-            axes.plot(epochs[-1], readings.percent(row["metrics"]), marker, color=colour)
+            axes.plot(epochs, [percent(look) for look in history], color=colour)
+            axes.plot(epochs[-1], percent(row["metrics"]), marker, color=colour)
         axes.plot([], [], marker, linestyle="-", color=colour, label=label)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), loc="lower right")
@@ -124,7 +114,7 @@ def _how_sure(axes: Any, results: harness.Results) -> None:
     axes.set(title="How sure: averages beat single draws")
     axes.set_ylabel("test RMSE / that of the last draw")
     settings = uci.PRESETS["paper"]
-    found = uci_table.found(settings, results)
+    found = harness.found(settings, results)
     shown = [name for name in settings.sets if found[name, "aeb"]]
     if not shown:
         return _without_rows(axes)
@@ -167,7 +157,7 @@ def _wide(axes: Any, results: harness.Results) -> None:
     axes.set(title="1,000 columns, 100 rows, 3 signals")
     axes.set_xlabel(f"population MSE (at least {floor:g})")
     bars = []
-    for cell, rows in regression_table.found(settings, results).items():
+    for cell, rows in harness.found(settings, results).items():
         first = not cell.key and cell.v0 is None
         if cell.method in METHODS and cell.design == settings.design and first and rows:
             bars.append((METHODS[cell.method], [row["metrics"] for row in rows]))

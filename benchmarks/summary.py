@@ -11,15 +11,14 @@ import operator
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import harness
-from benchmarks.compression import readings
 from benchmarks.compression import run as compression
 from benchmarks.compression import table as compression_table
 from benchmarks.compression.arms import ARMS
 from benchmarks.compression.arms import ArmName as CompressionArm
-from benchmarks.compression.readings import gains, over, per_cent, percent
-from benchmarks.compression.table import SHORT_TARGETS
+from benchmarks.compression.table import SHORT_TARGETS, gains, over, per_cent, percent
 from benchmarks.convergence import run as convergence
 from benchmarks.convergence.recipe import Gain
 from benchmarks.convergence.scores import Slope
@@ -30,11 +29,8 @@ from benchmarks.images.adversarial import run as adversarial
 from benchmarks.images.adversarial import table as adversarial_table
 from benchmarks.images.classification import run as classification
 from benchmarks.images.classification import table as classification_table
-from benchmarks.images.recipe import ARMS as IMAGE_ARMS
 from benchmarks.regression import run as regression
-from benchmarks.regression import table as regression_table
 from benchmarks.simulation import run as simulation
-from benchmarks.simulation import table as simulation_table
 from benchmarks.simulation.recipe import Cell
 from benchmarks.uci import run as uci
 from benchmarks.uci import table as uci_table
@@ -169,17 +165,7 @@ def put_into(text: str, block: str, name: str = "measured") -> str:
 
 
 def summary(results: Path) -> str:
-    """Make the block.
-
-    Args:
-        results: folder of the rows.
-
-    Returns:
-        Markdown, "not run" where rows are missing.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the block from the rows in a folder, "not run" where some are missing."""
     design = simulation.PRESETS["paper"].design
     recommended = uci.PRESETS["paper"].recommended
     heads = ["", "population MSE", "signals found", "false finds", "covered", "seconds"]
@@ -233,9 +219,14 @@ def _rows(results: Path, script: str) -> harness.Results:
     return harness.Results(results / f"{script}.jsonl")
 
 
+def _found(results: Path, run: Any, preset: harness.Preset = "paper") -> Any:
+    """Look up the rows of an experiment by the cells of a preset."""
+    return harness.found(run.PRESETS[preset], _rows(results, run.NAME))
+
+
 def _samplers(results: Path) -> list[list[str]]:
     """The paper's samplers at the setting of the authors' document."""
-    rows = simulation_table.found(simulation.PRESETS["paper"], _rows(results, simulation.NAME))
+    rows = _found(results, simulation)
     lines = []
     for label, cell in (
         ("SGLD-SA, as the authors ran it", Cell("sa", 0.1, 1.0)),
@@ -250,7 +241,7 @@ def _samplers(results: Path) -> list[list[str]]:
 def _peers(results: Path) -> list[list[str]]:
     """Cross-validated penalties, and `aeb.regression` with its default key."""
     settings = regression.PRESETS["paper"]
-    rows = regression_table.found(settings, _rows(results, regression.NAME))
+    rows = _found(results, regression)
     labels = {
         "oracle": "least squares",
         "lasso": "lasso, 10-fold CV",
@@ -302,7 +293,7 @@ def _shares(covered: Sequence[Sequence[float]]) -> str:
 def _uci(results: Path) -> str:
     """Test RMSE: last draws beside last draws, averages beside averages."""
     settings = uci.PRESETS["paper"]
-    found = uci_table.found(settings, _rows(results, uci.NAME))
+    found = _found(results, uci)
     wanted: tuple[tuple[str, ArmName, str], ...] = (
         ("A-SGHMC-SA, last draw", uci_table.TARGET, "rmse_last"),
         ("aeb, last draw", "aeb", "rmse_last"),
@@ -324,7 +315,7 @@ def _uci(results: Path) -> str:
 def _densities(results: Path) -> str:
     """Log-likelihood and coverage of the averages."""
     settings = uci.PRESETS["paper"]
-    found = uci_table.found(settings, _rows(results, uci.NAME))
+    found = _found(results, uci)
     arms: tuple[ArmName, ...] = (uci_table.TARGET, "aeb")
     lines = [
         [name, *(uci_table.density(found[name, arm], arm, name) for arm in arms)]
@@ -336,7 +327,7 @@ def _densities(results: Path) -> str:
 def _full(results: Path) -> list[str]:
     """The full size at few epochs, as far as it was run; nothing where it was not."""
     settings = compression.PRESETS["full"]
-    rows = readings.found(settings, _rows(results, compression.NAME))
+    rows = _found(results, compression, "full")
     lines = []
     for cell, seeds in rows.items():
         control = rows.get(cell._replace(arm="control"), [])
@@ -355,7 +346,7 @@ def _full(results: Path) -> list[str]:
 
 
 def _compression(results: Path) -> str:
-    rows = readings.found(compression.PRESETS["cpu"], _rows(results, compression.NAME))
+    rows = _found(results, compression, "cpu")
     lines = [["dense", over(rows[compression.Cell("dense", None, "own")], percent), "-"]]
     for arm in COMPRESSED:
         cell = compression.Cell(arm, REDUCED, "own")
@@ -366,67 +357,50 @@ def _compression(results: Path) -> str:
 
 def _pictures(results: Path) -> list[str]:
     """The full size where there is a row of it, else the reduced one."""
-    rows, attacks = (_rows(results, run.NAME) for run in (classification, adversarial))
     preset: harness.Preset = "paper"
-    if not any(classification_table.found(classification.PRESETS[preset], rows).values()):
+    found = _found(results, classification)
+    if not any(found.values()):
         preset = "cpu"
-    settings = classification.PRESETS[preset]
+        found = _found(results, classification, preset)
+    settings, attacked = classification.PRESETS[preset], adversarial.PRESETS[preset]
     size = f"at a reduced size ({settings.recipe.num_train:,} training images, narrow networks)"
     size = "at the paper's size" if preset == "paper" else size
-    attacked = adversarial.PRESETS[preset]
-    verdict = adversarial_table.verdict(attacked, adversarial_table.found(attacked, attacks))
-    found = classification_table.found(settings, rows)
-    scored = {row["config"]["num_scored"] for seeds in found.values() for row in seeds}
+    verdict = adversarial_table.verdict(attacked, _found(results, adversarial, preset))
+    scored = {row["config"]["num_scored"] for row in harness.every_row(found)}
     return [
         PICTURES.format(
             size=size,
             seeds=settings.seeds,
             scored=max(scored, default=settings.config(next(iter(found)))["num_scored"]),
         ),
-        _both_ways(found),
+        classification_table.by_both_ways(found, _scores, by_arm=True),
         PICTURES_NOTE,
-        *_short_pictures(rows),
+        *_short_pictures(results),
         f"The same networks under attack, accuracy on {attacked.num_scored:,} test images:",
         verdict or NOT_RUN,
     ]
 
 
-def _short_pictures(results: harness.Results) -> list[str]:
+def _short_pictures(results: Path) -> list[str]:
     """All images at few epochs, as far as that was run; nothing where it was not."""
     settings = classification.PRESETS["full"]
-    found = classification_table.found(settings, results)
-    if not any(found.values()):
+    found = {cell: rows for cell, rows in _found(results, classification, "full").items() if rows}
+    if not found:
         return []
-    where = list(dict.fromkeys((c.set, c.augment) for c, seeds in found.items() if seeds))
-    cells = {(cell.set, cell.augment, cell.arm): seeds for cell, seeds in found.items()}
-    lines = []
-    for way in ("average", "last"):
-        right = markdown.metric(way, "accuracy", times=100)
-        for arm in dict.fromkeys(cell.arm for cell, seeds in found.items() if seeds):
-            rows = [cells[*place, arm] for place in where]
-            texts = [markdown.over(seeds, right, count=True) if seeds else "-" for seeds in rows]
-            lines.append([f"{IMAGE_ARMS[arm].label}, {way}", *texts])
-    heads = dict.fromkeys(classification_table.column(c) for c, seeds in found.items() if seeds)
     said = PICTURES_SHORT.format(
         train=settings.recipe.num_train, epochs=settings.recipe.epochs, scored=settings.num_scored
     )
-    return [said, table(["arm", *heads], lines)]
+    table = classification_table.by_both_ways(
+        found, lambda way, rows: classification_table.counted(way, rows) if rows else "-"
+    )
+    return [said, table]
 
 
-def _both_ways(found: classification_table.Found) -> str:
-    """An arm and a way to predict a line, a set a column: accuracy, and calibration in brackets."""
-    sets = list(dict.fromkeys((cell.set, cell.augment) for cell in found))
-    cells = {(cell.set, cell.augment, cell.arm): seeds for cell, seeds in found.items()}
-    lines = []
-    for arm in dict.fromkeys(cell.arm for cell in found):
-        for way in ("last", "average"):
-            line = [f"{IMAGE_ARMS[arm].label}, {way}"]
-            for where in sets:
-                seeds = cells[*where, arm]
-                accuracy = markdown.over(seeds, markdown.metric(way, "accuracy", times=100))
-                ece = markdown.over(seeds, markdown.metric(way, "ece", times=100))
-                bare = ece.partition(" ")[0]
-                line.append(f"{accuracy} ({bare})" if seeds else NOT_RUN)
-            lines.append(line)
-    heads = list(dict.fromkeys(classification_table.column(cell) for cell in found))
-    return table(["arm", *heads], lines)
+def _scores(way: str, rows: Sequence[harness.Row]) -> str:
+    """Write the accuracy by a way to predict, and in brackets the calibration error."""
+    if not rows:
+        return NOT_RUN
+    accuracy, ece = (
+        markdown.over(rows, markdown.metric(way, name, times=100)) for name in ("accuracy", "ece")
+    )
+    return f"{accuracy} ({ece.partition(' ')[0]})"

@@ -7,5 +7,5 @@ released    the authors' sparse stage
 arms        what each arm is, and the stage that runs it
 runs        a run of one arm, in slices that resume
 scores      what is measured of a network and of a step
-readings    what the tables and the figure read off the rows
+table       what is read off the rows, and the tables of it
 """

@@ -103,20 +103,7 @@ def make_stage(
     sparsity: float | None,
     params: ArrayTree,
 ) -> Stage:
-    """Put an arm together.
-
-    Args:
-        setup: images and network.
-        size: how large they are.
-        released: how the authors' arms are set.
-        rewound: how the others are.
-        arm: its name.
-        sparsity: over all parameters; None where the arm has no target.
-        params: of the network, for their shapes.
-
-    Returns:
-        A `Stage`.
-    """
+    """Put an arm together; the parameters are for their shapes."""
     how = ARMS[arm]
     epochs = size.dense_epochs if how.kind == "dense" else size.epochs
     loss_fn = setup.taught(rewound.teacher, rewound.softness) if how.taught else setup.loss_fn
@@ -176,16 +163,9 @@ def make_stage(
 
 
 def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Schedule:
-    """Rise, fall by a cosine or a straight line, and then cycle.
+    """Rise to the peak, fall by a cosine or a straight line, and cycle after `main` steps.
 
-    Args:
-        recipe: how.
-        peak: the highest.
-        main: steps before the first cycle.
-        cycle: steps of a cycle; 0 where there is none.
-
-    Returns:
-        The step size by step, above 0 up to the last.
+    A cycle takes `cycle` steps; 0 is none. The step size is above 0 up to the last step.
     """
     rise = max(recipe.warmup * main, 1.0)
 

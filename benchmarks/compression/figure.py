@@ -10,9 +10,15 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.compression.arms import ARMS
-from benchmarks.compression.readings import dense_accuracies, found, per_cent, percent
 from benchmarks.compression.run import PRESETS, Cell
-from benchmarks.compression.table import EPOCHS, FIGURES, POSTER
+from benchmarks.compression.table import (
+    EPOCHS,
+    FIGURES,
+    POSTER,
+    dense_accuracies,
+    per_cent,
+    percent,
+)
 from benchmarks.harness import figures
 
 __all__ = ["figure"]
@@ -37,7 +43,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 
 def _draw(preset: harness.Preset, results: harness.Results, folder: Path) -> Path | None:
     """Draw the rows of one preset."""
-    rows = {cell: seeds for cell, seeds in found(PRESETS[preset], results).items() if seeds}
+    rows = {cell: seeds for cell, seeds in harness.found(PRESETS[preset], results).items() if seeds}
     if not rows:
         return None
     file = folder / FIGURES[preset]
@@ -91,7 +97,7 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
     """Draw the accuracy after each epoch of the preset `full`, a panel for each sparsity."""
     rows = {
         cell: seeds
-        for cell, seeds in found(PRESETS["full"], results).items()
+        for cell, seeds in harness.found(PRESETS["full"], results).items()
         if seeds and cell.sparsity is not None and ARMS[cell.arm].kind in ("control", "aeb")
     }
     if not rows:

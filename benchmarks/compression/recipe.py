@@ -52,7 +52,6 @@ class Size:
     evaluate_every: Count = 50  # epochs between two looks at the scores; none is chosen by them
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         guards.whole("num_images", self.num_images, self.batch_size)
 

@@ -82,19 +82,9 @@ def released_algorithm(
     epochs: int,
     epoch_steps: int,
 ) -> tuple[aeb.Algorithm, Schedule, ScalarOrSchedule]:
-    """Put an arm together.
+    """Put an arm together, with its step size and its temperature.
 
-    Args:
-        recipe: how the authors set it.
-        params: of the network.
-        sparsity: over all parameters.
-        gain: "zero" (SGHMC), "one" (EM) or "falling" (SA).
-        anneal: whether the temperature falls.
-        epochs: of the run.
-        epoch_steps: steps of one.
-
-    Returns:
-        The algorithm, its step size and its temperature.
+    The sparsity is over all parameters; the gain is "zero" (SGHMC), "one" (EM) or "falling" (SA).
     """
     steps = epochs * epoch_steps
     share = steps / FULL_STEPS
@@ -122,17 +112,7 @@ def released_algorithm(
 
 
 def released_prior(recipe: Released, params: ArrayTree, v0: float, v1: float) -> Prior:
-    """The authors' prior: densities without sigma, and sigma^2 averaged.
-
-    Args:
-        recipe: how the authors set it.
-        params: of the network, for the number of its sparse weights.
-        v0: scale of the spike.
-        v1: variance of the slab.
-
-    Returns:
-        A `Prior` whose latent is a `SpikeSlabLatent`.
-    """
+    """The authors' prior: densities without sigma, and sigma^2 averaged."""
     count = sum(leaf.size for leaf in select(params, SPARSE).values())
     nu, beta = recipe.nu * count, recipe.beta * count
     of_library = aeb.spike_slab(

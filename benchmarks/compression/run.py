@@ -38,7 +38,7 @@ from benchmarks import harness
 from benchmarks.compression.arms import ARMS, ArmName, Stage, make_stage
 from benchmarks.compression.network import authors_network, make_setup
 from benchmarks.compression.recipe import Released, Rewound, Size
-from benchmarks.compression.runs import Carry, Start, metrics_of, train
+from benchmarks.compression.runs import Carry, Run, Start, metrics_of, train
 from benchmarks.harness.ranges import Count
 
 __all__ = ["NAME", "PLANS", "PRESETS", "Cell", "Compression", "main"]
@@ -135,21 +135,27 @@ class Compression(harness.Settings):
     rewound: Rewound = Rewound()  # how dense training, the control and our arms are set
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
-        if any(ARMS[cell.arm].cycles for cell, _ in self.cells()):
+        cells = self.cells()
+        if any(ARMS[cell.arm].cycles for cell in cells):
             self.rewound.cycle_epochs(self.size.epochs)
         full = Size()
         fits = all(
             getattr(self.size, name) == getattr(full, name)
             for name in ("data", "pool", "depth", "widths")
         )
-        if not fits and any(cell.start == "authors" for cell, _ in self.cells()):
+        if not fits and any(cell.start == "authors" for cell in cells):
             raise ValueError("starts: that of the authors is a ResNet20 of full width for CIFAR-10")
-        if not self.cells():
+        if not cells:
             raise ValueError(f"arms: the preset {self.preset} has nothing of what is named")
 
-    def cells(self) -> list[tuple[Cell, int]]:
+    def cells(self) -> list[Cell]:
+        return [cell for cell, _ in self.planned()]
+
+    def seeds_of(self, cell: Cell) -> range:
+        return range(self.seed, self.seed + dict(self.planned())[cell])
+
+    def planned(self) -> list[tuple[Cell, int]]:
         """List what to run, each with the number of its seeds."""
         return [
             (Cell(arm, sparsity, start, plan.epochs), min(plan.seeds, self.max_seeds))
@@ -164,7 +170,6 @@ class Compression(harness.Settings):
         ]
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the rows of a cell but the seed."""
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
@@ -194,23 +199,19 @@ class Compression(harness.Settings):
         return dataclasses.replace(self.size, epochs=cell.epochs)
 
     def units(self) -> list[harness.Unit]:
-        """List the runs, a unit each."""
+        dense = self.size.dense_epochs
         return harness.one_row_each(
-            ((cell, range(self.seed, self.seed + seeds)) for cell, seeds in self.cells()),
+            self,
+            self._run,
             name=lambda cell: f"{ARMS[cell.arm].label} {cell.sparsity or ''}",
-            config=self.config,
-            size=lambda cell: (
-                self.size.dense_epochs if cell.arm == "dense" else self._size(cell).epochs
-            ),
-            run=self._run,
+            size=lambda cell: dense if cell.arm == "dense" else self._size(cell).epochs,
         )
 
     def _run(
         self, cell: Cell, seed: int, folder: Path, report: Callable[[int], Any]
-    ) -> tuple[float, list[dict[str, Any]]]:
+    ) -> harness.Measured:
         """Run an arm for a seed, after the dense network that it starts from."""
-        setup = make_setup(self.size)
-        labels = setup.task.data.test["label"]
+        labels = make_setup(self.size).task.data.test["label"]
         if cell.arm == "dense":
             seconds, carry, stage = self._dense(seed, folder.parent, report)
             return seconds, [metrics_of(carry, stage, labels)]
@@ -219,50 +220,36 @@ class Compression(harness.Settings):
             params, model_state = dense.state.position, dense.state.model_state
         else:
             params, model_state = authors_network()
+        run = self._of(cell, jax.random.fold_in(jax.random.key(seed), SPARSE))
+        start = Start(params, model_state, {"params": params, **model_state})
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
+        carry = train(run, start, checkpoints, report)
+        return checkpoints.seconds, [metrics_of(carry, run.stage, labels)]
+
+    def _of(self, cell: Cell, key: jax.Array) -> Run:
+        """Put the run of a cell together."""
         size = self._size(cell)
         stage = _stage(size, self.released, self.rewound, cell.arm, cell.sparsity)
-        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        teacher = {"params": params, **model_state}
-        carry = train(
-            setup,
-            size,
-            stage,
-            Start(params, model_state, teacher),
-            jax.random.fold_in(jax.random.key(seed), SPARSE),
-            checkpoints,
-            report,
-            refresh=self.rewound.refresh,
-        )
-        return checkpoints.seconds, [metrics_of(carry, stage, labels)]
+        return Run(make_setup(self.size), size, stage, key, self.rewound.refresh)
 
     def _dense(
         self, seed: int, work: Path, report: Callable[[int], Any]
     ) -> tuple[float, Carry, Stage]:
         """Train the dense network of a seed, or read it where that was done."""
-        setup = make_setup(self.size)
-        config = self.config(Cell("dense", None, "own"))
-        folder = work / f"dense_{harness.place_of([config, seed], harness.stamp())}"
-        stage = _stage(self.size, self.released, self.rewound, "dense", None)
+        cell = Cell("dense", None, "own")
+        folder = work / f"dense_{harness.place_of([self.config(cell), seed], harness.stamp())}"
         init_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), DENSE))
+        run = self._of(cell, key)
         if checkpoint.latest_step(folder) is None:
-            params, model_state = jax.jit(setup.task.init)(init_key)
+            params, model_state = jax.jit(run.setup.task.init)(init_key)
         else:  # their values are in it, and drawing them takes a while to compile
-            shapes = jax.eval_shape(setup.task.init, init_key)
+            shapes = jax.eval_shape(run.setup.task.init, init_key)
             params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        carry = train(
-            setup,
-            self.size,
-            stage,
-            Start(params, model_state, ()),
-            key,
-            checkpoints,
-            report,
-            refresh=self.rewound.refresh,
-        )
+        carry = train(run, Start(params, model_state, ()), checkpoints, report)
         seconds = checkpoints.seconds
         checkpoints.save(int(carry.state.step), carry)
-        return seconds, carry, stage
+        return seconds, carry, run.stage
 
 
 @functools.lru_cache(maxsize=16)
@@ -335,7 +322,4 @@ PRESETS = {
     ),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -20,13 +20,23 @@ from benchmarks.compression.arms import Stage
 from benchmarks.compression.network import Setup
 from benchmarks.compression.recipe import Size
 
-__all__ = ["Carry", "Start", "looks", "metrics_of", "train"]
+__all__ = ["Carry", "Run", "Start", "looks", "metrics_of", "train"]
 
 PATIENCE = 5.0
 """Seconds that the epochs between two checks of the clock may take."""
 
 START, STEPS, REFRESH = range(3)
 """What the key of a run is folded with."""
+
+
+class Run(NamedTuple):
+    """An arm, on what, and with which random numbers."""
+
+    setup: Setup
+    size: Size
+    stage: Stage
+    key: PRNGKey  # of minibatches, augmentation and noise
+    refresh: int  # minibatches by which the BatchNorm statistics of a sample are refreshed
 
 
 class Start(NamedTuple):
@@ -55,41 +65,20 @@ def looks(stage: Stage, size: Size) -> list[int]:
 
 
 def train(
-    setup: Setup,
-    size: Size,
-    stage: Stage,
-    start: Start,
-    key: PRNGKey,
-    checkpoints: harness.Checkpoints,
-    report: Callable[[int], Any],
-    *,
-    refresh: int,
+    run: Run, start: Start, checkpoints: harness.Checkpoints, report: Callable[[int], Any]
 ) -> Carry:
-    """Run an arm to its end, from the last checkpoint if there is one; the end is saved too.
-
-    Args:
-        setup: images and network.
-        size: how large they are.
-        stage: the arm.
-        start: where it begins.
-        key: of minibatches, augmentation and noise.
-        checkpoints: where to save.
-        report: called with epochs done.
-        refresh: minibatches by which the BatchNorm statistics of a sample are refreshed.
-
-    Returns:
-        The carry after the last epoch.
-    """
+    """Run an arm to its end, from the last checkpoint if there is one; `report` is told epochs."""
+    size, stage = run.size, run.stage
     epochs = looks(stage, size)
     model_state = dict(start.model_state)
     if stage.taught:
         model_state["teacher"] = start.teacher
-    shape = (len(setup.task.data.test["label"]), setup.task.data.num_classes)
+    test = run.setup.task.data.test
     carry = checkpoints.restore(
         Carry(
             state=stage.algorithm.init(start.params, model_state),
             history=np.zeros((len(epochs), len(scores.COLUMNS))),
-            probs=np.zeros(shape, np.float32),
+            probs=np.zeros((len(test["label"]), run.setup.task.data.num_classes), np.float32),
             sparsity=np.zeros(()),
             cut=np.zeros(4),
         )
@@ -98,11 +87,14 @@ def train(
     report(done)
     for due in (epoch for epoch in epochs if epoch > done):
         for some in harness.paced(due - done, PATIENCE):
-            state, momentum = _advance(setup, size, stage, carry.state, key, some)
+            state, momentum = _advance(run, carry.state, some)
             done += some
             carry = carry._replace(state=state)
             if done == due:
-                carry = _looked(setup, size, stage, carry, momentum, key, epochs, done, refresh)
+                row = scores.look(run.setup.task, stage, state, momentum, done)
+                history = carry.history.copy()
+                history[epochs.index(done)] = row
+                carry = _looked(run, carry._replace(history=history), done)
             report(some)
             if done < stage.epochs:
                 checkpoints.save_if_due(done, carry)
@@ -132,65 +124,43 @@ def metrics_of(carry: Carry, stage: Stage, labels: np.ndarray) -> dict[str, Any]
     return metrics | {"history": history}
 
 
-def _advance(
-    setup: Setup, size: Size, stage: Stage, state: aeb.State, key: PRNGKey, epochs: int
-) -> tuple[aeb.State, ArrayTree]:
+def _advance(run: Run, state: aeb.State, epochs: int) -> tuple[aeb.State, ArrayTree]:
     """Take some epochs; also returns the momentum before the last step."""
     sample = functools.partial(
         aeb.sample,
-        stage.kernel,
-        data=setup.train,
-        key=jax.random.fold_in(key, STEPS),
-        batch_size=size.batch_size,
+        run.stage.kernel,
+        data=run.setup.train,
+        key=jax.random.fold_in(run.key, STEPS),
+        batch_size=run.size.batch_size,
         missed="ignore",
         progress=False,
     )
-    before, _ = sample(state, num_steps=epochs * size.steps - 1)
+    before, _ = sample(state, num_steps=epochs * run.size.steps - 1)
     momentum = jax.device_get(before.momentum)
     state, _ = sample(before, num_steps=1)
     return state, momentum
 
 
-def _looked(
-    setup: Setup,
-    size: Size,
-    stage: Stage,
-    carry: Carry,
-    momentum: ArrayTree,
-    key: PRNGKey,
-    epochs: list[int],
-    done: int,
-    refresh: int,
-) -> Carry:
-    """Score the network; take a sample and try the cut where they are due."""
-    task, state = setup.task, carry.state
-    row = scores.look(task, stage, state, momentum, done)
-    history = carry.history.copy()
-    history[epochs.index(done)] = row
-    carry = carry._replace(history=history)
+def _looked(run: Run, carry: Carry, done: int) -> Carry:
+    """Take a sample and try the cut where they are due."""
+    task, stage, state = run.setup.task, run.stage, carry.state
     if done in stage.samples:
-        refresh_key = jax.random.fold_in(jax.random.fold_in(key, REFRESH), done)
-        model_state = _refreshed(setup, size, stage, state, refresh_key, refresh)
+        key = jax.random.fold_in(jax.random.fold_in(run.key, REFRESH), done)
+        refresh = _refresher(stage.loss_fn, run.size.batch_size, run.refresh)
+        model_state = refresh(state.position, state.model_state, run.setup.train, key)
         metrics, probs = evaluate(task, state.position, {"batch_stats": model_state["batch_stats"]})
         carry = carry._replace(
             probs=carry.probs + probs, sparsity=np.asarray(carry.sparsity + metrics.sparsity)
         )
-    if stage.cut is not None and done * size.steps == stage.cut:
+    if stage.cut is not None and done * run.size.steps == stage.cut:
         carry = carry._replace(cut=np.array(list(scores.one_shot(task, state).values())))
     return carry
 
 
-def _refreshed(
-    setup: Setup, size: Size, stage: Stage, state: aeb.State, key: PRNGKey, count: int
-) -> Any:
-    """Forget the running moments of BatchNorm in those of `count` minibatches."""
-    return _refresher(stage.loss_fn, size.batch_size, count)(
-        state.position, state.model_state, setup.train, key
-    )
-
-
 @functools.lru_cache(maxsize=8)
 def _refresher(loss_fn: Any, batch_size: int, count: int) -> Any:
+    """Make what forgets the running moments of BatchNorm in those of `count` minibatches."""
+
     @jax.jit
     def refresh(params: ArrayTree, model_state: Any, train: Any, key: PRNGKey) -> Any:
         rows = len(train["label"])

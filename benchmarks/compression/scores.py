@@ -40,18 +40,7 @@ COLUMNS = (
 
 
 def look(task: Task, stage: Stage, state: aeb.State, momentum: ArrayTree, epoch: int) -> np.ndarray:
-    """Score a network in the middle or at the end of a run.
-
-    Args:
-        task: network and images to score.
-        stage: how it is trained.
-        state: after a step.
-        momentum: before that step.
-        epoch: epochs done.
-
-    Returns:
-        f64[len(COLUMNS)].
-    """
+    """Score a network after a step, given the momentum before it: f64[len(COLUMNS)]."""
     metrics, probs = evaluate(task, state.position, batch_stats(state))
     noise, step = kick(stage, state, momentum)
     weights = np.abs(np.concatenate([np.ravel(w) for w in _weights(state.position).values()]))

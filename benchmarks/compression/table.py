@@ -3,30 +3,21 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.compression.arms import ARMS
-from benchmarks.compression.readings import (
-    Found,
-    dense_accuracies,
-    felt,
-    found,
-    gains,
-    label,
-    over,
-    per_cent,
-    percent,
-    used,
-)
+from benchmarks.compression.arms import ARMS, ArmName
 from benchmarks.compression.released import DEPARTURES
 from benchmarks.compression.run import PRESETS, Cell, Compression
 from benchmarks.harness import markdown
 from benchmarks.harness.markdown import by_cell, column, metric
 
 __all__ = [
+    *("gains", "over", "per_cent", "percent"),
     "EPOCHS",
     "FIGURES",
     "LOGS",
@@ -37,6 +28,13 @@ __all__ = [
     "report",
     "short",
 ]
+
+Found = dict[Cell, list[harness.Row]]
+"""Each cell's rows there are, one a seed."""
+
+over = functools.partial(markdown.over, deviation=True, count=True)
+"""Write a mean over seeds, their deviation and their number."""
+
 
 FIGURES = {"paper": "compression.png", "cpu": "compression_reduced.png", "smoke": "compression.png"}
 """Preset to file."""
@@ -135,10 +133,63 @@ same number of zeros, without training in between. The last columns show the las
 DEPARTED = "The authors' code, and what is done here in its place:"
 
 
+# ---- what is read off the rows -------------------------------------------------------------------
+
+
+def percent(metrics: Any) -> float:
+    """Read the accuracy of the last epoch in per cent."""
+    return 100 * float(metrics["accuracy"])
+
+
+def dense_accuracies(rows: Found) -> list[float]:
+    """Read that of each dense network."""
+    return [
+        percent(row["metrics"])
+        for cell, seeds in rows.items()
+        for row in seeds
+        if cell.arm == "dense"
+    ]
+
+
+def per_cent(share: float) -> str:
+    """Write a share such as a sparsity."""
+    return f"{100 * share:g} %"
+
+
+def label(arm: ArmName, start: str) -> str:
+    """Name an arm, and the authors' start."""
+    return ARMS[arm].label + (", from the authors' dense" if start == "authors" else "")
+
+
+def gains(rows: Found, cell: Cell) -> str:
+    """Write the mean gain of a cell over the control, seed by seed."""
+    control = {row["seed"]: row for row in rows.get(cell._replace(arm="control"), [])}
+    values = [
+        percent(row["metrics"]) - percent(control[row["seed"]]["metrics"])
+        for row in rows[cell]
+        if row["seed"] in control
+    ]
+    return f"{markdown.mean(values)} ({len(values)})" if values else markdown.NOT_RUN
+
+
+def felt(rows: Iterable[harness.Row], beside: str) -> float:
+    """Injected noise over the `step` or the `weight`, at the look where it is largest.
+
+    The median over seeds; infinite where the gradient's part is lost in the noise.
+    """
+    histories: list[Sequence[Any]] = [row["metrics"]["history"] for row in rows]
+    looks = [max(history, key=lambda look: look["noise"]) for history in histories]
+    return statistics.median(
+        look["noise"] / look[beside] if look[beside] else math.inf for look in looks
+    )
+
+
+# ---- the sections -------------------------------------------------------------------------------
+
+
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     full = preset == "paper"
-    rows = found(PRESETS[preset], results)
+    rows = harness.found(PRESETS[preset], results)
     parts = [
         "## Compression of ResNet20",
         command(preset),
@@ -155,9 +206,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         parts += [
             "### All of the data, few epochs",
             command("full"),
-            *short(PRESETS["full"], found(PRESETS["full"], results)),
+            *short(PRESETS["full"], harness.found(PRESETS["full"], results)),
         ]
-    reduced = found(PRESETS["cpu"], results) if full else {}
+    reduced = harness.found(PRESETS["cpu"], results) if full else {}
     if any(reduced.values()):
         parts += [
             "### At a reduced size",
@@ -170,10 +221,10 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 
 def blocks(results: harness.Results) -> dict[str, str]:
     """Make the tables of docs/what-it-does.md by the names of their marks, of the reduced size."""
-    rows = found(PRESETS["cpu"], results)
+    rows = harness.found(PRESETS["cpu"], results)
     dense = dense_accuracies(rows)
     text = f"{markdown.mean(dense, deviation=True)} %" if dense else markdown.NOT_RUN
-    made = markdown.made(used(rows))
+    made = markdown.made(harness.every_row(rows))
     return {
         "size": f"{command('cpu')} The dense networks have {text}.\n\n{made}".strip(),
         "accuracy": final(rows),
@@ -211,7 +262,7 @@ def _details(preset: harness.Preset, rows: Found) -> list[str]:
         _averaged(rows),
         _prior(rows),
         _cut(rows),
-        markdown.made(used(rows)),
+        markdown.made(harness.every_row(rows)),
     ]
 
 
@@ -277,7 +328,7 @@ def short(settings: Compression, rows: Found) -> list[str]:
         SHORT,
         markdown.table(["", "target", "control", "aeb"], reached),
         *_along(rows),
-        markdown.made(used(rows)),
+        markdown.made(harness.every_row(rows)),
     ]
 
 

@@ -90,12 +90,7 @@ def targets(
 
 
 class MeanField:
-    """The mean field of SGLD at a step size; 0 for the diffusion.
-
-    Args:
-        problem: what is fitted.
-        step_size: eps >= 0.
-    """
+    """The mean field of SGLD at a step size eps >= 0; 0 is the diffusion."""
 
     def __init__(self, problem: TwoMeans, step_size: float) -> None:
         self.problem, self.step_size = problem, step_size

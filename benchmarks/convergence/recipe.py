@@ -94,7 +94,6 @@ class TwoMeans:
     threshold: Positive = 0.5  # c in the test function 1{|beta| > c}
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         if len(self.means) != SIZE:
             raise ValueError(f"means: got {len(self.means)} of them, needs {SIZE}")

@@ -83,7 +83,6 @@ class Convergence(harness.Settings):
     problem: TwoMeans = dataclasses.field(default_factory=TwoMeans)  # what is fitted
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         if len(self.exponents) != len(self.coefficients):
             raise ValueError(
@@ -102,7 +101,6 @@ class Convergence(harness.Settings):
         return [(gain, step_size) for step_size in dict.fromkeys(self.ladder)]
 
     def config(self, gain: Gain, step_size: float) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         return {
             "gain": dataclasses.asdict(gain),
             "step_size": step_size,
@@ -131,9 +129,7 @@ class Convergence(harness.Settings):
         count = int(PER_DECADE * np.log10(self.num_steps / 10)) + 1
         return np.unique(np.geomspace(10, self.num_steps, count).round().astype(int))
 
-    def _run(
-        self, gain: Gain, step_size: float, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, gain: Gain, step_size: float, folder: Path, report: Any) -> harness.Measured:
         """Run the chains of a cell, and score them."""
         prediction, limit = _prediction(self.problem, step_size), _limit(self.problem)
         # A stream for each cell, so that their errors are independent.
@@ -220,7 +216,4 @@ PRESETS = {
     "paper": Convergence(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -49,7 +49,6 @@ mean square {typical:.2f}."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
     rates, weak = found(settings, results)
     used = {id(row): row for _, _, row in rates + weak if row is not None}

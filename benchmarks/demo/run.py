@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ class Demo(harness.Settings):
     """Settings of the compression."""
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         self.recipe.check()
 
@@ -52,9 +50,7 @@ class Demo(harness.Settings):
         ]
 
 
-def run(
-    recipe: Recipe, seed: int, folder: Path, report: Any
-) -> tuple[float, Sequence[dict[str, Any]]]:
+def run(recipe: Recipe, seed: int, folder: Path, report: Any) -> harness.Measured:
     """Train one seed; the seconds of a resumed run count from its last start."""
     began = time.monotonic()
     task = make_task("digits", "cnn")
@@ -79,7 +75,4 @@ PRESETS = {
     "paper": Demo(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

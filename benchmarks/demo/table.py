@@ -14,17 +14,7 @@ __all__ = ["block"]
 
 
 def block(results: harness.Results) -> str:
-    """Make the table: a line an arm, mean and standard deviation over seeds at the final epoch.
-
-    Args:
-        results: the rows of the experiment.
-
-    Returns:
-        Markdown, "not run" where there is no row.
-
-    Raises:
-        UsageError: the rows are damaged.
-    """
+    """Make the table: a line an arm, mean and standard deviation over seeds at the final epoch."""
     (unit, *_) = units = PRESETS["cpu"].units()
     seeds = [seed for each in units for seed in each.seeds]
     rows = results.look_up([("demo", unit.configs[0], seeds)])["demo"]

@@ -6,8 +6,7 @@ An experiment says what its settings are and which units of work they ask for; `
 
     runner      settings, presets, and the loop over units
     ranges      the range of a setting, in its type
-    slices      checkpoints, a limit on seconds, the pace of a loop
-    loops       a compiled loop run to its end in slices
+    slices      checkpoints, a limit on seconds, the pace of a loop, a loop run to its end in slices
     rows        rows on disk
     stamp       how a row was made
     rooms       what `table.py` and `figure.py` offer
@@ -17,14 +16,26 @@ An experiment says what its settings are and which units of work they ask for; `
 
 from benchmarks.harness.ranges import check
 from benchmarks.harness.rooms import Figure, Section, reduced_too
-from benchmarks.harness.rows import Results, Row, row_key
-from benchmarks.harness.runner import Preset, Settings, Unit, main, one_row_each, place_of
+from benchmarks.harness.rows import Results, Row, every_row, row_key
+from benchmarks.harness.runner import (
+    Cells,
+    Measured,
+    Preset,
+    Settings,
+    Unit,
+    found,
+    main,
+    one_row_each,
+    place_of,
+)
 from benchmarks.harness.slices import Checkpoints, paced
 from benchmarks.harness.stamp import stamp
 
 __all__ = [
+    "Cells",
     "Checkpoints",
     "Figure",
+    "Measured",
     "Preset",
     "Results",
     "Row",
@@ -32,6 +43,8 @@ __all__ = [
     "Settings",
     "Unit",
     "check",
+    "every_row",
+    "found",
     "main",
     "one_row_each",
     "paced",

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from aeb.cli.usage import UsageError
 
-__all__ = ["Results", "Row", "canonical", "row_key"]
+__all__ = ["Results", "Row", "canonical", "every_row", "row_key"]
 
 Row = Mapping[str, Any]
 """A row, with the fields below."""
@@ -178,6 +178,11 @@ class Results:
             f"now in {aside.name}; its run is done again",
             file=sys.stderr,
         )
+
+
+def every_row(found: Mapping[Any, Iterable[Row]]) -> list[Row]:
+    """List the rows of all cells."""
+    return [row for rows in found.values() for row in rows]
 
 
 def finite(value: Any) -> Any:

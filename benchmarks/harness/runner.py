@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -27,10 +27,13 @@ from aeb.cli.usage import UsageError, complain, parse
 from aeb.files.archive import DamagedFileError
 from benchmarks.harness import slices
 from benchmarks.harness.ranges import Positive, at_least, check, whole
-from benchmarks.harness.rows import Results, canonical, finite, row_key
+from benchmarks.harness.rows import Results, Row, canonical, finite, row_key
 from benchmarks.harness.stamp import stamp
 
-__all__ = ["Preset", "Settings", "Unit", "choose", "main", "one_row_each", "place_of"]
+__all__ = [
+    *("Cells", "Measured", "Preset", "Settings", "Unit"),
+    *("choose", "found", "main", "one_row_each", "place_of"),
+]
 
 Preset = Literal["smoke", "cpu", "gpu", "full", "paper"]
 """The names that a preset may have; no script has them all."""
@@ -71,6 +74,10 @@ class Settings:
         raise NotImplementedError
 
 
+Measured = tuple[float, Sequence[Mapping[str, Any]]]
+"""Seconds of work in all, earlier calls that were stopped included, and the metrics of each row."""
+
+
 class Unit(NamedTuple):
     """A piece of work that yields a row for each of its configurations and seeds.
 
@@ -79,17 +86,16 @@ class Unit(NamedTuple):
         configs: all that fixes the numbers but the seed, as JSON can hold it.
         seeds: one a row of each configuration.
         size: how much work it is, in the unit of `run`'s reports.
-        run: `(folder, report) -> (seconds, metrics)`, seconds of work in all, earlier calls that
-            were stopped included, and a mapping of metrics for each seed of the first
-            configuration, then of the next. It keeps checkpoints in the folder, goes on from those
-            it finds, and calls `report(amount)` on the way.
+        run: `(folder, report) -> measured`, the metrics for each seed of the first configuration,
+            then of the next. It keeps checkpoints in the folder, goes on from those it finds, and
+            calls `report(amount)` on the way.
     """
 
     name: str
     configs: tuple[Mapping[str, Any], ...]
     seeds: tuple[int, ...]
     size: int
-    run: Callable[[Path, Callable[[int], None]], tuple[float, Sequence[Mapping[str, Any]]]]
+    run: Callable[[Path, Callable[[int], None]], Measured]
 
     @property
     def cases(self) -> list[tuple[Mapping[str, Any], int]]:
@@ -101,37 +107,63 @@ C = TypeVar("C")
 S = TypeVar("S", bound=Settings)
 
 
+class Cells(Protocol[C]):
+    """Settings whose rows are each of a cell, all that fixes a row but its seed, and a seed."""
+
+    def cells(self) -> Iterable[C]:
+        """List the cells, in the order of the tables."""
+        ...
+
+    def seeds_of(self, cell: C) -> Sequence[int]:
+        """List the seeds of a cell."""
+        ...
+
+    def config(self, cell: C) -> dict[str, Any]:
+        """Return all that fixes the rows of a cell but the seed, as JSON can hold it."""
+        ...
+
+
+def found(settings: Cells[C], results: Results) -> dict[C, list[Row]]:
+    """Look up the rows that there are of each cell, in the order of its seeds.
+
+    Raises:
+        UsageError: the rows are damaged.
+    """
+    return results.look_up(
+        (cell, settings.config(cell), settings.seeds_of(cell)) for cell in settings.cells()
+    )
+
+
 def one_row_each(
-    cells: Iterable[tuple[C, Iterable[int]]],
+    settings: Cells[C],
+    run: Callable[..., Measured],
     *,
     name: Callable[[C], str],
-    config: Callable[[C], Mapping[str, Any]],
-    size: Callable[[C], int],
-    run: Callable[..., tuple[float, Sequence[Mapping[str, Any]]]],
+    size: Callable[[C], int] = lambda cell: 1,
+    by_seed: bool = False,
 ) -> list[Unit]:
-    """List a unit for each cell and seed, of one row each, a cell at a time.
-
-    For a seed at a time, so that a run that stops early leaves whole comparisons, sort the units by
-    their seeds.
+    """List a unit for each cell and seed, of one row each.
 
     Args:
-        cells: all that fixes a row but its seed, each with its seeds.
+        settings: which cells there are.
+        run: `(cell, seed, folder, report) -> measured`.
         name: of a cell; the seed is added.
-        config: that of a cell.
         size: how much work a row of a cell is.
-        run: `(cell, seed, folder, report) -> (seconds, [metrics])`.
+        by_seed: list all cells of a seed together, so that a run that stops early leaves whole
+            comparisons; else all seeds of a cell.
     """
-    return [
+    units = [
         Unit(
             name=f"{name(cell)}, seed {seed}",
-            configs=(config(cell),),
+            configs=(settings.config(cell),),
             seeds=(seed,),
             size=size(cell),
             run=functools.partial(run, cell, seed),
         )
-        for cell, seeds in cells
-        for seed in seeds
+        for cell in settings.cells()
+        for seed in settings.seeds_of(cell)
     ]
+    return sorted(units, key=lambda unit: unit.seeds) if by_seed else units
 
 
 def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, description: str) -> S:

@@ -3,6 +3,10 @@
 
 `runner.main` sets a limit on the seconds of a call; `Checkpoints` saves what was done, and stops
 once the limit is over. The same call then goes on from the last checkpoint.
+
+`run_in_slices` is for the two loops that `aeb.sample` does not fit: `simulation` takes running
+means of every coefficient over thousands of draws, which `collect` would keep whole, and in `uci`
+each split has minibatches of its own, which its chains share.
 """
 
 from __future__ import annotations
@@ -10,17 +14,18 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import jax
 import numpy as np
 
 from aeb import checkpoint
 from aeb.cli.usage import UsageError
 from aeb.files.archive import DamagedFileError
 
-__all__ = ["Checkpoints", "OutOfTimeError", "is_over", "limited", "paced"]
+__all__ = ["Checkpoints", "OutOfTimeError", "is_over", "limited", "paced", "run_in_slices"]
 
 T = TypeVar("T")
 
@@ -119,3 +124,45 @@ class Checkpoints:
             self.save(step, tree)
         if over:
             raise OutOfTimeError
+
+
+def run_in_slices(
+    advance: Callable[[T, int], T],
+    carry: T,
+    done: Callable[[T], int],
+    total: int,
+    folder: Path,
+    *,
+    checkpoint_every: float,
+    report: Callable[[int], object],
+) -> tuple[float, T]:
+    """Run a loop to its end.
+
+    Args:
+        advance: `(carry, draws) -> carry`, after so many draws more. It is called once with 0,
+            which compiles it before the clock starts.
+        carry: where to begin.
+        done: reads off a carry how many draws it has behind it.
+        total: draws in all.
+        folder: for checkpoints.
+        checkpoint_every: seconds between two of them.
+        report: called with the draws done, those before an interruption first.
+
+    Returns:
+        Seconds of work, compiling left out, and the last carry.
+
+    Raises:
+        OutOfTimeError: the seconds of the call are over; all is saved.
+    """
+    carry = advance(carry, 0)
+    checkpoints = Checkpoints(folder, checkpoint_every)
+    carry = checkpoints.restore(carry)
+    behind = done(carry)
+    report(behind)
+    for draws in paced(total - behind):
+        carry = jax.block_until_ready(advance(carry, draws))
+        behind += draws
+        report(draws)
+        if behind < total:
+            checkpoints.save_if_due(behind, carry)
+    return checkpoints.seconds, carry

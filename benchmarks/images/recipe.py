@@ -106,7 +106,6 @@ class Recipe:
     learns: Literal["penalties"] | None = None
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         guards.within("batch_size", self.batch_size, f"[1, {self.num_train}]")
         for epochs in (self.epochs, *self.epochs_augmented):

@@ -57,16 +57,9 @@ def mixture(net: nn.Module, draws: Draws, pixels: np.ndarray) -> np.ndarray:
 
 
 def score(net: nn.Module, trained: Trained, images: Images) -> dict[str, Any]:
-    """Score the last draw and the average over the draws.
+    """Score the last draw and the average over the draws, under "last" and "average".
 
-    Args:
-        net: the network, in the dtype to predict in.
-        trained: its draws.
-        images: what to score on.
-
-    Returns:
-        Metrics by name, those of the last draw under "last", of the average under "average"; where
-        the prior was learned, what it says of the sparse layer under "sparse".
+    Where the prior was learned, what it says of the sparse layer stands under "sparse".
     """
     pixels = np.concatenate([images.image, images.other])
     draws = draws_of(trained)

@@ -92,19 +92,9 @@ def train(
     checkpoints: harness.Checkpoints,
     report: Callable[[int], Any],
 ) -> tuple[float, Trained]:
-    """Train a network to its end, from the last checkpoint if there is one.
+    """Train a network to its end, from the last checkpoint if there is one; `report` is told steps.
 
-    Args:
-        recipe: how.
-        cell: which.
-        seed: of start, minibatches, augmentation and noise; of the same start and minibatches for
-            all arms.
-        images: what to train on.
-        checkpoints: where to save.
-        report: called with steps done.
-
-    Returns:
-        Seconds, and the network.
+    All arms of a seed share their start and their minibatches. Returns the seconds as well.
     """
     model, key = build(recipe, cell), jax.random.key(seed)
     steps, (_, burn_in) = recipe.steps(cell), recipe.draws(cell)

@@ -60,12 +60,7 @@ def told(name: str) -> dict[str, Any] | None:
 
 
 def draw(name: str, seed: int) -> Rows:
-    """Draw a data set of a design.
-
-    Args:
-        name: one of `DESIGNS`.
-        seed: of this data set; each design draws its own numbers from it.
-    """
+    """Draw a data set of one of `DESIGNS`; each draws its own numbers from a seed."""
     design = DESIGNS[name]
     n = design.num_rows
     rng = np.random.default_rng([zlib.crc32(f"logistic, {name}".encode()), seed])
@@ -93,10 +88,6 @@ def fold(name: str, number: int) -> Rows:
     """Cut one of the ten folds out; a column that is constant in the others is left out.
 
     Each fold has its share of both classes.
-
-    Args:
-        name: one of `TASKS`.
-        number: in 0..9.
     """
     from sklearn.model_selection import StratifiedKFold
 

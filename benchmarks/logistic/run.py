@@ -10,6 +10,7 @@ a process imports and compiles, that of `aeb` for each shape, so it is made twic
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -25,9 +26,6 @@ __all__ = ["NAME", "PRESETS", "Cell", "Logistic", "main"]
 NAME = "logistic"
 
 DESCRIPTION = "aeb.regression with two classes beside its rivals, on designs and on real data."
-
-CALLED: set[tuple[Method, tuple[int, ...] | None]] = set()
-"""What has been called in this process, `aeb` with that shape, and so is compiled."""
 
 
 class Cell(NamedTuple):
@@ -48,7 +46,6 @@ class Logistic(harness.Settings):
     data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         check_installed(self.methods, PACKAGES)
 
@@ -60,13 +57,12 @@ class Logistic(harness.Settings):
             *(Cell(m, name, data.FOLDS) for name in self.tasks for m in chosen if m != "truth"),
         )
 
-    def seeds(self, cell: Cell) -> range:
+    def seeds_of(self, cell: Cell) -> range:
         """Return the seeds of a cell's data sets, or the numbers of its folds."""
         first = 0 if cell.task in data.TASKS else self.seed
         return range(first, first + cell.repeats)
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         ours = methods.defaults() | {"family": "binomial"}
         return {
             "method": cell.method,
@@ -76,32 +72,19 @@ class Logistic(harness.Settings):
         }
 
     def units(self) -> list[harness.Unit]:
-        """List the fits, a data set at a time, so that an early stop leaves whole comparisons."""
-        units = harness.one_row_each(
-            ((cell, self.seeds(cell)) for cell in self.cells()),
-            name=lambda cell: f"{cell.method}, {cell.task}",
-            config=self.config,
-            size=lambda cell: 1,
-            run=self._run,
+        return harness.one_row_each(
+            self, self._run, name=lambda cell: f"{cell.method}, {cell.task}", by_seed=True
         )
-        return sorted(units, key=lambda unit: unit.seeds)
 
-    def _run(
-        self, cell: Cell, seed: int, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit by a method, and score it; too short a work to be checkpointed."""
         del folder
         real = cell.task in data.TASKS
         rows = data.fold(cell.task, seed) if real else data.draw(cell.task, seed)
-        called = (cell.method, rows.x.shape if cell.method == "aeb" else None)
-        spent, first, fitted = cost.timed_compiled(
-            lambda: FITS[cell.method](rows), called not in CALLED
-        )
-        CALLED.add(called)
+        called = (NAME, cell.method, rows.x.shape if cell.method == "aeb" else None)
+        spent, fitted = cost.spent(called, lambda: FITS[cell.method](rows), PACKAGES[cell.method])
         report(1)
-        return spent.clock, [
-            scores.of_rows(rows, fitted) | cost.of_row(spent, first, PACKAGES[cell.method])
-        ]
+        return spent["seconds"], [scores.of_rows(rows, fitted) | spent]
 
 
 PRESETS = {
@@ -113,7 +96,4 @@ PRESETS = {
     "paper": Logistic(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -8,11 +8,12 @@ import functools
 from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.logistic import data
-from benchmarks.logistic.run import PRESETS, Cell, Logistic
+from benchmarks.logistic.run import PRESETS
+from benchmarks.regression.table import first_call
 from benchmarks.selection.compare import Rows, by_method, differences, made
-from benchmarks.selection.table import designs_of, first_call, over
+from benchmarks.selection.table import designs_of, over
 
-__all__ = ["found", "report"]
+__all__ = ["report"]
 
 NOTE = """\
 Mean over data sets or folds ± its standard error, in brackets how many of the {sets} data sets or
@@ -27,9 +28,8 @@ below them those of a first call, where they were taken."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    table = found(settings, results)
+    table = harness.found(settings, results)
     rows: Rows = {(cell.task, cell.method): of_cell for cell, of_cell in table.items()}
     tasks = [
         name
@@ -52,13 +52,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         several("false finds", tasks=list(known), write=over("false_finds", 1)),
         several("seconds", tasks=tasks, write=over("cpu_seconds", 2)),
         several("first call", tasks=tasks, write=first_call),
-        made([row for of_cell in table.values() for row in of_cell]),
+        made(harness.every_row(table)),
     ]
     return markdown.join(parts)
-
-
-def found(settings: Logistic, results: harness.Results) -> dict[Cell, list[harness.Row]]:
-    """Look up the rows of each cell, one a data set or a fold."""
-    return results.look_up(
-        (cell, settings.config(cell), settings.seeds(cell)) for cell in settings.cells()
-    )

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Seconds", "of_row", "peak_bytes", "reset_peak", "timed", "timed_compiled"]
+__all__ = ["Seconds", "peak_bytes", "reset_peak", "spent", "timed"]
 
 T = TypeVar("T")
 
 RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
+
+CALLED: set[Hashable] = set()
+"""What has been called in this process, and so is imported and compiled."""
 
 
 class Seconds(NamedTuple):
@@ -31,27 +34,33 @@ def timed(call: Callable[[], T]) -> tuple[Seconds, T]:
     return Seconds(time.perf_counter() - clock, time.process_time() - cpu), result
 
 
-def timed_compiled(call: Callable[[], T], new: bool) -> tuple[Seconds, Seconds | None, T]:
-    """Call, and once more where the first call has to import or to compile.
+def spent(
+    called: Hashable, call: Callable[[], T], packages: Iterable[str], *, twice: bool = True
+) -> tuple[dict[str, Any], T]:
+    """Call, and once more where the first call had to import or to compile: the last one counts.
+
+    Args:
+        called: what is compiled once in a process, such as a method and a shape.
+        call: to time.
+        packages: those whose versions a row tells, by their names on the package index.
+        twice: False where a call is too long for that; then compiling is in its seconds.
 
     Returns:
-        The seconds of the last call, those of the first where there were two, and the result.
+        What a row says of its cost, and the result.
     """
+    new = called not in CALLED
+    CALLED.add(called)
     first, result = timed(call)
-    if not new:
-        return first, None, result
-    again, result = timed(call)
-    return again, first, result
-
-
-def of_row(spent: Seconds, first: Seconds | None, packages: Iterable[str]) -> dict[str, Any]:
-    """Return what a row says of its cost, and of the versions of what a method needs."""
-    return {
-        "seconds": spent.clock,
-        "cpu_seconds": spent.cpu,
-        "first_call": None if first is None else first._asdict(),
+    last = first
+    if new and twice:
+        last, result = timed(call)
+    told = {
+        "seconds": last.clock,
+        "cpu_seconds": last.cpu,
+        "first_call": first._asdict() if new else None,
         "packages": {name: metadata.version(name) for name in packages},
     }
+    return told, result
 
 
 def reset_peak() -> bool:

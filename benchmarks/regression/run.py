@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,10 +37,6 @@ __all__ = ["NAME", "PRESETS", "Regression", "main"]
 NAME = "regression"
 
 DESCRIPTION = "aeb.regression beside the lasso, MCP and the horseshoe, on simulated regressions."
-
-CALLED: set[tuple[Method, Design, float | None]] = set()
-"""What has been called in this process, and so is compiled."""
-
 
 NotNegative = Annotated[int, whole(0)]
 
@@ -63,7 +58,6 @@ class Regression(harness.Settings):
     horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         check_installed(self.methods, PACKAGES, source="'aeb[peers]'")
 
@@ -81,8 +75,10 @@ class Regression(harness.Settings):
                 cells.append(cell._replace(design=self.wide, data_sets=self.wide_sets))
         return tuple(cells)
 
+    def seeds_of(self, cell: Cell) -> range:
+        return range(self.seed, self.seed + cell.data_sets)
+
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         horseshoe = dataclasses.asdict(self.horseshoe)
         del horseshoe["data_sets"]
         options: dict[Method, dict[str, Any]] = {
@@ -96,40 +92,29 @@ class Regression(harness.Settings):
         return {"method": cell.method, "design": design, "options": options[cell.method]}
 
     def units(self) -> list[harness.Unit]:
-        """List the fits."""
         return harness.one_row_each(
-            ((cell, range(self.seed, self.seed + cell.data_sets)) for cell in self.cells()),
-            name=lambda cell: f"{cell.method}, p = {cell.design.num_columns:,}",
-            config=self.config,
-            size=lambda cell: 1,
-            run=self._run,
+            self, self._run, name=lambda cell: f"{cell.method}, p = {cell.design.num_columns:,}"
         )
 
-    def _run(
-        self, cell: Cell, seed: int, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit a data set by a method, and score it; too short a work to be checkpointed."""
         del folder
         data = DataSet(*jax.device_get(_program(cell.design)(seed)))
-        fit = self._fit(cell, data, seed)
-        called = (cell.method, cell.design, cell.v0)
-        new = called not in CALLED
-        CALLED.add(called)
         marked = cost.reset_peak()
         before = cost.peak_bytes() if marked else None
-        spent, estimate = cost.timed(fit)
-        first = spent._asdict() if new else None
-        if new and cell.method != "horseshoe":
-            spent, estimate = cost.timed(fit)
-        metrics = scores.score(cell.design, data, estimate) | {
-            "cpu_seconds": spent.cpu,
-            "first_call": first,
+        spent, estimate = cost.spent(
+            (NAME, cell.method, cell.design, cell.v0),
+            self._fit(cell, data, seed),
+            PACKAGES[cell.method],
+            twice=cell.method != "horseshoe",
+        )
+        memory = {
             "resident_bytes_before": before,
             "peak_resident_bytes": cost.peak_bytes() if marked else None,
-            "packages": {name: metadata.version(name) for name in PACKAGES[cell.method]},
         }
         report(1)
-        return spent.clock, [metrics]
+        seconds = spent.pop("seconds")
+        return seconds, [scores.score(cell.design, data, estimate) | spent | memory]
 
     def _fit(self, cell: Cell, data: DataSet, seed: int) -> Callable[[], Estimate]:
         """Bind a method to a data set."""
@@ -167,7 +152,4 @@ PRESETS = {
     "paper": Regression(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

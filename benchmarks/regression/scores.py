@@ -19,14 +19,8 @@ LEAST_INCLUSION = 0.002
 def score(design: Design, data: DataSet, estimate: Estimate) -> dict[str, Any]:
     """Score an estimate.
 
-    Args:
-        design: what the data were drawn from.
-        data: in numpy.
-        estimate: what was fitted to `data.x` and `data.y`.
-
-    Returns:
-        The metrics. `population_mse` is that of the prediction, intercept included, whose mean
-        over rows of mean 0 adds its square to the error of the coefficients; the truth has none.
+    `population_mse` is that of the prediction, intercept included, whose mean over rows of mean 0
+    adds its square to the error of the coefficients; the truth has none.
     """
     count = len(design.signals)
     beta = np.asarray(data.beta, np.float64)

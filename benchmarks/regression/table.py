@@ -15,7 +15,7 @@ from benchmarks.regression.targets import targets
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.table import covered, signals
 
-__all__ = ["found", "report"]
+__all__ = ["first_call", "report"]
 
 LABELS = {
     "oracle": "least squares on the true columns",
@@ -49,10 +49,9 @@ steps of warm-up: {fared}."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
     design, nuts = settings.design, settings.horseshoe
-    table = found(settings, results)
+    table = harness.found(settings, results)
     by_method = {
         method: [row for cell, rows in table.items() if cell.method == method for row in rows]
         for method in LABELS
@@ -96,17 +95,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         ),
         "Targets, and what was measured:",
         "\n".join(f"- {target}: {words}." for target, words in measured.items()),
-        markdown.made([row for rows in table.values() for row in rows]),
+        markdown.made(harness.every_row(table)),
     ]
     return markdown.join(parts)
-
-
-def found(settings: Regression, results: harness.Results) -> dict[Cell, list[harness.Row]]:
-    """Look up the rows of each cell, one a data set."""
-    return results.look_up(
-        (cell, settings.config(cell), range(settings.seed, settings.seed + cell.data_sets))
-        for cell in settings.cells()
-    )
 
 
 def _size(design: Design) -> str:
@@ -133,7 +124,8 @@ def _r_hat(rows: Sequence[harness.Row]) -> str:
     return f"{max(finite):.3f}" if finite else "-"
 
 
-def _first(rows: Sequence[harness.Row]) -> str:
+def first_call(rows: Sequence[harness.Row]) -> str:
+    """Write the mean seconds of the first calls, "-" where none was taken."""
     firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
     return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
 
@@ -154,7 +146,7 @@ ERRORS: dict[str, markdown.Column] = {
     "inclusion": signals("inclusion"),
     "largest R-hat": _r_hat,
     "CPU seconds": _mean("cpu_seconds"),
-    "first call": _first,
+    "first call": first_call,
 }
 
 

@@ -63,7 +63,6 @@ class Chain:
         return (*self.everywhere, *(self.at_most if layout == widest else ()))
 
     def config(self, net: str, layout: Layout, road: Road) -> dict[str, Any]:
-        """Return all that fixes a row."""
         return {
             "section": "chain",
             "net": net,
@@ -84,7 +83,6 @@ class Communication:
     batch_size: Count = 128  # rows of a global batch
 
     def config(self, net: str, road: Road) -> dict[str, Any]:
-        """Return all that fixes a row."""
         sizes = {"devices": self.devices, "batch_size": self.batch_size}
         return {"section": "communication", "net": net, "road": road, **sizes}
 
@@ -103,7 +101,6 @@ class Scaling(harness.Settings):
     communication: Communication = Communication()  # what a step sends
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         sent, chains = self.communication, (self.chain, self.double)
         pairs = [(layout, chain.batch_size) for chain in chains for layout in chain.layouts]
@@ -148,9 +145,7 @@ class Scaling(harness.Settings):
         ]
         return [*chains, *counts]
 
-    def _run_chains(
-        self, chain: Chain, net: str, folder: Path, report: Any
-    ) -> tuple[float, list[Any]]:
+    def _run_chains(self, chain: Chain, net: str, folder: Path, report: Any) -> harness.Measured:
         """Run each layout in processes of its own; those that are done are passed over."""
         began = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +246,4 @@ PRESETS = {
     "cpu": Scaling(preset="cpu"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

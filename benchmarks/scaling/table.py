@@ -63,7 +63,6 @@ all-to-all or a permute delivers would be less on more devices, and is left as i
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     name = SHOWN.get(preset, "cpu")
     settings = PRESETS[name]
     configs = [dict(config) for unit in settings.units() for config in unit.configs]

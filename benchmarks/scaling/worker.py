@@ -67,16 +67,9 @@ def _in_double(workload: Workload) -> Workload:
 
 
 def run(way: Way, workload: Workload, steps: int, order: int) -> Any:
-    """Take some steps.
+    """Take some steps on the one batch of a workload; the final state is whole on each device.
 
-    Args:
-        way: the road.
-        workload: its parameters and its one batch.
-        steps: to take.
-        order: 0 for the rows of the batch as they are, else one of their permutations.
-
-    Returns:
-        The final state, whole on each device.
+    At order 0 the rows of the batch are as they are, else in one of their permutations.
     """
     batch = jax.tree.map(np.asarray, workload.batch)
     if order:

@@ -34,7 +34,7 @@ import numpy as np
 
 __all__ = [
     *("DESIGNS", "DataSet", "Design", "Error"),
-    *("coefficients", "columns", "draw", "genotypes", "has_genotypes"),
+    *("coefficients", "columns", "draw", "genotypes", "stored"),
 ]
 
 BLOCK = 20
@@ -94,12 +94,7 @@ DESIGNS: dict[str, Design] = {
 
 
 def draw(name: str, seed: int) -> DataSet:
-    """Draw a data set of a design.
-
-    Args:
-        name: one of `DESIGNS`.
-        seed: of this data set; each design draws its own numbers from it.
-    """
+    """Draw a data set of one of `DESIGNS`; each draws its own numbers from a seed."""
     design = DESIGNS[name]
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     n = design.num_rows
@@ -168,27 +163,15 @@ def _ar(d: np.ndarray, r: float) -> float:
     return float(u[0] ** 2 + (1.0 - r**2) * np.sum(u[1:] ** 2))
 
 
-def _path() -> Path | None:
-    folder = os.environ.get("AEB_DATA_DIR")
-    path = Path(folder) / "regression" / "n3finemapping.npz" if folder else None
-    return path if path is not None and path.exists() else None
-
-
-def has_genotypes() -> bool:
-    """Return whether the genotypes are there."""
-    return _path() is not None
+def stored(file: str) -> Path:
+    """Return where a file of real data is, or is not."""
+    return Path(os.environ.get("AEB_DATA_DIR", "nowhere")) / "regression" / file
 
 
 @functools.lru_cache(maxsize=1)
 def genotypes() -> np.ndarray:
     """Read the genotypes of susie's N3finemapping, 574 people by 1,001 variants, standardised."""
-    path = _path()
-    if path is None:
-        raise ValueError(
-            "designs: the genotypes need AEB_DATA_DIR with regression/n3finemapping.npz; set it, "
-            "or leave genotypes out of --designs"
-        )
-    with np.load(path) as stored:
-        x = stored["X"].astype(np.float64)
+    with np.load(stored("n3finemapping.npz")) as arrays:
+        x = arrays["X"].astype(np.float64)
     x -= x.mean(axis=0)
     return x / x.std(axis=0)

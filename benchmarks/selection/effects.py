@@ -57,11 +57,9 @@ def draw(number: int) -> Effects:
 
 
 def sets_of(method: str, effects: Effects) -> list[np.ndarray]:
-    """Return the columns of each credible set, at level 0.95 and purity 0.5 (the defaults of both).
+    """Return the columns of each credible set of "aeb" or "susie", nothing set.
 
-    Args:
-        method: "aeb" or "susie", nothing set.
-        effects: to find.
+    The level is 0.95 and the purity 0.5, the defaults of both.
     """
     if method == "aeb":
         fit = aeb.regression(effects.x, effects.y, key=jax.random.key(0))

@@ -16,7 +16,7 @@ from benchmarks import harness
 from benchmarks.harness import figures
 from benchmarks.selection.compare import Rows
 from benchmarks.selection.run import PRESETS
-from benchmarks.selection.table import FIGURE, found
+from benchmarks.selection.table import FIGURE
 
 __all__ = ["figure", "relative"]
 
@@ -38,7 +38,7 @@ MARKS = {
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
     """Draw the designs there are rows for (`harness.Figure`)."""
     settings = PRESETS[preset]
-    table = found(settings, results)
+    table = harness.found(settings, results)
     rows: Rows = {(cell.task, cell.method): of for cell, of in table.items() if of}
     shown = {name: relative(rows, name) for name in settings.designs}
     shown = {name: each for name, each in shown.items() if "aeb" in each}
@@ -81,12 +81,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 
 
 def relative(rows: Rows, task: str) -> Mapping[str, tuple[float, float]]:
-    """Return by method the error over that of the best, and the standard error of the gap over it.
-
-    Args:
-        rows: by task and method.
-        task: of them.
-    """
+    """Return by method the error over the best one, and the standard error of the gap over that."""
     errors = {
         method: {row["seed"]: row["metrics"]["error"] for row in rows[task, method]}
         for method in MARKS

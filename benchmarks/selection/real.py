@@ -11,16 +11,15 @@ diabetes     scikit-learn's, 442 patients, ten columns with all squares and prod
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.regression.methods import Estimate
+from benchmarks.selection.designs import stored
 
-__all__ = ["FOLDS", "KEYS", "TASKS", "Fold", "agreement", "fold", "is_there", "whole"]
+__all__ = ["FOLDS", "KEYS", "TASKS", "Fold", "agreement", "fold"]
 
 FOLDS = 10
 
@@ -42,8 +41,8 @@ class Fold(NamedTuple):
 
 
 def _riboflavin() -> tuple[np.ndarray, np.ndarray]:
-    with np.load(Path(os.environ["AEB_DATA_DIR"]) / "regression" / "riboflavin.npz") as stored:
-        return stored["X"].astype(np.float64), stored["y"].astype(np.float64)
+    with np.load(stored("riboflavin.npz")) as arrays:
+        return arrays["X"].astype(np.float64), arrays["y"].astype(np.float64)
 
 
 def _diabetes() -> tuple[np.ndarray, np.ndarray]:
@@ -66,18 +65,6 @@ TASKS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
 """Name to what reads X and y."""
 
 
-def is_there(name: str) -> bool:
-    """Return whether the data of a task can be read."""
-    folder = os.environ.get("AEB_DATA_DIR")
-    path = Path(folder) / "regression" / "riboflavin.npz" if folder else None
-    return name != "riboflavin" or (path is not None and path.exists())
-
-
-def whole(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return all rows of a task, X and y."""
-    return TASKS[name]()
-
-
 def agreement(estimate: Estimate) -> dict[str, Any]:
     """Say of a fit of all rows what fits with other keys are to agree on."""
     if estimate.inclusion is None:
@@ -96,10 +83,6 @@ def fold(name: str, number: int) -> Fold:
 
     The rows come in a random order, the same for all, for some rivals cross-validate over
     consecutive rows, and cultures of one batch stand together.
-
-    Args:
-        name: one of `TASKS`.
-        number: in 0..9.
     """
     x, y = TASKS[name]()
     order = np.random.default_rng(0).permutation(len(y))

@@ -24,6 +24,7 @@ Ridge keeps every column, so it finds all of them.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -47,40 +48,40 @@ def lasso(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
     data = standardise(x, y)
     estimate = methods.lasso(data.x, data.y, folds=folds)
     intercept, coefficients = data.back(estimate.coefficients)
-    shift = estimate.intercept
-    return estimate._replace(intercept=intercept + shift, coefficients=coefficients)
+    return estimate._replace(intercept=intercept + estimate.intercept, coefficients=coefficients)
 
 
 def ridge(x: np.ndarray, y: np.ndarray) -> Estimate:
     """Fit ridge regression; leaving one out has a closed form, so it costs one decomposition."""
     from sklearn.linear_model import RidgeCV
 
-    data = standardise(x, y)
-    model = RidgeCV(PENALTIES).fit(data.x, data.y)
-    intercept, coefficients = data.back(np.asarray(model.coef_, np.float64))
-    details = {"penalty": float(model.alpha_)}
-    return Estimate(intercept, coefficients, coefficients != 0, details)
+    return _standardised(RidgeCV(PENALTIES), x, y, penalty="alpha_")
 
 
 def elastic_net(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
     """Fit the elastic net."""
     from sklearn.linear_model import ElasticNetCV
 
-    data = standardise(x, y)
-    model = ElasticNetCV(l1_ratio=RATIOS, cv=folds).fit(data.x, data.y)
-    intercept, coefficients = data.back(np.asarray(model.coef_, np.float64))
-    details = {"penalty": float(model.alpha_), "ratio": float(model.l1_ratio_)}
-    return Estimate(intercept, coefficients, coefficients != 0, details)
+    model = ElasticNetCV(l1_ratio=RATIOS, cv=folds)
+    return _standardised(model, x, y, penalty="alpha_", ratio="l1_ratio_")
 
 
 def ard(x: np.ndarray, y: np.ndarray) -> Estimate:
     """Fit automatic relevance determination."""
     from sklearn.linear_model import ARDRegression
 
+    return _standardised(ARDRegression(), x, y, rounds="n_iter_")
+
+
+def _standardised(model: Any, x: np.ndarray, y: np.ndarray, **told: str) -> Estimate:
+    """Fit a model of scikit-learn to standardised columns; a row tells the attributes named."""
     data = standardise(x, y)
-    model = ARDRegression().fit(data.x, data.y)
+    model.fit(data.x, data.y)
     intercept, coefficients = data.back(np.asarray(model.coef_, np.float64))
-    return Estimate(intercept, coefficients, coefficients != 0, {"rounds": int(model.n_iter_)})
+    details = {
+        name: np.asarray(getattr(model, attribute)).item() for name, attribute in told.items()
+    }
+    return Estimate(intercept, coefficients, coefficients != 0, details)
 
 
 def abess(x: np.ndarray, y: np.ndarray, *, folds: int | None) -> Estimate:

@@ -16,9 +16,10 @@ the second counts. The horseshoe is too long for that: what it compiles is in it
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -37,16 +38,11 @@ NAME = "selection"
 
 DESCRIPTION = "aeb.regression beside its rivals, on simulated designs and on real data."
 
-CALLED: set[tuple[Method, tuple[int, ...] | None]] = set()
-"""What has been called in this process, `aeb` with that shape, and so is compiled."""
-
 QUICK: tuple[Method, ...] = (
     *("lasso", "ridge", "elastic net", "mcp", "ard", "aeb", "aeb, v0 = 0"),
 )
 
 ALL: tuple[Method, ...] = (*QUICK, "abess", "abess, folds", "susie", "millipede", "horseshoe")
-
-T = TypeVar("T")
 
 NotNegative = Annotated[int, whole(0)]
 
@@ -68,24 +64,19 @@ class Selection(harness.Settings):
     horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         check_installed(self.methods, PACKAGES)
-        if ("genotypes" in self.designs or self.draws) and not designs.has_genotypes():
-            raise ValueError(
-                "designs: the genotypes need AEB_DATA_DIR with regression/n3finemapping.npz; set "
-                "it, or leave genotypes out of --designs and set --draws 0"
-            )
-        if self.keys and not real.is_there("riboflavin"):
-            raise ValueError(
-                "keys: riboflavin needs AEB_DATA_DIR with regression/riboflavin.npz; set it, or "
-                "set --keys 0"
-            )
-        for task in self.tasks:
-            if not real.is_there(task):
+        genotypes, riboflavin = "n3finemapping.npz", "riboflavin.npz"
+        for option, file, asked, otherwise in (
+            ("designs", genotypes, "genotypes" in self.designs, "leave genotypes out of it"),
+            ("draws", genotypes, self.draws, "set --draws 0"),
+            ("tasks", riboflavin, "riboflavin" in self.tasks, "leave riboflavin out of it"),
+            ("keys", riboflavin, self.keys, "set --keys 0"),
+        ):
+            if asked and not designs.stored(file).exists():
                 raise ValueError(
-                    f"tasks: {task} needs AEB_DATA_DIR with regression/{task}.npz; set it, or "
-                    "leave it out of --tasks"
+                    f"{option}: this needs AEB_DATA_DIR with regression/{file}; set it, or "
+                    f"{otherwise}"
                 )
 
     def cells(self) -> tuple[Cell, ...]:
@@ -109,13 +100,12 @@ class Selection(harness.Settings):
                 cells.append(Cell(method, real.KEYS, self.keys))
         return tuple(cell for cell in cells if cell.repeats)
 
-    def seeds(self, cell: Cell) -> range:
+    def seeds_of(self, cell: Cell) -> range:
         """Return the seeds of a cell's data sets, or the numbers of its folds, draws or keys."""
         first = self.seed if cell.task in designs.DESIGNS else 0
         return range(first, first + cell.repeats)
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         nuts = dataclasses.asdict(self.horseshoe)
         del nuts["data_sets"]
         folds = {"folds": self.folds}
@@ -137,56 +127,37 @@ class Selection(harness.Settings):
         }
 
     def units(self) -> list[harness.Unit]:
-        """List the fits, a data set at a time, so that an early stop leaves whole comparisons."""
-        units = harness.one_row_each(
-            ((cell, self.seeds(cell)) for cell in self.cells()),
-            name=lambda cell: f"{cell.method}, {cell.task}",
-            config=self.config,
-            size=lambda cell: 1,
-            run=self._run,
+        return harness.one_row_each(
+            self, self._run, name=lambda cell: f"{cell.method}, {cell.task}", by_seed=True
         )
-        return sorted(units, key=lambda unit: unit.seeds)
 
-    def _run(
-        self, cell: Cell, seed: int, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit by a method, and score it; too short a work to be checkpointed."""
         del folder
-        metrics: dict[str, Any]
+        fit: Callable[[], Any]
+        score: Callable[[Any], dict[str, Any]]
+        found: Any
         if cell.task == effects.TASK:
             drawn = effects.draw(seed)
-            spent, first, sets = self._time(
-                cell.method, drawn.x, lambda: effects.sets_of(cell.method, drawn)
-            )
-            metrics = effects.score(drawn, sets)
+            x, fit = drawn.x, functools.partial(effects.sets_of, cell.method, drawn)
+            score = functools.partial(effects.score, drawn)
         elif cell.task == real.KEYS:
-            x, y = real.whole("riboflavin")
-            spent, first, estimate = self._time(
-                cell.method, x, lambda: methods.ours(x, y, key=seed)
-            )
-            metrics = real.agreement(estimate)
+            x, y = real.TASKS["riboflavin"]()
+            fit, score = functools.partial(methods.ours, x, y, key=seed), real.agreement
         elif cell.task in real.TASKS:
             fold = real.fold(cell.task, seed)
-            fit = self._fit(cell.method, fold.x, fold.y, seed)
-            spent, first, estimate = self._time(cell.method, fold.x, fit)
-            metrics = of_fold(fold, estimate)
+            x, fit = fold.x, self._fit(cell.method, fold.x, fold.y, seed)
+            score = functools.partial(of_fold, fold)
         else:
             data = designs.draw(cell.task, seed)
-            fit = self._fit(cell.method, data.x, data.y, seed)
-            spent, first, estimate = self._time(cell.method, data.x, fit)
-            metrics = of_truth(designs.DESIGNS[cell.task], data, estimate)
+            x, fit = data.x, self._fit(cell.method, data.x, data.y, seed)
+            score = functools.partial(of_truth, designs.DESIGNS[cell.task], data)
+        called = (NAME, cell.method, x.shape if cell.method.startswith("aeb") else None)
+        spent, found = cost.spent(
+            called, fit, PACKAGES[cell.method], twice=cell.method != "horseshoe"
+        )
         report(1)
-        return spent.clock, [metrics | cost.of_row(spent, first, PACKAGES[cell.method])]
-
-    def _time(
-        self, method: Method, x: np.ndarray, fit: Callable[[], T]
-    ) -> tuple[cost.Seconds, cost.Seconds | None, T]:
-        """Fit, and where the method may have had to compile, fit once more."""
-        called = (method, x.shape if method.startswith("aeb") else None)
-        new = called not in CALLED
-        CALLED.add(called)
-        spent, first, estimate = cost.timed_compiled(fit, new and method != "horseshoe")
-        return spent, spent if new and first is None else first, estimate
+        return spent["seconds"], [score(found) | spent]
 
     def _fit(
         self, method: Method, x: np.ndarray, y: np.ndarray, seed: int
@@ -226,7 +197,4 @@ PRESETS = {
     "paper": Selection(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

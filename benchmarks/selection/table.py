@@ -10,13 +10,14 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.regression.table import first_call
 from benchmarks.selection import designs, effects, real
 from benchmarks.selection.compare import Rows, by_method, differences, made
-from benchmarks.selection.recipe import Cell, Method
+from benchmarks.selection.recipe import Method
 from benchmarks.selection.run import PRESETS, Selection
 from benchmarks.selection.scores import BINS
 
-__all__ = ["FIGURE", "designs_of", "first_call", "found", "over", "report"]
+__all__ = ["FIGURE", "designs_of", "over", "report"]
 
 FIGURE = "selection.png"
 
@@ -61,9 +62,8 @@ call, where they were taken. On a machine with other work to do."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    table = found(settings, results)
+    table = harness.found(settings, results)
     rows: Rows = {(cell.task, cell.method): of_cell for cell, of_cell in table.items()}
     known = [name for name in settings.designs if _any(rows, name, settings)]
     tasks = [name for name in settings.tasks if _any(rows, name, settings)]
@@ -105,27 +105,14 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         SECONDS if known or tasks else "",
         several("seconds", tasks=[*known, *tasks], write=over("cpu_seconds", 2)),
         several("first call", tasks=[*known, *tasks], write=first_call),
-        made([row for of_cell in table.values() for row in of_cell]),
+        made(harness.every_row(table)),
     ]
     return markdown.join(parts)
-
-
-def found(settings: Selection, results: harness.Results) -> dict[Cell, list[harness.Row]]:
-    """Look up the rows of each cell, one a data set or a fold."""
-    return results.look_up(
-        (cell, settings.config(cell), settings.seeds(cell)) for cell in settings.cells()
-    )
 
 
 def over(name: str, digits: int = 3, **options: Any) -> markdown.Column:
     """Make what writes the mean of a metric."""
     return markdown.column(markdown.metric(name), digits, **options)
-
-
-def first_call(rows: Sequence[harness.Row]) -> str:
-    """Write the mean of the first calls, "-" where none was taken."""
-    firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
-    return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
 
 
 def _any(rows: Rows, task: str, settings: Selection) -> bool:

@@ -46,7 +46,6 @@ class Design:
     signal_spread: Annotated[float, at_least(0.0)] = 0.2  # their deviation over data sets
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         guards.whole("num_columns", self.num_columns, len(self.signals) + 1)
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import figures
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
-from benchmarks.simulation.table import FIGURE, LABELS, SHOWN, found
+from benchmarks.simulation.table import FIGURE, LABELS, SHOWN
 
 __all__ = ["figure"]
 
@@ -52,7 +52,7 @@ def _shown(settings: Simulation, results: harness.Results) -> dict[str, harness.
     """Look up the rows to show, by arm."""
     return {
         cell.arm: row
-        for cell, rows in found(settings, results).items()
+        for cell, rows in harness.found(settings, results).items()
         for row in rows
         if cell in SHOWN and row["seed"] == PICTURED
     }

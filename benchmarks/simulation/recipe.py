@@ -53,7 +53,6 @@ class Recipe:
     start_spread: NotNegative = 0.1  # standard deviation of the starting coefficients
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         if self.num_steps % self.thinning:
             raise ValueError(

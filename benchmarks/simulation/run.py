@@ -27,8 +27,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from benchmarks import harness
-from benchmarks.harness.loops import run_in_slices
 from benchmarks.harness.ranges import Count, Positive, Some
+from benchmarks.harness.slices import run_in_slices
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.recipe import Arm, Cell, Recipe
 from benchmarks.simulation.sampler import build
@@ -65,8 +65,10 @@ class Simulation(harness.Settings):
             for sigma in dict.fromkeys(self.sigma)
         )
 
+    def seeds_of(self, cell: Cell) -> range:
+        return range(self.seed, self.seed + self.data_sets)
+
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         shared = {"design": dataclasses.asdict(self.design)}
         return cell._asdict() | shared | {"recipe": dataclasses.asdict(self.recipe)}
 
@@ -89,9 +91,7 @@ class Simulation(harness.Settings):
             for batch in batches
         ]
 
-    def _run(
-        self, seeds: tuple[int, ...], folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, seeds: tuple[int, ...], folder: Path, report: Any) -> harness.Measured:
         """Run the chains of all cells on a batch of data sets, and score them."""
         cells, recipe = self.cells(), self.recipe
         steps = recipe.thinning * len(seeds) * len(cells)  # from draw to draw
@@ -121,7 +121,4 @@ PRESETS = {
     "paper": Simulation(preset="paper", data_sets=50),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

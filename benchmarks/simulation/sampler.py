@@ -71,16 +71,7 @@ class Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
-    """Build the programs.
-
-    Args:
-        design: what the data are drawn from.
-        recipe: how the samplers are set.
-        cells: what is compared.
-
-    Returns:
-        `Programs`.
-    """
+    """Build the programs that run some cells."""
     v0 = jnp.asarray([cell.v0 or 1.0 for cell in cells], float)  # at gain 0 nothing reads it
     sigma = jnp.asarray([cell.sigma for cell in cells], float)
     gain = jnp.asarray([GAINS[cell.arm] for cell in cells], float)

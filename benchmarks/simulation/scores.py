@@ -28,18 +28,10 @@ def score(
     *,
     pictures: Sequence[bool],
 ) -> list[list[dict[str, Any]]]:
-    """Score the chains of C cells on D data sets.
+    """Score the chains of C cells on D data sets: metrics by cell and data set.
 
-    Args:
-        design: what the data were drawn from.
-        recipe: how the samplers were set.
-        cells: what was compared. What is read off rho is null for those that learn none.
-        data: leads with D.
-        carry: at the end of the run.
-        pictures: for each data set, whether its rows also hold what the figure shows.
-
-    Returns:
-        The metrics of each data set, for each cell.
+    What is read off rho is null for cells that learn none. `pictures` says of which data sets the
+    rows also hold what the figure shows.
     """
     data, carry = jax.device_get((data, carry))
     sets = [DataSet(*(part[d] for part in data)) for d in range(len(data.y))]

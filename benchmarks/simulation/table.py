@@ -16,7 +16,7 @@ from benchmarks.harness import markdown
 from benchmarks.simulation.recipe import Cell
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
 
-__all__ = ["FIGURE", "LABELS", "SHOWN", "covered", "found", "report", "signals"]
+__all__ = ["FIGURE", "LABELS", "SHOWN", "covered", "report", "signals"]
 
 LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
 
@@ -63,10 +63,9 @@ Means over data sets ± standard error.
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    table = found(settings, results)
-    used = [row for rows in table.values() for row in rows]
+    table = harness.found(settings, results)
+    used = harness.every_row(table)
     recipe, design = settings.recipe, settings.design
     parts = [
         "## Large p, small n",
@@ -80,12 +79,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         markdown.made(used),
     ]
     return markdown.join(parts)
-
-
-def found(settings: Simulation, results: harness.Results) -> Found:
-    """Look up the rows of each cell, one a data set."""
-    seeds = range(settings.seed, settings.seed + settings.data_sets)
-    return results.look_up((cell, settings.config(cell), seeds) for cell in settings.cells())
 
 
 def _picture(table: Found) -> str:

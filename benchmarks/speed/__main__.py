@@ -5,5 +5,4 @@ import sys
 
 from benchmarks.speed.run import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -23,7 +23,7 @@ import aeb
 from aeb import guards
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, one_of
-from benchmarks.speed.clock import Clock, Contender, Race, looping
+from benchmarks.speed.clock import Clock, Contender, Race, looping, make_races
 from benchmarks.speed.posterior import Posterior, log_prior, logistic, network, prior
 
 __all__ = ["BlackJax"]
@@ -49,24 +49,13 @@ class BlackJax:
     by_row: bool = True  # whether to time BlackJAX's own estimator as well
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         guards.whole("num_rows", self.num_rows, self.batch_size)
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        sizes = dataclasses.asdict(self)
-        sizes.pop("models")
-        return [
-            Race(
-                f"BlackJAX, {model}",
-                {"section": "blackjax", "model": model} | sizes,
-                functools.partial(self._run, model),
-            )
-            for model in self.models
-        ]
+        return make_races("blackjax", self, self._run, {"models": "model"})
 
-    def _run(self, model: str, clock: Clock) -> dict[str, Any]:
+    def _run(self, clock: Clock, model: str) -> dict[str, Any]:
         if model == "logistic":
             posterior = logistic(self.num_rows, self.num_columns)
         else:

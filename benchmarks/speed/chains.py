@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import aeb
 from benchmarks.harness.ranges import Count
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Contender, Race, looping
+from benchmarks.speed.clock import Clock, Contender, Race, looping, make_races
 from benchmarks.speed.nets import Net
 
 __all__ = ["Chains"]
@@ -32,9 +32,7 @@ class Chains:
     batch_size: Count = 100  # rows of a minibatch
 
     def races(self) -> list[Race]:
-        """List the row."""
-        config = {"section": "chains"} | dataclasses.asdict(self) | {"counts": list(self.counts)}
-        return [Race("chains", config, self._run)]
+        return make_races("chains", self, self._run)
 
     def _run(self, clock: Clock) -> dict[str, Any]:
         workload, sampler = nets.make_workload(self.net, self.batch_size), nets.algorithm()

@@ -9,6 +9,7 @@ over rounds of the ratio within a round.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ __all__ = [
     "Race",
     "Spread",
     "looping",
+    "make_races",
     "ratio",
     "repeating",
     "spread",
@@ -52,6 +54,35 @@ class Race(NamedTuple):
     config: dict[str, Any]
     run: Callable[[Clock], dict[str, Any]]
     needs: str | None = None
+
+
+def make_races(
+    section: str,
+    settings: Any,
+    run: Callable[..., dict[str, Any]],
+    each: Mapping[str, str] | None = None,
+    *,
+    needs: str | None = None,
+    **more: Any,
+) -> list[Race]:
+    """List the races of a section: one, or one for each entry of some of its settings.
+
+    Args:
+        section: its name.
+        settings: a dataclass; its fields and `more` are the configuration of a row.
+        run: `clock -> metrics`, called with the entries by name as well.
+        each: settings that have an entry a row, to the name of an entry; their entries go together.
+        needs: a package that is no dependency of ours, or None.
+    """
+    each = each or {}
+    shared = {"section": section} | dataclasses.asdict(settings) | more
+    entries = [shared.pop(name) for name in each]
+    races = []
+    for row in dict.fromkeys(zip(*entries, strict=True)) if each else [()]:
+        named = dict(zip(each.values(), row, strict=True))
+        name = ", ".join([section, *map(str, row)])
+        races.append(Race(name, shared | named, functools.partial(run, **named), needs))
+    return races
 
 
 class Spread(NamedTuple):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from benchmarks.harness.ranges import Count
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Contender, Race
+from benchmarks.speed.clock import Clock, Contender, Race, make_races
 from benchmarks.speed.nets import Net
 from benchmarks.speed.sampler import state_bytes
 
@@ -35,15 +35,28 @@ class Compiling:
     batch_size: Count = 100  # images a step
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        return [
-            Race(
-                f"compiling {net}",
-                {"section": "compile", "net": net, "batch_size": self.batch_size},
-                functools.partial(_run, net, self.batch_size),
-            )
-            for net in self.nets
-        ]
+        return make_races("compile", self, self._run, {"nets": "net"})
+
+    def _run(self, clock: Clock, net: str) -> dict[str, Any]:
+        workload, sampler = nets.make_workload(net, self.batch_size), nets.algorithm()
+        starts = {
+            "ours": (nets.kernel_step(workload, sampler), workload.start(sampler)),
+            "sgd": (nets.sgd_step(workload), nets.sgd_state(workload)),
+        }
+        weights = state_bytes(workload.params)
+        contenders, metrics = {}, {}
+        for name, (step, state) in starts.items():
+            arguments = (state, workload.batch, jax.random.key(1))
+            memory, traces = examine(step, arguments)
+            contenders[name] = _compiling(step, arguments)
+            metrics[name] = {
+                "traces": traces,
+                "memory": memory,
+                "peak_over_parameters": memory["peak"] / weights,
+                "state_over_parameters": state_bytes(state) / weights,
+            }
+        times = clock.race(contenders, warm=False)
+        return {"parameter_bytes": weights, "steps": metrics, "seconds": times}
 
 
 def memory_of(compiled: Any) -> dict[str, int]:
@@ -57,28 +70,6 @@ def memory_of(compiled: Any) -> dict[str, int]:
     }
     total = parts["arguments"] + parts["temporaries"] + parts["results"] - parts["aliased"]
     return parts | {"peak": total}
-
-
-def _run(net: str, batch_size: int, clock: Clock) -> dict[str, Any]:
-    workload, sampler = nets.make_workload(net, batch_size), nets.algorithm()
-    starts = {
-        "ours": (nets.kernel_step(workload, sampler), workload.start(sampler)),
-        "sgd": (nets.sgd_step(workload), nets.sgd_state(workload)),
-    }
-    weights = state_bytes(workload.params)
-    contenders, metrics = {}, {}
-    for name, (step, state) in starts.items():
-        arguments = (state, workload.batch, jax.random.key(1))
-        memory, traces = examine(step, arguments)
-        contenders[name] = _compiling(step, arguments)
-        metrics[name] = {
-            "traces": traces,
-            "memory": memory,
-            "peak_over_parameters": memory["peak"] / weights,
-            "state_over_parameters": state_bytes(state) / weights,
-        }
-    times = clock.race(contenders, warm=False)
-    return {"parameter_bytes": weights, "steps": metrics, "seconds": times}
 
 
 def examine(step: Callable[..., Any], arguments: Any) -> tuple[dict[str, int], int]:

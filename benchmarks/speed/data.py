@@ -23,7 +23,7 @@ from aeb.data.files import read_npz, write_npz
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Race, repeating, stepping
+from benchmarks.speed.clock import Clock, Race, make_races, repeating, stepping
 from benchmarks.speed.epoch import augmentation
 
 __all__ = ["Data"]
@@ -38,13 +38,11 @@ class Data:
     batch_size: Count = 100  # images a step
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         guards.whole("num_images", self.num_images, self.batch_size)
 
     def races(self) -> list[Race]:
-        """List the row."""
-        return [Race("data", {"section": "data"} | dataclasses.asdict(self), self._run)]
+        return make_races("data", self, self._run)
 
     def _run(self, clock: Clock) -> dict[str, Any]:
         rng, key = np.random.default_rng(0), jax.random.key(0)

@@ -24,7 +24,7 @@ from aeb.models import make_loss
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Contender, Race, looping
+from benchmarks.speed.clock import Clock, Contender, Race, looping, make_races
 
 __all__ = ["Epoch", "augmentation"]
 
@@ -38,23 +38,14 @@ class Epoch:
     batch_sizes: tuple[Count, ...] = (1000,)  # images a step, a row each
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         guards.whole("num_images", self.num_images, max(self.batch_sizes, default=0))
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        shared = {"section": "epoch", "net": self.net, "num_images": self.num_images}
-        return [
-            Race(
-                f"epoch of {self.net} at batch {size}",
-                shared | {"batch_size": size, "compute": "bfloat16"},
-                functools.partial(self._run, size),
-            )
-            for size in self.batch_sizes
-        ]
+        each = {"batch_sizes": "batch_size"}
+        return make_races("epoch", self, self._run, each, compute="bfloat16")
 
-    def _run(self, batch_size: int, clock: Clock) -> dict[str, Any]:
+    def _run(self, clock: Clock, batch_size: int) -> dict[str, Any]:
         workload, sampler = _in_bfloat16(self.net, batch_size), nets.algorithm()
         rng = np.random.default_rng(0)
         shape = (self.num_images, *nets.NETS[self.net][1])

@@ -8,7 +8,6 @@ The data lie on the device. `dispatched` and `scan` take minibatches by a slice,
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ import aeb
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Race, stepping
+from benchmarks.speed.clock import Clock, Race, make_races, stepping
 from benchmarks.speed.nets import Net
 
 __all__ = ["Loop"]
@@ -34,23 +33,13 @@ class Loop:
     num_batches: Count = 10  # minibatches that the data hold
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         nets.check_steps(self.nets, self.steps)
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        shared = {"batch_size": self.batch_size, "num_batches": self.num_batches}
-        return [
-            Race(
-                f"loop over {net}",
-                {"section": "loop", "net": net, "steps": steps} | shared,
-                functools.partial(self._run, net, steps),
-            )
-            for net, steps in zip(self.nets, self.steps, strict=True)
-        ]
+        return make_races("loop", self, self._run, {"nets": "net", "steps": "steps"})
 
-    def _run(self, net: str, steps: int, clock: Clock) -> dict[str, Any]:
+    def _run(self, clock: Clock, net: str, steps: int) -> dict[str, Any]:
         size, batches = self.batch_size, self.num_batches
         workload, sampler = nets.make_workload(net, size * batches), nets.algorithm()
         data, key, start = workload.batch, jax.random.key(1), workload.start(sampler)

@@ -137,11 +137,7 @@ def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:
 
 
 def variants(parts: bool) -> dict[str, tuple[str, ...]]:
-    """Return what is left out of our step, by the name of the contender.
-
-    Args:
-        parts: whether to leave out anything at all.
-    """
+    """Return what is left out of our step, by the name of the contender; without parts, nothing."""
     if not parts:
         return {"ours": ()}
     return {"ours": (), "bare": PARTS} | {f"no_{part}": (part,) for part in PARTS}

@@ -23,7 +23,7 @@ import aeb
 from aeb import guards
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, Positive, whole
-from benchmarks.speed.clock import Clock, Contender, Race
+from benchmarks.speed.clock import Clock, Contender, Race, make_races
 from benchmarks.speed.posterior import Posterior, logistic, prior
 
 __all__ = ["Nuts"]
@@ -43,14 +43,11 @@ class Nuts:
     step_size: Positive = 2e-5  # eps of SGHMC; SGLD takes half of it
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         guards.whole("num_rows", self.num_rows, self.batch_size)
 
     def races(self) -> list[Race]:
-        """List the row."""
-        config = {"section": "nuts"} | dataclasses.asdict(self)
-        return [Race("NUTS", config, self._run, needs="numpyro")]
+        return make_races("nuts", self, self._run, needs="numpyro")
 
     def _run(self, clock: Clock) -> dict[str, Any]:
         posterior = logistic(self.num_rows, self.num_columns)

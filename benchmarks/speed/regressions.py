@@ -20,7 +20,7 @@ from benchmarks.harness.ranges import Count
 from benchmarks.simulation.design import DataSet, Design
 from benchmarks.simulation.recipe import Cell, Recipe
 from benchmarks.simulation.sampler import build
-from benchmarks.speed.clock import Clock, Contender, Race
+from benchmarks.speed.clock import Clock, Contender, Race, make_races
 
 __all__ = ["Regressions"]
 
@@ -34,23 +34,9 @@ class Regressions:
     design: Design = Design()  # what the data are drawn from
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        shared = {
-            "section": "simulation",
-            "data_sets": list(self.data_sets),
-            # Lists, as they come back from a file.
-            "design": dataclasses.asdict(self.design) | {"signals": list(self.design.signals)},
-        }
-        return [
-            Race(
-                f"simulation, {chains} chains",
-                shared | {"chains": chains},
-                functools.partial(self._run, chains),
-            )
-            for chains in dict.fromkeys(self.chains)
-        ]
+        return make_races("simulation", self, self._run, {"chains": "chains"})
 
-    def _run(self, chains: int, clock: Clock) -> dict[str, Any]:
+    def _run(self, clock: Clock, chains: int) -> dict[str, Any]:
         cells = (Cell("sa", 0.1, 1.0),) * chains
         programs = build(self.design, Recipe(interval_draws=1), cells)
 

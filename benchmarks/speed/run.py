@@ -84,7 +84,6 @@ class Speed(harness.Settings):
         ]
 
     def config(self, race: Race) -> dict[str, Any]:
-        """Return all that fixes the row of a race."""
         return race.config | {"backend": self.backend, "clock": dataclasses.asdict(self.clock)}
 
     def units(self) -> list[harness.Unit]:
@@ -111,7 +110,7 @@ class Speed(harness.Settings):
             if race.needs not in missing
         ]
 
-    def _run(self, race: Race, folder: Path, report: Any) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, race: Race, folder: Path, report: Any) -> harness.Measured:
         """Run a race; too short a work to be checkpointed."""
         del folder
         began = time.monotonic()
@@ -164,7 +163,4 @@ PRESETS = {
     ),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -38,7 +38,6 @@ class Sampler:
     parts_up_to: Annotated[int, whole(0)] = 10_000_000
 
     def races(self) -> list[Race]:
-        """List the rows."""
         return [
             Race(
                 f"sampler at {size:,} weights",

@@ -21,7 +21,7 @@ import aeb
 from aeb.tree import named_leaves, replace_leaves
 from benchmarks.harness.ranges import Count, within
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Race, repeating
+from benchmarks.speed.clock import Clock, Race, make_races, repeating
 from benchmarks.speed.nets import Net
 
 __all__ = ["Shrunk"]
@@ -39,43 +39,35 @@ class Shrunk:
     batch_size: Count = 100  # images at a time
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        shared = {"section": "shrunk", "share": self.share, "batch_size": self.batch_size}
-        return [
-            Race(
-                f"{net}, shrunk",
-                shared | {"net": net},
-                functools.partial(_run, net, self.share, self.batch_size),
-            )
-            for net in self.nets
-        ]
+        return make_races("shrunk", self, self._run, {"nets": "net"})
+
+    def _run(self, clock: Clock, net: str) -> dict[str, Any]:
+        module, _ = nets.NETS[net]
+        workload = nets.make_workload(net, self.batch_size)
+        images, state = workload.batch["image"], dict(workload.model_state or {})
+        zeros = _without_units(workload.params, self.share)
+        small = aeb.shrink(module, {"params": zeros} | state, images[:2])
+        networks = {
+            "dense": (module, {"params": workload.params} | state),
+            "zeros": (module, {"params": zeros} | state),
+            "shrunk": (small.model, small.variables),
+        }
+        contenders = {
+            name: repeating(functools.partial(jax.jit(network.apply), variables, images))
+            for name, (network, variables) in networks.items()
+        }
+        sizes = {name: _size(variables["params"]) for name, (_, variables) in networks.items()}
+        return {"weights": sizes, "seconds": clock.race(contenders)}
 
 
-def _run(net: str, share: float, batch_size: int, clock: Clock) -> dict[str, Any]:
-    module, _ = nets.NETS[net]
-    workload = nets.make_workload(net, batch_size)
-    images, state = workload.batch["image"], dict(workload.model_state or {})
+def _without_units(params: Any, share: float) -> Any:
+    """Set the first units of each layer that loses some to zero."""
     pruned = {
         path: np.where(np.arange(leaf.shape[-1]) < round(share * leaf.shape[-1]), 0.0, leaf)
-        for path, leaf in named_leaves(workload.params).items()
+        for path, leaf in named_leaves(params).items()
         if re.search(PRUNED, path)
     }
-    zeros = replace_leaves(workload.params, {k: v.astype(np.float32) for k, v in pruned.items()})
-    small = aeb.shrink(module, {"params": zeros} | state, images[:2])
-    networks = {
-        "dense": (module, {"params": workload.params} | state),
-        "zeros": (module, {"params": zeros} | state),
-        "shrunk": (small.model, small.variables),
-    }
-    return {
-        "weights": {name: _size(variables["params"]) for name, (_, variables) in networks.items()},
-        "seconds": clock.race(
-            {
-                name: repeating(functools.partial(jax.jit(network.apply), variables, images))
-                for name, (network, variables) in networks.items()
-            }
-        ),
-    }
+    return replace_leaves(params, {path: leaf.astype(np.float32) for path, leaf in pruned.items()})
 
 
 def _size(params: Any) -> int:

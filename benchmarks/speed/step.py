@@ -11,7 +11,6 @@ The state is used up by each step, as in a training loop.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ import jax
 from aeb.dynamics.noise import standard_normal_like
 from benchmarks.harness.ranges import Count
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Contender, Race, stepping
+from benchmarks.speed.clock import Clock, Contender, Race, make_races, stepping
 from benchmarks.speed.nets import Net
 
 __all__ = ["Step"]
@@ -34,14 +33,9 @@ class Step:
     parts: bool = True  # whether to leave out each part of ours in turn
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        shared = {"section": "step", "batch_size": self.batch_size, "parts": self.parts}
-        return [
-            Race(f"step of {net}", shared | {"net": net}, functools.partial(self._run, net))
-            for net in self.nets
-        ]
+        return make_races("step", self, self._run, {"nets": "net"})
 
-    def _run(self, net: str, clock: Clock) -> dict[str, Any]:
+    def _run(self, clock: Clock, net: str) -> dict[str, Any]:
         workload, key = nets.make_workload(net, self.batch_size), jax.random.key(1)
 
         def racing(step: Any, start: Any) -> Contender:

@@ -40,7 +40,6 @@ PyTorch's sampler is our writing of Algorithm 1, not the authors' file."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     shown = {name: found(name, results) for name in SHOWN[preset]}
     parts = ["## What a step costs", NOTE]
     if preset != "smoke":  # whose sizes no target speaks of

@@ -160,7 +160,7 @@ _PEERS = [
     for net in ("mnist_cnn", "resnet20")
 ]
 
-_SIMULATION = {"section": "simulation", "chains": 1, "data_sets": [1, 50], "backend": "cpu"}
+_SIMULATION = {"section": "simulation", "chains": 1, "data_sets": (1, 50), "backend": "cpu"}
 
 TARGETS: tuple[Target, ...] = (
     *_STEPS,

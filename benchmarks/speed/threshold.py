@@ -18,7 +18,7 @@ import numpy as np
 
 import aeb
 from benchmarks.harness.ranges import whole
-from benchmarks.speed.clock import Clock, Race, repeating
+from benchmarks.speed.clock import Clock, Race, make_races, repeating
 
 __all__ = ["Threshold"]
 
@@ -33,18 +33,10 @@ class Threshold:
     sizes: tuple[Annotated[int, whole(10)], ...] = (100_000, 1_000_000, 10_000_000)
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        return [
-            Race(
-                f"threshold of {size:,} weights",
-                {"section": "threshold", "size": size, "sparsity": SPARSITY},
-                functools.partial(_run, size),
-            )
-            for size in self.sizes
-        ]
+        return make_races("threshold", self, _run, {"sizes": "size"}, sparsity=SPARSITY)
 
 
-def _run(size: int, clock: Clock) -> dict[str, Any]:
+def _run(clock: Clock, size: int) -> dict[str, Any]:
     zeros = round(SPARSITY * size)
     weights = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
     tied = jnp.round(weights * 4.0) / 4.0 + 0.125

@@ -10,7 +10,6 @@ Beside them, the convolutions of a step alone, as `convolutions` does them.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import convolutions, nets
-from benchmarks.speed.clock import Clock, Contender, Race, repeating, stepping
+from benchmarks.speed.clock import Clock, Contender, Race, make_races, repeating, stepping
 
 __all__ = ["Torch"]
 
@@ -37,56 +36,52 @@ class Torch:
     batch_size: Count = 100  # images a step
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         check(self)
         nets.check_steps(self.nets, self.steps)
 
     def races(self) -> list[Race]:
-        """List the rows."""
-        return [
-            Race(
-                f"PyTorch on {net}",
-                {"section": "torch", "net": net, "steps": steps, "batch_size": self.batch_size},
-                functools.partial(_run, net, steps, self.batch_size),
-                needs="torch",
-            )
-            for net, steps in zip(self.nets, self.steps, strict=True)
-        ]
+        each = {"nets": "net", "steps": "steps"}
+        return make_races("torch", self, self._run, each, needs="torch")
 
+    def _run(self, clock: Clock, net: str, steps: int) -> dict[str, Any]:
+        batch_size = self.batch_size
+        import torch
 
-def _run(net: str, steps: int, batch_size: int, clock: Clock) -> dict[str, Any]:
-    import torch
+        from benchmarks.speed import torch_nets
 
-    from benchmarks.speed import torch_nets
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        workload, sampler = nets.make_workload(net, batch_size), nets.algorithm()
+        key, start = jax.random.key(1), workload.start(sampler)
+        image = np.asarray(workload.batch["image"]).transpose(0, 3, 1, 2)
+        batch = (torch.tensor(image), torch.tensor(np.asarray(workload.batch["label"])).long())
+        peers = [torch_nets.make_net(net) for _ in range(2)]
+        sizes = {sum(p.numel() for p in peer.parameters()) for peer in peers}
+        if sizes != {workload.size}:
+            raise ValueError(f"nets: PyTorch's {net} has {sizes} parameters, ours {workload.size}")
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    workload, sampler = nets.make_workload(net, batch_size), nets.algorithm()
-    key, start = jax.random.key(1), workload.start(sampler)
-    image = np.asarray(workload.batch["image"]).transpose(0, 3, 1, 2)
-    batch = (torch.tensor(image), torch.tensor(np.asarray(workload.batch["label"])).long())
-    peers = [torch_nets.make_net(net) for _ in range(2)]
-    sizes = {sum(p.numel() for p in peer.parameters()) for peer in peers}
-    if sizes != {workload.size}:
-        raise ValueError(f"nets: PyTorch's {net} has {sizes} parameters, ours {workload.size}")
+        def racing(step: Any, start: Any) -> Contender:
+            return stepping(nets.compiled(step), start, workload.batch, key, times=steps)
 
-    def racing(step: Any, start: Any) -> Contender:
-        return stepping(nets.compiled(step), start, workload.batch, key, times=steps)
-
-    by_sgd = torch_nets.sgd(peers[0], batch, nets.RATE)
-    by_sampler = torch_nets.sampler(peers[1], batch, nets.RATE, nets.NUM_DATA)
-    contenders = {
-        "torch_sgd": repeating(by_sgd, steps),
-        "torch_sampler": repeating(by_sampler, steps),
-        "sgd": racing(nets.sgd_step(workload), nets.sgd_state(workload)),
-        "ours": racing(nets.kernel_step(workload, sampler), start),
-        "sample": nets.sampling(
-            workload.kernel(sampler), start, workload.batch, key, steps=steps, batch_size=batch_size
-        ),
-        **convolutions.contenders(net, batch_size, steps),
-    }
-    return {
-        "weights": workload.size,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "seconds": clock.race(contenders, per=steps),
-    }
+        by_sgd = torch_nets.sgd(peers[0], batch, nets.RATE)
+        by_sampler = torch_nets.sampler(peers[1], batch, nets.RATE, nets.NUM_DATA)
+        contenders = {
+            "torch_sgd": repeating(by_sgd, steps),
+            "torch_sampler": repeating(by_sampler, steps),
+            "sgd": racing(nets.sgd_step(workload), nets.sgd_state(workload)),
+            "ours": racing(nets.kernel_step(workload, sampler), start),
+            "sample": nets.sampling(
+                workload.kernel(sampler),
+                start,
+                workload.batch,
+                key,
+                steps=steps,
+                batch_size=batch_size,
+            ),
+            **convolutions.contenders(net, batch_size, steps),
+        }
+        return {
+            "weights": workload.size,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "seconds": clock.race(contenders, per=steps),
+        }

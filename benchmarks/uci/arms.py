@@ -71,14 +71,7 @@ def numbers_of(name: str, arm: ArmName, recipe: Poster) -> Numbers:
 
 @functools.lru_cache(maxsize=8)
 def poster_chain(recipe: Poster) -> OneChain:
-    """Build a chain of the authors' arms.
-
-    Args:
-        recipe: how they set it.
-
-    Returns:
-        A `OneChain` whose numbers are `Numbers`.
-    """
+    """Build a chain of the authors' arms, whose numbers are `Numbers`."""
     loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
     falling = aeb.robbins_monro(1.0, recipe.gain_offset, recipe.gain_exponent)
 
@@ -146,14 +139,7 @@ def setting_of(recipe: Recommended) -> Setting:
 
 @functools.lru_cache(maxsize=8)
 def recommended_chain(recipe: Recommended) -> OneChain:
-    """Build a chain of the recommended arm.
-
-    Args:
-        recipe: how it is set.
-
-    Returns:
-        A `OneChain` whose numbers are a `Setting`.
-    """
+    """Build a chain of the recommended arm, whose numbers are a `Setting`."""
     loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
     gain = aeb.robbins_monro(recipe.gain_coefficient, recipe.gain_offset, recipe.gain_exponent)
 

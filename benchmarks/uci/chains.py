@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 import aeb
 from aeb.models import MLP
-from benchmarks.harness.loops import run_in_slices
+from benchmarks.harness.slices import run_in_slices
 from benchmarks.uci.recipe import Shape
 from benchmarks.uci.splits import Split
 
@@ -99,20 +99,9 @@ def run(
     checkpoint_every: float,
     report: Callable[[int], Any],
 ) -> tuple[float, Carry]:
-    """Run the chains of some splits to their end, from the last checkpoint if there is one.
+    """Run the chains of stacked splits to their end, from the last checkpoint if there is one.
 
-    Args:
-        one_chain: how a chain begins and steps.
-        numbers: those of the chain.
-        shape: how long the chains are.
-        split: stacked splits.
-        keys: one a split.
-        folder: for checkpoints.
-        checkpoint_every: seconds between two of them.
-        report: called with draws done.
-
-    Returns:
-        Seconds, without compiling, and the carry.
+    There is a key a split, and `report` is told draws. Returns the seconds too, without compiling.
     """
     programs = build(one_chain, shape)
     rows = Rows(*(jnp.asarray(part) for part in (split.x, split.y, split.x_new)))

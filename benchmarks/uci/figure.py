@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import figures
 from benchmarks.uci.run import PRESETS
-from benchmarks.uci.table import FIGURES, LABELS, POSTER, TARGET, Found, found
+from benchmarks.uci.table import FIGURES, LABELS, POSTER, TARGET, Found
 
 __all__ = ["figure"]
 
@@ -26,7 +26,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
     """Draw what there are rows for; a set that the poster lacks is left out (`harness.Figure`)."""
     rows = {
         cell: there
-        for cell, there in found(PRESETS[preset], results).items()
+        for cell, there in harness.found(PRESETS[preset], results).items()
         if there and cell[0] in POSTER[TARGET]
     }
     if not rows:

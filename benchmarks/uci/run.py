@@ -66,13 +66,17 @@ class Uci(harness.Settings):
         arms = dict.fromkeys(self.arms)
         return [(name, arm) for name in dict.fromkeys(self.sets) for arm in arms]
 
-    def config(self, name: Set, arm: ArmName) -> dict[str, Any]:
+    def seeds_of(self, cell: tuple[Set, ArmName]) -> tuple[int, ...]:
+        return SEEDS[: self.splits]
+
+    def config(self, cell: tuple[Set, ArmName]) -> dict[str, Any]:
+        name, arm = cell
         """Return all that fixes the row of a cell but the seed of its split."""
-        cell = {"set": name, "arm": arm, "chain_seed": self.seed}
+        shared = {"set": name, "arm": arm, "chain_seed": self.seed}
         if arm == "aeb":
-            return cell | {"recipe": dataclasses.asdict(self.recommended)}
+            return shared | {"recipe": dataclasses.asdict(self.recommended)}
         inverse_temperature, v0 = TEMPERS[name]
-        return cell | {
+        return shared | {
             "inverse_temperature": inverse_temperature,
             "v0": v0,
             "recipe": dataclasses.asdict(self.poster),
@@ -82,19 +86,17 @@ class Uci(harness.Settings):
         """List the cells, all splits of one in one unit."""
         return [
             harness.Unit(
-                name=f"{name}, {arm}",
-                configs=(self.config(name, arm),),
-                seeds=SEEDS[: self.splits],
+                name=", ".join(cell),
+                configs=(self.config(cell),),
+                seeds=self.seeds_of(cell),
                 # The authors' arms run twice.
-                size=self.recommended.draws if arm == "aeb" else 2 * self.poster.epochs,
-                run=functools.partial(self._run, name, arm),
+                size=self.recommended.draws if cell[1] == "aeb" else 2 * self.poster.epochs,
+                run=functools.partial(self._run, *cell),
             )
-            for name, arm in self.cells()
+            for cell in self.cells()
         ]
 
-    def _run(
-        self, name: Set, arm: ArmName, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, name: Set, arm: ArmName, folder: Path, report: Any) -> harness.Measured:
         """Run the chains of an arm on the splits of a set, and score them."""
         seeds, table = SEEDS[: self.splits], splits.load(name)
         test = [train_test_split(table, seed=seed) for seed in seeds]
@@ -198,7 +200,4 @@ PRESETS = {
     "paper": Uci(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -55,13 +55,7 @@ def load(name: str) -> Table:
 def split(train: Table, new: Table, *, target_scale: float | None) -> Split:
     """Standardise by the rows to fit; a column that is constant among them becomes 0.
 
-    Args:
-        train: the rows to fit.
-        new: the rows to predict.
-        target_scale: standard deviation that y is brought to, with mean 0; None leaves it as it is.
-
-    Returns:
-        A `Split`.
+    The target is brought to mean 0 and this standard deviation; None leaves it as it is.
     """
     mean, spread = train.features.mean(axis=0), train.features.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
@@ -86,13 +80,7 @@ def stack(splits: Sequence[Split]) -> Split:
 def hold_out(name: str, seed: int, share: float) -> tuple[Table, Table]:
     """Split the training rows of a test split once more; its test rows are not looked at.
 
-    Args:
-        name: the set.
-        seed: that of the test split, and of this one.
-        share: of the training rows to hold out, in (0, 1).
-
-    Returns:
-        The rows to fit and those held out.
+    Returns the rows to fit, and that share of the training rows, held out.
     """
     train, _ = train_test_split(load(name), seed=seed)
     return train_test_split(train, seed=seed, test_fraction=share)

@@ -11,11 +11,11 @@ from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.uci.recipe import ARMS, ArmName
 from benchmarks.uci.run import PRESETS, Uci
-from benchmarks.uci.splits import SEEDS
+from benchmarks.uci.splits import Set
 
-__all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "density", "found", "report"]
+__all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "density", "report"]
 
-Found = dict[tuple[str, str], list[harness.Row]]
+Found = dict[tuple[Set, ArmName], list[harness.Row]]
 """Set and arm to the rows there are, one a split."""
 
 FIGURES = ("uci.png",)
@@ -79,10 +79,9 @@ splits together, without compiling; for the authors' arms they cover both runs."
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     settings = PRESETS[preset]
-    rows = found(settings, results)
-    used = [row for there in rows.values() for row in there]
+    rows = harness.found(settings, results)
+    used = harness.every_row(rows)
     recipe = settings.poster
     parts = [
         "## UCI regressions",
@@ -103,12 +102,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         markdown.made(used),
     ]
     return markdown.join(parts)
-
-
-def found(settings: Uci, results: harness.Results) -> Found:
-    """Look up the rows of each set and arm."""
-    seeds = SEEDS[: settings.splits]
-    return results.look_up((cell, settings.config(*cell), seeds) for cell in settings.cells())
 
 
 def _with_poster(name_of: str, rows: Sequence[harness.Row], arm: str, name: str) -> str:

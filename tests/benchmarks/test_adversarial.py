@@ -224,7 +224,7 @@ def made_up(settings):
     rows = []
     for cell in settings.cells():
         lead = 0.25 if ARMS[cell.arm].samples else 0.0
-        for seed in settings.all_seeds(cell):
+        for seed in settings.seeds_of(cell):
             curve = [0.5 + lead] * len(settings.levels)
             metrics = {
                 "clean": 0.95,

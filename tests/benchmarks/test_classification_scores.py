@@ -116,7 +116,7 @@ def made_up(settings, accuracy):
     """A row a cell and seed; `accuracy` maps arm and seed to that of the average."""
     rows = []
     for cell in settings.cells():
-        for seed in settings.all_seeds(cell):
+        for seed in settings.seeds_of(cell):
             right = accuracy(cell.arm, seed)
             scores = {"nll": 0.25, "ece": 0.015, "entropy": 0.5, "entropy_other": 1.5, "auroc": 0.9}
             metrics = {

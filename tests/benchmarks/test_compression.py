@@ -28,7 +28,7 @@ from benchmarks.compression.released import (
     released_temperature,
 )
 from benchmarks.compression.run import PRESETS
-from benchmarks.compression.runs import Start, metrics_of, train
+from benchmarks.compression.runs import Run, Start, metrics_of, train
 
 pytestmark = pytest.mark.quickly_compiled
 
@@ -296,14 +296,10 @@ def test_the_arm_without_a_target_learns_and_cuts(plain, tmp_path):
     params, model_state = jax.jit(plain.task.init)(jax.random.key(3))
     stage = make_stage(setup, size, Released(), rewound, "aeb_learned", None, params)
     carry = train(
-        setup,
-        size,
-        stage,
+        Run(setup, size, stage, jax.random.key(0), refresh=1),
         Start(params, model_state, ()),
-        jax.random.key(0),
         harness.Checkpoints(tmp_path, 1e9),
         lambda epochs: None,
-        refresh=1,
     )
     metrics = metrics_of(carry, stage, plain.task.data.test["label"])
     history = metrics["history"]

@@ -22,7 +22,7 @@ FULL = PRESETS["full"]
 
 
 def test_each_length_is_a_row_of_its_own():
-    cells = [cell for cell, _ in FULL.cells()]
+    cells = list(FULL.cells())
     keys = {row_key(FULL.config(cell), 0) for cell in cells}
     assert len(keys) == len(cells) == len(set(cells))
     five = FULL.config(Cell("aeb", 0.9, "authors", 5))
@@ -33,9 +33,9 @@ def test_each_length_is_a_row_of_its_own():
 
 def test_a_part_can_be_chosen_by_its_length():
     some = dataclasses.replace(FULL, lengths=(5, 60))
-    assert {cell.epochs for cell, _ in some.cells()} == {5, 60}
+    assert {cell.epochs for cell in some.cells()} == {5, 60}
     usual = dataclasses.replace(FULL, lengths=(15,))
-    assert {cell.epochs for cell, _ in usual.cells()} == {None}
+    assert {cell.epochs for cell in usual.cells()} == {None}
     assert len(some.cells()) + len(usual.cells()) + 2 == len(FULL.cells())  # two of 30
     some.check()
 
@@ -43,7 +43,7 @@ def test_a_part_can_be_chosen_by_its_length():
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
 def test_settings_that_came_later_are_in_no_older_key(preset):
     settings = PRESETS[preset]
-    for cell, _ in settings.cells():
+    for cell in settings.cells():
         config = settings.config(cell)
         assert {"fall", "weight", "follow_ramp"}.isdisjoint(config.get("rewound", {}))
         assert list(config)[:3] == ["arm", "sparsity", "start"]
@@ -72,7 +72,7 @@ def made_up(seed, accuracy, **others):
 
 
 def test_the_tables_set_each_cell_beside_its_control():
-    rows = {cell: [] for cell, _ in FULL.cells()}
+    rows = {cell: [] for cell in FULL.cells()}
     rows[Cell("control", 0.9, "authors")] = [made_up(seed, 0.5) for seed in (0, 1)]
     rows[Cell("aeb", 0.9, "authors")] = [made_up(0, 0.75), made_up(1, 0.625)]
     rows[Cell("control", 0.9, "authors", 5)] = [made_up(0, 0.25)]

@@ -88,7 +88,7 @@ def test_the_paper_preset_is_the_full_size_and_asks_for_all_that_is_compared():
     paper = PRESETS["paper"]
     assert (paper.size, paper.released) == (Size(), Released())
     assert paper.size.steps * paper.size.epochs == FULL_STEPS
-    cells = dict(paper.cells())
+    cells = dict(paper.planned())
     sparsities = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
     for arm in ("a_sghmc", "a_sghmc_em", "sghmc_sa", "a_sghmc_sa"):
         assert all(Cell(arm, sparsity, "authors") in cells for sparsity in sparsities)
@@ -100,7 +100,7 @@ def test_the_paper_preset_is_the_full_size_and_asks_for_all_that_is_compared():
     for preset in PRESETS.values():
         preset.check()
         # Each cell once: a plan that names it twice would count its row twice.
-        assert len(dict(preset.cells())) == len(preset.cells())
+        assert len(set(preset.cells())) == len(preset.cells())
     assert {arm for arm, _ in compression_table.POSTER.items()} == set(compression_table.LOGS)
 
 
@@ -124,11 +124,11 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, section_of):
     assert section.count("| 90.59 (89.10, 88.84) |") == 1
     assert "| 90 %, one network | 92.0 | not run | not run | not run |" in section
     settings = PRESETS["paper"]
-    cells = settings.cells()
+    cells = settings.planned()
     at_length, shortly = section.split("### All of the data, few epochs")
     assert at_length.count("not run") == len(cells) + 3 * 5
     # Of each cell three scores, and what the arms with a control have more; two for each target.
-    few = [cell for cell, _ in PRESETS["full"].cells()]
+    few = list(PRESETS["full"].cells())
     beside = [cell for cell in few if cell.sparsity and ARMS[cell.arm].kind != "control"]
     targets = compression_table.SHORT_TARGETS
     assert shortly.count("not run") == 3 * len(few) + len(beside) + 2 * len(targets)

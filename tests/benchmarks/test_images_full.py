@@ -38,7 +38,7 @@ def test_rows_of_old_are_found_by_their_keys(experiment, tables):
     """Fails if a setting that came later is in the key of a row that does not use it."""
     settings = (experiment.PRESETS if experiment else PRESETS)["cpu"]
     name = experiment.NAME if experiment else "classification"
-    rows = tables.found(settings, harness.Results(RESULTS / f"{name}.jsonl"))
+    rows = harness.found(settings, harness.Results(RESULTS / f"{name}.jsonl"))
     assert {len(seeds) for seeds in rows.values()} == {3}
 
 
@@ -60,7 +60,7 @@ def test_all_images_and_the_papers_networks_at_a_short_schedule():
     steps = FULL.recipe.steps(CLOTHES)
     assert steps == 4800
     assert steps * FULL.recipe.stretch == paper.steps(CLOTHES) * paper.stretch
-    assert [len(FULL.all_seeds(CLOTHES._replace(augment=da))) for da in (False, True)] == [3, 2]
+    assert [len(FULL.seeds_of(CLOTHES._replace(augment=da))) for da in (False, True)] == [3, 2]
 
 
 def test_step_sizes_are_tried_on_images_held_out():
@@ -220,11 +220,11 @@ def test_without_rows_the_short_schedule_is_not_run(tmp_path):
 
 def test_the_findings_show_the_full_size_once_it_was_run(results, tmp_path):
     """Fails if the block is there without rows, or columns that were not run are in it."""
-    block = "\n".join(summary._short_pictures(results))
+    block = "\n".join(summary._short_pictures(results.path.parent))
     assert "| arm | FMNIST |\n" in block
     assert "| SGHMC-SA, average | 81.25 ± 6.25 (2) |\n" in block
     assert "| Vanilla, last | 25.00 (1) |" in block
-    assert summary._short_pictures(harness.Results(tmp_path / "none.jsonl")) == []
+    assert summary._short_pictures(tmp_path / "none") == []
 
 
 def test_attacks_say_of_how_many_networks_they_are(tmp_path):

@@ -264,7 +264,7 @@ def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):
     wide = dataclasses.replace(SMALL, num_fresh=9)  # of one shape, so that it compiles once
     smoke = dataclasses.replace(regression.PRESETS["smoke"], design=SMALL, wide=wide, data_sets=2)
     monkeypatch.setitem(regression.PRESETS, "smoke", smoke)
-    monkeypatch.setattr(regression, "CALLED", set())
+    monkeypatch.setattr(regression.cost, "CALLED", set())
     assert regression.main(words) == 0
     rows = [json.loads(line) for line in (tmp_path / "regression.jsonl").read_text().splitlines()]
     said = [(row["config"]["method"], row["seed"], row["config"]["options"]) for row in rows]

@@ -237,7 +237,7 @@ def test_presets_and_targets_know_each_other():
 def test_a_peer_that_is_not_installed_is_left_out_with_a_line(monkeypatch, capsys):
     monkeypatch.setattr(speed, "_installed", lambda package: package != "torch")
     settings = dataclasses.replace(speed.PRESETS["smoke"], sections=("torch", "nuts", "data"))
-    assert [unit.name for unit in settings.units()] == ["NUTS", "data"]
+    assert [unit.name for unit in settings.units()] == ["nuts", "data"]
     complaint = capsys.readouterr().err
     assert "torch is not installed" in complaint
     assert complaint.count("\n") == 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import overview, report, summary
-from benchmarks.compression import readings
 from benchmarks.compression import run as compress
+from benchmarks.compression import table as compression_table
 from benchmarks.harness import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,4 +88,4 @@ def test_a_gain_over_the_control_is_taken_seed_by_seed():
 
     aeb, control = (compress.Cell(arm, 0.9, "own") for arm in ("aeb", "control"))
     found = {aeb: rows({0: 0.6, 1: 0.1, 2: 0.9}), control: rows({0: 0.5, 2: 0.7})}
-    assert readings.gains(found, aeb) == "15.00 ± 5.00 (2)"
+    assert compression_table.gains(found, aeb) == "15.00 ± 5.00 (2)"

@@ -59,17 +59,19 @@ def test_stopped_it_ends_in_the_same_rows(runs, small_sets, monkeypatch, dies):
 
 def test_every_setting_that_matters_is_in_the_key():
     settings = uci.PRESETS["smoke"]
-    key = harness.row_key(settings.config("yacht", "sghmc"), 5)
-    assert harness.row_key(json.loads(json.dumps(settings.config("yacht", "sghmc"))), 5) == key
-    others = [dataclasses.replace(settings, seed=1).config("yacht", "sghmc")]
-    others += [settings.config("boston", "sghmc"), settings.config("yacht", "a_sghmc")]
+    key = harness.row_key(settings.config(("yacht", "sghmc")), 5)
+    assert harness.row_key(json.loads(json.dumps(settings.config(("yacht", "sghmc")))), 5) == key
+    others = [dataclasses.replace(settings, seed=1).config(("yacht", "sghmc"))]
+    others += [settings.config(("boston", "sghmc")), settings.config(("yacht", "a_sghmc"))]
     for field in dataclasses.fields(Poster):
         poster = dataclasses.replace(settings.poster, **{field.name: 77})
-        others.append(dataclasses.replace(settings, poster=poster).config("yacht", "sghmc"))
-    others.append(settings.config("yacht", "aeb"))
+        others.append(dataclasses.replace(settings, poster=poster).config(("yacht", "sghmc")))
+    others.append(settings.config(("yacht", "aeb")))
     for field in dataclasses.fields(Recommended):
         recommended = dataclasses.replace(settings.recommended, **{field.name: 77})
-        others.append(dataclasses.replace(settings, recommended=recommended).config("yacht", "aeb"))
+        others.append(
+            dataclasses.replace(settings, recommended=recommended).config(("yacht", "aeb"))
+        )
     assert len({harness.row_key(other, 5) for other in others} | {key}) == len(others) + 1
 
 
@@ -106,7 +108,9 @@ def test_the_report_and_the_figure_show_rows_and_gaps(tmp_path, section_of):
                 delta = {"fc1/kernel": 0.25, "head/kernel": 0.75}
                 metrics |= {"sigma": 0.5, "delta": delta, "share_out": 0.4}
                 metrics["rmse_one_chain"] = 2.75
-            rows.append(made_up_row("uci", "paper", settings.config("boston", arm), seed, metrics))
+            rows.append(
+                made_up_row("uci", "paper", settings.config(("boston", arm)), seed, metrics)
+            )
     harness.Results(tmp_path / "uci.jsonl").append(rows)
     section = section_of("UCI", *words)
     for line in (

@@ -128,14 +128,9 @@ class Attacked(NamedTuple):
         return {**counts, "pgd": np.zeros(len(self.pgd_levels), np.int32)}
 
     def right(self, pixels: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
-        """Count the images that are still right, in each of the ways of `run`.
+        """Count the images that are still right in each of the ways that `run` has; see `none`.
 
-        Args:
-            pixels: f32[B, 28, 28, 1] in [0, 1].
-            label: i32[B].
-
-        Returns:
-            As `none`.
+        The pixels are f32[B, 28, 28, 1] in [0, 1], the labels i32[B].
         """
         whole = self.draws if self.samples else self.draws[-1:]
         favoured = self._by_levels(pixels, label, self.draws[:1], self.draws[1:], predicted=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from benchmarks import harness
 from benchmarks.harness import figures
 from benchmarks.images.adversarial.run import LEVELS, PRESETS, Adversarial
-from benchmarks.images.adversarial.table import FIGURES, PAPER, Found, found, percent
+from benchmarks.images.adversarial.table import FIGURES, PAPER, Found, percent
 from benchmarks.images.classification.table import TITLES
 from benchmarks.images.recipe import ARMS
 
@@ -45,7 +45,7 @@ WAYS = {
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
     """Draw what there are rows for; of paper without rows, cpu is drawn (`harness.Figure`)."""
     for name in harness.reduced_too(preset):
-        there = found(PRESETS[name], results).items()
+        there = harness.found(PRESETS[name], results).items()
         rows = {cell: seeds for cell, seeds in there if seeds and not cell.augment}
         if rows:
             return [_draw(PRESETS[name], rows, folder)]

@@ -19,6 +19,7 @@ Images are raw pixels in [0, 1], as with the authors, and so are the perturbatio
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,7 +56,6 @@ class Adversarial(Classification):
     rows: Count = 1000  # images at a time
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         if self.tune:
             raise ValueError("tune: step sizes are tried by images.classification")
         super().check()
@@ -65,12 +65,9 @@ class Adversarial(Classification):
                 raise ValueError("burn_in: it leaves a single draw; the authors' protocol needs 2")
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         return {**super().config(cell), "levels": self.levels, "pgd_levels": self.pgd_levels}
 
-    def _run(
-        self, cell: Cell, seed: int, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Take a network from the shelf, or train it, and attack it."""
         kept = self.trained(cell, seed, folder / "training", report)
         attacked = Attacked(
@@ -110,7 +107,4 @@ PRESETS["full"] = dataclasses.replace(
     PRESETS["full"], num_scored=1000, rows=200, pgd_levels=(0.05, 0.1, 0.2, 0.3)
 )
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

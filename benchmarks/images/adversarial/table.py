@@ -14,7 +14,7 @@ from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
 from benchmarks.images.classification.table import column, shown
 from benchmarks.images.recipe import ARMS, ArmName, Cell
 
-__all__ = ["FIGURES", "PAPER", "Found", "found", "percent", "report", "verdict"]
+__all__ = ["FIGURES", "PAPER", "Found", "percent", "report", "verdict"]
 
 Found = dict[Cell, list[harness.Row]]
 """Cell to the rows there are, one a seed."""
@@ -55,24 +55,24 @@ and Dropout so too: attacked at one step of their run, scored by the average ove
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
-    parts, used = ["## Under attack"], []
-    for name in shown(preset):
-        settings = PRESETS[name]
-        rows = found(settings, results)
-        used += [row for seeds in rows.values() for row in seeds]
-        command = f"`python -m benchmarks.images.{NAME} --preset {name}`"
-        if not any(rows.values()):
-            parts.append(f"{command}: {markdown.NOT_RUN}.")
-            continue
-        parts += [
-            f"{command}:",
-            METHOD.format(images=settings.num_scored, seeds=_networks(rows)),
-            "" if name == "full" else f"![Accuracy against perturbation](figures/{FIGURES[0]})",
-            *(_table(settings, rows, of) for of in dict.fromkeys(cell.set for cell in rows)),
-            verdict(settings, rows),
-        ]
-    return markdown.join([*parts, markdown.made(used)])
+    there = {name: harness.found(PRESETS[name], results) for name in shown(preset)}
+    parts = [part for name, rows in there.items() for part in _preset(name, rows)]
+    used = [row for rows in there.values() for row in harness.every_row(rows)]
+    return markdown.join(["## Under attack", *parts, markdown.made(used)])
+
+
+def _preset(name: str, rows: Found) -> list[str]:
+    settings = PRESETS[name]
+    command = f"`python -m benchmarks.images.{NAME} --preset {name}`"
+    if not any(rows.values()):
+        return [f"{command}: {markdown.NOT_RUN}."]
+    return [
+        f"{command}:",
+        METHOD.format(images=settings.num_scored, seeds=_networks(rows)),
+        "" if name == "full" else f"![Accuracy against perturbation](figures/{FIGURES[0]})",
+        *(_table(settings, rows, of) for of in dict.fromkeys(cell.set for cell in rows)),
+        verdict(settings, rows),
+    ]
 
 
 def _networks(rows: Found) -> str:
@@ -81,13 +81,6 @@ def _networks(rows: Found) -> str:
     least, most = min(counts), max(counts)
     count = f"{most}" if least == most else f"{least} to {most}"
     return f"{count} seed" if most == 1 else f"{count} seeds"
-
-
-def found(settings: Adversarial, results: harness.Results) -> Found:
-    """Look up the rows of each cell."""
-    return results.look_up(
-        (cell, settings.config(cell), settings.all_seeds(cell)) for cell in settings.cells()
-    )
 
 
 def percent(rows: Sequence[harness.Row], way: str, place: int | None = None) -> list[float]:

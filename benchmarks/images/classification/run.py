@@ -25,7 +25,7 @@ what is left of the accuracy once these weights are cut.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,6 @@ class Classification(harness.Settings):
     recipe: Recipe = Recipe()  # how all arms are set
 
     def check(self) -> None:
-        """Raise a ValueError that names the first setting out of its range."""
         super().check()
         if self.tune:
             for trial, _ in self.trials():
@@ -85,7 +84,6 @@ class Classification(harness.Settings):
         ]
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return all that fixes the row of a cell but its seed."""
         return {
             **cell._asdict(),
             "scored_on": "validation" if self.validate else "test",
@@ -93,8 +91,7 @@ class Classification(harness.Settings):
             "recipe": self.recipe.config(),
         }
 
-    def all_seeds(self, cell: Cell) -> range:
-        """List the seeds of the networks of a cell."""
+    def seeds_of(self, cell: Cell) -> range:
         seeds = self.seeds
         if cell.augment and self.seeds_augmented is not None:
             seeds = min(seeds, self.seeds_augmented)
@@ -119,7 +116,7 @@ class Classification(harness.Settings):
         ]
 
     def _trial(self, cell: Cell, step_size: float, adam_step: float) -> Classification:
-        """Set a trial with step sizes of its own, whatever the recipe's are."""
+        """Set the one network of a trial, with step sizes that are not the recipe's."""
         recipe = self.recipe
         images, epochs = max(1, recipe.num_train // 3), max(1, recipe.epochs // 4)
         few = dataclasses.replace(
@@ -135,6 +132,10 @@ class Classification(harness.Settings):
         stretch = recipe.stretch * recipe.steps(cell) / few.steps(cell)
         return dataclasses.replace(
             self,
+            sets=(cell.set,),
+            augment=(cell.augment,),
+            arms=(cell.arm,),
+            seeds=1,
             validate=True,
             tune=False,
             num_scored=min(self.num_scored, HELD_OUT),
@@ -154,22 +155,12 @@ class Classification(harness.Settings):
     def units(self) -> list[harness.Unit]:
         """List the networks, a unit each; where it is to tune, those of the trials."""
         if self.tune:
-            return [unit for trial, cell in self.trials() for unit in trial.units_of([cell], 1)]
-        return self.units_of(self.cells(), None)
-
-    def units_of(self, cells: Sequence[Cell], most: int | None) -> list[harness.Unit]:
-        """List the networks of some cells, at most so many seeds of each."""
+            return [unit for trial, _ in self.trials() for unit in trial.units()]
         return harness.one_row_each(
-            ((cell, self.all_seeds(cell)[:most]) for cell in cells),
-            name=lambda cell: cell.label,
-            config=self.config,
-            size=self.recipe.steps,
-            run=self._run,
+            self, self._run, name=lambda cell: cell.label, size=self.recipe.steps
         )
 
-    def _run(
-        self, cell: Cell, seed: int, folder: Path, report: Any
-    ) -> tuple[float, list[dict[str, Any]]]:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Train a network and score it."""
         kept = self.trained(cell, seed, folder, report)
         net = networks.network(self.recipe, cell)
@@ -240,7 +231,4 @@ PRESETS = {
     "paper": Classification(preset="paper"),
 }
 
-
-def main(args: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
-    return harness.main(NAME, PRESETS, args, description=DESCRIPTION)
+main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks import harness
 from benchmarks.harness import markdown
@@ -18,8 +18,9 @@ __all__ = [
     "TARGETS",
     "TITLES",
     "accuracies",
+    "by_both_ways",
     "column",
-    "found",
+    "counted",
     "report",
     "shown",
 ]
@@ -90,20 +91,19 @@ So the accuracies are not to be set against the poster's; they can tell how far 
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    """Make the section of the report (`harness.Section`)."""
     parts, used = ["## MNIST and Fashion-MNIST"], []
     for name in shown(preset):
         settings = PRESETS[name]
-        rows = found(settings, results)
-        used += [row for seeds in rows.values() for row in seeds]
+        rows = harness.found(settings, results)
+        used += harness.every_row(rows)
         if name != "full":
             parts += _preset(name, settings, rows)
             continue
         tried = results.look_up(
-            ((trial.recipe, cell), trial.config(cell), trial.all_seeds(cell)[:1])
+            ((trial.recipe, cell), trial.config(cell), trial.seeds_of(cell))
             for trial, cell in settings.trials()
         )
-        used += [row for seeds in tried.values() for row in seeds]
+        used += harness.every_row(tried)
         parts += [*_short(settings, rows), *_tried(settings, tried)]
     return markdown.join([*parts, markdown.made(used)])
 
@@ -111,13 +111,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 def shown(preset: harness.Preset) -> tuple[harness.Preset, ...]:
     """List the presets to show: beside the paper's the short schedule and the reduced one."""
     return ("paper", "full", "cpu") if preset == "paper" else (preset,)
-
-
-def found(settings: Classification, results: harness.Results) -> Found:
-    """Look up the rows of each cell."""
-    return results.look_up(
-        (cell, settings.config(cell), settings.all_seeds(cell)) for cell in settings.cells()
-    )
 
 
 def way(arm: ArmName) -> str:
@@ -161,7 +154,7 @@ def _short(settings: Classification, rows: Found) -> list[str]:
     there = {cell: seeds for cell, seeds in rows.items() if seeds}
     return [
         f"{command}:",
-        _by_both_ways(rows),
+        by_both_ways(rows, counted),
         said,
         _reached(rows, SHORT_TARGETS, "accuracy %, average"),
         _both(there, SHORT_SCORES),
@@ -170,22 +163,32 @@ def _short(settings: Classification, rows: Found) -> list[str]:
     ]
 
 
-def _by_both_ways(rows: Found) -> str:
-    """An arm and a way to predict a line, a set a column."""
-    heads = list(dict.fromkeys(column(cell) for cell in rows))
+def by_both_ways(
+    rows: Found, write: Callable[[str, Sequence[harness.Row]], str], *, by_arm: bool = False
+) -> str:
+    """Write a table of an arm and a way to predict a line, a set a column.
+
+    Args:
+        rows: of each cell.
+        write: what stands there, by the way and the rows of a cell, which may be none.
+        by_arm: put both ways of an arm one below the other; else all arms of a way.
+    """
+    heads = list(dict.fromkeys(map(column, rows)))
+    arms = list(dict.fromkeys(cell.arm for cell in rows))
     cells = {(column(cell), cell.arm): seeds for cell, seeds in rows.items()}
+    order = [(arm, way) for way in ("average", "last") for arm in arms]
+    if by_arm:
+        order = [(arm, way) for arm in arms for way in ("last", "average")]
     lines = [
-        [
-            f"{ARMS[arm].label}, {by}",
-            *(
-                markdown.over(cells[head, arm], metric(by, "accuracy", times=100), count=True)
-                for head in heads
-            ),
-        ]
-        for by in ("average", "last")
-        for arm in dict.fromkeys(cell.arm for cell in rows)
+        [f"{ARMS[arm].label}, {way}", *(write(way, cells.get((head, arm), ())) for head in heads)]
+        for arm, way in order
     ]
     return markdown.table(["arm", *heads], lines)
+
+
+def counted(way: str, rows: Sequence[harness.Row]) -> str:
+    """Write the accuracy by a way to predict, and in brackets how many networks it is of."""
+    return markdown.over(rows, metric(way, "accuracy", times=100), count=True)
 
 
 Tried = dict[tuple[Recipe, Cell], list[harness.Row]]
