@@ -40,6 +40,15 @@ def test_sizes_are_few_and_not_much_larger():
     assert np.all(np.diff(sizes) >= 0)
 
 
+def test_folds_of_a_large_table_have_one_size():
+    """To within a few percent of what they are."""
+    shapes = {padding.pad(problem(rows, 1001)).x.shape for rows in (242, 243)}
+    assert shapes == {(256, 1008)}
+    counts = np.arange(600, 3000)
+    sizes = np.array([padding.size(int(count), steps=padding.LARGE) for count in counts])
+    assert np.all(sizes - counts < counts / 32)
+
+
 @pytest.mark.parametrize("v0", [0.0, 0.01])
 def test_what_is_added_changes_nothing(x64, v0):
     own = problem(9, 6)
@@ -134,7 +143,7 @@ def test_the_answer_is_the_same(monkeypatch):
     x = rng.normal(size=(40, 65))
     y = x[:, :3] @ [1.0, -0.6, 0.4] + rng.normal(size=40)
     padded = aeb.regression(x, y, num_draws=1000)
-    monkeypatch.setattr(padding, "MOST", 0)
+    monkeypatch.setattr(padding, "pad", lambda problem: problem)
     plain = aeb.regression(x, y, num_draws=1000)
     np.testing.assert_allclose(padded.inclusion, plain.inclusion, atol=0.03)
     np.testing.assert_allclose(padded.coefficients, plain.coefficients, atol=0.03)

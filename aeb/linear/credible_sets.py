@@ -1,28 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Credible sets: columns that stand for each other, found in the draws of the model.
 
-Where two columns are nearly the same the data cannot say which of them matters, and each has half
-the probability. That one of them does may be certain all the same. With gamma[s, j] the draws of
-the model, r the correlations of the columns, and P the share of draws, a credible set C has
+Where two columns are nearly the same, the data cannot say which of them matters, and each has half
+the probability. It may still be certain that one of them does. Let gamma[s, j] be the draws of the
+model, r the correlations of the columns, and P the share of draws. A credible set C has
 
     P(some gamma_j = 1, j in C)          at least `level`
     |r_jk| for all j, k in C             at least `purity`
     P(some gamma_j = 1, j in C less k)   below `level`, for each k in C
 
-The sets are disjoint, and found one by one. A set begins with the column most often in the model
-that is in no set and has not begun one in vain. To it is added, again and again, the column that
-comes in most often when those of the set are out, by the difference
+The sets are disjoint, and are found one by one.
 
-    P(gamma_j = 1 | none of C is in) - P(gamma_j = 1 | some of C is in),
+1. A set begins with the column that is most often in the model, is in no set yet, and has not begun
+   a set in vain.
+2. Of the columns whose correlations allow it, the set takes in the one of largest difference
 
-among those whose correlations allow it, while that is above 0. When the level is reached, columns
-that it can spare are left out again, the least likely first. A set that does not reach it is
-dropped.
+       P(gamma_j = 1 | none of C is in) - P(gamma_j = 1 | some of C is in),
+
+   and goes on until it reaches the level. If no difference is above 0 before that, it is dropped.
+3. A set that reaches the level leaves out the columns that it can spare, the least likely first.
 
 As in SuSiE, the level is that of *one* effect: the probability that the set holds a column whose
-coefficient is not 0. Unlike there, it counts draws of whole models, so that sets need no number of
-effects given, and a set's probability takes into account that other columns may be in or out.
-Share-of-draws is a Monte Carlo estimate: 1,000 independent draws give .95 to within .007.
+coefficient is not 0. SuSiE is told a number of effects. Here whole models are counted, so no number
+is needed, and the probability of a set allows for the other columns being in or out. It is a Monte
+Carlo estimate: 1,000 independent draws give .95 to within .007.
 
 References: Wang, Sarkar, Carbonetto and Stephens (JRSSB 2020), for credible sets, their level and
 their purity; Spector and Janson (2022, arXiv:2203.17208), for disjoint sets from draws of any
@@ -71,9 +72,12 @@ def correlated(x: np.ndarray, included: np.ndarray, group: np.ndarray | None = N
     Args:
         x: f64[n, p], of mean 0 and mean square 1.
         included: bool[draws, p].
-        group: i64[p], the first column of the group of each, if there are groups. The first stands
-            for its group; the correlation of two groups is the largest, in size, of one of their
-            columns with one of the other's.
+        group: i64[p], the first column of the group of each, if there are groups. That column
+            stands for its group. The correlation of two groups is the largest, in size, of a
+            column of one with a column of the other.
+
+    Returns:
+        At most `MOST` columns, the one most often in the model first, and their correlations.
     """
     share = included.mean(axis=0)
     if group is not None:

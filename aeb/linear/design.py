@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of the columns before y is seen: which are always in, together, or wait for others.
+"""What the user says of the columns: which are always in, belong together, or wait for others.
 
-A column is named as in X, or by its place there. A column of a data frame that became several, one
-for each level, may be named as a whole, and its place is that in the frame; so may one of its
-levels, `town[York]`, which stands for the whole group. Columns without a group are on their own.
+A column goes by its name in X, or by its place there. A column of a data frame may have become
+several columns of the matrix, one for each level. It goes by its name or place in the frame, or by
+one of its levels, such as `town[York]`, which stands for the whole group. A column without a group
+is on its own.
 
-A parent that is always in holds nobody back.
+Nobody waits for a parent that is always in.
 """
 
 from __future__ import annotations
@@ -52,16 +53,19 @@ def read_design(
     heredity: str = "strong",
     inclusion_odds: Any = None,
 ) -> Design:
-    """Read what `aeb.regression` is told of the columns, or say what is wrong with it.
+    """Read what `aeb.regression` is told of the columns, and check it.
 
     Args:
         names: of the p columns of the matrix.
-        encoding: how a data frame became it, if it was one.
-        always: names, places or truth values.
-        groups: a label for each column of X, an integer or a text, or None for one on its own.
-        requires: for some columns, which others they wait for.
-        heredity: "strong", for all of them, or "weak", for one.
-        inclusion_odds: a factor for each column of X.
+        encoding: how a data frame became that matrix; None if it was no data frame.
+        always: names, places or truth values of columns that are always in.
+        groups: a label for each column of X, an integer or a text; None for one on its own.
+        requires: a mapping from columns to those that they wait for.
+        heredity: "strong", if they wait for all of those, or "weak", if for one.
+        inclusion_odds: a factor of the prior odds for each column of X.
+
+    Returns:
+        The design of the p columns.
 
     Raises:
         ValueError: a column is not known, a group or the odds do not fit X, or columns wait for
@@ -86,7 +90,15 @@ def read_design(
 
 
 def tie_columns(design: Design, columns: np.ndarray) -> Ties | None:
-    """Tie some columns, i64[k] in rising order; parents that are not among them count as in."""
+    """Build the ties of some columns; parents that are not among them count as in.
+
+    Args:
+        design: of all columns.
+        columns: i64[k], in rising order.
+
+    Returns:
+        The ties of the k columns, None if each is on its own.
+    """
     first = _first(design, columns)
     return tie(design.group[columns], _waiting(design, first), strong=design.strong)
 
@@ -97,6 +109,9 @@ def restrict(design: Design, columns: np.ndarray) -> dict[str, Any]:
     Args:
         design: of all columns.
         columns: i64[k], in rising order. Parents that are not among them count as in.
+
+    Returns:
+        Keyword arguments for the matrix of these columns.
     """
     waiting = _waiting(design, _first(design, columns))
     return {

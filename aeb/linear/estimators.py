@@ -3,13 +3,13 @@
 
 They differ from the function in three ways, all of them scikit-learn's customs:
 
-- A column that is constant in the rows at hand, as happens in a fold, is left out with coefficient
-  0, and not refused.
+- A column may be constant in the rows of a fold. It is left out, with coefficient 0; the function
+  refuses it.
 - The seed is `random_state`. By default it is 0, so that the same call gives the same answer.
 - What was learned is in attributes that end in an underscore; `result_` is the whole `Regression`.
 
-Weights of rows and offsets are the function's alone. Read `aeb.SparseRegressor` or
-`aeb.SparseClassifier`: this module needs scikit-learn, and is imported when one of them is.
+Only the function takes weights of rows and offsets. `import aeb` does not import this module, which
+needs scikit-learn; the first use of `aeb.SparseRegressor` or `aeb.SparseClassifier` does.
 """
 
 from __future__ import annotations
@@ -248,9 +248,9 @@ class SparseRegressor(RegressorMixin, _Sparse):
 class SparseClassifier(ClassifierMixin, _Sparse):
     """Sparse logistic regression with its uncertainty, as a scikit-learn estimator.
 
-    Of more than two classes each is fitted against the rest, with columns of its own, and the
-    probabilities are divided by their sum (one-vs-rest). That makes a distribution of them; it is
-    not the posterior of one model of all classes.
+    If there are more than two classes, each is fitted against the rest, with columns of its own,
+    and the probabilities are divided by their sum (one-vs-rest). They then add up to 1, but they
+    are not the posterior of one model of all classes.
 
     Args:
         expected_size: how many columns are in the model where y says nothing.
@@ -272,15 +272,15 @@ class SparseClassifier(ClassifierMixin, _Sparse):
 
     Attributes:
         classes_: [K], the labels.
-        results_: the `Regression`s: of two labels one, of the probability of the second; of more
-            one of each against the rest.
-        result_: the only one, of two labels.
-        coef_: f64[1, p], posterior means of the coefficients; f64[K, p] of more than two labels.
-        intercept_: f64[1] or f64[K], posterior mean.
-        inclusion_: f64[p], the probability that a column is in the model; f64[K, p] of more than
+        results_: the `Regression`s. With two labels there is one, for the probability of the
+            second; with more there is one for each against the rest.
+        result_: the only one, where there are two labels.
+        coef_: posterior means of the coefficients, f64[1, p]; f64[K, p] with more than two labels.
+        intercept_: posterior means, f64[1] or f64[K].
+        inclusion_: the probability that a column is in the model, f64[p]; f64[K, p] with more than
             two labels.
         n_features_in_: the number of columns of X.
-        feature_names_in_: as of `SparseRegressor`.
+        feature_names_in_: their names, as for `SparseRegressor`.
 
     Example:
         >>> import pytest; _ = pytest.importorskip("sklearn")

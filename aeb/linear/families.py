@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What y may be, each as a normal regression whose weights and response are redrawn.
+"""The laws that y may have, each as a normal regression whose weights and response are redrawn.
 
-Given weights omega and a response z the likelihood of the linear predictor eta is that of
+Given weights omega and a response z, the likelihood of the linear predictor eta is that of
 
-    z_i ~ N(eta_i, sigma^2 / omega_i)
+    z_i ~ N(eta_i, sigma^2 / omega_i).
 
-and given eta, sigma and y the weights and z have a law that can be drawn from. With w the weights
-of the rows as given:
+Given eta, sigma and y, omega and z can be drawn. With w the weights that the user gave the rows:
 
     student_t          y = eta + t_f sigma / sqrt w.  z = y, omega = w g,
                        g ~ Gamma((f + 1) / 2) / ((f + w (y - eta)^2 / sigma^2) / 2)
@@ -16,11 +15,12 @@ of the rows as given:
                        sigma = 1, omega ~ PG(w (y + r), eta - log r),
                        z = w (y - r) / (2 omega) + log r
 
-f and r are drawn first, from a grid even in their logarithms, given eta alone: omega would hold
-them fast. Their priors are Gamma(2, 1/10) for f (Juarez and Steel, JBES 2010), between 1 and 100,
-and flat in log r, between 0.02 and 500. What is known of eta, the offset, is taken off z.
+f and r are drawn first, given eta alone; given omega too they would hardly move. They are drawn
+from a grid that is even in the logarithm. f has the prior Gamma(2, 1/10) (Juarez and Steel, JBES
+2010), between 1 and 100. log r has a flat prior, with r between 0.02 and 500. The offset, the known
+part of eta, is subtracted from z.
 
-Reference: Polson, Scott and Windle (JASA 2013), for the last two.
+Reference: Polson, Scott and Windle (JASA 2013), for the last two families.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = ["FAMILIES", "Family", "Response", "Rows", "shapes"]
 
 
 class Rows(NamedTuple):
-    """The data: columns to choose from, and those that are always in, the intercept first."""
+    """The data: the columns to choose from, and the base, which is always in."""
 
     x: jax.Array  # f64[n, p]
-    base: jax.Array  # f64[n, k]
+    base: jax.Array  # f64[n, k]: what is always in, the intercept first
     precision: jax.Array  # f64[k]: of the prior of the coefficients of base, over that of the noise
     y: jax.Array  # f64[n]
     weights: jax.Array  # f64[n]: w
@@ -70,7 +70,17 @@ class Family(NamedTuple):
 def shapes(
     family: str, given: float | None, y: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the grid of f or r, and its heights; of one point where it is given.
+    """Return the grid of f or r, and the part of its log density that eta is not in.
+
+    Args:
+        family: a name in `FAMILIES`.
+        given: f or r, if it is known: the grid is then this one point.
+        y: f64[n].
+        weights: f64[n], w.
+
+    Returns:
+        The grid and its heights, f64[g] each. They are one point, of height 0, for a family that
+        has neither f nor r.
 
     Example:
         >>> shapes("student_t", 4.0, np.zeros(3), np.ones(3))[0].tolist()

@@ -2,17 +2,17 @@
 """Data frames as matrices: numbers as they are, text and categories as indicators.
 
 A frame is whatever narwhals reads: pandas, polars, PyArrow and others. Without narwhals a frame is
-read as an array, and has to hold numbers alone.
+read as an array, and has to hold nothing but numbers.
 
     numbers, booleans        one column, f64
-    text, categories         of K levels the first is the base; K - 1 columns, each 1 at one of the
-                             others. Named `column[level]`
+    text, categories         the first of K levels is the base; each of the others has a column,
+                             which is 1 at that level and 0 elsewhere, named `column[level]`
     dates, lists and others  refused
 
-Levels are those that occur, in the order of an ordered category, and sorted otherwise. This is
-treatment coding: a coefficient says how its level differs from the base. The columns of one
+Only levels that occur count. They are in the order of an ordered category, and sorted otherwise.
+This is treatment coding: a coefficient says how its level differs from the base. The columns of one
 category are a group, which is in the model or out of it as a whole (`ties.py`). Coefficients are
-shrunk towards 0, that is, levels towards the base; to have another base, order the levels.
+shrunk towards 0, which means levels towards the base. To choose another base, order the levels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Column", "Encoding", "encode", "is_frame", "read"]
 
 
 class Column(NamedTuple):
-    """One column of a frame: its name, and the levels that have indicators, if it is no number."""
+    """One column of a frame: its name, and for text and categories the levels with indicators."""
 
     name: str
     levels: tuple[str, ...] | None = None
@@ -74,14 +74,14 @@ def is_frame(value: Any) -> bool:
 
 
 def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
-    """Make a matrix of a data frame, and keep how.
+    """Turn a data frame into a matrix.
 
     Args:
         name: the caller's name for it.
         value: the frame.
 
     Returns:
-        f64[n, p] without missing numbers, and the encoding for `encode`.
+        f64[n, p] without missing numbers, and the encoding, which `encode` needs.
 
     Raises:
         ValueError: values are missing, or a text differs in nearly every row.
@@ -103,12 +103,15 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
 
 
 def encode(name: str, value: Any, encoding: Encoding) -> np.ndarray:
-    """Make a matrix of another frame of the same columns.
+    """Turn another frame of the same columns into a matrix.
 
     Args:
         name: the caller's name for it.
         value: a frame with the columns that were read, in their order.
         encoding: of the frame that was read.
+
+    Returns:
+        f64[n, p].
 
     Raises:
         ValueError: values are missing, or a level occurs that was not read.

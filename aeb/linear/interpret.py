@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a fit needs beside its draws to be read rightly, and a warning where chains disagree."""
+"""What a fit needs beside its draws: prior probabilities, correlations, a look at its chains."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def interpret(
     encoding: Encoding | None,
     design: Design | None = None,
 ) -> Regression:
-    """Add the prior, the correlations and the encoding to a fit, and look at its chains.
+    """Add the prior, the correlations and the encoding to a fit, and compare its chains.
 
     Args:
         fit: with `included_draws` and `always`.
         x: f64[n, p], columns of mean 0 and mean square 1.
         odds: f64[p], the factor of each column's prior odds.
         encoding: how a data frame became columns.
-        design: which columns go together, and which wait; None if each is on its own.
+        design: which columns belong together, and which wait; None if each is on its own.
 
     Returns:
         The fit with `prior_inclusion`, `prior_size`, `correlated`, `encoding` and `group`.

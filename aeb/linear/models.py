@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the draws of a model say: which models, how many columns, and which columns to name.
+"""What the draws say: which models are likely, how many columns they have, and which to select.
 
-A model is the set of columns whose gamma is 1; the draws gamma[s, j] weigh the same.
+A model is the set of columns whose gamma is 1. All draws gamma[s, j] weigh the same.
 
-    P(model)         the share of draws that are it
-    P(size = k)      the share of draws with k columns; a priori gamma_j ~ Bernoulli(prior_j),
-                     independent, so that the size is Poisson-binomial. A group of columns that are
-                     in or out together counts as one
-    selection        the columns sorted by P(gamma_j = 1 | y), the most likely first; the longest
-                     list whose mean of P(gamma_j = 0 | y) is at most the rate asked for
+    P(model)         the share of draws that are this model
+    P(size = k)      the share of draws with k columns. A group of columns that are in or out
+                     together counts as one. A priori gamma_j ~ Bernoulli(prior_j), independent, so
+                     that the size is Poisson-binomial
+    selection        the columns are sorted by P(gamma_j = 1 | y), the most likely first. It is the
+                     longest list whose mean of P(gamma_j = 0 | y) is at most the rate asked for
 
-That mean is the expected share of false finds in the list given the data, the Bayesian false
+That mean is the expected share of false finds in the list, given the data: the Bayesian false
 discovery rate.
 
 References: Newton, Noueiry, Sarkar and Ahlquist (Biostatistics 2004) and Muller, Parmigiani, Robert
@@ -40,7 +40,8 @@ class ModelSize(NamedTuple):
 
     Attributes:
         prior: f64[sizes], before y is seen, at the inclusion rate that was learned.
-        posterior: f64[sizes], after. Sizes that neither gives a millionth are left out at the end.
+        posterior: f64[sizes], after y is seen. Both end with the last size to which one of them
+            gives a millionth or more.
     """
 
     prior: np.ndarray
@@ -54,6 +55,9 @@ def most_probable(included: np.ndarray, names: Sequence[str], count: int) -> tup
         included: bool[draws, p].
         names: of the p columns.
         count: the most to return.
+
+    Returns:
+        At most `count` models, each once.
 
     Example:
         >>> draws = np.array([[True, False], [True, False], [True, True], [True, False]])
@@ -102,6 +106,9 @@ def model_size(
         prior_inclusion: f64[p], the prior probability of each column.
         prior: f64[at most p + 1], the prior probabilities of 0, 1, ... columns, where the columns
             are not independent.
+
+    Returns:
+        Both distributions, over the same sizes.
     """
     p = included.shape[1]
     prior = prior_size(prior_inclusion, p + 1) if prior is None else prior

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Few shapes, so that a second table does not compile again.
 
-A program is compiled for each shape of X, which takes seconds; a fold of a cross-validation, or a
-column more, is another shape. Small problems are therefore padded to the next of few sizes, in
-steps of an eighth and of no less than 16, with rows and columns that change nothing:
+A program is compiled for each shape of X, which takes seconds. A fold of a cross-validation is
+another shape, and so is a table with a column more. Tables are therefore padded to the next of few
+sizes, with rows and columns that change nothing:
 
     columns of 0 in X            out of the model for good: their prior odds are 0
-    rows of 0 in X and the       the likelihood is as before, and so are the count of rows and the
-    base, whose y says nothing   sums over them, for they are counted before
+    rows of 0 in X and the       the likelihood is as before; the rows were counted, and sums over
+    base, whose y says nothing   them were taken, before the padding
 
-Columns whose odds are 0 are not counted where delta begins and where it is learned. The answer is
-the same but for the noise of Monte Carlo, since other shapes draw other numbers.
+Sizes go up in steps of an eighth of a power of 2, or of a thirty-second in large tables, and of 16
+at least. Columns whose odds are 0 do not count where delta begins, nor where it is learned. The
+answer is the same up to the noise of Monte Carlo, since another shape draws other numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from aeb.linear.ties import Ties, pad_ties
 __all__ = ["MOST", "pad", "pad_rows", "size", "trim", "widen"]
 
 MOST = 100_000
-"""Numbers in X from which on nothing is padded: there running takes longer than compiling."""
+"""Numbers in X from which on the steps are finer, for there running takes longer than compiling."""
+
+SMALL, LARGE = 8, 32
+"""Steps between a power of 2 and the next, below `MOST` and from there on."""
 
 LEAST_STEP = 16
 LEAST_ROWS = 64
@@ -37,45 +41,46 @@ NEUTRAL = {"student_t": 0.0, "binomial": 0.5}
 """A y that says nothing of eta at 0, in a row of weight 1. A count always says something."""
 
 
-def size(count: int, least_step: int = LEAST_STEP) -> int:
+def size(count: int, least_step: int = LEAST_STEP, steps: int = SMALL) -> int:
     """Return the size that so many rows or columns are padded to.
 
     Args:
         count: at least 1.
         least_step: the size of a small count, and what a larger one goes up by at least.
+        steps: how many there are between a power of 2 and the next.
 
     Example:
         >>> [size(count) for count in (1, 16, 17, 100, 129, 1000)]
         [16, 16, 32, 112, 144, 1024]
     """
-    step = max(least_step, 2 ** ((count - 1).bit_length() - 1) // 8)
+    step = max(least_step, 2 ** ((count - 1).bit_length() - 1) // steps)
     return -(-count // step) * step
 
 
 def pad(problem: Problem) -> Problem:
-    """Pad a small normal problem with rows and columns that change nothing; leave a large one.
+    """Pad a normal problem with rows and columns that change nothing.
 
     Args:
-        problem: its x is f64[m, p].
+        problem: its x is f[m, p].
 
     Returns:
-        A problem of x f64[m', p'], with `log_odds`.
+        A problem of x f[m', p'], with `log_odds`.
     """
     m, p = problem.x.shape
-    if m * p >= MOST:
-        return problem
+    steps = _steps(m * p)
+    wide = size(p, steps=steps)
     return problem._replace(
-        x=jnp.asarray(_more(problem.x, size(m), size(p))),
-        y=jnp.asarray(_more(problem.y, size(m))),
-        log_odds=jnp.asarray(_odds(problem.log_odds, p)),
-        ties=pad_ties(problem.ties, size(p)),
+        x=jnp.asarray(_more(problem.x, size(m, steps=steps), wide)),
+        y=jnp.asarray(_more(problem.y, size(m, steps=steps))),
+        log_odds=jnp.asarray(_odds(problem.log_odds, p, wide)),
+        ties=pad_ties(problem.ties, wide),
     )
 
 
 def pad_rows(
     rows: Rows, log_odds: Any, family: str, ties: Ties | None = None
 ) -> tuple[Rows, Any, Ties | None]:
-    """Pad small data of a family that redraws weights; leave large ones.
+    """Pad the data of a family that redraws weights.
 
     Args:
         rows: of f64[n, p]. Their grid and its heights stay.
@@ -87,17 +92,17 @@ def pad_rows(
         Rows of f64[n', p'], their log odds and their ties.
     """
     n, p = rows.x.shape
-    if n * p >= MOST:
-        return rows, log_odds, ties
-    longer = size(n, LEAST_ROWS) if family in NEUTRAL else n
+    steps = _steps(n * p)
+    wide = size(p, steps=steps)
+    longer = size(n, LEAST_ROWS, steps) if family in NEUTRAL else n
     padded = rows._replace(
-        x=jnp.asarray(_more(rows.x, longer, size(p))),
+        x=jnp.asarray(_more(rows.x, longer, wide)),
         base=jnp.asarray(_more(rows.base, longer, rows.base.shape[1])),
         y=jnp.asarray(_more(rows.y, longer, fill=NEUTRAL.get(family, 0.0))),
         weights=jnp.asarray(_more(rows.weights, longer, fill=1.0)),
         offset=jnp.asarray(_more(rows.offset, longer)),
     )
-    return padded, jnp.asarray(_odds(log_odds, p)), pad_ties(ties, size(p))
+    return padded, jnp.asarray(_odds(log_odds, p, wide)), pad_ties(ties, wide)
 
 
 def widen(starts: np.ndarray, width: int) -> np.ndarray:
@@ -130,5 +135,9 @@ def _more(array: Any, *shape: int, fill: float = 0.0) -> np.ndarray:
     return np.pad(array, edges, constant_values=fill)
 
 
-def _odds(log_odds: Any, p: int) -> np.ndarray:
-    return _more(np.zeros(p) if log_odds is None else log_odds, size(p), fill=-np.inf)
+def _odds(log_odds: Any, p: int, wide: int) -> np.ndarray:
+    return _more(np.zeros(p) if log_odds is None else log_odds, wide, fill=-np.inf)
+
+
+def _steps(numbers: int) -> int:
+    return SMALL if numbers < MOST else LARGE

@@ -12,14 +12,14 @@ over k = 1, 2, ...; its mean is b tanh(z / 2) / (2 z). It makes a logistic likel
 with omega ~ PG(b, 0). So psi given omega has a normal likelihood, with weight omega and response
 (a - b/2) / omega, and omega given psi is PG(b, psi).
 
-**b = 1** is drawn exactly, by Devroye's method: 4 omega is proposed from an inverse Gaussian below
-t = 0.64 and from an exponential above, and taken or left by the partial sums of an alternating
-series. More than 99.9 % of the proposals are taken.
+**b = 1** is drawn exactly, by Devroye's method. 4 omega is proposed from an inverse Gaussian below
+t = 0.64, and from an exponential above. The partial sums of an alternating series decide whether
+the proposal is taken, as more than 99.9 % are.
 
-**Any b** is drawn from the first K = 16 terms and a gamma variable in place of the others, with
-their mean and their variance. So the first two cumulants of the draw are exact. The third is short
-by less than 2e-9 of itself at z = 0 and less than 1e-3 at z = 30. At z = 0 the part replaced has
-1 / 400 of the standard deviation.
+**Any b** is drawn as the first K = 16 terms of the sum. A gamma variable with the mean and the
+variance of the other terms takes their place, so the first two cumulants of the draw are exact. The
+third is too small by less than 2e-9 of itself at z = 0, and by less than 1e-3 at z = 30. At z = 0
+the terms that are replaced have 1 / 400 of the standard deviation.
 
 Reference: Windle, Polson and Scott, arXiv:1405.0506, for more ways to do it.
 """
@@ -53,7 +53,7 @@ MOST = 1000
 def gamma(key: PRNGKey, shape: jax.Array) -> jax.Array:
     """Draw from Gamma(shape, 1), by Marsaglia and Tsang (2000).
 
-    `jax.random.gamma` takes XLA seconds to compile.
+    XLA takes seconds to compile `jax.random.gamma`.
 
     Args:
         key: consumed.
@@ -155,7 +155,7 @@ def _inverse_gaussian_below(key: PRNGKey, z: jax.Array, wanted: jax.Array) -> ja
 
 
 def _until_taken(step: Callable[[_Tried], _Tried], wanted: jax.Array, dtype: Any) -> jax.Array:
-    """Propose until all that is wanted is taken; what is not wanted, or never taken, is nan."""
+    """Propose until all that are wanted are taken; those not wanted, or never taken, are nan."""
     start = jnp.zeros((), int), jnp.full(wanted.shape, jnp.nan, dtype), wanted
 
     def go(tried: _Tried) -> jax.Array:

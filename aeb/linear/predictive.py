@@ -10,10 +10,10 @@ Given s, a new y has mean mu_s and
                          mu_s + mu_s^2 / r_s
     binomial             1 with probability mu_s          mu_s = 1 / (1 + exp(-eta_s))
 
-and its posterior predictive distribution is the mean of these over s: F(y) = mean_s F_s(y). Its
-variance is E var(y | s) + var mu_s, and its quantiles are found by bisection of F, with no draw of
-noise. A binomial y is 0 or 1, of which a quantile says nothing; there, spread and quantiles are
-those of the probability mu_s.
+Its posterior predictive distribution is the mean of these over s, F(y) = mean_s F_s(y). Its
+variance is E var(y | s) + var mu_s. Its quantiles are found by bisection of F, without drawing any
+noise. A binomial y is 0 or 1, and its quantiles would say nothing. For this family, spread and
+quantiles are those of the probability mu_s.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HALVINGS = 60
 
 
 class Posterior(NamedTuple):
-    """The draws that a prediction needs, those of the last three where the family has them."""
+    """The draws that a prediction needs; the last three are empty unless the family has them."""
 
     family: str
     beta: np.ndarray  # f32[S, p]

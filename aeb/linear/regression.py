@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sparse regression with its uncertainty: `aeb.regression(X, y)`.
 
-The columns and y are standardised, several chains are run from sets of columns far apart
-(`support.py` has the model and the sampler, `wide.py` that for very many columns, `weighted.py`
-what is not normal), and what they found is put back into the units of the data. All is computed in
-float64, whatever JAX is set to, but what `wide.py` holds in float32; memory is linear in the number
-of columns.
+The columns and y are standardised. Several chains run from sets of columns far apart. What they
+found is put back into the units of the data.
+
+    support.py    the model, and the sampler for normal noise
+    wide.py       the sampler for normal noise and very many columns
+    weighted.py   the sampler for other responses
+
+Everything is computed in float64, whatever JAX is set to, except what `wide.py` holds in float32.
+Memory is linear in the number of columns.
 """
 
 from __future__ import annotations
@@ -103,10 +107,10 @@ def regression(
 ) -> Regression:
     """Fit a sparse regression, with more columns than rows if need be.
 
-    A column is in the model with probability delta, its coefficient then N(0, v1 sigma^2) for a
-    standardised column, and N(0, v0 sigma^2) where the column is left out. delta, v1 and v0 are
-    learned by stochastic approximation. Where few columns matter v0 comes out as 0 or next to it,
-    and what is left out has coefficient 0; where all matter a little it takes over, and the fit is
+    A column is in the model with probability delta. The coefficient of a standardised column is
+    N(0, v1 sigma^2) where it is in, and N(0, v0 sigma^2) where it is left out. delta, v1 and v0 are
+    learned by stochastic approximation. Where few columns matter, v0 comes out as 0 or next to it,
+    and what is left out has coefficient 0. Where all matter a little, v0 takes over, and the fit is
     a ridge regression whose penalty was learned.
 
     With v0 > 0 a column is "in the model" when its coefficient is drawn from the wide normal. The
@@ -115,7 +119,7 @@ def regression(
 
     Args:
         X: [n, p], real and finite, no column constant; an array or a data frame.
-        y: [n].
+        y: [n], real and finite.
         family: the law of y given eta = offset + intercept + X beta. "gaussian" is normal noise.
             "student_t" is noise with heavy tails, of scale sigma. "binomial" has success with
             probability 1 / (1 + exp(-eta)); y is 0 or 1, or with `weights` a share of successes.
@@ -125,20 +129,20 @@ def regression(
             sigma^2 / weight; for "binomial" they are the numbers of trials, and for
             "negative_binomial" powers of the likelihood, as if a row were there so many times.
         offset: [n], the part of eta that is known; for counts the logarithm of the exposure.
-        always: columns that are always in the model: names, indices or bool[p]; of a group all or
-            none. Like the intercept they have a flat prior; for "binomial" and "negative_binomial"
-            a normal one, of standard deviation 10 for a standardised column.
-        groups: [p], an integer or a name for each column. Columns of the same are in the model or
-            out of it together, and count as one where columns are counted; each coefficient has
-            the slab of its own. None is for a column on its own. Of a data frame, a category is a
-            group by itself.
-        requires: a mapping from columns to those that they wait for, as
-            `{"a:b": ["a", "b"]}` for the product of two: it may be in only where they are.
-        heredity: "strong", if it waits for all of those, or "weak", if for one.
-        expected_size: how many columns there are in the model where y says nothing, not counting
-            those always in, above 0; it sets a = 2 and b = p / expected_size. There are fewer where
-            some wait for others. By default 2, and never more than half of the columns. delta is
-            learned, so many more than two can be found.
+        always: columns that are always in the model: names, indices or bool[p]. If one column of a
+            group is, all are. Like the intercept they have a flat prior; for "binomial" and
+            "negative_binomial" a normal one, of standard deviation 10 for a standardised column.
+        groups: [p], an integer or a name for each column, None for a column on its own. Columns
+            with the same label are in the model or out of it together, and count as one where
+            columns are counted. Each coefficient has a slab of its own. A category of a data frame
+            is a group without being told.
+        requires: a mapping from columns to those that they wait for. `{"a:b": ["a", "b"]}` says
+            that the product may be in the model only where both factors are.
+        heredity: "strong", if a column waits for all of those, or "weak", if for one.
+        expected_size: how many columns are in the model where y says nothing, above 0, without
+            those always in. It sets a = 2 and b = p / expected_size. There are fewer where some
+            wait for others. By default 2, and never more than half of the columns. The rate is
+            learned, so many more can be found.
         inclusion_odds: [p], positive; the prior odds of each column are multiplied by it. The same
             for the columns of a group.
         level: of the intervals, in (0, 1).
@@ -163,7 +167,8 @@ def regression(
         freedom: degrees of freedom of "student_t", > 0; None learns them, between 1 and 100.
         concentration: r of "negative_binomial", > 0, where the variance is mean + mean^2 / r; None
             learns it, between 0.02 and 500.
-        key: typed; by default `jax.random.key(0)`, so that the same call gives the same answer.
+        key: a typed key; by default `jax.random.key(0)`, so that the same call gives the same
+            answer.
 
     Returns:
         A `Regression`: coefficients, intervals, inclusion probabilities, R-hat, `predict` and
@@ -388,18 +393,19 @@ def _normal(
     problem = _compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds)
     chi = rng.gamma(0.5 * float(problem.degrees), size=plan.shape)
     m, p = problem.x.shape
-    if p >= wide.LEAST and m < p and plan.ties is None:
+    few = p >= wide.LEAST and m < p and plan.ties is None
+    if few:
         del x
-        problem = problem._replace(x=problem.x.astype(jnp.float32))
-        given = problem, plan.hyper, plan.starts, plan.spike, chi, key
-        chain, totals, snapshots = wide.run(*given, warmup=plan.warmup, thinning=plan.thinning)
+        problem = problem._replace(x=jnp.asarray(np.asarray(problem.x, np.float32)))
+    problem = padding.pad(problem._replace(ties=plan.ties))
+    starts = padding.widen(plan.starts, problem.x.shape[1])
+    given = problem, plan.hyper, starts, plan.spike, chi, key
+    if few:
+        sample = wide.run(*given, warmup=plan.warmup, thinning=plan.thinning)
     else:
-        problem = padding.pad(problem._replace(ties=plan.ties))
-        run = _program(plan.shape[1], plan.warmup, plan.thinning)
-        starts = padding.widen(plan.starts, problem.x.shape[1])
-        given = problem, plan.hyper, starts, plan.spike, chi, key
-        chain, totals, snapshots = jax.device_get(run(*given))
-        totals, snapshots = padding.trim(totals, snapshots, p)
+        sample = jax.device_get(_program(plan.shape[1], plan.warmup, plan.thinning)(*given))
+    chain, totals, snapshots = sample
+    totals, snapshots = padding.trim(totals, snapshots, p)
 
     def alpha(mean: np.ndarray, beta: np.ndarray, sigma: np.ndarray) -> Any:
         noise = rng.normal(size=(*sigma.shape, base.shape[1])) * sigma[..., None]

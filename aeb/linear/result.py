@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `aeb.regression` returns: numbers, and the questions one asks of them."""
+"""What `aeb.regression` returns: the posterior, and methods that answer questions about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EMPTY = np.zeros((0, 0))
 
 
 class Regression(NamedTuple):
-    """The posterior of a sparse linear regression; coefficients are in the units of the data.
+    """The posterior of a sparse regression; coefficients are in the units of the data.
 
     Attributes:
         names: the p names of the columns.
@@ -37,11 +37,12 @@ class Regression(NamedTuple):
         interval_averaged: f64[p, 2], central intervals of the coefficients whether in the model or
             not. With v0 = 0 they are [0, 0] for a column that hardly ever matters.
         level: of both intervals.
-        sigma: posterior mean of the standard deviation of the noise of a row of weight 1, in the
-            unit of y; for "student_t" of the scale; 1 for "binomial" and "negative_binomial".
-        r_hat: f64[p], split R-hat of the inclusion probability of each column given the others in
-            the model; 1 where it never changes.
-        r_hat_sigma: split R-hat of sigma; of the intercept where sigma is 1.
+        sigma: posterior mean of sigma for a row of weight 1, in the unit of y. It is the standard
+            deviation of normal noise and the scale of Student's t; for "binomial" and
+            "negative_binomial" it is 1.
+        r_hat: f64[p], split R-hat of the probability that a column is in the model given the other
+            columns; 1 where it never changes.
+        r_hat_sigma: split R-hat of sigma, or of the intercept where sigma is 1.
         draws: f32[chains, draws, p], of the coefficients, all of equal weight.
         intercept_draws: f64[chains, draws].
         sigma_draws: f64[chains, draws].
@@ -59,8 +60,8 @@ class Regression(NamedTuple):
         prior_inclusion: f64[p], the probability that a column is in the model before y is seen, at
             the rate that was learned.
         prior_size: f64[sizes], the probabilities of 0, 1, ... columns in the model before y is
-            seen, a group counted as one, where some wait for others; else empty, for they follow
-            from `prior_inclusion`.
+            seen; a group counts as one. It is empty unless some columns wait for others, because
+            otherwise it follows from `prior_inclusion`.
         correlated: the columns most often in the model, and their correlations.
         encoding: how a data frame became columns; None if the data were a matrix.
         group: i64[p], the first column of the group of each: columns that are in the model or out
@@ -148,16 +149,15 @@ class Regression(NamedTuple):
             return_std: whether to have standard deviations too.
 
         Returns:
-            The mean of y, f64[rows]; of the probability of 1 if the family is binomial. With
-            `interval` a pair of it and f64[rows, 2], with `return_std` of it and f64[rows]: of a
-            new y, its noise included, averaged over models. If the family is binomial, both are of
-            the probability.
+            The mean of y, f64[rows]. With `interval` it is a pair of the mean and the interval of a
+            new y, f64[rows, 2]; with `return_std` a pair of the mean and the standard deviation of
+            a new y, f64[rows]. Both include the noise, and are averaged over models. If the family
+            is binomial, all of these are about the probability of 1.
 
         Raises:
-            ValueError: the shape is wrong, a number is not finite, or the columns of a data frame
-                have other names than those fitted, or another order. Where no names were given at
-                the fit, those of a data frame are not looked at. Or both `interval` and
-                `return_std` are asked for.
+            ValueError: the shape is wrong, a number is not finite, both `interval` and
+                `return_std` are asked for, or the columns of a data frame have other names than
+                those fitted, or another order. The names do not count if the fit was given none.
             TypeError: the numbers are not real.
 
         Example:
@@ -244,7 +244,7 @@ class Regression(NamedTuple):
 
         Returns:
             `Subset(columns, names, probability)`, the most probable first. A probability is the
-            share of draws, so that it is a multiple of 1 / draws.
+            share of the draws, and so a multiple of one over their number.
 
         Example:
             >>> import aeb
@@ -258,15 +258,15 @@ class Regression(NamedTuple):
         return most_probable(self._included(), self.names, count)
 
     def select(self, fdr: float = 0.1) -> np.ndarray:
-        """Return as many columns as the expected share of false finds allows.
+        """Return the longest list of columns whose expected share of false finds is at most `fdr`.
 
         Args:
             fdr: the Bayesian false discovery rate, in (0, 1): the mean over the list of the
                 probability that a column is *not* in the model.
 
         Returns:
-            i64[k], the most likely first; columns that are always in are not in the list. A group
-            is in it as a whole, and counts as one column.
+            i64[k], the most likely first, without those that are always in. A group is in the list
+            as a whole, and counts as one column.
 
         Example:
             >>> import aeb
@@ -283,7 +283,7 @@ class Regression(NamedTuple):
 
     @property
     def model_size(self) -> ModelSize:
-        """How many columns are in the model: the probability of 0, 1, ..., prior and posterior.
+        """The prior and the posterior probability of 0, 1, ... columns in the model.
 
         A group of columns counts as one.
         """
@@ -293,10 +293,10 @@ class Regression(NamedTuple):
         )
 
     def credible_sets(self, level: float = 0.95, purity: float = 0.5) -> tuple[CredibleSet, ...]:
-        """Return sets of columns of which one is in the model, whichever it is.
+        """Return sets of columns, each with a column of the model in it, at probability `level`.
 
-        Where columns are nearly the same they share their inclusion probability, and no single one
-        may be likely. `aeb.linear.credible_sets` defines the sets exactly.
+        Columns that are nearly the same share their inclusion probability, and it may be that none
+        of them is likely by itself. `aeb.linear.credible_sets` defines the sets exactly.
 
         Args:
             level: least probability that a set holds a column of the model, in (0, 1).

@@ -7,13 +7,13 @@ The prior has a normal spike and a normal slab:
     beta_j | gamma_j ~ N(0, v_j sigma^2),  v_j = v1 if gamma_j = 1, else v0,
     gamma_j ~ Bernoulli(delta),  0 <= v0 <= v1
 
-At v0 = 0 the spike is a point and a coefficient in it is 0. With no column in the slab the model is
-ridge regression, whose penalty is 1 / v0. With S the columns whose gamma is 1, v = v1 - v0,
+At v0 = 0 the spike is a point, and a coefficient in it is 0. With no column in the slab the model
+is ridge regression with penalty 1 / v0. Let S be the columns whose gamma is 1, v = v1 - v0, and
 
     P = (I + v0 X X' + v X_S X_S')^-1,
-    q_j = x_j' P x_j,   s_j = x_j' P y,   R = y' P y + nu lam,   e_j = 1 - 2 gamma_j,
+    q_j = x_j' P x_j,   s_j = x_j' P y,   R = y' P y + nu lam,   e_j = 1 - 2 gamma_j.
 
-flipping gamma_j multiplies the posterior of S by exp(D_j),
+Flipping gamma_j multiplies the posterior of S by exp(D_j),
 
     t_j = 1 + e_j v q_j
     D_j = e_j log(delta / (1 - delta)) - log(t_j) / 2 - (N + nu) / 2 log(1 - e_j v s_j^2 / (t_j R))
@@ -36,20 +36,20 @@ approximation towards
              U = sum_{j not in S} ((N + nu) s_j^2 / R - q_j) / 2,
              F = (tr A^2 - (tr A)^2 / (N + nu)) / 2
 
-averaged over the block and over the chains, which share them, and v0 is kept in [0, v1]: Eq. 8 of
-the paper, and the same for the slab, where g is a guess that counts as m coefficients. Then they
-are held, so that what is kept comes from one law.
+averaged over the block and over the chains, which share the latents. v0 is kept in [0, v1]. The
+first line is Eq. 8 of the paper, and the second is the same for the slab; g is a guess that counts
+as m coefficients. After the warm-up the latents are held, so that what is kept comes from one law.
 
 U is the derivative of log p(y | S) with respect to v0, and F the information in y about it. The
-mean square of the excluded coefficients, which is v0 + 2 v0^2 U / (p - |S|), would do as a target
-but for 0, where it would stay for good; U / F leaves 0 as soon as U is positive. k v0 is the
-variance that the spike explains over that of the noise, and k / (1 + k v0) makes log(1 + k v0)
-uniform before the data: with more columns than rows the likelihood alone may rise for ever.
+mean square of the excluded coefficients, v0 + 2 v0^2 U / (p - |S|), would also do as a target, but
+it could never leave 0. U / F leaves 0 as soon as U is positive. k v0 is the variance that the spike
+explains over that of the noise. The term k / (1 + k v0) gives log(1 + k v0) a flat prior: with more
+columns than rows the likelihood alone may rise for ever.
 
 **Draws** of the coefficients are exact: u_j ~ N(0, v_j sigma^2), d ~ N(0, sigma^2 I), and
 u + V X' P (y - X u - d) is a draw of beta, V being diagonal with the v_j.
 
-**Ties.** Columns may come in groups that are in or out together, or wait for others; `ties.py` has
+**Ties.** Columns may come in groups that are in or out together, or wait for others. `ties.py` says
 what that changes.
 
 References: Bortz, Kalos and Lebowitz (1975), for the simulation; Zanella (JASA 2020), for locally
@@ -103,6 +103,9 @@ class Problem(NamedTuple):
     sigma: jax.Array | None = None  # f64[], where it is known; nu = 0 then
     log_odds: jax.Array | None = None  # f64[p]: of the columns' own prior odds, where they have any
     ties: Ties | None = None  # groups and heredity, where there are any
+    tilt: jax.Array | None = (
+        None  # f64[p]: added to the log odds for the flips alone; `wide.py` says why
+    )
 
 
 class Hyper(NamedTuple):
@@ -177,7 +180,7 @@ def start(problem: Problem, included: jax.Array, delta: Any, v1: Any, v0: Any = 
 
 
 def refresh(problem: Problem, chain: Chain) -> Chain:
-    """Work out P, q, s and R from S, v0 and v1, which also takes out the rounding of many flips."""
+    """Work out P, q, s and R from S, v0 and v1; this also removes the rounding errors of flips."""
     chosen = jnp.where(chain.included[None, :], problem.x, 0.0)
     gram = jnp.eye(len(problem.y)) + (chain.v1 - chain.v0) * jnp.matmul(chosen, chosen.T)
     gram += chain.v0 * jnp.matmul(problem.x, problem.x.T)
@@ -221,11 +224,15 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     else:
         gain = 0.5 * step * turned.square / (turned.t * jnp.square(problem.sigma))
         ratio += gain.astype(jnp.float32)
-    ratio = jnp.clip(ratio + sign.astype(jnp.float32) * prior, -LARGEST, LARGEST)
-    rate = jax.nn.sigmoid(ratio)
+    ratio += sign.astype(jnp.float32) * prior
+    rate = jax.nn.sigmoid(jnp.clip(ratio, -LARGEST, LARGEST))
     if stuck is not None:
         rate = jnp.where(stuck, 0.0, rate)
-    return _Odds(sign, rate, jnp.where(chain.included, 1.0 - rate, rate), turned, opened)
+    rho = jnp.where(chain.included, 1.0 - rate, rate)
+    if problem.tilt is not None:
+        ratio += (sign * problem.tilt).astype(jnp.float32)
+        rate = jax.nn.sigmoid(jnp.clip(ratio, -LARGEST, LARGEST))
+    return _Odds(sign, rate, rho, turned, opened)
 
 
 def _precision(problem: Problem, chain: Chain) -> jax.Array:
@@ -331,7 +338,7 @@ def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: 
 
 
 def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
-    """Draw an index in proportion to its weight; in two levels, for long sums are slow to scan."""
+    """Draw an index in proportion to its weight, in two levels: a long sum is slow to scan."""
     width = max(1, round(len(weights) ** 0.5))
     rows = jnp.pad(weights, (0, -len(weights) % width)).reshape(-1, width)
     outer_key, inner_key = jax.random.split(key)
@@ -348,7 +355,7 @@ def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Multiply in the precision of the less precise, for to widen a large x takes longer."""
+    """Multiply in the lower of the two precisions: to widen a large x would take longer."""
     dtype = jnp.float32 if jnp.float32 in (left.dtype, right.dtype) else jnp.float64
     return jnp.matmul(left.astype(dtype), right.astype(dtype)).astype(float)
 
@@ -393,8 +400,8 @@ def span(
 ) -> tuple[Chain, Totals, jax.Array]:
     """Flip for a stretch of time, with stays drawn from their law.
 
-    Where the chain stands at its end is a draw of p(S | y) with no weight, as after so many flips
-    it is not: what changes the problem must wait for that.
+    At the end of a stretch the chain stands at a draw of p(S | y). After a number of flips it does
+    not, unless it is weighted by its stay. So only the end of a stretch may change the problem.
 
     Args:
         problem: the data.
@@ -438,9 +445,9 @@ def block(
 ) -> tuple[Chain, Totals, Snapshot]:
     """Flip, and make a draw of every `flips` flips.
 
-    A draw is made at one of the states of its flips, chosen by their stays, and weighs as much as
-    they stayed in all. (The last of them would not do: after an even number of flips |S| is as even
-    or odd as before.)
+    A draw is made at one of the states between its flips, which is chosen in proportion to the
+    stays, and it weighs as much as all these stays together. The last state would not do: after an
+    even number of flips |S| is odd if it was odd before.
 
     Args:
         problem: the data.
@@ -514,7 +521,7 @@ def learn(
     log_odds: jax.Array | None = None,
     ties: Ties | None = None,
 ) -> Chain:
-    """Move the latents alone: what follows from them is left as it is.
+    """Move the latents, and leave what follows from them as it is.
 
     Args:
         hyper: the hyper-priors.
@@ -527,7 +534,7 @@ def learn(
         ties: of the columns.
 
     Returns:
-        The chains, not refreshed.
+        The chains; P, q, s and R are still those of the old latents.
     """
     p = num_columns(chains.included.shape[1], log_odds, ties)
     own = jax.tree.map(
@@ -572,10 +579,7 @@ def learn(
 
 
 def num_columns(p: int, log_odds: jax.Array | None, ties: Ties | None = None) -> Any:
-    """Count the columns that may be in the model; those of odds 0 only fill up a shape.
-
-    A group counts as one.
-    """
+    """Count the columns that may be in the model, a group as one; those of odds 0 are padding."""
     if ties is not None:
         can = jnp.ones(p) if log_odds is None else (log_odds > -jnp.inf).astype(float)
         return jnp.sum(tied.units(ties, can))
@@ -583,9 +587,15 @@ def num_columns(p: int, log_odds: jax.Array | None, ties: Ties | None = None) ->
 
 
 def information(problem: Problem, chain: Chain, kernel: jax.Array | None = None) -> Information:
-    """What y can tell about v0, as if no column were in S; less where sigma has to be learned.
+    """Compute what y can tell about v0; it is less where sigma has to be learned.
 
-    `kernel` is X X', f64[m, m], where it is known.
+    Args:
+        problem: the data.
+        chain: where it stands.
+        kernel: X X', f64[m, m], if it is known.
+
+    Returns:
+        F, as if no column were in S, and k.
     """
     if kernel is None:
         a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)

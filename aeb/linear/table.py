@@ -43,7 +43,7 @@ class Standardised(NamedTuple):
 def as_table(
     name: str, value: Any, names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...], Encoding | None]:
-    """Read a matrix or a data frame, or say what is wrong with it.
+    """Read a matrix or a data frame, and check it.
 
     Args:
         name: the caller's name for it.
@@ -51,8 +51,8 @@ def as_table(
         names: of the columns of the matrix; by default those of the data frame, or x0, x1, ...
 
     Returns:
-        The matrix, f64[n, p]; the names of its columns; and how a data frame became a matrix, None
-        if it was none.
+        The matrix, f64[n, p]; the names of its columns; and how a data frame became that matrix,
+        None if it was no data frame.
     """
     encoding = None
     if is_frame(value):
@@ -63,7 +63,7 @@ def as_table(
 
 
 def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarray:
-    """Read a matrix of finite real numbers as f64[n, p], or say what is wrong with it.
+    """Read a matrix of finite real numbers as f64[n, p], and check it.
 
     Args:
         name: the caller's name for it.
@@ -85,7 +85,7 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
 
 
 def as_target(name: str, value: Any, rows: int) -> np.ndarray:
-    """Read a number a row, such as the target, as f64[n], or say what is wrong with it."""
+    """Read one number for each row, such as the target, as f64[n], and check it."""
     target = _real(name, value)
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
@@ -156,7 +156,7 @@ def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardi
 
 
 def _power_of_2(size: Any) -> Any:
-    """The largest power of 2 that is not larger."""
+    """Return the largest power of 2 that is at most this."""
     return np.ldexp(1.0, np.frexp(size)[1] - 1)
 
 

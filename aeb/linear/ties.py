@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Columns that are tied: groups that are in or out together, and columns that wait for others.
 
-**Groups.** The columns of a group g share one gamma; each coefficient has the slab N(0, v1 sigma^2)
-of its own, however many there are. In the terms of `support.py`, with X_g the k columns of g,
+**Groups.** The columns of a group g share one gamma, and each coefficient has a slab
+N(0, v1 sigma^2) of its own. In the terms of `support.py`, with X_g the k columns of g,
 
     Q = X_g' P X_g,  s = X_g' P y,  T = I + e v Q,  C = e v T^-1,
     D_g = e log(delta / (1 - delta)) - log det(T) / 2 - (N + nu) / 2 log(1 - s' C s / R)
@@ -12,19 +12,20 @@ and a flip costs a product of k columns with X,
     W = P X_g,  A = W' X:
     P <- P - W C W',   q_j <- q_j - a_j' C a_j,   s <- s - A' C s_g,   R <- R - s_g' C s_g
 
-After the flip T^-1 s and T^-1 Q stand where s and Q stood. The matrices Q of all groups of more
-than one column are kept with the chain, padded with columns of 0 to a power of two; T^-1 is made by
-Gauss-Jordan elimination in all of them at once. That needs no pivots, for T is positive definite. A
-column by itself is a group of one.
+After the flip T^-1 s and T^-1 Q stand where s and Q stood. The chain keeps the matrices Q of all
+groups of more than one column, padded with columns of 0 to a power of two. T^-1 is computed by
+Gauss-Jordan elimination, for all groups at once. That needs no pivots, because T is positive
+definite. A column on its own is a group of one.
 
-**Heredity.** A column c that waits for others, its parents, may be in only where at least `need` of
-them are: all (strong heredity) or one (weak). Given that, it is in with its prior probability;
-where they are not, it is out for certain (Chipman, Canadian Journal of Statistics 1996). The prior
-of a parent is therefore as if it had no children. A flip that would change whether c may be in,
+**Heredity.** A column c may wait for others, its parents. It may be in only where at least `need`
+of them are: all (strong heredity) or one (weak). Where it may be in, it is in with its prior
+probability (Chipman, Canadian Journal of Statistics 1996). The prior of a parent is therefore as if
+it had no children. The flip of a parent changes whether c may be in where
 
-    (number of c's other parents that are in) = need_c - 1,
+    (number of c's other parents that are in) = need_c - 1.
 
-is not taken while c is in, and otherwise gains or loses the factor 1 - prior_c of its being out.
+Such a flip is impossible while c is in. While c is out, the odds of this parent gain the factor
+1 - prior_c, the probability that c is out where it may be in.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ NONE = np.iinfo(np.int32).max
 
 
 class Waits(NamedTuple):
-    """Columns that wait for others; each is the first of its group. Arrays of numpy or of JAX."""
+    """Columns that wait for others, each the first of its group; arrays of numpy or of JAX."""
 
     child: Any  # i32[c]
     parents: Any  # i32[c, most]: filled up with NONE
@@ -65,7 +66,7 @@ class Waits(NamedTuple):
 
 
 class Ties(NamedTuple):
-    """Which columns go together, and which wait. Arrays of numpy or of JAX."""
+    """Which columns belong together, and which wait; arrays of numpy or of JAX."""
 
     share: Any  # f64[p]: 1 over the number of columns in the group
     lead: Any  # i32[p]: the first column of the group
@@ -75,7 +76,7 @@ class Ties(NamedTuple):
 
 
 class Turned(NamedTuple):
-    """s / t and q / t are what s_j and q_j become when gamma_j is flipped."""
+    """What a flip of gamma_j makes of s_j and q_j: score / t and leverage / t."""
 
     t: jax.Array  # f64[p]
     log_t: jax.Array  # f32[p]: log det T
@@ -91,8 +92,9 @@ def tie(
 
     Args:
         labels: i64[p], the same for the columns of a group.
-        parents: of the columns that wait, all of them first columns of their groups.
-        strong: whether they wait for all, or for one.
+        parents: a mapping from the columns that wait to their parents; all of them are the first
+            columns of their groups.
+        strong: whether they wait for all parents, or for one.
     """
     p = len(labels)
     _, first, place, size = np.unique(
@@ -142,7 +144,7 @@ def pad_ties(ties: Ties | None, p: int) -> Ties | None:
 
 
 def close(included: np.ndarray, ties: Ties | None) -> np.ndarray:
-    """Turn any sets into sets that may be, bool[..., p]: groups whole, and no column that waits."""
+    """Make sets possible, bool[..., p]: groups as their first column, none that waits in."""
     if ties is None:
         return included
     if ties.waits is not None:
@@ -177,7 +179,7 @@ def units(ties: Ties | None, values: jax.Array) -> jax.Array:
 
 
 def gather(array: jax.Array, columns: jax.Array) -> jax.Array:
-    """Read columns of f64[..., p] by a table of them, 0 where it has none."""
+    """Read columns of f[..., p] by a table of their places, 0 where the place is p or `NONE`."""
     return array.at[..., columns].get(mode="fill", fill_value=0)
 
 
@@ -248,7 +250,7 @@ def turned(ties: Ties, chain: Any, alone: Turned, step: jax.Array) -> Turned:
 def limits(
     waits: Waits, included: jax.Array, prior: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Say what heredity does to each column, as the first of its group.
+    """Work out what heredity does to each column that is the first of its group.
 
     Args:
         waits: who waits for whom.
@@ -256,8 +258,8 @@ def limits(
         prior: f32[p], log prior odds of each column.
 
     Returns:
-        Which may not be flipped, bool[p]; what is added to the log prior odds, f32[p]; and which
-        may be in, bool[p].
+        Which columns may not be flipped, bool[p]; what is added to the log prior odds, f32[p]; and
+        which columns may be in, bool[p].
     """
     child, parents, need = waits
     held = gather(included.astype(jnp.int32), parents)

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sampling which columns matter where the rows have weights that are themselves drawn.
 
-The process in continuous time of `support.py`, at whose flips the weights omega and the response z
-hold still, is stopped after every stretch of `length` and
+The process in continuous time of `support.py` runs in stretches of a fixed length. The weights
+omega and the response z hold still during a stretch. After it (`families.py`)
 
-    sigma, beta, and alpha are drawn given S, omega and z;  omega and z are drawn given these
+    sigma, beta and alpha are drawn given S, omega and z;  omega and z are drawn given these.
 
-(`families.py`). Both parts leave p(S, omega | y) invariant, and so does the whole. What is told at
-the ends of the stretches are draws of one weight; what is integrated over them are averages.
+The stretch and the redrawing each leave p(S, omega | y) invariant. The draws at the ends of the
+stretches all weigh the same. Averages are integrals over the stretches.
 
 **Columns that are always in**, the intercept among them, have coefficients alpha with the prior
-N(0, sigma^2 / T), T diagonal, of which 0 is flat. They are integrated out by taking from the
-weighted data what they explain: with B the weighted base above sqrt T, and Q R = B,
+N(0, sigma^2 / T). T is diagonal, and an entry of 0 means a flat prior. Alpha is integrated out by
+taking from the weighted data what the base explains. With B the weighted base above sqrt T, with
+rows of zeros below the weighted x and z, and with Q R = B,
 
-    x <- x - Q Q' x,   z <- z - Q Q' z,   alpha | beta ~ N(R^-1 Q' (z - x beta), sigma^2 (R'R)^-1)
+    x <- x - Q Q' x,   z <- z - Q Q' z,   alpha | beta ~ N(R^-1 Q' (z - x beta), sigma^2 (R'R)^-1).
 
-where x and z have rows of zeros below. With more rows than columns x is replaced by p rows of the
-same x'x and x'z.
+If there are more rows than columns, p rows with the same x'x and x'z take the place of x.
 
 In the warm-up `length` moves to where a stretch has as many flips as were asked for.
 """
@@ -81,19 +81,19 @@ def condense(
     log_odds: Any,
     ties: Ties | None = None,
 ) -> tuple[Problem, Base]:
-    """Weigh the rows, take out the base, and leave no more rows than columns.
+    """Weight the rows, take out the base, and leave no more rows than columns.
 
     Args:
         rows: the data.
         response: weights and response.
         degrees: N + nu.
         rest: nu lam.
-        known_sigma: whether sigma is 1.
-        log_odds: f64[p] or None.
+        known_sigma: whether sigma is known to be 1.
+        log_odds: f64[p], of the columns' own prior odds, or None.
         ties: of the columns.
 
     Returns:
-        The problem, and what gives alpha.
+        The problem, and what is needed to draw alpha.
     """
     root = jnp.sqrt(response.weights)
     x, z = root[:, None] * rows.x, root * response.target

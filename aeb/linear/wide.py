@@ -2,24 +2,36 @@
 """Sampling which columns matter where there are very many: flips among a few of them at a time.
 
 The process in continuous time of `support.py` redraws every gamma at rate 1, and each of its flips
-costs a product with X. Here the rate of a column is 1 while it is one of a set A of `ACTIVE`
-columns, and else 0. A is drawn anew for each draw, and by nothing that the chains do meanwhile, so
-that p(S | y) stays invariant:
+costs a product with X. Here only the columns in a set A flip, so that a flip costs a product with
+X_A. Each chain has its own A, and a new one for each draw of the coefficients:
 
-    A is drawn, column j in it with probability pi_j, by even spacing over the sums of pi
-    S runs for a stretch of `length`, its flips among A;  a flip costs a product with X_A
-    q and s of all columns are worked out anew, and a draw of the coefficients is made
+    A | S   column j is in A with probability tau_j if it is in S, and pi_j if it is not
+    S | A   the process runs for a stretch of `length`; only the columns in A flip, and their
+            log prior odds are raised by log(tau_j / pi_j), the tilt
+    then q and s of all columns are worked out from S, and a draw of the coefficients is made
 
-Stretches end at a time, not after so many flips, for else the end would lie with the jump chain.
-All draws weigh the same. An average of rho_j is over the stretch where j is in A, and else at its
-end; neither favours any model.
+**Invariant law.** Both steps leave p(S | y) P(A | S) invariant, whatever pi and tau are. P(A | S)
+is a product over the columns, in which a column in A has the factor tau_j if it is in S and pi_j if
+it is not. Given A the odds of these columns are therefore tau_j / pi_j times what they are given y.
 
-pi follows the chains in the warm-up, and is held after it: in proportion to the average rho_j plus
-1 / p, but at most 1. So what may matter is always in A, and everything else is now and then.
+The choice tau = 1, pi small makes the chains mix as if all columns flipped. A column that came in
+by chance is in the next A too, so it can leave again. A rare column is offered with probability
+pi_j, and is then 1 / pi_j times as likely to come in.
 
-**Precision.** X is held in float32, to which the data are rounded once. A, P and the flips are in
-float64; q and s of columns out of A are in float32. P is worked out from S for each stretch, by
-adding its columns one by one to what v0 alone gives.
+A has `ACTIVE` places. If it needs more, S stays as it is for that stretch. This leaves the law
+invariant as well, because it depends on A alone, which the flips do not change.
+
+A stretch ends at a time and not after so many flips: the states after a flip have another law. So
+all draws weigh the same. The average of rho_j leaves out the tilt. It is over the stretch if j is
+in A, and else at the end; given A, both have the same expectation.
+
+**Choice of pi and tau.** They follow the chains in the warm-up, and are then held. pi is in
+proportion to the average rho_j plus 1 / p, but at most 1. tau is 1 unless that many columns of S
+would crowd A; then each column of S that pi has not put into A is kept with a common probability.
+
+**Precision.** The data are rounded once, to an X in float32. P and the flips are in float64, and so
+are q and s of the columns in A; q and s of the others are in float32. P is worked out from S before
+each stretch, by adding a few columns at a time to what v0 alone gives.
 """
 
 from __future__ import annotations
@@ -46,20 +58,21 @@ from aeb.linear.support import (
     snapshot,
     span,
 )
+from aeb.linear.ties import gather
 from aeb.schedules import robbins_monro
 from aeb.stochastic_approximation import approximate
 from aeb.types import PRNGKey
 
 __all__ = ["ACTIVE", "LEAST", "active", "run", "shares"]
 
-LEAST = 20_000
-"""Columns from which on a table is sampled so."""
+LEAST = 4_000
+"""Tables with at least this many columns are sampled so: with fewer it saves little."""
 
-ACTIVE = 1024
-"""Columns in A."""
+ACTIVE = 256
+"""Places for columns in A."""
 
-AT_ONCE = 8
-"""Columns of S whose products with X are taken in one pass over it."""
+AT_ONCE = 4
+"""Columns of S that a pass over X takes into account."""
 
 
 class Bare(NamedTuple):
@@ -75,15 +88,18 @@ class State(NamedTuple):
     chains: Chain
     bare: Bare
     chance: jax.Array  # f64[p]: average rho
-    length: jax.Array  # f64[]: of a stretch
+    length: jax.Array  # f64[]: of a stretch, in units of time
 
 
-def shares(chance: jax.Array, count: int) -> jax.Array:
-    """Compute the probability of each column to be in A, f64[p], of sum `count`.
+def shares(chance: jax.Array, count: float) -> jax.Array:
+    """Compute probabilities in proportion to chance + 1 / p, but at most 1.
 
     Args:
         chance: f64[p], at least 0.
-        count: columns in A, fewer than p.
+        count: what they add up to, below p.
+
+    Returns:
+        f64[p].
     """
     weights = chance + 1.0 / len(chance)
 
@@ -99,27 +115,53 @@ def shares(chance: jax.Array, count: int) -> jax.Array:
     return part * (count / jnp.sum(part))
 
 
-def active(share: jax.Array, start: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Draw A by even spacing.
+class Offer(NamedTuple):
+    """How A is drawn."""
+
+    out: jax.Array  # f64[p], pi: the probability of a column that is out of S
+    inside: jax.Array  # f64[p], tau: that of a column in S
+
+
+def offer(chance: jax.Array, count: int) -> Offer:
+    """Choose pi and tau.
 
     Args:
-        share: f64[p], the probability of each column, of sum `count`.
-        start: uniform on [0, 1).
-        count: columns in A.
+        chance: f64[p], average rho.
+        count: places for A, at most p.
 
     Returns:
-        The columns, i64[count] in rising order, and which of them rounding has put there twice.
+        Probabilities with which A has fewer columns than places, on average by four standard
+        deviations, or half of the places where these are few.
     """
-    columns = jnp.searchsorted(
-        jnp.cumsum(share), start + jnp.arange(count, dtype=float), side="right"
-    )
-    columns = jnp.minimum(columns, len(share) - 1)
-    return columns, jnp.append(jnp.zeros(1, bool), columns[1:] == columns[:-1])
+    # The variance of the number of columns in A is no larger than `count`.
+    room = max(count - 4.0 * count**0.5, 0.5 * count)
+    out = shares(chance, 0.75 * room)
+    kept = jnp.minimum(0.25 * room / jnp.sum(chance * (1.0 - out)), 1.0)
+    return Offer(out, 1.0 - (1.0 - out) * (1.0 - kept))
+
+
+def active(offer: Offer, included: jax.Array, level: jax.Array, count: int) -> jax.Array:
+    """Draw A.
+
+    Args:
+        offer: pi and tau.
+        included: bool[p], S.
+        level: f64[p], uniform on [0, 1).
+        count: places for A.
+
+    Returns:
+        The columns in rising order, i64[count]. Places that are left over hold p. All places do if
+        A has more columns than places.
+    """
+    rank = jnp.cumsum(level < jnp.where(included, offer.inside, offer.out))
+    columns = jnp.searchsorted(rank, jnp.arange(1, count + 1))
+    return jnp.where(rank[-1] > count, len(level), columns)
 
 
 def _bare(problem: Problem, kernel: jax.Array, v0: jax.Array) -> Bare:
     def wide(v0: jax.Array) -> Bare:
-        inverse = jnp.linalg.inv(jnp.eye(len(kernel)) + v0 * kernel)
+        eye = jnp.eye(len(kernel))
+        inverse = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(eye + v0 * kernel), True), eye)
         weighted = jnp.matmul(inverse.astype(problem.x.dtype), problem.x)
         return Bare(inverse, jnp.sum(problem.x * weighted, axis=0).astype(float))
 
@@ -129,38 +171,34 @@ def _bare(problem: Problem, kernel: jax.Array, v0: jax.Array) -> Bare:
     return jax.lax.cond(v0 > 0.0, wide, point, v0)
 
 
-def _add(problem: Problem, step: jax.Array, inverse: jax.Array, left: jax.Array) -> Any:
-    """Put the first column that is left into P; return P, the rest, and what it takes off."""
-    j = jnp.argmax(left)
-    x = problem.x[:, j].astype(float)
-    w = jnp.matmul(inverse, x)
-    c = jnp.where(left[j], step / (1.0 + step * jnp.dot(w, x)), 0.0)
-    root = jnp.sqrt(c) * w
-    return inverse - root[:, None] * root[None, :], left.at[j].set(False), root
-
-
 def _sweep(problem: Problem, bare: Bare, chains: Chain) -> Chain:
     """Work out P, q, s and R from S, a pass over X for several columns of all chains."""
     count, p = chains.included.shape
-    add = jax.vmap(functools.partial(_add, problem))
-    step = chains.v1 - chains.v0
+    rank = jnp.cumsum(chains.included, axis=1)
+    find = jax.vmap(jnp.searchsorted, in_axes=(0, None))
+    most = jnp.max(rank[:, -1])
+
+    def add(inverse: jax.Array, columns: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Put columns into P; return P and what they take off, f64[columns, m]."""
+        x = gather(problem.x, columns).astype(float)
+        w = jnp.matmul(inverse, x)
+        factor = jnp.linalg.cholesky(jnp.eye(AT_ONCE) + step * jnp.matmul(x.T, w))
+        roots = jax.scipy.linalg.solve_triangular(factor, jnp.sqrt(step) * w.T, lower=True)
+        return inverse - jnp.matmul(roots.T, roots), roots
 
     def some(carry: Any) -> Any:
-        inverse, left, leverage = carry
-
-        def one(carry: Any, _: Any) -> Any:
-            inverse, left, root = add(step, *carry)
-            return (inverse, left), root
-
-        (inverse, left), roots = jax.lax.scan(one, (inverse, left), None, AT_ONCE)
-        flat = roots.reshape(AT_ONCE * count, -1).astype(problem.x.dtype)
-        taken = jnp.matmul(flat, problem.x).reshape(AT_ONCE, count, p)
-        return inverse, left, leverage - jnp.sum(jnp.square(taken), axis=0).astype(float)
+        inverse, leverage, done = carry
+        columns = find(rank, done + jnp.arange(1, AT_ONCE + 1))
+        inverse, roots = jax.vmap(add)(inverse, columns, chains.v1 - chains.v0)
+        flat = roots.reshape(count * AT_ONCE, -1).astype(problem.x.dtype)
+        taken = jnp.matmul(flat, problem.x).reshape(count, AT_ONCE, p)
+        less = jnp.sum(jnp.square(taken), axis=1).astype(float)
+        return inverse, leverage - less, done + AT_ONCE
 
     inverse = jnp.broadcast_to(bare.inverse, (count, *bare.inverse.shape))
     leverage = jnp.broadcast_to(bare.leverage, (count, p))
-    begin = inverse, chains.included, leverage
-    inverse, _, leverage = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, begin)
+    begin = inverse, leverage, jnp.zeros((), int)
+    inverse, leverage, _ = jax.lax.while_loop(lambda carry: carry[2] < most, some, begin)
     pulled = jnp.matmul(inverse, problem.y)
     return chains._replace(
         inverse=inverse,
@@ -173,68 +211,56 @@ def _sweep(problem: Problem, bare: Bare, chains: Chain) -> Chain:
 def _draw(
     problem: Problem,
     state: State,
-    share: jax.Array,
+    offered: Offer,
     key: PRNGKey,
     chi: jax.Array,
 ) -> tuple[Chain, jax.Array, Totals, Snapshot]:
-    """Run a stretch; return the chains, their flips, the averages, and a draw of each."""
+    """Run a stretch; return the chains, their flips, the averages, and a draw of each chain."""
     chains, p = state.chains, problem.x.shape[1]
-    keys = jax.random.split(key, 1 + 2 * len(chi))
-    columns, twice = active(share, jax.random.uniform(keys[0], dtype=float), min(ACTIVE, p))
+    keys = jax.random.split(key, (3, len(chi)))
     odds = jnp.zeros(p) if problem.log_odds is None else problem.log_odds
-    # A column that is there twice is out of the model in its second place, for good.
-    part = problem._replace(
-        x=problem.x[:, columns].astype(float),
-        log_odds=jnp.where(twice, -jnp.inf, odds[columns]),
-    )
-    places = jnp.where(twice, p, columns)
+    tilt = jnp.log(offered.inside) - jnp.log(offered.out)
 
-    def go(chain: Chain, key: PRNGKey) -> tuple[Chain, Totals, jax.Array]:
+    def go(chain: Chain, own: PRNGKey, key: PRNGKey) -> tuple[jax.Array, Chain, Totals, jax.Array]:
+        level = jax.random.uniform(own, (p,), float)
+        columns = active(offered, chain.included, level, min(ACTIVE, p))
+        # A place that is left over holds a column of zeros, which stays out of the model.
+        part = problem._replace(
+            x=gather(problem.x, columns).astype(float),
+            log_odds=odds.at[columns].get(mode="fill", fill_value=-jnp.inf),
+            tilt=gather(tilt, columns),
+        )
         weighted = jnp.matmul(chain.inverse, part.x)
-        own = chain._replace(
-            included=chain.included[columns] & ~twice,
+        begun = chain._replace(
+            included=gather(chain.included, columns),
             leverage=jnp.sum(part.x * weighted, axis=0),
             score=jnp.matmul(problem.y, weighted),
         )
-        return span(part, own, key, state.length)
+        return columns, *span(part, begun, key, state.length)
 
-    ended, passed, flips = jax.vmap(go)(chains, keys[1 : 1 + len(chi)])
-    scatter = jax.vmap(lambda full, own: full.at[places].set(own, mode="drop"))
-    chains = chains._replace(included=scatter(chains.included, ended.included))
+    places, ended, passed, flips = jax.vmap(go)(chains, keys[0], keys[1])
+    scatter = jax.vmap(lambda full, place, own: full.at[place].set(own, mode="drop"))
+    chains = chains._replace(included=scatter(chains.included, places, ended.included))
     chains = _sweep(problem, state.bare, chains)
     chains = chains._replace(
-        leverage=scatter(chains.leverage, ended.leverage),
-        score=scatter(chains.score, ended.score),
+        leverage=scatter(chains.leverage, places, ended.leverage),
+        score=scatter(chains.score, places, ended.score),
     )
     told = jax.vmap(lambda chain: averages(problem, chain))(chains)
     over = {
-        name: scatter(getattr(told, name), getattr(passed, name) / state.length)
+        name: scatter(getattr(told, name), places, getattr(passed, name) / state.length)
         for name in ("rho", "beta", "small")
     }
     made = jax.vmap(lambda *own: snapshot(problem, own[0], jnp.ones(()), *own[1:]))(
-        chains, keys[1 + len(chi) :], chi
+        chains, keys[2], chi
     )
     return chains, flips, told._replace(**over), made
 
 
 @functools.lru_cache(maxsize=8)
-def _programs(warmup: int, thinning: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Compile the start and a block."""
+def _program(warmup: int, thinning: int) -> Callable[..., Any]:
+    """Compile a block."""
     gain = robbins_monro(1.0, 2.0)
-
-    @jax.jit
-    def begin(problem: Problem, kernel: jax.Array, hyper: Hyper, starts: Any, v0: Any) -> State:
-        count, p = starts.shape
-        delta = hyper.a / (hyper.a + hyper.b + num_columns(p, problem.log_odds))
-        m = len(problem.y)
-        empty = jnp.zeros((count, p))
-        one, none = jnp.ones(count), jnp.zeros(count)
-        latents = delta * one, hyper.v1 * one, v0 * one
-        held = jnp.zeros((count, m, m))
-        chains = Chain(starts, held, empty, empty, none, latents[0], latents[1], latents[2])
-        bare = _bare(problem, kernel, v0)
-        chance = jnp.full(p, delta)
-        return State(_sweep(problem, bare, chains), bare, chance, jnp.ones(()))
 
     @functools.partial(jax.jit, donate_argnums=(3,))
     def block(
@@ -247,12 +273,18 @@ def _programs(warmup: int, thinning: int) -> tuple[Callable[..., Any], Callable[
         chi: jax.Array,
         key: PRNGKey,
     ) -> tuple[State, Totals, Snapshot]:
-        share = shares(state.chance, min(ACTIVE, problem.x.shape[1]))
+        def prepare(state: State) -> State:
+            bare = _bare(problem, kernel, state.chains.v0[0])
+            return state._replace(bare=bare, chains=_sweep(problem, bare, state.chains))
+
+        # At first, and after each block in which the latents have moved.
+        state = jax.lax.cond(number <= warmup, prepare, lambda state: state, state)
+        offered = offer(state.chance, min(ACTIVE, problem.x.shape[1]))
 
         def step(state: State, own: Any) -> Any:
             d, chi = own
             chains, flips, told, made = _draw(
-                problem, state, share, jax.random.fold_in(key, d), chi
+                problem, state, offered, jax.random.fold_in(key, d), chi
             )
             return state._replace(chains=chains), (jnp.mean(flips.astype(float)), told, made)
 
@@ -269,24 +301,40 @@ def _programs(warmup: int, thinning: int) -> tuple[Callable[..., Any], Callable[
             state.chains,
         )
         chains = learn(hyper, state.chains, totals, facts, omega, omega_v0, problem.log_odds)
-        bare = jax.lax.cond(
-            omega_v0 > 0.0,
-            lambda: _bare(problem, kernel, chains.v0[0]),
-            lambda: state.bare,
-        )
-        chains = jax.lax.cond(omega > 0.0, lambda: _sweep(problem, bare, chains), lambda: chains)
         # One flip more, so that none at all does not make the next stretch endless.
         asked = state.length * (thinning + 1.0) / (jnp.mean(flips) + 1.0)
         rho = jnp.mean(totals.rho / totals.time[:, None], axis=0)
-        state = State(
+        moved = State(
             chains,
-            bare,
+            state.bare,
             approximate(state.chance, rho, omega),
             approximate(state.length, asked, omega),
         )
-        return state, totals, made
+        return moved, totals, made
 
-    return begin, block
+    return block
+
+
+def _begin(problem: Problem, hyper: Hyper, starts: np.ndarray, v0: Any) -> State:
+    """Return the state before the first block, which fills in what follows from S."""
+    (count, p), m = starts.shape, len(problem.y)
+    delta = float(hyper.a / (hyper.a + hyper.b + num_columns(p, problem.log_odds)))
+
+    def full(value: Any, *shape: int) -> jax.Array:
+        # From the host, or XLA would compile for each shape.
+        return jnp.array(np.full(shape, float(value)))
+
+    chains = Chain(
+        included=jnp.array(starts),
+        inverse=full(0.0, count, m, m),
+        leverage=full(0.0, count, p),
+        score=full(0.0, count, p),
+        misfit=full(0.0, count),
+        delta=full(delta, count),
+        v1=full(hyper.v1, count),
+        v0=full(v0, count),
+    )
+    return State(chains, Bare(full(0.0, m, m), full(0.0, p)), full(delta, p), full(1.0))
 
 
 def run(
@@ -300,7 +348,7 @@ def run(
     warmup: int,
     thinning: int,
 ) -> tuple[Chain, Totals, Snapshot]:
-    """Sample; what comes back is on the host, for it is the largest part of the memory.
+    """Sample. The results come back on the host, because they are most of what needs memory.
 
     Args:
         problem: its x is f32[m, p].
@@ -309,16 +357,16 @@ def run(
         spike: v0 to begin with, and the first block in which it is learned.
         chi: f64[blocks, chains, draws in a block], draws of Gamma((N + nu) / 2).
         key: consumed.
-        warmup: blocks left out.
+        warmup: blocks left out, fewer than there are.
         thinning: flips for each draw, on average.
 
     Returns:
         The chains, the totals after the warm-up, and the draws, which lead with (1, chains,
         draws), as those of a single block.
     """
-    begin, block = _programs(warmup, thinning)
+    block = _program(warmup, thinning)
     kernel = _kernel(np.asarray(problem.x))
-    state = begin(problem, kernel, hyper, jnp.asarray(starts), spike[0])
+    state = _begin(problem, hyper, starts, spike[0])
     blocks, count, each = chi.shape
     kept: list[Any] | None = None
     totals: Any = None
