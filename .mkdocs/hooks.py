@@ -17,6 +17,7 @@ from mkdocs.structure.files import File
 __all__ = ["on_files", "on_page_content", "on_page_markdown"]
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -31,7 +32,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Find the notebooks, and list all names of the reference at its top, by section."""
+    """Find the notebooks, and list all names of the reference on its first page."""
     folder = posixpath.dirname(page.file.src_uri) or "."
 
     def notebook(found: re.Match[str]) -> str:
@@ -39,16 +40,23 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"({posixpath.relpath(f'notebooks/{name}.md', folder)})"
 
     markdown = re.sub(r"\((?:\.\./)+notebooks/(\w+)\.(?:md|ipynb)\)", notebook, markdown)
-    if page.file.src_uri != "api.md":
-        return markdown
-    head, *sections = re.split(r"^(?=## )", markdown, flags=re.MULTILINE)
-    lines = []
-    for section in sections:
-        title = section.splitlines()[0].removeprefix("## ")
-        names = re.findall(r"^::: (\S+)$", section, re.MULTILINE)
-        links = ", ".join(f"[`{name.rpartition('.')[2]}`][{name}]" for name in names)
-        lines.append(f"| {title} | {links} |\n")
-    return f"{head}| for | names |\n|---|---|\n{''.join(lines)}\n{''.join(sections)}"
+    return markdown + names() if page.file.src_uri == "api.md" else markdown
+
+
+def names() -> str:
+    """Return a table of all names of the reference, by page.
+
+    The reference was one page once. Each name still has its anchor there, beside the link.
+    """
+    lines = ["\n## All names\n", "| page | names |", "|---|---|"]
+    listed = re.findall(r"\[(.+)\]\(api/(\S+)\)", (DOCS / "api.md").read_text())
+    for title, file in listed:
+        found = re.findall(r"^::: (\S+)$", (DOCS / "api" / file).read_text(), re.MULTILINE)
+        links = ", ".join(
+            f'<a id="{name}"></a>[`{name.rpartition(".")[2]}`][{name}]' for name in found
+        )
+        lines.append(f"| [{title}](api/{file}) | {links} |")
+    return "\n".join(lines) + "\n"
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

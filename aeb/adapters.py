@@ -120,13 +120,18 @@ def as_gradient_transformation(
         if not jnp.issubdtype(chain_key.dtype, jax.dtypes.prng_key):
             chain_key = jax.random.wrap_key_data(jnp.asarray(chain_key), impl=generator)
         step_key = jax.random.fold_in(chain_key, chain.step)
+
+        def rss(position: ArrayTree) -> Any:
+            del position  # the loss is that of the old one
+            return residual_sum_of_squares(value, num_data)
+
         new = algorithm.transition(
             chain._replace(position=params),
             log_likelihood_grad(grads, num_data),
             step_keys(step_key)[0],
             num_data=num_data,
             loss=value,
-            rss=lambda position: residual_sum_of_squares(value, num_data),
+            rss=rss if algorithm.likelihood == "gaussian" else None,
         )
         updates = jax.tree.map(jnp.subtract, new.position, params)
         return updates, TransformState(state.key, new._replace(position=()))

@@ -3,18 +3,18 @@
 
 What `compress` does, in order:
 
-1. A share of the rows is held out; every choice and both reports are made on these.
-2. The learning rate is the one that mends a pruned copy of the network best (`aeb.tune`).
-3. The network is trained on under a spike-and-slab prior at its own scales, by SGHMC. The learning
-   rate rises over the first twentieth of the run and falls to 0 by a cosine. The smallest weights,
-   relative to their leaf, are pruned along a cubic ramp that reaches its target after two fifths
-   of the run. With `sparsity=None` there is no target: from that step on, the weights
-   that the prior holds for spike are zero.
-4. Running moments of BatchNorm are taken anew at the weights that came out.
+1. It holds out a share of the rows. Every choice, and both scores in the report, use these rows.
+2. It takes the learning rate that best repairs a pruned copy of the network (`aeb.tune`).
+3. It goes on training the network by SGHMC, under a spike-and-slab prior that takes its scales from
+   the weights. The learning rate rises over the first twentieth of the run, then falls to 0 along a
+   cosine. The smallest weights, relative to their leaf, are pruned along a cubic ramp, which
+   reaches its target after two fifths of the run. With `sparsity=None` there is no target: from
+   that step on, each weight that the prior assigns to the spike is zero.
+4. It recomputes the running moments of BatchNorm for the final weights.
 
-A run is watched. It has diverged where a loss or a weight is not finite, or where the loss stays
-above that of a constant guess, and of the network given, for a tenth of the steps (see
-`aeb.sampling.divergence`). One that ends short of its target says what it reached.
+A run diverges if a loss or a weight is not finite, or if the loss stays too high for a tenth of the
+steps: above the loss of a constant guess and above that of the network given (see
+`aeb.sampling.divergence`). A run that ends short of its target says what it reached.
 
 Reference: Deng, Zhang, Liang and Lin, "An Adaptive Empirical Bayesian Method for Sparse Deep
 Learning", NeurIPS 2019; the settings are those that `docs/lab-notes.md` found to work.
@@ -29,7 +29,7 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,15 +42,17 @@ from aeb import guards
 from aeb.dynamics import sghmc
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.evaluation.predict import predict
+from aeb.export import export
 from aeb.files.atomic import replacing
 from aeb.files.module import describe_module
 from aeb.files.report import SparsityReport, sparsity_report
 from aeb.files.sparse_file import save_sparse
-from aeb.kernel import build_kernel
+from aeb.kernel import build_kernel, facts_of, with_facts
 from aeb.network import Network, Scores, as_network, loss_of_a_guess, score
 from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
 from aeb.sampling.divergence import POLICIES, about
+from aeb.sampling.scale import sums_over_rows
 from aeb.schedules import sparsity_ramp
 from aeb.sparsity import learned, magnitude
 from aeb.sparsity.rule import SCOPES
@@ -96,24 +98,24 @@ class Look(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compressed:
-    """A sparse network and how it came about; `print` shows the report.
+    """A sparse network, and the run that made it; `print` shows a report.
 
     Attributes:
-        params: the sparse weights, in the tree and dtypes that were given.
-        model_state: the rest of what the model carries, such as running moments; () for nothing.
-        before: scores of the network that was given, on the rows held out.
-        after: scores of the sparse one, on the same rows.
-        report: zeros and bytes by leaf.
-        history: looks along the run.
-        draws: `(params, model_state)` of the draws that were kept, each leaf with a leading axis of
-            draws; None for none.
-        learning_rate: the highest, of the mean loss.
-        num_steps: steps that the run took.
+        params: the sparse weights, in the tree and the dtypes of those given.
+        model_state: what else the model carries, such as running moments; () if nothing.
+        before: scores of the network given, on the rows held out.
+        after: scores of the sparse network, on the same rows.
+        report: zeros and bytes of each leaf.
+        history: scores and sparsity along the run.
+        draws: `(params, model_state)` of the draws that were kept, where the first axis of each
+            array is draws; None if none were kept.
+        learning_rate: the highest learning rate of the run, for the mean loss.
+        num_steps: the number of steps taken.
         state: the sampler's last state, with the latents of the prior.
         network: the model in the form that the run used.
-        target: the sparsity that was asked for; None for none.
-        planned_steps: steps that the run was to take; more than `num_steps` where a callback or a
-            divergence ended it early, with the learning rate still above 0.
+        target: the sparsity that was asked for; None if the prior decided.
+        planned_steps: the number of steps planned. If it is more than `num_steps`, a callback or a
+            divergence ended the run early, while the learning rate was still above 0.
 
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (64, 8))
@@ -145,10 +147,10 @@ class Compressed:
 
     @property
     def variables(self) -> Any:
-        """The result as its own library takes it.
+        """The sparse network in the form that its own library takes.
 
-        `{"params": ..., "batch_stats": ...}` for a linen module, a new module for NNX, the
-        parameters for a bare loss.
+        That is `{"params": ..., "batch_stats": ...}` for a linen module, a new module for NNX, and
+        the parameters for a bare loss.
         """
         return self.network.variables(self.params, self.model_state)
 
@@ -157,15 +159,15 @@ class Compressed:
 
         Args:
             inputs: rows as in training, [n, ...].
-            average: whether to average over the draws in place of the last network alone; it needs
-                `num_draws` in `compress`.
+            average: whether to average over the draws that `num_draws` of `compress` kept, instead
+                of using the last network alone.
 
         Returns:
             Probabilities f32[n, ..., classes], or the outputs of a regression, f32[n, ...].
 
         Raises:
-            TypeError: the model was a bare loss, which says nothing of predictions.
-            ValueError: there are no draws to average over.
+            TypeError: the model was a bare loss, which makes no predictions.
+            ValueError: there are no draws to average over, or the rows do not fit the weights.
         """
         if self.network.outputs is None:
             raise TypeError(
@@ -177,25 +179,27 @@ class Compressed:
             raise ValueError("average: no draws were kept; call compress with num_draws=10")
         if not average or draws is None:
             draws = jax.tree.map(lambda leaf: leaf[None], (self.params, self.model_state))
-        return predict(_predictor(self.network.kind, self.network.outputs), draws, inputs).mean
+        predictor = _predictor(self.network.kind, self.network.outputs)
+        with guards.taking("inputs", inputs):
+            return predict(predictor, draws, inputs).mean
 
     def save(self, path: str | os.PathLike[str], *, module: Any = None) -> None:
-        """Write weights, running moments and the module to a sparse file, for `aeb.load`.
+        """Write the weights, the running moments and the module to a sparse file for `aeb.load`.
 
-        Preprocessing is code and is not written: `aeb.load(path)` takes inputs that have been
-        through it.
+        The file holds no code, so preprocessing is not in it. Apply it yourself to the inputs of
+        the network that `aeb.load(path)` returns.
 
         Args:
-            path: the file; its folder must be there.
-            module: as in `aeb.save_sparse`; None for the linen module that was compressed. An NNX
-                module is named by `functools.partial(Class, ...)`, for it does not keep what it
-                was made with. If the linen module cannot be named, a warning says why, and the
-                file holds the weights alone.
+            path: the file. Its folder must exist.
+            module: as in `aeb.save_sparse`. None takes the linen module that was compressed; if
+                that cannot be written, a warning says why, and the file holds the weights alone.
+                For an NNX module pass `functools.partial(Class, ...)` with the arguments it was
+                made with, because it does not keep them.
 
         Raises:
-            FileNotFoundError: the folder is not there.
-            TypeError: a file cannot hold the module that was given.
-            ValueError: the class of that module cannot be imported.
+            FileNotFoundError: the folder does not exist.
+            TypeError: a file cannot hold the given module.
+            ValueError: the class of the given module cannot be imported.
         """
         about = {
             "sparsity": self.report.sparsity,
@@ -213,6 +217,59 @@ class Compressed:
                 module = self.network.module
         stored = self.network.stored(self.params, self.model_state)
         save_sparse(path, stored, metadata=about, module=module)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        batch_size: int | None = None,
+        platforms: Sequence[str] | None = None,
+    ) -> None:
+        """Write the sparse network to a file that JAX runs without this library and without Flax.
+
+        The file holds a program that takes rows as in training. It applies the `preprocess` of the
+        run itself, and returns what the model returns, such as logits. See `aeb.export` for how to
+        run it.
+
+        Args:
+            path: the file. Its folder must exist.
+            batch_size: the number of rows that the program takes; None for any number.
+            platforms: as in `aeb.export`; None for the platform of this process.
+
+        Raises:
+            TypeError: the model was a bare loss, which has no outputs.
+            ImportError, FileNotFoundError, ValueError: as in `aeb.export`.
+        """
+        outputs, model_state = self.network.outputs, self.model_state
+        if outputs is None:
+            raise TypeError(
+                "export: a bare loss has no outputs; pass a function (params, inputs) -> outputs "
+                "to aeb.export, with the weights in `params`"
+            )
+        rows = jax.tree.map(lambda leaf: leaf[:1], self.network.data["inputs"])
+        export(
+            path,
+            lambda params, inputs: outputs(params, model_state, inputs),
+            self.params,
+            rows,
+            batch_size=batch_size,
+            platforms=platforms,
+        )
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled, and say how to keep the network."""
+        raise TypeError(
+            "pickle: a Compressed holds compiled functions of the model; write the network by "
+            "save(path), for aeb.load, or pickle its params, model_state, history and draws"
+        )
+
+    def __copy__(self) -> Compressed:
+        """Return itself: neither it nor its arrays change."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Compressed:
+        """Return itself: neither it nor its arrays change."""
+        return self
 
     def __str__(self) -> str:
         """Show scores before and after, and zeros by leaf."""
@@ -289,41 +346,46 @@ def compress(
     """Make a trained network sparse.
 
     Args:
-        model: a linen module, an NNX module (it is left as it is), or a loss
-            `(params, batch) -> f32[]`, the mean over the batch of the negative log-likelihood.
-        variables: the trained weights: `{"params": ..., "batch_stats": ...}` for a linen module,
-            None for an NNX module, which carries its own, the parameters for a loss.
-        data: the rows it was trained on. For a module, a pair (inputs, targets) or a dict with
-            "image" and "label" or with "features" and "target"; integer targets are classes, real
-            ones a regression. For a loss, a pytree of arrays that share their leading axis.
-        sparsity: share of all parameters to set to zero, in [0, 1); None lets the prior decide.
-        num_steps: minibatches to train on; not with `epochs`. Without either, 20 epochs and at
-            least 1,000 steps.
-        epochs: passes over the training rows.
+        model: a linen module, an NNX module (it is not changed), or a loss
+            `(params, batch) -> f32[]`, the mean negative log-likelihood of the rows of a batch.
+        variables: the trained weights. For a linen module `{"params": ..., "batch_stats": ...}`;
+            for an NNX module None, because it carries its own; for a loss the parameters.
+        data: the rows that the network was trained on. For a module, a pair (inputs, targets), or a
+            dict with "image" and "label" or with "features" and "target". Integer targets are
+            classes; real targets make it a regression. For a loss, a pytree of arrays with the same
+            first axis.
+        sparsity: the share of all parameters to set to zero, in [0, 1). None lets the prior decide.
+        num_steps: the number of minibatches to train on; give this or `epochs`. By default it is 20
+            epochs, and at least 1,000 steps.
+        epochs: the number of passes over the training rows.
         key: a typed key for the whole call.
-        learning_rate: the highest, of the mean loss, > 0; None finds one. In a regression the mean
-            loss is the squared error over twice the variance of the given network's residuals.
-        batch_size: rows of a minibatch; None for 128, or all rows where they are fewer.
-        validation: share of the rows to hold out, in (0, 1), or such rows in the form of `data`.
-            Rows that the given network was trained on flatter it: its score is then too high.
-        where: the leaves that may be pruned: a regular expression searched in the path,
-            `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
-        scope: "relative" for one threshold for weights relative to the norm of their leaf, which
-            empties none; "global" for one over all leaves; "leaf" for the same share in each.
-        temperature: T >= 0 of the sampler: 1 for the posterior, 0 for no noise.
-        num_draws: draws to keep from the last half of the run, >= 0, for `Compressed.predict`.
-        preprocess: applied to the inputs of a module, such as `aeb.data.normalizer("mnist")`.
-        augment: `(key, inputs) -> inputs`, applied next, in training only.
-        callback: called with each `Look` at the run, about 20 of them, such as
-            `aeb.logs.json_lines("run.jsonl")`. Where it returns True the run ends there, and the
-            result is of that step: `aeb.EarlyStop(lambda look: look.loss, begin=num_steps // 2)`
-            lets the ramp come to its target first. After a crash, looks since the last save are
-            made again.
-        checkpoint: a folder of this run alone; the same call made again goes on from what it holds,
-            and ends in the same bits.
-        limit_seconds: stop training after so many seconds with a TimeoutError, once all is saved;
-            it needs `checkpoint`.
-        divergence: as in `aeb.sample`; "stop" makes the result of the last finite state.
+        learning_rate: the highest learning rate of the run, for the mean loss, > 0. None finds one.
+            In a regression, the loss is the squared error divided by twice the variance of the
+            residuals of the given network.
+        batch_size: the rows of a minibatch. None takes 128, or all rows if there are fewer.
+        validation: the share of the rows to hold out, in (0, 1), or other rows in the form of
+            `data`. The given network scores too well on rows that it was trained on.
+        where: the leaves that may be pruned: a regular expression that is searched in the path, a
+            function `(path, leaf) -> bool`, or None for all leaves except those named bias or
+            scale.
+        scope: how the threshold is shared. "relative" has one for all leaves, for weights divided
+            by the norm of their leaf; it empties no leaf. "global" has one for all weights as they
+            are. "leaf" prunes the same share of each leaf.
+        temperature: T >= 0 of the sampler. 1 samples the posterior, 0 adds no noise.
+        num_draws: the number of draws to keep from the second half of the run, >= 0, for
+            `Compressed.predict(average=True)`.
+        preprocess: a function of the inputs of a module, such as `aeb.data.normalizer("mnist")`.
+        augment: `(key, inputs) -> inputs`, applied after `preprocess`, in training only.
+        callback: a function of a `Look`, called about 20 times along the run, such as
+            `aeb.logs.json_lines("run.jsonl")`. If it returns True, the run ends there. To stop
+            early, but not before the ramp is at its target, pass
+            `aeb.EarlyStop(lambda look: look.loss, begin=num_steps // 2)`. After a crash, a run with
+            `checkpoint` repeats the calls made since the last save.
+        checkpoint: a folder for this run alone. If it holds a save, the same call goes on from
+            there, and its result is the same to the bit.
+        limit_seconds: save and raise a TimeoutError after training for so many seconds. It needs
+            `checkpoint`.
+        divergence: as in `aeb.sample`. With "stop" the result is that of the last finite state.
         progress: whether to show a progress bar.
 
     Returns:
@@ -334,12 +396,13 @@ def compress(
             constant guess.
 
     Raises:
-        TypeError: the model, its variables or the data have a form that is not taken.
-        ValueError: an argument is out of its range, parts do not fit each other, the checkpoint is
-            of another run, or a whole leaf was pruned.
+        TypeError: the model, its variables or the data have a form that is not supported.
+        ValueError: an argument is out of its range, data and weights do not fit each other, a loss
+            is a sum over its rows, the checkpoint belongs to another run, or a whole leaf was
+            pruned.
         aeb.DivergenceError: the run diverged, and `divergence` is "raise" (a FloatingPointError).
         FloatingPointError: the loss on the rows held out is not finite.
-        TimeoutError: the seconds are over; all is saved.
+        TimeoutError: the time is over, and everything is saved.
 
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (64, 8))
@@ -384,6 +447,13 @@ def compress(
         raise ValueError(
             f"variables: the loss of the given weights is {before.loss}.{about(held_out)}"
         )
+    if network.kind == "loss":
+        said = sums_over_rows(network.loss_fn, network.params, held_out, network.model_state, key)
+        if said is not None:
+            raise ValueError(
+                f"model: the loss sums over the rows of its batch ({said}), needs to be their mean "
+                "for any number of rows; take jnp.mean for jnp.sum"
+            )
     noise = 1.0
     if network.kind == "gaussian":
         # The noise that the network given leaves, for each of its outputs.
@@ -560,6 +630,8 @@ def _train(
     """Run all the steps; look now and then at the rows held out."""
     algorithm = _algorithm(run, learning_rate)
     kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
+    # Our own losses are means, and a bare one was looked at before.
+    kernel = with_facts(kernel, facts_of(kernel)._replace(loss=None))
     history = _read_history(folder)
 
     def look(state: State) -> Any:

@@ -6,11 +6,12 @@ A value that is not known yet (a tracer) or is a schedule passes: only concrete 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ __all__ = [
     "one_rate",
     "positive",
     "some",
+    "taking",
     "whole",
     "within",
 ]
@@ -202,3 +204,39 @@ def check_matches(params: ArrayTree, where: Where) -> None:
     rule = repr(where) if isinstance(where, str) else "the rule"
     numbers = " (* stands for a number)" if any("*" in kind for kind in kinds) else ""
     raise ValueError(f"where: {rule} matches no leaf; the paths are {listing}{numbers}")
+
+
+@contextlib.contextmanager
+def taking(name: str, rows: Any) -> Iterator[None]:
+    """Require rows of the widths that a model's weights have: run the model inside this block.
+
+    Flax says which array of weights would fit, and JAX which product does not; neither says which
+    argument they come from. Errors of another kind pass.
+    """
+    try:
+        yield
+    except Exception as error:  # of several libraries, told apart by what they say; others go on
+        found = re.match(
+            r'For parameter "(.*)" in "/(.*)", .* shape \((.*)\), but .* has shape \((.*)\)',
+            str(error),
+        )
+        if found is None and not (
+            isinstance(error, TypeError | ValueError) and re.search("shape|dimension", str(error))
+        ):
+            raise
+        given = ", ".join(
+            f"{path}: {tuple(np.shape(leaf)[1:])}" if path else f"{tuple(np.shape(leaf)[1:])}"
+            for path, leaf in named_leaves(rows).items()
+        )
+        if found is None:
+            why = str(error).splitlines()[0]
+        else:
+            leaf, scope, needed, has = found.groups()
+            path = f"{scope}/{leaf}" if scope else leaf
+            why = (
+                f"with such rows {path!r} needs the shape ({needed}), and the weights have ({has})"
+            )
+        raise ValueError(
+            f"{name}: the model does not take rows of the shape {given}; {why}. Pass rows as in "
+            "training, or the weights that were trained on such rows"
+        ) from error

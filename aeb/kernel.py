@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an algorithm and a loss to a pure kernel `(state, batch, key) -> state`.
+"""Build a pure kernel `(state, batch, key) -> state` from an algorithm and a loss.
 
-A Flax training loop has the mean over the minibatch of the negative log-likelihood; the sampler
-wants the gradient of the log-likelihood over the whole data set. The factor between them, -N, and
-the residual sum of squares I = 2 N loss of a regression, live here and nowhere else.
+A Flax training loop computes the mean negative log-likelihood of a minibatch. A sampler needs the
+gradient of the log-likelihood of the whole data set. The factor between them is -N. It stands in
+this file and nowhere else, and so does the residual sum of squares of a regression, I = 2 N loss.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Unpack
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -21,24 +22,35 @@ from aeb.types import ArrayTree, Batch, Kernel, LossFn, Overrides, PRNGKey, Targ
 from aeb.xla.threefry import split
 
 __all__ = [
+    "Facts",
     "build_kernel",
+    "facts_of",
     "log_likelihood_grad",
     "residual_sum_of_squares",
     "step_keys",
-    "target_of",
-    "with_target",
+    "with_facts",
 ]
+
+
+class Facts(NamedTuple):
+    """What a kernel tells the loop that runs it."""
+
+    target: Target | None = None  # where its sparsity ramp ends; None for no ramp
+    num_data: float | None = None  # N; None for a kernel of the user's own
+    # `(params, batch, model_state, key) -> (f32[], model_state)`; None for a kernel with a mapped
+    # axis, whose loss may need the axis.
+    loss: Callable[..., tuple[jax.Array, Any]] | None = None
 
 
 def log_likelihood_grad(loss_grad: ArrayTree, num_data: Any) -> ArrayTree:
     """Turn the gradient of the mean loss into that of the log-likelihood of all the data.
 
     Args:
-        loss_grad: gradient of the mean negative log-likelihood per example.
-        num_data: N, examples in the data set.
+        loss_grad: gradient of the mean negative log-likelihood, a tree of arrays.
+        num_data: N, the number of examples in the data set.
 
     Returns:
-        -N loss_grad, in nats per unit of weight, at least float32.
+        -N loss_grad, in nats per unit of weight, in float32 at least.
 
     Example:
         >>> log_likelihood_grad(jnp.array(0.5), 10)
@@ -78,16 +90,16 @@ def build_kernel(
         loss_fn: `(params, batch) -> f32[]`, the mean over the minibatch of the negative
             log-likelihood in nats; for the Gaussian likelihood, half the mean squared error. With
             `has_aux`, `(params, batch, model_state, key) -> (f32[], model_state)`.
-        num_data: N, examples in the data set.
-        has_aux: whether `loss_fn` carries a model state and takes a key.
-        axis_name: mapped axis to average over, under `jax.pmap` or `jax.shard_map`.
-        exact_rss: for the Gaussian likelihood, evaluate the residuals at the new position, as the
-            paper does, for one more forward pass; False reuses the loss at the old one.
+        num_data: N, the number of examples in the data set, not in the minibatch.
+        has_aux: whether `loss_fn` also takes a model state and a key, and returns a model state.
+        axis_name: the mapped axis to average over, under `jax.pmap` or `jax.shard_map`.
+        exact_rss: whether a Gaussian likelihood computes its residuals at the new position, as the
+            paper does. That costs one more forward pass. False reuses the loss at the old position.
 
     Returns:
         A pure `kernel(state, batch, key, *, step_size=None, temperature=None,
-        learning_rate=None) -> state`. The keyword arguments override what the dynamics was given
-        for this step.
+        learning_rate=None) -> state`. For this step, the keyword arguments override the settings of
+        the dynamics.
 
     Raises:
         ValueError: `num_data` is not positive; when traced, the loss is not a scalar or the leaves
@@ -150,41 +162,41 @@ def build_kernel(
             **overrides,
         )
 
-    return with_target(kernel, algorithm.target)
+    alone = evaluate if axis_name is None else None
+    return with_facts(kernel, Facts(algorithm.target, num_data, alone))
 
 
-def with_target(kernel: Any, target: Target | None) -> Any:
-    """Note on a kernel what its ramp will come to, for the loop that runs it.
+def with_facts(kernel: Any, facts: Facts) -> Any:
+    """Attach facts to a kernel, for the loop that runs it.
 
     Args:
-        kernel: a function; it is changed.
-        target: None leaves it as it is.
+        kernel: a function, which is changed.
+        facts: what to attach.
 
     Returns:
         The same kernel.
 
     Example:
-        >>> target_of(with_target(lambda state, batch, key: state, None)) is None
-        True
+        >>> facts_of(with_facts(lambda state, batch, key: state, Facts(num_data=4.0))).num_data
+        4.0
     """
-    if target is not None:
-        kernel.target = target
+    kernel.facts = facts
     return kernel
 
 
-def target_of(kernel: Any) -> Target | None:
-    """Return what the ramp of a kernel will come to.
+def facts_of(kernel: Any) -> Facts:
+    """Return the facts that are attached to a kernel.
 
     Args:
-        kernel: made by this library, or such a one in `jax.jit` or `functools.partial`.
+        kernel: a kernel of this library, also inside `jax.jit` or `functools.partial`.
 
     Returns:
-        A `Target`; None where it has no ramp, or is a function of the user's around a kernel.
+        A `Facts`. It is empty if the user wrapped the kernel in a function.
     """
     while isinstance(kernel, functools.partial):
         kernel = kernel.func
-    target = getattr(kernel, "target", None)
-    return target if isinstance(target, Target) else None
+    facts = getattr(kernel, "facts", None)
+    return facts if isinstance(facts, Facts) else Facts()
 
 
 def _checked_loss(value: Any, model_state: Any, has_aux: bool) -> tuple[jax.Array, Any]:

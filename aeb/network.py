@@ -151,7 +151,7 @@ def as_network(
 
     Raises:
         TypeError: the model is none of the three, or the data have another form.
-        ValueError: parts of the data do not fit each other or the model.
+        ValueError: parts of the data do not fit each other, the model or its weights.
 
     Example:
         >>> def loss(w, x):
@@ -173,7 +173,8 @@ def as_network(
     guards.check_params(params)
     guards.check_axes(params)
     row = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), inputs)
-    shape = jax.eval_shape(lambda x: use(params, model_state, prepare(x)), row).shape
+    with guards.taking("data", row):
+        shape = jax.eval_shape(lambda x: use(params, model_state, prepare(x)), row).shape
     kind, targets = _checked_targets(targets, shape)
 
     def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:

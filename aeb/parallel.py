@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aeb import guards
 from aeb.empirical_bayes import State
-from aeb.kernel import target_of, with_target
+from aeb.kernel import facts_of, with_facts
 from aeb.tree import keyed_leaves, named_leaves, path_of
 from aeb.types import Kernel
 
@@ -103,7 +103,7 @@ def chains(
         return jax.vmap(partial(cast(Any, kernel), **overrides), in_axes=in_axes)(state, batch, key)
 
     if mesh is None:
-        return cast(Kernel, with_target(jax.jit(mapped), target_of(kernel)))
+        return cast(Kernel, with_facts(jax.jit(mapped), facts_of(kernel)))
     everywhere, split = PartitionSpec(), PartitionSpec(_axis(mesh, axis))
     batch = everywhere if same_batch else split
 
@@ -122,7 +122,7 @@ def chains(
 
     arguments = (NamedSharding(mesh, spec) for spec in (split, batch, split))
     step = _sharded(spread, tuple(arguments), NamedSharding(mesh, split))
-    return cast(Kernel, with_target(step, target_of(kernel)))
+    return cast(Kernel, with_facts(step, facts_of(kernel)))
 
 
 def state_sharding(
@@ -245,7 +245,7 @@ def _sharded(kernel: Callable[..., Any], arguments: tuple[Any, ...], result: Any
     def step(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:
         return compiled(state, batch, key, overrides)
 
-    return cast(Kernel, with_target(step, target_of(kernel)))
+    return cast(Kernel, with_facts(step, facts_of(kernel)))
 
 
 def _axis(mesh: Mesh, axis: str | None) -> Any:

@@ -7,11 +7,14 @@ step counter of a resumed run at 0, the rows held out trained on, one-hot target
 regression.
 """
 
+import copy
 import dataclasses
 import functools
+import pickle
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -165,6 +168,20 @@ def test_a_saved_network_comes_back_whole(sparse, rows, tmp_path):
         aeb.load(path)
 
 
+def test_it_is_exported_and_not_pickled(sparse, rows, tmp_path):
+    """Mutations: the running moments of the start; `__deepcopy__` left out."""
+    with pytest.raises(TypeError, match=r"^pickle: .*save\(path\)"):
+        pickle.dumps(sparse)
+    assert copy.deepcopy(sparse) is sparse
+    with pytest.raises(ValueError, match=r"^inputs: .* of the shape \(3,\); with such rows 'Dense"):
+        sparse.predict(np.zeros((2, 3), np.float32))
+    pytest.importorskip("flatbuffers")
+    path, (x, _) = tmp_path / "net.jax", rows[1]
+    sparse.export(path)
+    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    np.testing.assert_allclose(jax.nn.softmax(program.call(x)), sparse.predict(x), rtol=1e-4)
+
+
 def test_an_nnx_module(rows, tmp_path):
     module = NNXNet(nnx.Rngs(0))
     params, model_state = trained(as_network(module, None, rows[0]))
@@ -219,6 +236,8 @@ def test_a_bare_loss_and_no_target():
     assert "accuracy" not in str(out)
     with pytest.raises(TypeError, match="bare loss"):
         out.predict(x)
+    with pytest.raises(TypeError, match="pass a function"):
+        out.export("net.jax")
 
 
 @pytest.mark.slow
@@ -357,6 +376,17 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
         ({"data": (np.full((9, 20), np.nan), np.arange(9) % 3)}, ValueError, "In data, leaf 'inpu"),
         ({"data": (np.zeros((4, 20)), np.arange(4))}, ValueError, "classes run from 0 to 3"),
         ({"data": (np.zeros((4, 20)), np.zeros(4))}, ValueError, "pass the targets as integers"),
+        (
+            {"data": (np.zeros((4, 21)), np.zeros(4, int))},
+            ValueError,
+            r"^data: .* of the shape \(21,\); with such rows 'Dense_0/kernel' needs the shape "
+            r"\(21, 64\), and the weights have \(20, 64\)",
+        ),
+        (
+            {"model": NNXNet(nnx.Rngs(0)), "variables": None, "data": (np.zeros((4, 7)), [0] * 4)},
+            ValueError,
+            r"^data: the model does not take rows of the shape \(7,\); .*\(7,\) and \(20,\)",
+        ),
     ],
 )
 def test_errors_say_what_to_change(linen, rows, changes, kind, says):

@@ -73,6 +73,32 @@ def test_it_runs_where_the_library_is_not(path, tmp_path):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
 
 
+@pytest.mark.slow
+@pytest.mark.quickly_compiled
+def test_what_compress_made_runs_where_the_library_is_not(path, tmp_path):
+    """Mutation: the preprocessing of the run left out."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 8, 8, 3), np.uint8)
+    net, prepare = Net(), aeb.data.normalizer("cifar10")
+    sparse = aeb.compress(
+        net,
+        net.init(jax.random.key(0), prepare(images[:1])),
+        (images, np.arange(60) % 5),
+        sparsity=0.5,
+        num_steps=10,
+        learning_rate=1e-3,
+        preprocess=prepare,
+        key=jax.random.key(1),
+        progress=False,
+    )
+    sparse.export(path)
+    np.save(tmp_path / "rows.npy", images)
+    subprocess.run([sys.executable, "-c", RUN, path, "rows.npy"], check=True, cwd=tmp_path)
+    wanted = net.apply(sparse.variables, prepare(images), train=False)
+    found = np.load(tmp_path / "rows.npy.out.npy")
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+
+
 class NnxNet(nnx.Module):
     def __init__(self):
         self.layer = nnx.Linear(4, 3, rngs=nnx.Rngs(0))

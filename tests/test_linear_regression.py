@@ -324,7 +324,7 @@ def test_names_and_summary():
     fit = aeb.regression(x, y, names=names, **QUICK)
     assert fit.names == tuple(names)
     lines = fit.summary(4).splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     first = int(fit.selected[0])
     assert lines[1].startswith(f"gene {first} ")
     assert f"{fit.coefficients[first]:.4g}" in lines[1]
@@ -333,8 +333,8 @@ def test_names_and_summary():
     assert "1 more column," in fit.summary(11)
     with pytest.raises(ValueError, match="rows"):
         fit.summary(0)
-    assert lines[-1].startswith("3 of 12 columns with inclusion above 0.5")
-    assert "8 more columns" in lines[-1]
+    assert lines[-2].startswith("3 of 12 columns with inclusion above 0.5")
+    assert "8 more columns" in lines[-2]
 
     assert aeb.regression(Frame(x, names), y, **QUICK).names == tuple(names)
 

@@ -203,6 +203,41 @@ def test_weights_on_an_explicit_axis():
     assert_close(alone, together)
 
 
+@pytest.mark.slow
+def test_the_optax_face_on_an_explicit_axis():
+    """Mutation: the residuals passed on where no likelihood asks for them, which is refused."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    split = NamedSharding(mesh, PartitionSpec(None, "data"))
+    weight = jax.random.normal(jax.random.key(0), (48, 128))
+    algorithm = aeb.empirical_bayes(
+        aeb.sghmc(1e-3, temperature=0.1), aeb.spike_slab(), sparsify=aeb.magnitude(0.5)
+    )
+    face = aeb.as_gradient_transformation(algorithm, num_data=4, key=jax.random.key(1))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), face)
+
+    def steps(weight):
+        params = {"w": weight}
+        state = tx.init(params)
+
+        @jax.jit
+        def step(params, state):
+            value, grads = jax.value_and_grad(lambda p: 0.5 * jnp.mean(jnp.square(p["w"])))(params)
+            updates, state = tx.update(grads, state, params, value=value)
+            return optax.apply_updates(params, updates), state
+
+        for _ in range(2):
+            params, state = step(params, state)
+        return params, state
+
+    alone = steps(weight)
+    with jax.set_mesh(mesh):
+        together = steps(jax.device_put(weight, split))
+    for leaf in (together[0]["w"], together[1][1].chain.latent.rho["w"]):
+        assert jax.typeof(leaf).sharding.spec == PartitionSpec(None, "data")
+    assert float((together[0]["w"] == 0).mean()) == 0.5
+    assert_close(alone, together)
+
+
 def test_sample_keeps_a_state_where_it_lies(mesh):
     """The chain itself is compared above; here the cheapest sampler will do."""
     step, state, _ = linear(mesh)

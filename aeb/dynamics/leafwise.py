@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samplers that treat every weight alike: two functions of numbers and arrays make a `Dynamics`.
+"""Build a sampler from its update rule for one leaf.
 
-`numbers` reads the step size and the temperature, once a step. `move` takes one leaf a step, and is
-the sampler's update rule as one writes it down. What is left is the same for all of them and stands
-here: the noise, the way over the leaves, and the dtypes. `move` gets arrays in float32, or float64
-where the weights are; what it returns goes back to the dtypes of weights and momentum.
+This is for samplers that treat every weight alike. You write two functions. `numbers` computes the
+scalars of the rule from the step size and the temperature, once a step. `move` is the rule itself,
+for the arrays of one leaf. The rest is done here: the noise, the loop over the leaves, the dtypes.
+
+`move` gets arrays in float32, or in float64 where the weights are float64. What it returns is
+converted back to the dtypes of the weights and of the momentum.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
 __all__ = ["leafwise_sampler"]
 
 Move = Callable[..., tuple[Any, Any]]
-"""`(beta, r, g, xi, *numbers) -> (beta, r)`: weights, momentum, gradient and noise of a leaf."""
+"""`(beta, r, g, xi, *numbers) -> (beta, r)`: weights, momentum, gradient and noise of one leaf."""
 
 Numbers = Callable[[Any, Any, Any], tuple[Any, ...]]
 """`(step_size, temperature, count) -> numbers` for this step."""
@@ -40,19 +42,20 @@ def leafwise_sampler(
     """Build a sampler from its rule for one leaf.
 
     Args:
-        move: the rule; all arrays have the shape and dtype of the leaf, and `numbers` its dtype.
-        numbers: what the rule needs beside arrays, from the step size and the temperature.
+        move: the update rule, `(beta, r, g, xi, *numbers) -> (beta, r)`. Its arrays share one shape
+            and one dtype; the numbers have that dtype too.
+        numbers: `(step_size, temperature, count) -> numbers`, the scalars of the rule.
         step_size: eps > 0, or a schedule.
         temperature: T >= 0, or a schedule.
-        learning_rate: in place of `step_size`, eps N.
-        has_momentum: whether the sampler carries an array for each leaf, zeros at the start;
-            without one `move` gets and returns () in its place.
+        learning_rate: eps N, or a schedule; give it in place of `step_size`.
+        has_momentum: whether the sampler carries an array for each leaf, which starts at zero. If
+            False, `move` gets and returns () for r.
 
     Returns:
         A `Dynamics`.
 
     Raises:
-        ValueError: not exactly one of `step_size` and `learning_rate` is given, or a scalar
+        ValueError: neither or both of `step_size` and `learning_rate` are given, or a scalar
             argument is out of its range.
 
     Example:

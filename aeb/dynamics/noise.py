@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the samplers share: a standard normal for each weight and step.
+"""Draw a standard normal for each weight, for all samplers.
 
-Weight i of the tree, counted over its leaves in order, takes number i of one draw, so the noise of
-a chain does not depend on how its state lies on devices.
+All weights of a dtype share one draw. Count them over the leaves in order: weight i takes number i
+of the draw. So the noise of a chain does not depend on how its state is spread over devices.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from aeb.xla.threefry import LARGEST_DRAW, is_threefry, normal_at, normals_at, s
 __all__ = ["noise_like", "standard_normal_like"]
 
 LARGE = 2**14
-"""Size of a leaf that is drawn by itself."""
+"""Least size of a leaf that is drawn by itself."""
 
 
 def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
-    """Draw the normals of a step; none, but zeros, where the temperature is the plain number 0.
+    """Draw the noise of a step. At a temperature of exactly 0, return zeros and draw nothing.
 
     Args:
-        key: consumed.
+        key: a typed key, consumed.
         tree: a tree of floating-point arrays.
-        temperature: that of the step.
+        temperature: T of the step; a plain number 0 saves the draw.
 
     Returns:
-        A tree like `tree`, each leaf in its working type.
+        Standard normals in a tree like `tree`, in float32, or float64 where the leaf is float64.
     """
     if is_zero(temperature):
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, working_dtype(leaf)), tree)
@@ -45,16 +45,17 @@ def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
 def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
     """Draw independent standard normals in the shapes of a tree.
 
-    The leaves of a dtype, in their order, are cut from one `jax.random.normal`. Of a threefry draw
-    each large leaf is made by itself, with the same numbers: so it needs no memory of its own, and
-    a sharded leaf no communication. Small leaves share a draw, which compiles faster.
+    The leaves of a dtype are cut, in order, from one `jax.random.normal`. With a threefry key, each
+    large leaf computes its own part of that draw, with the same numbers. Then no array holds the
+    whole draw, and a sharded leaf needs no communication. Small leaves are drawn together, because
+    that compiles faster.
 
     Args:
-        key: consumed.
+        key: a typed key, consumed.
         tree: a tree of floating-point arrays.
 
     Returns:
-        A tree like `tree`, each leaf in its working type.
+        A tree like `tree`, in float32, or float64 where the leaf is float64.
     """
     leaves, structure = jax.tree.flatten(tree)
     draws: list[jax.Array] = [jnp.empty(0)] * len(leaves)
@@ -74,7 +75,7 @@ def standard_normal_like(key: PRNGKey, tree: ArrayTree) -> ArrayTree:
 
 
 def _in_place(words: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:
-    """Draw the parts of one draw, each large one by itself and all small ones together."""
+    """Compute the parts of one draw: each large part by itself, all small parts together."""
     sizes = [math.prod(shape) for shape in shapes]
     starts = list(itertools.accumulate(sizes, initial=0))
     is_small = [size < LARGE for size in sizes]
@@ -90,7 +91,7 @@ def _in_place(words: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[j
 
 
 def _spans(parts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Join parts, each a start and a length, where one begins at the end of another."""
+    """Join neighbours: parts `(start, length)` of which one begins where the other ends."""
     spans: list[tuple[int, int]] = []
     for start, length in parts:
         if spans and sum(spans[-1]) == start:
@@ -100,7 +101,7 @@ def _spans(parts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _cut(flat: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:
-    """Cut a flat array into arrays of the given shapes, which it fills."""
+    """Cut a flat array into arrays of the given shapes. Together they are as long as it is."""
     ends = list(itertools.accumulate(map(math.prod, shapes)))
     for part, shape in zip(jnp.split(flat, ends[:-1]), shapes, strict=True):
         yield part.reshape(shape)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stochastic gradient Hamiltonian Monte Carlo (Chen, Fox and Guestrin, ICML 2014).
 
-The form of Saatci and Wilson (NeurIPS 2017), a momentum SGD with noise:
+This is the form of Saatci and Wilson (NeurIPS 2017), SGD with momentum and noise:
 
     r'    = (1 - alpha) * r + eps * g + sqrt(2 * eps * (alpha - B) * T) * xi,    xi ~ N(0, I)
     beta' = beta + r'
 
-alpha is the friction, B >= 0 an estimate of the noise that the minibatch gradient already brings,
-g estimates grad log p(beta | D), in nats summed over the data set. As eps -> 0 with B exact, the
-chain leaves p(beta | D)^(1/T) invariant. T = 0 is gradient ascent with momentum 1 - alpha.
+alpha is the friction. B >= 0 estimates the noise that the minibatch gradient already has. g
+estimates grad log p(beta | D), in nats summed over the data set. As eps -> 0, and if B is exact,
+the chain leaves p(beta | D)^(1/T) invariant. T = 0 is gradient ascent with momentum 1 - alpha.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ def sghmc(
 
     Args:
         step_size: eps > 0, or a schedule from the number of steps taken to eps.
-        friction: alpha in (0, 1]; the momentum that SGD would call 1 - alpha.
+        friction: alpha in (0, 1]. The momentum of SGD, usually 0.9, is 1 - alpha.
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
-        noise_estimate: B in [0, alpha], or a schedule, which is capped at alpha; the authors'
-            code uses eps / 2.
-        learning_rate: in place of `step_size`, the learning rate for the mean loss over N examples
-            that `optax.sgd` would take with momentum 1 - alpha, > 0, or a schedule;
-            eps = learning_rate / N.
+        noise_estimate: B in [0, alpha], or a schedule, whose values are capped at alpha. The
+            authors' code uses eps / 2.
+        learning_rate: > 0, or a schedule; give it in place of `step_size`. It is what you would
+            give to `optax.sgd(learning_rate, momentum=1 - alpha)` for the mean loss. With N
+            examples, eps = learning_rate / N.
 
     Returns:
-        A `Dynamics`; its momentum starts at zero, in the shapes of the weights.
+        A `Dynamics`. Its momentum has the shapes of the weights and starts at zero.
 
     Raises:
-        ValueError: not exactly one of `step_size` and `learning_rate` is given, or a scalar
+        ValueError: neither or both of `step_size` and `learning_rate` are given, or a scalar
             argument is out of its range.
 
     Example:
@@ -67,7 +67,7 @@ def sghmc(
     estimate_at = as_schedule(noise_estimate)
 
     def numbers(step_size: Any, temperature: Any, count: Any) -> tuple[Any, Any, Any]:
-        # A scheduled estimate may exceed the friction; the least noise to add is none.
+        # A schedule may exceed the friction; then no noise is added.
         missing = jnp.maximum(friction - estimate_at(count), 0.0)
         return 1.0 - friction, step_size, jnp.sqrt(2.0 * step_size * missing * temperature)
 

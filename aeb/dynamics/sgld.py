@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stochastic gradient Langevin dynamics (Welling and Teh, ICML 2011).
 
-Euler-Maruyama with step eps for the diffusion that leaves p(beta | D)^(1/T) invariant:
+One step is an Euler-Maruyama step of the diffusion that leaves p(beta | D)^(1/T) invariant:
 
     beta' = beta + eps * g + sqrt(2 * eps * T) * xi,    xi ~ N(0, I)
 
@@ -32,14 +32,14 @@ def sgld(
     Args:
         step_size: eps > 0, or a schedule from the number of steps taken to eps.
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
-        learning_rate: in place of `step_size`, the learning rate for the mean loss over N examples
-            that optax would take, > 0, or a schedule; eps = learning_rate / N.
+        learning_rate: > 0, or a schedule; give it in place of `step_size`. It is what you would
+            give to `optax.sgd` for the mean loss. With N examples, eps = learning_rate / N.
 
     Returns:
-        A `Dynamics`; its momentum is ().
+        A `Dynamics` without momentum: it carries ().
 
     Raises:
-        ValueError: not exactly one of `step_size` and `learning_rate` is given, or a scalar
+        ValueError: neither or both of `step_size` and `learning_rate` are given, or a scalar
             argument is out of its range.
 
     Example:

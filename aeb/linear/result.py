@@ -408,11 +408,11 @@ class Regression(NamedTuple):
             rest = np.delete(self.inclusion, order).max()
             left = p - len(order)
             more = f"; {left:,} more column{'s' * (left > 1)}, inclusion {rest:.3f} or less"
-        lines.append(
-            f"{len(self.selected)} of {p:,} columns with inclusion above 0.5; "
-            f"sigma {self.sigma:.4g}, intercept {self.intercept:.4g}; "
-            f"{chains} chains of {draws} draws, largest R-hat {self.largest_r_hat:.3f}" + more
-        )
+        lines += [
+            f"{len(self.selected)} of {p:,} columns with inclusion above 0.5{more}",
+            f"sigma {self.sigma:.4g}, intercept {self.intercept:.4g}; {chains} chains of {draws} "
+            f"draws, largest R-hat {self.largest_r_hat:.3f}",
+        ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Priors, one a file: pure maths of arrays that knows no sampler.
+"""Priors, one in each file. A prior is pure maths of arrays and knows no sampler.
 
-A prior of your own is an `aeb.types.Prior` of three functions. `leafwise.py` makes those of a prior
-that learns a number for each leaf, such as `gaussian.py`.
+A prior of your own is an `aeb.types.Prior` of three functions. If it learns one number for each
+leaf, as `gaussian.py` does, `leafwise.py` builds the three for you.
 """
 
 from aeb.priors.gaussian import GaussianLatent, gaussian

@@ -3,13 +3,13 @@
 
     beta_lj ~ N(0, 1 / lambda_l),   lambda_l ~ Gamma(a, rate b),   sigma^2 ~ IG(nu/2, nu lam/2)
 
-Other leaves have a flat prior. The fixed-point maps are the modes given the weights: of lambda and,
-as in the regression of the paper, of log sigma:
+Other leaves have a flat prior. Each latent moves towards its mode given the weights. For sigma that
+is the mode of log sigma, as in the regression of the paper:
 
     lambda~_l = (p_l / 2 + a - 1) / (sum_j beta_lj^2 / 2 + b)
     sigma~    = sqrt((I + nu lam) / (N + nu))        with a Gaussian likelihood only
 
-It is the second instance of the `Prior` protocol, and an example to follow for your own prior.
+Copy this file to write a prior of your own.
 Reference: MacKay, Neural Computation 4 (1992), for the empirical Bayes treatment of lambda.
 """
 
@@ -39,7 +39,7 @@ class GaussianLatent(NamedTuple):
     """
 
     precision: dict[str, jax.Array]  # f32[] for each leaf path: lambda_l, 1 / variance
-    sigma: jax.Array  # f32[]: scale of the noise, learned in a regression only
+    sigma: jax.Array  # f32[]: scale of the noise, learned only in a regression
 
 
 def gaussian(
@@ -56,12 +56,14 @@ def gaussian(
 
     Args:
         precision: starting value of lambda, > 0, in 1 / weight^2.
-        where: the leaves that carry it: a regular expression searched in the path, a function
-            `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
+        where: the leaves that have this prior: a regular expression that is searched in the path, a
+            function `(path, leaf) -> bool`, or None for all leaves except those named bias or
+            scale.
         a: shape of the Gamma prior of lambda, >= 1.
-        b: its rate, > 0; it bounds lambda where all weights of a leaf are 0.
+        b: rate of the Gamma prior of lambda, > 0. It keeps lambda finite if all weights of a leaf
+            are 0.
         nu: degrees of freedom of the prior of sigma^2, > 0.
-        lam: its scale, > 0.
+        lam: scale of the prior of sigma^2, > 0.
         sigma: starting scale of the noise, > 0.
 
     Returns:

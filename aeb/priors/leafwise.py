@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Priors that learn one number for each leaf: a density and a fixed point make a `Prior`.
+"""Build a prior that learns one number for each leaf, from a density and a fixed point.
 
     log p(beta | theta) = sum over leaves l of log p(beta_l | theta_l)
 
-theta_l goes a fraction omega of its way to `target`, its mode given the weights of the leaf. Leaves
-that `where` leaves out are flat.
+At each step theta_l moves a fraction omega of the way to `target`, its mode given the weights of
+the leaf. The prior is flat on leaves that `where` does not choose.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ def leafwise_prior(
     start: float,
     where: Where = None,
 ) -> Prior:
-    """Build a prior from what it says of one leaf.
+    """Build a prior from its density and its fixed point for one leaf.
 
     Args:
         log_density: `(beta, theta) -> f32[]`, in nats up to a constant in beta.
-        target: `beta -> f32[]`, the fixed point of theta.
-        start: theta at the start.
-        where: the leaves that carry it: a regular expression searched in the path, a function
-            `(path, leaf) -> bool`, or None for every leaf but those named bias or scale.
+        target: `beta -> f32[]`, the value of theta that fits the weights of the leaf best.
+        start: theta before the first step.
+        where: the leaves that have this prior: a regular expression that is searched in the path, a
+            function `(path, leaf) -> bool`, or None for all leaves except those named bias or
+            scale.
 
     Returns:
         A `Prior` whose latent is a dict from leaf paths to f32[].

@@ -350,13 +350,14 @@ def paper_spike_slab(
 ) -> Prior:
     """Build the spike-and-slab prior of the paper, for its ResNet20 on CIFAR-10.
 
-    They belong to its weights, its step size of 2e-9 and its N of 50,000 over 1000 epochs; with
-    them rho does not select, and the penalties act as a strong weight decay. For a network of your
-    own use `spike_slab()`.
+    Its numbers belong to that network, to a step size of 2e-9, and to N = 50,000 over 1000 epochs.
+    With them rho does not select, and the penalties act as a strong weight decay. For a network of
+    your own use `spike_slab()`.
 
     Args:
-        sparsity: in (0, 1); v0 and v1 are those of the nearest of 0.3, 0.5, 0.7 and 0.9.
-        num_weights: p, sparse weights of the network, > 0; a, b and nu are in proportion to it.
+        sparsity: in (0, 1). The paper has v0 and v1 for 0.3, 0.5, 0.7 and 0.9; the nearest is
+            taken.
+        num_weights: p, the number of sparse weights, > 0. a, b and nu are in proportion to it.
         where: as in `spike_slab`.
 
     Returns:
@@ -391,10 +392,10 @@ def paper_spike_slab(
 
 
 def typical_size(leaf: jax.Array) -> jax.Array:
-    """Compute the size of a weight of a leaf, the root mean square of those that are not zero.
+    """Compute the root mean square of the weights of a leaf that are not zero.
 
-    So a leaf that is pruned has the size of the weights that are left. One that is zero altogether
-    gets the size that an initializer would give it, one over the root of its inputs.
+    So a pruned leaf has the size of the weights that are left. A leaf of zeros gets the size that
+    an initializer would give it: one over the square root of its number of inputs.
 
     Args:
         leaf: f32[...], the weights.
@@ -424,7 +425,7 @@ def inclusion_probability(
     Args:
         beta: f32[...], the weights.
         sigma: f32[], the scale.
-        delta: f32[], the prior inclusion rate; at 0 or 1 the answer is 0 or 1.
+        delta: f32[], the prior inclusion rate. At 0 or 1 the result is 0 or 1.
         v0: scale of the spike in units of sigma.
         v1: variance of the slab in units of sigma^2.
 
@@ -439,8 +440,8 @@ def inclusion_probability(
     """
     scaled = jnp.abs(beta) / sigma.astype(beta.dtype)
     rate = delta.astype(beta.dtype)
-    # Both densities carry 1 / sigma, which cancels. No logarithm of delta: on a CPU a scalar of its
-    # own takes a small model longer than all of its weights do.
+    # 1 / sigma is in both densities and cancels. No logarithm of delta: for a small model on a CPU
+    # that one scalar takes longer than all of the weights.
     spike = -scaled / v0 - jnp.log(2.0 * v0)
     slab = -0.5 * jnp.square(scaled) / v1 - 0.5 * jnp.log(2.0 * jnp.pi * v1)
     largest = 0.9 * math.log(jnp.finfo(beta.dtype).max)
@@ -483,10 +484,10 @@ def scale(
         quadratic: J = sum kappa1 beta^2, f32[], in units of sigma^2.
         size: the number of weights in these sums.
         nu: degrees of freedom of the prior of sigma^2.
-        lam: its scale.
-        num_data: N, read with `rss` alone.
-        rss: I, the residual sum of squares over all the data, f32[]; None where the likelihood has
-            no noise scale.
+        lam: scale of the prior of sigma^2.
+        num_data: N; it is used only with `rss`.
+        rss: I, the residual sum of squares over all the data, f32[]; None if the likelihood has no
+            noise scale.
 
     Returns:
         sigma > 0, f32[], the positive root of Ra s^2 - Rb s - Rc.

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run does where it diverges: where its loss or its state is not finite any more.
+"""Detect that a run diverges, and do what the user asked for.
 
-    raise     a DivergenceError that names step, leaf and what to try
-    stop      the last finite state, and a DivergenceWarning that says the same
-    skip      a step whose result is not finite is not taken; the next has other rows and noise
-    ignore    nothing
+    raise     raise a DivergenceError that names the step, the leaf and what to try
+    stop      return the last finite state, with a DivergenceWarning that says the same
+    skip      leave out a step whose result is not finite; the next has other rows and other noise
+    ignore    go on
 
-A value has diverged if it was finite and is not any more, so that an infinity that the user put
-into the model state, or the loss of a state before its first step, is no divergence. A loss that
-is nan always is. A run is lost too where its loss stays above a bound for long, that of a constant
-guess for instance: for a tenth of its steps in a row, and at least for 100.
+A value has diverged if it was finite and no longer is. So an infinity that the user put into the
+model state is no divergence, and neither is the loss of a state before its first step. A loss that
+is nan always is one. A run has also diverged if its loss stays above a bound for a tenth of the
+steps in a row, and at least for 100. The bound may be the loss of a constant guess.
 
-"raise" and "stop" look at the loss at each step, and keep the first step at which it diverged, and
-for how many steps it has been above the bound, in the carry of the loop; that costs nothing. After
-each compiled call, of about a second, they look at the whole state, and the host reads what was
-found. "stop" also copies the state before each call. From that copy it takes the steps of the call
-once more, up to the last that is finite. "skip" compares the whole state at each step, which reads
-the state twice more and needs room for a second one.
+How it is done: "raise" and "stop" check the loss at each step. The loop carries the first step at
+which it diverged, and for how many steps it has been above the bound; that costs nothing. After
+each compiled call, which takes about a second, they check the whole state. "stop" also copies the
+state before each call. If the call diverges, it repeats the steps from that copy, up to the last
+finite one. "skip" compares the whole state at each step: it reads the state twice more, and needs
+memory for a second one.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ __all__ = [
 POLICIES = ("raise", "stop", "skip", "ignore")
 
 PATIENCE = 100
-"""Steps in a row that "skip" may leave out before it gives up, or that a loss may be too high."""
+"""Most steps in a row that "skip" leaves out, or that a loss may be above its bound."""
 
 LOST_AFTER = 0.1
-"""Share of the steps of a run that its loss may be too high in a row, if that is more."""
+"""Share of a run in which the loss may be above its bound in a row, if that is more."""
 
 ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. "
@@ -60,7 +60,7 @@ ADVICE = (
 
 
 class DivergenceError(FloatingPointError):
-    """A loss or a state that is not finite any more.
+    """A run diverged: its loss or its state is no longer finite, or the loss stayed too high.
 
     Example:
         >>> import aeb
@@ -77,7 +77,7 @@ class DivergenceError(FloatingPointError):
 
 
 class DivergenceWarning(UserWarning):
-    """A run that ended early, or left out steps, because they were not finite.
+    """A run ended early, or left out steps, because it diverged.
 
     Example:
         >>> import aeb, warnings
@@ -94,7 +94,7 @@ class DivergenceWarning(UserWarning):
 
 
 class Health(NamedTuple):
-    """What the loop notes, for each of C chains where there are several."""
+    """What the loop records, for each of C chains if there are several."""
 
     first: jax.Array  # i32[] or i32[C]: the first step whose loss diverged, 0 for none
     skipped: jax.Array  # i32[] or i32[C]: steps that were not taken
@@ -158,7 +158,7 @@ def take_where(choice: jax.Array, new: Any, old: Any) -> Any:
 
 
 class Watch:
-    """The host's side of a policy: it reads what the loop noted, and says what is wrong."""
+    """The host's side of a policy: it reads what the loop recorded, and says what is wrong."""
 
     def __init__(self, state: Any, data: Batch, policy: str) -> None:
         self.policy = policy

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop a run that no longer gets better on rows it does not see.
+"""End a run that no longer improves on held-out rows.
 
-A callback of `aeb.sample` and of `aeb.compress`. It scores each state that it is shown, remembers
-the best, and ends the run once as many looks in a row as its patience were no better. While weights
-are still being pruned the scores get worse for another reason, so looks before `begin` are noted
-and do not count.
+This is a callback for `aeb.sample` and `aeb.compress`. It scores each state that it is given, keeps
+the best, and ends the run after `patience` scores in a row that are no better. While weights are
+being pruned, scores get worse for another reason. So scores before `begin` are recorded but do not
+count.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class Score(NamedTuple):
 
 
 class EarlyStop:
-    """A callback that ends a run which no longer gets better, and keeps its best state.
+    """A callback that ends a run that no longer improves, and keeps its best state.
 
-    With `checkpoint`, a run that goes on is judged by the looks after it went on.
+    A run that is resumed from a checkpoint is judged only by the scores since then.
 
     Args:
-        score: `state -> number`, lower is better, such as the loss on rows held out. It is called
-            on the host, so compile what it calls. With `aeb.compress`, `look -> number`, such as
-            `lambda look: look.loss`.
-        patience: looks in a row that are no better than the best, >= 1.
-        begin: steps before the first look that counts, >= 0; with a ramp, those until it is at
-            its target.
+        score: `state -> number`, where lower is better, such as the loss on held-out rows. It is
+            called on the host, so compile what it calls. For `aeb.compress` it is
+            `look -> number`, such as `lambda look: look.loss`.
+        patience: the number of scores in a row, none better than the best, that end the run; >= 1.
+        begin: the number of steps before the first score that counts, >= 0. With a sparsity ramp,
+            take the steps that it needs to reach its target.
 
     Attributes:
-        history: every look, as `Score`s.
-        best: the best of those that count; None before the first.
-        best_state: the state it was of; with `aeb.compress`, which hands on no state, the `Look`.
+        history: all scores, as `Score`s.
+        best: the best score that counts; None before the first.
+        best_state: the state with that score. With `aeb.compress` it is the `Look`.
 
     Raises:
         ValueError: `patience` or `begin` is too small.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoints of a run: what is saved, when, and what may be resumed."""
+"""Checkpoints of a run: what is saved, when, and which run may be resumed."""
 
 from __future__ import annotations
 

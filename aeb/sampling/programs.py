@@ -5,8 +5,8 @@ Step k (counted by `state.step`) takes rows `[j B, j B + B)` of the permutation 
 M = floor(N / B) minibatches make an epoch, j = k mod M, and the permutation is drawn from the
 order key folded with floor(k / M). Its key is the run's folded with k, split over the chains.
 
-A call takes `lead` steps up to its first draw, `every` steps from draw to draw, and `tail` steps
-after the last. These numbers are arguments of the program, so it is compiled once.
+A call takes `lead` steps to its first draw, `every` steps from one draw to the next, and `tail`
+steps after the last. These numbers are arguments of the program, so it is compiled only once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aeb.xla.compilation import compiler_options
 __all__ = ["Carry", "Keys", "Programs", "build", "row_bytes", "steps_taken", "take"]
 
 ORDER = 2**32 - 1
-"""What the key is folded with for the order of rows. No step has this number."""
+"""The key is folded with this number for the order of rows. No step has this number."""
 
 
 class Keys(NamedTuple):

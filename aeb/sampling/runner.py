@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a kernel for many steps with the data on the device.
 
-A run depends on its key and on the step alone, not on how it was cut: stopped anywhere and called
-again with the state it left, it goes on as if it had never stopped (`aeb.sampling.programs` says
-which rows and which key a step takes). The N mod B rows that an epoch leaves out are others in the
-next one. With `checkpoint` the call does that by itself: it saves as it goes, and the same call
-made again, after a crash or a limit on its seconds, goes on to the end that it would have had.
+What a step does depends on the key of the run and on the number of the step, and on nothing else
+(`aeb.sampling.programs` says which rows and which key it takes). So you can stop a run anywhere and
+call `sample` again with the state it left: the run goes on as if it had never stopped. With
+`checkpoint`, `sample` saves as it goes. After a crash or a time limit, make the same call again and
+the run goes on from the last save.
 
-The loop is compiled, shuffling included, and called in pieces of about a second. On a CPU, the
-gradients of JAX's own convolution are far slower inside a compiled loop than outside, so a kernel
-that has them is dispatched step by step there; `aeb.models.conv_general_dilated` avoids it.
+An epoch leaves out N mod B rows, and each epoch leaves out others.
+
+The loop is compiled, shuffling included. It is called in pieces of about a second. On a CPU, the
+gradients of JAX's own convolution are far slower inside a compiled loop than outside, so there a
+kernel that has them is called step by step. `aeb.models.conv_general_dilated` avoids that.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from tqdm.auto import tqdm
 
 from aeb import guards
 from aeb.empirical_bayes import State
-from aeb.kernel import target_of
+from aeb.kernel import facts_of
 from aeb.sampling import programs as loop
 from aeb.sampling import target
 from aeb.sampling.divergence import (
@@ -37,6 +39,7 @@ from aeb.sampling.divergence import (
     healthy,
 )
 from aeb.sampling.keeper import Keeper
+from aeb.sampling.scale import wrong_scale
 from aeb.types import Batch, Kernel, PRNGKey
 from aeb.xla.compilation import collapses_in_a_loop
 
@@ -54,6 +57,9 @@ batch 100 (.46 s, 190 MB) when each call had two steps at most (docs/lab-notes.m
 
 LONGEST = 10.0
 """Seconds that a call of no more than `ENOUGH` steps may take."""
+
+SCALE_CHECKED_FROM = 100
+"""Steps of a run whose loss and `num_data` are looked at first; a shorter run is soon over."""
 
 BUFFER = 2**26
 """Bytes of draws that one compiled call may gather."""
@@ -80,72 +86,74 @@ def sample(
     missed: str = "warn",
     progress: bool = True,
 ) -> tuple[State, Any]:
-    """Take many steps and gather what the user asks for.
+    """Run a kernel for many steps, and collect draws along the way.
 
     Args:
-        kernel: `(state, batch, key) -> state`, made by `aeb.build_kernel`, or by `aeb.chains` for
-            C chains at once. A kernel of your own may carry more in its state, such as a running
-            mean; `sample` itself reads `state.step` and, for the progress bar, `state.loss`.
-        state: where to start. The states of C chains are stacked, so that each array leads with
-            C; all chains have to have taken the same number of steps.
-        data: a pytree of arrays that share their leading axis, N rows; moved to the device once.
-            With `data_per_chain` they lead with [C, N]. What is to be done to each minibatch, such
-            as augmentation, belongs into the loss, whose key (`has_aux`) is another at each step.
-        key: a typed key for the whole run; keep it to resume. With `data_per_chain` or a
-            `batch_size` of None it may be an array of C keys. Each chain then is the run that it
+        kernel: `(state, batch, key) -> state`, from `aeb.build_kernel`, or from `aeb.chains` to run
+            C chains at once. The state of a kernel of your own may hold more, such as a running
+            mean. `sample` itself reads `state.step`, and `state.loss` for the progress bar.
+        state: where to start. For C chains, stack their states, so that the first axis of each
+            array is C. All chains must have taken the same number of steps.
+        data: a pytree of arrays with N rows each, along their first axis. They move to the device
+            once. With `data_per_chain` the first two axes are [C, N]. To augment minibatches, do so
+            in the loss: with `has_aux` it gets a new key at each step.
+        key: a typed key for the whole run. Keep it to resume. With `data_per_chain`, or if
+            `batch_size` is None, it may be an array of C keys. Then each chain is the run that it
             would be alone with its key.
-        num_steps: steps to take, >= 0.
-        batch_size: B, rows of a minibatch, in [1, N]; None for all rows, in their order.
-        collect: a pure function of the state of one chain, called after each step whose count is a
-            multiple of `every`; None gathers nothing. A later call with the same kernel and the
-            same function compiles nothing anew.
-        every: thinning, in steps.
-        warmup: how many of the `num_steps`, the first ones, give no draws; in [0, num_steps].
-        callback: called with the state, on the host, after each step whose count is a multiple of
-            `callback_every`, and after the last. It looks, and changes nothing. Where it returns
-            True the run ends there, as with `aeb.EarlyStop`; what it raises ends it too. With
-            `checkpoint`, those since the last save are made again after a crash.
-        callback_every: in steps.
-        checkpoint: a folder of this run alone. State and draws are saved there about once a minute
-            and at the end; where it holds some already, the run goes on from them, and the
-            caller's `state` says only where it began. Another key, start, batch size, thinning,
-            warmup or number of rows is refused; another kernel cannot be seen, so give it another
-            folder.
-        limit_seconds: stop after so many seconds, > 0, with a TimeoutError, once all is saved; it
-            needs `checkpoint`. The same call made again goes on. The clock is looked at between
-            compiled calls, which take about a second each.
-        data_per_chain: whether each chain has rows of its own, of which it takes minibatches in an
-            order of its own. The kernel is then `aeb.chains(kernel, same_batch=False)`. By default
-            all chains take the same minibatches of the same rows.
-        divergence: what to do where the loss or a value of the state is not finite any more.
-            "raise" raises a `DivergenceError` within about a second, "stop" returns the last finite
-            state with a `DivergenceWarning`, "skip" leaves out steps whose result is not finite and
-            says at the end how many, "ignore" goes on. The first two cost nothing in the loop;
-            "skip" reads the state twice more at each step.
-        loss_bound: a loss that no better than a guess has, such as log(classes). A run whose loss
-            is above it for 100 steps in a row, and for a tenth of `num_steps`, has diverged; under
-            "stop" it ends there.
-        missed: what to do where the run ends before the ramp of its sparsifier is at its target.
-            "warn" says what was reached, "raise" refuses such a run before its first step, "ignore"
-            says nothing, for all but the last call of a run that is made in several. A function
-            of your own around a kernel hides the ramp.
+        num_steps: the number of steps to take, >= 0.
+        batch_size: B, the rows of a minibatch, in [1, N]. None takes all rows, in order.
+        collect: a pure function of the state of one chain, whose values are returned as draws. It
+            is called after each step whose number is a multiple of `every`. None collects nothing.
+            A later call with the same kernel and the same function needs no compilation.
+        every: the number of steps between two draws.
+        warmup: the number of steps at the start that give no draws, in [0, num_steps].
+        callback: a function of the state, called on the host after each step whose number is a
+            multiple of `callback_every`, and after the last step. It cannot change the run, but it
+            can end it: return True, as `aeb.EarlyStop` does, or raise. After a crash, a run with
+            `checkpoint` repeats the calls made since the last save.
+        callback_every: the number of steps between two calls.
+        checkpoint: a folder for this run alone. State and draws are saved there about once a minute
+            and at the end. If it already holds a save, the run goes on from there, and `state` must
+            be the one the run began with. A call with another key, start, batch size, thinning,
+            warmup or number of rows is refused. Another kernel goes unnoticed, so give each kernel
+            a folder of its own.
+        limit_seconds: > 0; save and raise a TimeoutError after so many seconds. It needs
+            `checkpoint`, so that the same call can go on later. The clock is read between compiled
+            calls, which take about a second each.
+        data_per_chain: whether each chain has its own rows, and its own order of minibatches. The
+            kernel must then be `aeb.chains(kernel, same_batch=False)`. By default all chains take
+            the same minibatches of the same rows.
+        divergence: what to do when the loss or the state is no longer finite. "raise" raises a
+            `DivergenceError` within about a second. "stop" returns the last finite state with a
+            `DivergenceWarning`. "skip" leaves out steps whose result is not finite, and says at the
+            end how many. "ignore" goes on. Only "skip" slows the loop: it reads the state twice
+            more at each step.
+        loss_bound: the loss of a network that only guesses, such as log(classes). A run has
+            diverged if its loss stays above it for a tenth of `num_steps`, and at least for 100
+            steps in a row. With "stop" it ends there.
+        missed: what to do when the run ends before the sparsity ramp has reached its target. "warn"
+            says what was reached. "raise" refuses such a run before its first step. "ignore" says
+            nothing: use it in all calls but the last, if you split a run into several. If you wrap
+            a kernel in a function of your own, `sample` cannot see the ramp.
         progress: whether to show a progress bar with the loss.
 
     Returns:
-        The final state, and the gathered tree, or None where nothing was gathered. Its leaves lead
-        with [draws] for one chain, and with [chains, draws] for several, also where C is 1.
+        The final state, and the draws, or None if nothing was collected. The first axis of each
+        array of draws is [draws]. With chains the first two are [chains, draws], even if C is 1.
 
     Warns:
-        UserWarning: the run ended short of the target of its ramp.
+        UserWarning: the run ended short of its sparsity target. A run of 100 steps or more also
+            warns at the start if the loss is a sum over the rows of a minibatch, or if the
+            `num_data` of the kernel and the number of rows differ by a factor of two or more.
 
     Raises:
-        ValueError: an argument is out of its range, the leaves of `data` differ in length, the
-            checkpoint is of another run, or the run is too short for its ramp and `missed` is
+        ValueError: an argument is out of its range, the arrays of `data` differ in length, the
+            checkpoint belongs to another run, or the run is too short for its ramp and `missed` is
             "raise".
-        TypeError: `key` is not a typed key, or `state` is no state of a chain, or is being traced.
-        TimeoutError: the seconds are over; all is saved.
-        aeb.DivergenceError: the run diverged; the message says where and what to try. With
-            `checkpoint`, what was saved before is finite.
+        TypeError: `key` is not a typed key; `state` is not the state of a chain, or is traced.
+        TimeoutError: the time is over, and everything is saved.
+        aeb.DivergenceError: the run diverged. The message says where, and what to try. What
+            `checkpoint` holds is still finite.
 
     Example:
         >>> import aeb
@@ -158,7 +166,7 @@ def sample(
         >>> int(state.step), draws.shape
         (10, (2, 1))
 
-        Three chains, each with four rows of its own:
+        Three chains, each with its own four rows:
 
         >>> states = jax.vmap(algorithm.init)(jnp.zeros((3, 1)))
         >>> states, draws = sample(
@@ -210,10 +218,17 @@ def sample(
     state = _copy(state)  # the loop reuses the buffers it is given
     start = int(jax.device_get(loop.steps_taken(state)))
     stop = start + num_steps
-    goal = None if missed == "ignore" or not num_steps else target_of(kernel)
+    known = facts_of(kernel)
+    goal = None if missed == "ignore" or not num_steps else known.target
     too_short = target.shortfall(goal, state, stop)
     if too_short is not None and missed == "raise":
         raise ValueError(too_short)
+    if num_steps >= SCALE_CHECKED_FROM:
+        one = state if chains is None else jax.tree.map(lambda leaf: leaf[0], state)
+        rows = jax.tree.map(lambda leaf: leaf[0], data) if data_per_chain else data
+        off = wrong_scale(known, one, rows, key, num_rows if batch_size is None else batch_size)
+        if off is not None:
+            warnings.warn(off, stacklevel=2)
     due = _due(start + warmup, stop, every) if collect is not None else range(0)
     draws: list[Any] = []
     keeper = None

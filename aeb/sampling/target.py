@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a run ends before its ramp is at the target.
+"""Tell whether a run ends before its sparsity ramp has reached the target.
 
-    warn      the run ends, and a warning says what it reached
-    raise     a run that is too short is refused before its first step
-    ignore    nothing: for all but the last call of a run that is made in several
+    warn      warn at the end, and say what was reached
+    raise     refuse a run that is too short, before its first step
+    ignore    do nothing, for all but the last call of a run that is split into several
 
-The target is what the ramp comes to in the end, and a run is short of it where the ramp would ask
-for more zeros, by over a tenth of a percentage point, than it does at the step after the last.
-Ramp and number of steps tell that on the host, so the loop does nothing for it. A rule without a
-ramp has no target, and neither has a kernel that the user wrote, as far as can be seen.
+The target is the value of the ramp after infinitely many steps. A run falls short if the ramp is
+more than a tenth of a percentage point below it at the end. The ramp and the number of steps are
+known on the host, so the loop does nothing for this. A rule without a ramp has no target. A kernel
+that the user wrapped may have one, but it cannot be seen.
 """
 
 from __future__ import annotations
