@@ -3,7 +3,8 @@
 
 Mutations that fail here: an interval of another level, the scale of y or of a column forgotten, the
 intercept left at 0, rows dropped in compressing a tall table, draws not weighed, a column's name
-misplaced, precision switched for the caller too.
+misplaced, precision switched for the caller too, half of the columns expected whatever their
+number.
 """
 
 import functools
@@ -50,6 +51,14 @@ class Frame:
 
     def __array__(self, dtype=None, copy=None):
         return self.values
+
+
+@pytest.mark.parametrize(("p", "told"), [(12, {"expected_size": 2.0}), (3, {"a": 2.0, "b": 2.0})])
+def test_two_columns_are_expected_and_never_more_than_half(p, told):
+    x, y, _ = draw(0, p=p)
+    fit, same = aeb.regression(x, y, **QUICK), aeb.regression(x, y, **QUICK, **told)
+    assert np.array_equal(fit.draws, same.draws)
+    assert fit.delta == same.delta
 
 
 def test_it_finds_the_signals():

@@ -60,8 +60,8 @@ BLOCK = 5
 EXPECTED_SIZE = 2.0
 """Columns in the model where y says nothing, unless the caller says otherwise.
 
-The learned delta is (a - 1 + k) / (a + b - 2 + p) for k columns in the model. With a = b = 2 it is above
-k / p, which lets in more columns, and so on: models came out half as large again as the truth
+The learned delta is (a - 1 + k) / (a + b - 2 + p) for k columns in the model. With a = b = 2 it is
+above k / p, which lets in more columns, and so on: models came out half as large again as the truth
 (docs/lab-notes.md).
 """
 
