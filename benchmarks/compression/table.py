@@ -86,7 +86,7 @@ SHORT = """\
 Test accuracy in per cent; NLL in nats; scaled NLL with each half of the test images at the
 temperature fitted on the other half. All are taken at the last epoch, mean ± standard deviation
 over seeds (their number in brackets). "Less the control" is in points of accuracy, with the same
-start, epochs and minibatches, mean ± standard error. All runs start from the network that the
+start, epochs and minibatches, mean ± standard error; "aeb, relative" less "control, relative". All runs start from the network that the
 authors released. It has 94.12 %, is the best of 65 by test accuracy, and has seen all training
 images."""
 
@@ -163,7 +163,9 @@ def label(arm: ArmName, start: str) -> str:
 
 def gains(rows: Found, cell: Cell) -> str:
     """Write the mean gain of a cell over the control, seed by seed."""
-    control = {row["seed"]: row for row in rows.get(cell._replace(arm="control"), [])}
+    relative = ARMS[cell.arm].kind == "aeb" and ARMS[cell.arm].scope == "relative"
+    matched = cell._replace(arm="control_relative" if relative else "control")
+    control = {row["seed"]: row for row in rows.get(matched, [])}
     values = [
         percent(row["metrics"]) - percent(control[row["seed"]]["metrics"])
         for row in rows[cell]
