@@ -86,9 +86,10 @@ SHORT = """\
 Test accuracy in per cent; NLL in nats; scaled NLL with each half of the test images at the
 temperature fitted on the other half. All are taken at the last epoch, mean ± standard deviation
 over seeds (their number in brackets). "Less the control" is in points of accuracy, with the same
-start, epochs and minibatches, mean ± standard error; "aeb, relative" less "control, relative". All runs start from the network that the
-authors released. It has 94.12 %, is the best of 65 by test accuracy, and has seen all training
-images."""
+start, epochs and minibatches, mean ± standard error. "Relative" arms rank each weight by its share
+of the norm of its leaf; of these, aeb's is compared with the control's. All runs start from the
+network that the authors released. It has 94.12 %, is the best of 65 by test accuracy, and has seen
+all training images."""
 
 FINAL = """\
 Test accuracy in per cent at the last epoch, mean ± standard deviation over seeds (their number in
