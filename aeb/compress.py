@@ -437,7 +437,11 @@ def compress(
     num_data = guards.check_data("data", train)
     batch_size = min(128, num_data) if batch_size is None else batch_size
     guards.whole("batch_size", batch_size, 1)
-    guards.within("batch_size", batch_size, f"[1, {num_data}]")
+    if batch_size > num_data:
+        raise ValueError(
+            f"batch_size: got {batch_size}, needs to be in [1, {num_data}], the number of rows "
+            "that are left to train on"
+        )
     num_steps = _length(num_steps, epochs, num_data // batch_size)
     guards.whole("num_draws", num_draws, 0)
     guards.within("num_draws", num_draws, f"[0, {num_steps // 2}]")

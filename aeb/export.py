@@ -69,8 +69,8 @@ def export(
     Raises:
         ImportError: flatbuffers is not installed.
         FileNotFoundError: the folder is not there.
-        ValueError: an argument is out of its range, or the code of the model needs to know the
-            number of rows.
+        ValueError: an argument is out of its range, the rows do not fit the weights, or the code of
+            the model needs to know the number of rows.
         TypeError: the model is none of the three.
 
     Example:
@@ -97,6 +97,8 @@ def export(
         prepared = inputs if preprocess is None else preprocess(inputs)
         return used.outputs(used.params, used.model_state, prepared)
 
+    with guards.taking("inputs", inputs):
+        jax.eval_shape(predict, jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), inputs))
     scope = jax.export.SymbolicScope()
 
     def spec(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -7,6 +7,7 @@ A value that is not known yet (a tracer) or is a schedule passes: only concrete 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import re
 import reprlib
@@ -24,11 +25,13 @@ from aeb.types import ArrayTree, Where
 
 __all__ = [
     "at_least",
+    "called_with",
     "check_axes",
     "check_batch",
     "check_data",
     "check_key",
     "check_matches",
+    "check_numbers",
     "check_params",
     "finite",
     "made_of",
@@ -113,6 +116,20 @@ def made_of(name: str, value: Any, kind: type, example: str) -> None:
         raise TypeError(f"{name}: expected one such as {example}, got {type(value).__name__}")
 
 
+def called_with(name: str, function: Any, arguments: str, hint: str) -> None:
+    """Require a function that can be called with arguments, written as `params, batch`."""
+    if not callable(function):
+        raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some callables have none; the call itself will tell
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError as error:
+        raise TypeError(f"{name}: it is called with ({arguments}): {error}; {hint}") from error
+
+
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Require one of a few words."""
     if value not in choices:
@@ -175,13 +192,29 @@ def check_key(name: str, key: Any, *, many: bool = False) -> None:
 
 def check_data(name: str, data: Any) -> int:
     """Require one or more arrays that share a leading axis that is not empty; return its length."""
-    scalars = [path for path, leaf in named_leaves(data).items() if not np.ndim(leaf)]
-    if scalars:
-        raise ValueError(f"{name}: leaf {scalars[0]!r} has no leading axis of rows")
+    for path, leaf in named_leaves(data).items():
+        if not np.ndim(leaf):
+            what = f"leaf {path!r}" if path else "it"
+            raise ValueError(
+                f"{name}: {what} is {type(leaf).__name__} and has no leading axis of rows; pass "
+                "arrays of all rows"
+            )
     size = check_batch(name, data)
     if not size:
         raise ValueError(f"{name}: there is no row in it")
     return size
+
+
+def check_numbers(name: str, data: Any) -> None:
+    """Require arrays that JAX can hold."""
+    for path, leaf in named_leaves(data).items():
+        dtype = getattr(leaf, "dtype", None)
+        if isinstance(dtype, np.dtype) and dtype.kind in "OSUMm":
+            what = f"leaf {path!r}" if path else "the array"
+            raise TypeError(
+                f"{name}: {what} holds {dtype}, needs to hold numbers; leave it out, or number its "
+                "values by np.unique(values, return_inverse=True)[1]"
+            )
 
 
 def check_batch(name: str, batch: Any) -> int | None:
@@ -206,37 +239,58 @@ def check_matches(params: ArrayTree, where: Where) -> None:
     raise ValueError(f"where: {rule} matches no leaf; the paths are {listing}{numbers}")
 
 
+FLAX_SAYS = {
+    "shape": r'For parameter "(.*)" in "/(.*)", .* shape \((.*?)\), but .* has shape \((.*?)\)',
+    "variable": r'Tried to access "(.*)" from collection "(.*)" in "/(.*)" but',
+    "param": r'Could not find parameter named "(.*)" in scope "/(.*)"',
+}
+"""What the errors of linen look like when weights do not fit the module or the rows."""
+
+
 @contextlib.contextmanager
 def taking(name: str, rows: Any) -> Iterator[None]:
-    """Require rows of the widths that a model's weights have: run the model inside this block.
+    """Require rows and weights that fit a model, which is to be run inside this block.
 
-    Flax says which array of weights would fit, and JAX which product does not; neither says which
-    argument they come from. Errors of another kind pass.
+    Flax and JAX name the product that does not fit. They cannot name the argument that it comes
+    from, which is what the user has to change. Errors of other kinds pass.
     """
     try:
         yield
-    except Exception as error:  # of several libraries, told apart by what they say; others go on
-        found = re.match(
-            r'For parameter "(.*)" in "/(.*)", .* shape \((.*)\), but .* has shape \((.*)\)',
-            str(error),
-        )
-        if found is None and not (
-            isinstance(error, TypeError | ValueError) and re.search("shape|dimension", str(error))
-        ):
-            raise
-        given = ", ".join(
-            f"{path}: {tuple(np.shape(leaf)[1:])}" if path else f"{tuple(np.shape(leaf)[1:])}"
-            for path, leaf in named_leaves(rows).items()
-        )
-        if found is None:
-            why = str(error).splitlines()[0]
-        else:
-            leaf, scope, needed, has = found.groups()
-            path = f"{scope}/{leaf}" if scope else leaf
+    except Exception as error:  # from any library; what it says tells which, and others go on
+        said = str(error)
+        found = {kind: re.match(pattern, said) for kind, pattern in FLAX_SAYS.items()}
+        if found["variable"]:
+            leaf, collection, scope = found["variable"].groups()
+            raise ValueError(
+                f"variables: the model reads {_path(scope, leaf)!r} of the collection "
+                f"{collection!r}, which is not in them; pass all that module.init returned and "
+                f"training left, {{'params': ..., {collection!r}: ...}}"
+            ) from error
+        if found["param"]:
+            leaf, scope = found["param"].groups()
+            raise ValueError(
+                f"variables: the model needs the parameter {_path(scope, leaf)!r}, which is not in "
+                "them; pass the weights of this model"
+            ) from error
+        if found["shape"]:
+            leaf, scope, needed, has = found["shape"].groups()
             why = (
-                f"with such rows {path!r} needs the shape ({needed}), and the weights have ({has})"
+                f"with such rows {_path(scope, leaf)!r} needs the shape ({needed}), and the "
+                f"weights have ({has})"
             )
+        elif isinstance(error, TypeError | ValueError) and re.search("shape|dimension", said):
+            why = said.splitlines()[0].rstrip(".")
+        else:
+            raise
+        shapes = {path: tuple(np.shape(leaf)[1:]) for path, leaf in named_leaves(rows).items()}
+        given = ", ".join(
+            f"{path}: {shape}" if path else f"{shape}" for path, shape in shapes.items()
+        )
         raise ValueError(
             f"{name}: the model does not take rows of the shape {given}; {why}. Pass rows as in "
             "training, or the weights that were trained on such rows"
         ) from error
+
+
+def _path(scope: str, leaf: str) -> str:
+    return f"{scope}/{leaf}" if scope else leaf

@@ -102,9 +102,10 @@ def build_kernel(
         the dynamics.
 
     Raises:
-        ValueError: `num_data` is not positive; when traced, the loss is not a scalar or the leaves
-            of the batch differ in length.
-        TypeError: when traced, the key is not a typed key.
+        ValueError: `num_data` is not positive; when traced, the loss is not a scalar, the leaves of
+            the batch differ in length, or the state is of several chains.
+        TypeError: `loss_fn` takes other arguments; when traced, the key is not a typed key, or the
+            state is not a state.
 
     Example:
         >>> import aeb
@@ -118,8 +119,8 @@ def build_kernel(
     guards.made_of("algorithm", algorithm, Algorithm, "aeb.empirical_bayes(...)")
     guards.positive("num_data", num_data)
     num_data = float(num_data)
-    if not callable(loss_fn):
-        raise TypeError(f"loss_fn: expected a function, got {type(loss_fn).__name__}")
+    arguments = "params, batch, model_state, key" if has_aux else "params, batch"
+    guards.called_with("loss_fn", loss_fn, arguments, f"that is the form for has_aux={has_aux}")
     regression = algorithm.likelihood == "gaussian"
 
     def evaluate(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
@@ -127,6 +128,16 @@ def build_kernel(
         return _checked_loss(value, model_state, has_aux)
 
     def kernel(state: State, batch: Batch, key: PRNGKey, **overrides: Unpack[Overrides]) -> State:
+        if not hasattr(state, "position"):
+            raise TypeError(
+                f"state: got {type(state).__name__}, needs to be the state of a chain; pass "
+                "algorithm.init(params)"
+            )
+        if jnp.ndim(state.step):
+            raise ValueError(
+                f"state: it is of {len(state.step)} chains, and the kernel runs one; "
+                "aeb.chains(kernel) runs several"
+            )
         guards.check_key("key", key)
         guards.check_batch("batch", batch)
         noise_key, loss_key, rss_key = step_keys(key)

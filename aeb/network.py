@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -174,7 +175,13 @@ def as_network(
     guards.check_axes(params)
     row = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), inputs)
     with guards.taking("data", row):
-        shape = jax.eval_shape(lambda x: use(params, model_state, prepare(x)), row).shape
+        outputs = jax.eval_shape(lambda x: use(params, model_state, prepare(x)), row)
+    if not hasattr(outputs, "shape"):
+        raise TypeError(
+            f"model: it returns a {type(outputs).__name__}, needs to return one array; wrap it in "
+            "a module that returns the logits alone, or pass a loss (params, batch) -> number"
+        )
+    shape = outputs.shape
     kind, targets = _checked_targets(targets, shape)
 
     def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
@@ -284,7 +291,7 @@ def _losses(kind: str, outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 def _library(model: Any) -> str:
     """Return "linen", "nnx" or "loss"; Flax is imported only where it made the model."""
-    if any(cls.__module__.split(".")[0] == "flax" for cls in type(model).__mro__):
+    if _is_flax(model):
         import flax.linen
         import flax.nnx
 
@@ -304,11 +311,23 @@ def _library(model: Any) -> str:
     return "loss"
 
 
+def _is_flax(model: Any) -> bool:
+    return any(cls.__module__.split(".")[0] == "flax" for cls in type(model).__mro__)
+
+
 def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
     """Read a bare loss: no state, no outputs, and its batch is its own affair."""
+    owner = getattr(loss, "__self__", None)
+    if _is_flax(owner):
+        raise TypeError(
+            f"model: got the method {loss.__name__} of a {type(owner).__name__}; pass the module "
+            "itself, or a loss (params, batch) -> number"
+        )
     guards.check_params(params)
     guards.check_axes(params)
     guards.check_data("data", data)
+    guards.check_numbers("data", data)
+    _check_loss(loss, params, data)
 
     def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
         return loss(params, batch), model_state
@@ -317,6 +336,24 @@ def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
         return params
 
     return Network("loss", params, (), data, loss_fn, None, False, alone, alone)
+
+
+def _check_loss(loss: Callable[..., Any], params: Any, data: Any) -> None:
+    """Require a function of weights and a batch that returns one real number."""
+    hint = "pass lambda params, batch: loss(params, *batch), or what fits"
+    guards.called_with("model", loss, "params, batch", hint)
+    rows = jax.tree.map(lambda leaf: np.asarray(leaf[:SCORE_ROWS]), data)
+    value = jax.eval_shape(loss, params, rows)
+    if not hasattr(value, "shape"):
+        got = f"a {type(value).__name__}"
+    elif value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        got = f"{value.dtype}{list(value.shape)}"
+    else:
+        return
+    raise ValueError(
+        f"model: the loss returns {got}, needs to return one real number, the mean over the rows "
+        "of its batch"
+    )
 
 
 def _from_linen(module: Any, variables: Any) -> Any:
@@ -465,6 +502,12 @@ def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, 
                 "pass the targets as floats"
             )
         low, high = int(targets.min()), int(targets.max())
+        if shape[-1] == 1 and high > 0:
+            raise ValueError(
+                "data: integer targets are classes, and the model has one output, for one class. "
+                "For a regression pass the targets as floats; for a sigmoid pass a loss (params, "
+                "batch) -> number in place of the module"
+            )
         if low < 0 or high >= shape[-1]:
             raise ValueError(
                 f"data: the classes run from {low} to {high}, and the model has {shape[-1]} "
@@ -485,7 +528,25 @@ def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, 
         )
     if not np.isfinite(targets).all():
         raise ValueError("data: a target is not finite; leave out such rows")
+    look = _look_like_labels(targets)
+    if look is not None:
+        warnings.warn(
+            f"data: the targets {targets.shape} are real numbers, so this is a regression with "
+            f"squared errors; but {look}. For classes pass integers; for a sigmoid or for soft "
+            "labels pass a loss (params, batch) -> number in place of the module",
+            stacklevel=4,
+        )
     return "gaussian", targets
+
+
+def _look_like_labels(targets: np.ndarray) -> str | None:
+    """Say in what real targets are like the labels of a classification; None where in nothing."""
+    if np.isin(targets, (0.0, 1.0)).all() and targets.any() and not targets.all():
+        return "all of them are 0 or 1, as labels are"
+    several = targets.ndim > 1 and targets.shape[-1] > 1 and bool((targets >= 0).all())
+    if several and np.allclose(targets.sum(axis=-1), 1.0, atol=1e-3):
+        return "each row is at least 0 and sums to 1, as probabilities of classes do"
+    return None
 
 
 def _one_hot(targets: np.ndarray) -> bool:

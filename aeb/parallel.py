@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aeb import guards
@@ -85,7 +86,8 @@ def chains(
         `jax.random.split`.
 
     Raises:
-        ValueError: the mesh has no such axis; when called, there is not one key per chain.
+        ValueError: the mesh has no such axis; when called, the state is of one chain, or there is
+            not one key per chain.
 
     Example:
         >>> import aeb, jax.numpy as jnp
@@ -98,7 +100,7 @@ def chains(
     """
 
     def mapped(state: Any, batch: Any, key: Any, **overrides: Any) -> Any:
-        guards.check_key("key", key, many=True)
+        _check_chains(state, key)
         in_axes = (0, None if same_batch else 0, 0)
         return jax.vmap(partial(cast(Any, kernel), **overrides), in_axes=in_axes)(state, batch, key)
 
@@ -108,7 +110,7 @@ def chains(
     batch = everywhere if same_batch else split
 
     def spread(state: Any, batch_: Any, key: Any, **overrides: Any) -> Any:
-        guards.check_key("key", key, many=True)
+        _check_chains(state, key)
         # Give each device its own chains. Left to itself, XLA gathers the inputs of a convolution
         # whose weights differ by chain. Nothing is summed over devices, so nothing needs a check.
         on_each = jax.shard_map(
@@ -215,6 +217,17 @@ def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Ker
     mesh = jax.tree.leaves(shardings)[0].mesh
     split = NamedSharding(mesh, PartitionSpec(_axis(mesh, axis)))
     return _sharded(kernel, (shardings, split, NamedSharding(mesh, PartitionSpec())), shardings)
+
+
+def _check_chains(state: Any, key: Any) -> None:
+    """Require states and keys of several chains."""
+    guards.check_key("key", key, many=getattr(key, "ndim", 0) > 0)  # its type first
+    if hasattr(state, "step") and not jnp.ndim(state.step):
+        raise ValueError(
+            "state: it is of one chain, and the kernel runs several; stack their states, as "
+            "jax.vmap(algorithm.init) does with stacked parameters"
+        )
+    guards.check_key("key", key, many=True)
 
 
 def _longest_axis(mesh: Mesh, axis: str) -> Rule:

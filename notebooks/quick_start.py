@@ -44,7 +44,7 @@ NUM_STEPS = 1_000 if SMALL else 10_000
 # %% [markdown]
 # ## Train as you are used to
 #
-# A plain Flax module and Adam. Nothing here is of `aeb` but the loader of the data.
+# A plain Flax module and Adam. Only the data loader comes from `aeb`.
 
 # %%
 data, normalize = aeb.data.load(DATA), aeb.data.normalizer(DATA)

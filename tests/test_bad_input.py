@@ -6,6 +6,7 @@ Mutation: drop any guard, and its row passes silently or fails with a message of
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from problems import cross_entropy, data, two_layers
 
@@ -63,6 +64,14 @@ VALUE_ERRORS = {
     "loss_fn ": lambda: step(lambda p, b: jnp.ones((), int)),
     "loss_fn  ": lambda: step(lambda p, b: (cross_entropy(p, b), ())),
     "loss_fn   ": lambda: step(lambda p, b, s, k: cross_entropy(p, b), has_aux=True),
+    "state": lambda: aeb.build_kernel(algorithm(), cross_entropy, num_data=3)(
+        jax.vmap(algorithm().init)(jax.tree.map(lambda leaf: leaf[None], two_layers())),
+        data(),
+        jax.random.split(jax.random.key(0), 1),
+    ),
+    "state ": lambda: aeb.chains(aeb.build_kernel(algorithm(), cross_entropy, num_data=3))(
+        algorithm().init(two_layers()), data(), jax.random.split(jax.random.key(0), 1)
+    ),
     "batch": lambda: step(batch={"x": jnp.ones((4, 6)), "label": jnp.ones(3, int)}),
     "key": lambda: step(key=jax.random.split(jax.random.key(0), 2)),
     "batch_size": lambda: aeb.sample(
@@ -139,6 +148,19 @@ TYPE_ERRORS = {
     ),
     "num_data": lambda: aeb.build_kernel(algorithm(), cross_entropy, num_data=data()),
     "loss_fn": lambda: aeb.build_kernel(algorithm(), "loss", num_data=3),
+    "loss_fn ": lambda: aeb.build_kernel(algorithm(), lambda p, b, s, k: 0.0, num_data=3),
+    "loss_fn  ": lambda: aeb.build_kernel(algorithm(), cross_entropy, num_data=3, has_aux=True),
+    "data": lambda: aeb.sample(
+        step,
+        algorithm().init(two_layers()),
+        {**data(), "name": np.array(["a"] * 32)},
+        jax.random.key(0),
+        num_steps=1,
+        batch_size=3,
+    ),
+    "state  ": lambda: aeb.build_kernel(algorithm(), cross_entropy, num_data=3)(
+        two_layers(), data(), jax.random.key(0)
+    ),
     "algorithm": lambda: aeb.build_kernel(aeb.sgld(1e-3), cross_entropy, num_data=3),
     "algorithm ": lambda: aeb.as_gradient_transformation(
         aeb.gaussian(), num_data=3, key=jax.random.key(0)

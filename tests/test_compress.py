@@ -346,6 +346,50 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
             run(checkpoint=tmp_path, **{name: value})
 
 
+def test_statistics_that_were_left_out_are_named(linen, rows):
+    """Mutation: the pattern of the collection left out."""
+    module, variables = linen
+    alone = {"params": variables["params"]}
+    with pytest.raises(ValueError, match=r"^variables: .*'BatchNorm_0/mean' of .* 'batch_stats'"):
+        as_network(module, alone, rows[0])
+
+
+class Gives(nn.Module):
+    """One output, beside others if told so."""
+
+    pair: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.Dense(1)(x)
+        return (y, x) if self.pair else y
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"), [(True, "returns a tuple"), (False, "as floats; for a sigmoid")]
+)
+def test_outputs_that_are_no_logits(pair, says):
+    """Mutations: a tuple asked for its shape; the general message where there is one output."""
+    x = np.zeros((4, 2), np.float32)
+    net = Gives(pair)
+    with pytest.raises((TypeError, ValueError), match=says):
+        as_network(net, net.init(jax.random.key(0), x), (x, [0, 1, 0, 1]))
+
+
+SOFT = np.full((4, 3), 0.05) + 0.85 * np.eye(3)[[0, 1, 2, 0]]
+BITS = np.array([[0.0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]])
+
+
+@pytest.mark.parametrize(("targets", "says"), [(SOFT, "sums to 1"), (BITS, "are 0 or 1")])
+def test_labels_are_no_regression_in_silence(targets, says):
+    """Mutations: sums along the first axis; bits not looked for."""
+    net, x = nn.Dense(3), np.zeros((4, 2), np.float32)
+    variables = net.init(jax.random.key(0), x)
+    with pytest.warns(UserWarning, match=f"^data: .* with squared errors; but .*{says}"):
+        assert as_network(net, variables, (x, targets)).kind == "gaussian"
+    assert as_network(net, variables, (x, 2.0 * targets)).kind == "gaussian"
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "says"),
     [
@@ -353,7 +397,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
         ({"sparsity": 0.999}, ValueError, "sparsity: 0.999 of all parameters"),
         ({"epochs": 3}, ValueError, "epochs: got 3 beside num_steps"),
         ({"validation": 1.0}, ValueError, "validation: got 1.0"),
-        ({"batch_size": 5000}, ValueError, "batch_size: got 5000"),
+        ({"batch_size": 5000}, ValueError, "batch_size: got 5000, .*1080.* left to train"),
         ({"where": "conv"}, ValueError, "where: 'conv' matches no leaf"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate: got -1.0"),
         ({"learning_rate": 1e9}, FloatingPointError, "learning_rate: at 1e"),
@@ -381,6 +425,27 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
             ValueError,
             r"^data: .* of the shape \(21,\); with such rows 'Dense_0/kernel' needs the shape "
             r"\(21, 64\), and the weights have \(20, 64\)",
+        ),
+        ({"model": nn.Dense(20).apply}, TypeError, "the method apply of a Dense; pass the module"),
+        (
+            {"model": lambda p, x, y: 0.0, "variables": np.ones(2)},
+            TypeError,
+            r"called with \(params, batch\): .*'y'",
+        ),
+        (
+            {"model": lambda p, b: (jnp.ones(()), b), "variables": np.ones(2)},
+            ValueError,
+            "the loss returns a tuple",
+        ),
+        (
+            {"model": lambda p, b: b[0][:, 0], "variables": np.ones(2)},
+            ValueError,
+            r"the loss returns float32\[512\]",
+        ),
+        (
+            {"variables": {"params": {"Dense_1": {"bias": np.zeros(3, np.float32)}}}},
+            ValueError,
+            "^variables: .* parameter 'Dense_0/kernel'",
         ),
         (
             {"model": NNXNet(nnx.Rngs(0)), "variables": None, "data": (np.zeros((4, 7)), [0] * 4)},

@@ -164,6 +164,10 @@ def test_what_was_given_is_checked(tmp_path):
     variables = net.init(jax.random.key(0), rows)
     with pytest.raises(ValueError, match=r"^platforms: got 'gpu'"):
         aeb.export(tmp_path / "net.jax", net, variables, rows, platforms=["gpu"])
+    with pytest.raises(
+        ValueError, match=r"^inputs: .* of the shape \(3,\); with such rows .*needs"
+    ):
+        aeb.export(tmp_path / "net.jax", net, variables, jnp.ones((1, 3)))
     pytest.importorskip("flatbuffers")
     with pytest.raises(FileNotFoundError):
         aeb.export(tmp_path / "nowhere" / "net.jax", net, variables, rows)

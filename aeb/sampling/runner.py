@@ -150,7 +150,8 @@ def sample(
         ValueError: an argument is out of its range, the arrays of `data` differ in length, the
             checkpoint belongs to another run, or the run is too short for its ramp and `missed` is
             "raise".
-        TypeError: `key` is not a typed key; `state` is not the state of a chain, or is traced.
+        TypeError: `key` is not a typed key; `state` is not the state of a chain, or is traced;
+            `data` holds text or objects.
         TimeoutError: the time is over, and everything is saved.
         aeb.DivergenceError: the run diverged. The message says where, and what to try. What
             `checkpoint` holds is still finite.
@@ -210,6 +211,7 @@ def sample(
         guards.whole("batch_size", batch_size, 1)
         guards.within("batch_size", batch_size, f"[1, {num_rows}]")
     _check_key(key, chains, own_rows=data_per_chain or batch_size is None)
+    guards.check_numbers("data", data)
     data = jax.tree.map(jnp.asarray, data)
     keys = loop.Keys.of(key, chains if data_per_chain else None)
     programs = loop.build(
