@@ -11,6 +11,7 @@ import pytest
 
 import aeb
 from aeb.kernel import facts_of
+from aeb.sampling import scale
 from aeb.sampling.scale import sums_over_rows, wrong_scale
 
 ROWS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
@@ -93,9 +94,10 @@ def test_batch_norm_and_dropout_hide_nothing():
     assert sums_over_rows(total, *arguments) is not None
 
 
-def built(loss, num_data):
+def built(loss, num_data, learning_rate=1e-4):
     """A kernel and its first state."""
-    algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-4, temperature=0.0), aeb.gaussian())
+    dynamics = aeb.sgld(learning_rate=learning_rate, temperature=0.0)
+    algorithm = aeb.empirical_bayes(dynamics, aeb.gaussian())
     kernel = aeb.build_kernel(algorithm, loss, num_data=num_data)
     return kernel, algorithm.init(jnp.asarray(WEIGHTS))
 
@@ -121,6 +123,23 @@ def test_a_run_of_some_length_says_so():
     assert said.startswith("loss_fn: it sums over the rows of a minibatch (")
     assert "jnp.mean for jnp.sum" in said
     assert not run(aeb.chains(kernel), states, 1)
+
+
+def test_a_right_run_does_not_read_its_loss_again(monkeypatch):
+    """That compiles it anew. Mutations: SUSPICIOUS = 0; the loss at the start taken for one."""
+    kernel, state = built(lambda w, x: 0.01 * jnp.mean(squares(w, x)), num_data=40)
+    monkeypatch.setattr(scale, "wrong_scale", lambda *arguments: "looked")
+    assert not run(kernel, state._replace(loss=jnp.array(1e3)), 100)
+    assert run(kernel, state._replace(position=state.position + 1e3), 100) == "looked"
+
+
+def test_a_sum_that_diverges_is_told_too():
+    """Mutations: a loss that is not finite passed over; the state after the step read."""
+    kernel, state = built(lambda w, x: 1e-3 * jnp.sum(squares(w, x)), 40, learning_rate=1e38)
+    settings = {"num_steps": 100, "batch_size": 8, "progress": False}
+    with pytest.warns(UserWarning, match=r"^loss_fn: it sums over the rows"):  # noqa: SIM117 - the warning comes before the error
+        with pytest.raises(aeb.DivergenceError):
+            aeb.sample(kernel, state, ROWS, jax.random.key(0), **settings)
 
 
 def test_a_sum_may_be_weighed_as_it_should_be():

@@ -39,7 +39,7 @@ from aeb.sampling.divergence import (
     healthy,
 )
 from aeb.sampling.keeper import Keeper
-from aeb.sampling.scale import wrong_scale
+from aeb.sampling.scale import ScaleWatch
 from aeb.types import Batch, Kernel, PRNGKey
 from aeb.xla.compilation import collapses_in_a_loop
 
@@ -57,9 +57,6 @@ batch 100 (.46 s, 190 MB) when each call had two steps at most (docs/lab-notes.m
 
 LONGEST = 10.0
 """Seconds that a call of no more than `ENOUGH` steps may take."""
-
-SCALE_CHECKED_FROM = 100
-"""Steps of a run whose loss and `num_data` are looked at first; a shorter run is soon over."""
 
 BUFFER = 2**26
 """Bytes of draws that one compiled call may gather."""
@@ -217,7 +214,7 @@ def sample(
     programs = loop.build(
         cast(Any, kernel), collect, num_rows, batch_size, data_per_chain, divergence
     )
-    state = _copy(state)  # the loop reuses the buffers it is given
+    given, state = state, _copy(state)  # the loop reuses the buffers it is given
     start = int(jax.device_get(loop.steps_taken(state)))
     stop = start + num_steps
     known = facts_of(kernel)
@@ -225,19 +222,17 @@ def sample(
     too_short = target.shortfall(goal, state, stop)
     if too_short is not None and missed == "raise":
         raise ValueError(too_short)
-    if num_steps >= SCALE_CHECKED_FROM:
-        one = state if chains is None else jax.tree.map(lambda leaf: leaf[0], state)
-        rows = jax.tree.map(lambda leaf: leaf[0], data) if data_per_chain else data
-        off = wrong_scale(known, one, rows, key, num_rows if batch_size is None else batch_size)
-        if off is not None:
-            warnings.warn(off, stacklevel=2)
+    own_rows = jax.tree.map(lambda leaf: leaf[0], data) if data_per_chain else data
+    size = num_rows if batch_size is None else batch_size
+    scale = ScaleWatch(known, given, own_rows, key, size, num_steps)
+    _warn(scale.look(given))
     due = _due(start + warmup, stop, every) if collect is not None else range(0)
     draws: list[Any] = []
     keeper = None
     if checkpoint is not None:
         facts = {
             "start": start,
-            "batch_size": num_rows if batch_size is None else batch_size,
+            "batch_size": size,
             "rows": num_rows,
             "every": every if collect is not None else 0,
         }
@@ -271,6 +266,7 @@ def sample(
                 dispatch=dispatch,
             )
             pace.update(end - done, time.monotonic() - began)
+            _warn(scale.look(carry.state))
             wrong = watch.look(carry.state, carry.health, done, end)
             if wrong is not None and before is None:
                 raise DivergenceError(wrong)
@@ -299,10 +295,14 @@ def sample(
     left_out = watch.skipped(carry.health)
     if left_out is not None:
         warnings.warn(left_out, DivergenceWarning, stacklevel=2)
-    short = None if missed == "ignore" else target.shortfall(goal, carry.state, done, ended=True)
-    if short is not None:
-        warnings.warn(short, stacklevel=2)
+    _warn(None if missed == "ignore" else target.shortfall(goal, carry.state, done, ended=True))
     return carry.state, _gathered(draws, chains is not None)
+
+
+def _warn(message: str | None) -> None:
+    """Warn the caller of `sample`, if there is something to say."""
+    if message is not None:
+        warnings.warn(message, stacklevel=3)
 
 
 def _num_rows(data: Batch, chains: int | None, data_per_chain: bool) -> int:

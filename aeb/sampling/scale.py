@@ -10,6 +10,10 @@ of them, and it is acquitted if it grows by less than a fifth. Two things grow a
 loss with dropout, which is random, and one that compares the rows of a batch with each other, which
 grows with the logarithm of their number. So it is read at four and eight copies too. It sums if the
 four lie on a line, and if eight copies add more than twice the loss of one.
+
+To read a loss at other numbers of rows compiles it anew, which for a ResNet20 takes half as long as
+the step itself does. So a run that has the right N does that only once the loss of a minibatch is
+as large as few means are, and as a sum that does harm soon is: `SUSPICIOUS` for each row.
 """
 
 from __future__ import annotations
@@ -25,7 +29,16 @@ from aeb.kernel import Facts
 from aeb.tree import named_leaves
 from aeb.types import ArrayTree, Batch, PRNGKey
 
-__all__ = ["sums_over_rows", "wrong_scale"]
+__all__ = ["SUSPICIOUS", "ScaleWatch", "sums_over_rows", "wrong_scale"]
+
+LONG = 100
+"""Steps of a run that is looked at; a shorter one is soon over."""
+
+SUSPICIOUS = 0.05
+"""Loss over the number of rows, in nats, above which the loss may be their sum.
+
+With 100 rows that is a loss of 5, more than that of guessing one of a hundred classes.
+"""
 
 ROWS = 32
 """Rows that are copied."""
@@ -38,6 +51,46 @@ SLACK = 0.15
 
 FACTOR = 2.0
 """How far `num_data` may be from the number of examples, as a factor."""
+
+
+class ScaleWatch:
+    """Looks once at how a run weighs its data, where something speaks against it.
+
+    That is at the start if N is wrong, and else at the first loss that is large or not finite.
+
+    Args:
+        facts: of the kernel.
+        state: where the run starts, of one chain or of several stacked.
+        data: the rows of one chain.
+        key: of the run; it is not consumed.
+        batch_size: B, rows of a minibatch.
+        num_steps: of the run; one of fewer than `LONG` is not looked at.
+    """
+
+    def __init__(
+        self, facts: Facts, state: Any, data: Batch, key: PRNGKey, batch_size: int, num_steps: int
+    ) -> None:
+        self._given, self._batch_size = (facts, state, data, key), batch_size
+        self._due = num_steps >= LONG and facts.num_data is not None and hasattr(state, "loss")
+        self._at_once = self._due and not _has_right_count(facts, data)
+
+    def look(self, state: Any) -> str | None:
+        """Say what is wrong; None where nothing is, where that was said, or where it is not due.
+
+        Args:
+            state: of the run as it is now.
+        """
+        if not self._due:
+            return None
+        loss = np.max(np.abs(jax.device_get(state.loss)))
+        taken = np.max(jax.device_get(state.step)) > np.max(jax.device_get(self._given[1].step))
+        large = not loss <= SUSPICIOUS * self._batch_size  # nan too
+        if not (self._at_once or (taken and large)):
+            return None
+        self._due = False
+        facts, start, data, key = self._given
+        one = start if jnp.ndim(start.step) == 0 else jax.tree.map(lambda leaf: leaf[0], start)
+        return wrong_scale(facts, one, data, key, self._batch_size)
 
 
 def wrong_scale(facts: Facts, state: Any, data: Batch, key: PRNGKey, batch_size: int) -> str | None:
@@ -124,6 +177,12 @@ def sums_over_rows(
         return None
     rows = min(len(jax.tree.leaves(data)[0]), ROWS)
     return f"{once:.4g} at {rows} rows, {twice:.4g} at two copies of them"
+
+
+def _has_right_count(facts: Facts, data: Batch) -> bool:
+    """Return whether `num_data` is about the number of rows, or of tokens."""
+    rows = len(jax.tree.leaves(data)[0])
+    return any(_agree(facts.num_data or 0.0, count) for count in (rows, *_tokens(data)))
 
 
 def _agree(num_data: float, count: float) -> bool:
