@@ -44,11 +44,11 @@ class Torch:
         return make_races("torch", self, self._run, each, needs="torch")
 
     def _run(self, clock: Clock, net: str, steps: int) -> dict[str, Any]:
-        batch_size = self.batch_size
         import torch
 
         from benchmarks.speed import torch_nets
 
+        batch_size = self.batch_size
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         workload, sampler = nets.make_workload(net, batch_size), nets.algorithm()
         key, start = jax.random.key(1), workload.start(sampler)
@@ -64,19 +64,15 @@ class Torch:
 
         by_sgd = torch_nets.sgd(peers[0], batch, nets.RATE)
         by_sampler = torch_nets.sampler(peers[1], batch, nets.RATE, nets.NUM_DATA)
+        sample = nets.sampling(
+            workload.kernel(sampler), start, workload.batch, key, steps=steps, batch_size=batch_size
+        )
         contenders = {
             "torch_sgd": repeating(by_sgd, steps),
             "torch_sampler": repeating(by_sampler, steps),
             "sgd": racing(nets.sgd_step(workload), nets.sgd_state(workload)),
             "ours": racing(nets.kernel_step(workload, sampler), start),
-            "sample": nets.sampling(
-                workload.kernel(sampler),
-                start,
-                workload.batch,
-                key,
-                steps=steps,
-                batch_size=batch_size,
-            ),
+            "sample": sample,
             **convolutions.contenders(net, batch_size, steps),
         }
         return {
