@@ -96,14 +96,11 @@ def count(compiled, size=SIZE):
 
 def over_sgd(wrap):
     """Count what our step on a network has more than plain SGD."""
-    net, key, algorithm = nets.make_workload("mlp", 10), jax.random.key(0), nets.algorithm()
-    programs = (
-        (wrap(nets.kernel_step(net, algorithm)), algorithm.init(net.params)),
-        (nets.sgd_step(net), nets.sgd_state(net)),
-    )
+    net, key = nets.make_workload("mlp", 10), jax.random.key(0)
+    step, start = nets.ours(net)
     ours, sgd = (
         count(jax.jit(step).lower(state, net.batch, key).compile(), net.size)
-        for step, state in programs
+        for step, state in ((wrap(step), start), nets.sgd(net))
     )
     return Counts(*(a - b for a, b in zip(ours, sgd, strict=True)))
 

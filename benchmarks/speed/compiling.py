@@ -38,11 +38,8 @@ class Compiling:
         return make_races("compile", self, self._run, {"nets": "net"})
 
     def _run(self, clock: Clock, net: str) -> dict[str, Any]:
-        workload, sampler = nets.make_workload(net, self.batch_size), nets.algorithm()
-        starts = {
-            "ours": (nets.kernel_step(workload, sampler), workload.start(sampler)),
-            "sgd": (nets.sgd_step(workload), nets.sgd_state(workload)),
-        }
+        workload = nets.make_workload(net, self.batch_size)
+        starts = {"ours": nets.ours(workload), "sgd": nets.sgd(workload)}
         weights = state_bytes(workload.params)
         contenders, metrics = {}, {}
         for name, (step, state) in starts.items():

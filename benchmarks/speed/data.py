@@ -54,8 +54,8 @@ class Data:
         normalize, augment = aeb.data.normalizer("cifar10"), augmentation()
         gather = jax.jit(lambda data, rows: jnp.take(data, rows, axis=0))
         prepare = jax.jit(lambda key, batch: augment(key, normalize(batch)))
-        workload, sampler = nets.make_workload(self.net, self.batch_size), nets.algorithm()
-        step, start = nets.kernel_step(workload, sampler), workload.start(sampler)
+        workload = nets.make_workload(self.net, self.batch_size)
+        step, start = nets.ours(workload)
         contenders = {
             "gather": repeating(lambda: gather(stored, rows)),
             "augment": repeating(lambda: prepare(key, batch)),

@@ -46,24 +46,22 @@ class Epoch:
         return make_races("epoch", self, self._run, each, compute="bfloat16")
 
     def _run(self, clock: Clock, batch_size: int) -> dict[str, Any]:
-        workload, sampler = _in_bfloat16(self.net, batch_size), nets.algorithm()
+        workload, key = _in_bfloat16(self.net, batch_size), jax.random.key(1)
         rng = np.random.default_rng(0)
         shape = (self.num_images, *nets.NETS[self.net][1])
         data = {
             "image": jnp.asarray(rng.integers(0, 256, shape, dtype=np.uint8)),
             "label": jnp.asarray(rng.integers(0, 10, shape[0], dtype=np.int32)),
         }
-        key, start = jax.random.key(1), workload.start(sampler)
         steps = self.num_images // batch_size
-        kernel = workload.kernel(sampler)
 
         def racing(step: Callable[..., Any], start: Any) -> Contender:
             return looping(_epochs(step, self.num_images, batch_size), start, data, key)
 
         contenders = {
-            "sgd": racing(nets.sgd_step(workload), nets.sgd_state(workload)),
-            "ours": racing(nets.kernel_step(workload, sampler), start),
-            "sample": nets.sampling(kernel, start, data, key, steps=steps, batch_size=batch_size),
+            "sgd": racing(*nets.sgd(workload)),
+            "ours": racing(*nets.ours(workload)),
+            "sample": nets.sampling(workload, data, key, steps=steps, batch_size=batch_size),
         }
         return {"weights": workload.size, "steps": steps, "seconds": clock.race(contenders)}
 

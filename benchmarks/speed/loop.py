@@ -41,9 +41,8 @@ class Loop:
 
     def _run(self, clock: Clock, net: str, steps: int) -> dict[str, Any]:
         size, batches = self.batch_size, self.num_batches
-        workload, sampler = nets.make_workload(net, size * batches), nets.algorithm()
-        data, key, start = workload.batch, jax.random.key(1), workload.start(sampler)
-        step = nets.kernel_step(workload, sampler)
+        workload, key = nets.make_workload(net, size * batches), jax.random.key(1)
+        data, (step, start) = workload.batch, nets.ours(workload)
 
         def advance(state: aeb.State, data: Any, key: jax.Array) -> aeb.State:
             first = jnp.remainder(state.step, batches) * size
@@ -56,10 +55,9 @@ class Loop:
 
             return jax.lax.scan(one, state, length=steps)[0]
 
-        kernel = workload.kernel(sampler)
         contenders = {
             "dispatched": stepping(nets.compiled(advance), start, data, key, times=steps),
-            "sample": nets.sampling(kernel, start, data, key, steps=steps, batch_size=size),
+            "sample": nets.sampling(workload, data, key, steps=steps, batch_size=size),
             "scan": stepping(nets.compiled(scan), start, data, key),
         }
         return {"weights": workload.size, "seconds": clock.race(contenders, per=steps)}

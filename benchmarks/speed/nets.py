@@ -29,12 +29,11 @@ __all__ = [
     "algorithm",
     "check_steps",
     "compiled",
-    "kernel_step",
     "make_workload",
     "normals_like",
+    "ours",
     "sampling",
-    "sgd_state",
-    "sgd_step",
+    "sgd",
     "variants",
 ]
 
@@ -67,6 +66,9 @@ PARTS = ("noise", "latents", "pruning")
 
 Draw = Callable[[jax.Array, Any], Any]
 """`(key, tree) -> tree` of standard normals."""
+
+Steps = tuple[Callable[..., Any], Any]
+"""`(state, batch, key) -> state`, and the state that it starts from."""
 
 
 class Workload(NamedTuple):
@@ -143,21 +145,24 @@ def variants(parts: bool) -> dict[str, tuple[str, ...]]:
     return {"ours": (), "bare": PARTS} | {f"no_{part}": (part,) for part in PARTS}
 
 
-def kernel_step(workload: Workload, sampler: aeb.Algorithm) -> Callable[..., aeb.State]:
-    """Make `(state, batch, key) -> state` of a sampler, with a key of its own for each step."""
+def ours(workload: Workload, without: tuple[str, ...] = ()) -> Steps:
+    """Make our step less what is named, with a key of its own for each step."""
+    sampler = algorithm(without)
     kernel = workload.kernel(sampler)
 
     def step(state: aeb.State, batch: Any, key: jax.Array) -> aeb.State:
         new: aeb.State = kernel(state, batch, jax.random.fold_in(key, state.step))
         return new
 
-    return step
+    return step, workload.start(sampler)
 
 
 def sampling(
-    kernel: Kernel, start: aeb.State, data: Any, key: jax.Array, *, steps: int, batch_size: int
+    workload: Workload, data: Any, key: jax.Array, *, steps: int, batch_size: int
 ) -> Contender:
-    """Make a contender of `aeb.sample`; one piece of work is so many steps."""
+    """Make a contender of our step by `aeb.sample`; one piece of work is so many steps."""
+    sampler = algorithm()
+    kernel = workload.kernel(sampler)
 
     def loop(state: aeb.State, count: int) -> aeb.State:
         state, _ = aeb.sample(
@@ -172,23 +177,18 @@ def sampling(
         )
         return state
 
-    return looping(loop, start)
+    return looping(loop, workload.start(sampler))
 
 
-def sgd_state(workload: Workload) -> SgdState:
-    """Make the state that plain SGD starts from."""
-    optimizer = _sgd().init(workload.params)
-    return SgdState(jnp.zeros((), jnp.int32), workload.params, workload.model_state, optimizer)
-
-
-def sgd_step(workload: Workload, *, draw: Draw | None = None) -> Callable[..., SgdState]:
-    """Make `(state, batch, key) -> state` of SGD with momentum.
+def sgd(workload: Workload, *, draw: Draw | None = None) -> Steps:
+    """Make a step of SGD with momentum.
 
     Args:
         workload: what is trained on.
         draw: draws a normal for each weight, which is added to it: the least that a sampler by
             gradients has to do. None for plain SGD.
     """
+    rule = optax.sgd(RATE, momentum=0.9)
 
     def mean_loss(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
         if workload.has_aux:
@@ -200,21 +200,18 @@ def sgd_step(workload: Workload, *, draw: Draw | None = None) -> Callable[..., S
         (_, model_state), grad = jax.value_and_grad(mean_loss, has_aux=True)(
             state.params, state.model_state, batch, loss_key
         )
-        updates, optimizer = _sgd().update(grad, state.optimizer, state.params)
+        updates, optimizer = rule.update(grad, state.optimizer, state.params)
         if draw is not None:
             normals = draw(noise_key, state.params)
             updates = jax.tree.map(lambda u, xi: u + 1e-6 * xi, updates, normals)
         params = optax.apply_updates(state.params, updates)
         return SgdState(state.step + 1, params, model_state, optimizer)
 
-    return step
+    params, optimizer = workload.params, rule.init(workload.params)
+    return step, SgdState(jnp.zeros((), jnp.int32), params, workload.model_state, optimizer)
 
 
 def normals_like(key: jax.Array, tree: Any) -> Any:
     """Draw a normal for each weight as one would by hand: `jax.random.normal`, cut into leaves."""
     flat, unflatten = jax.flatten_util.ravel_pytree(tree)
     return unflatten(jax.random.normal(key, flat.shape, flat.dtype))
-
-
-def _sgd() -> Any:
-    return optax.sgd(RATE, momentum=0.9)

@@ -42,7 +42,7 @@ class Step:
             return stepping(nets.compiled(step), start, workload.batch, key)
 
         contenders = {
-            name: racing(nets.sgd_step(workload, draw=draw), nets.sgd_state(workload))
+            name: racing(*nets.sgd(workload, draw=draw))
             for name, draw in (
                 ("sgd", None),
                 ("floor", nets.normals_like),
@@ -50,6 +50,5 @@ class Step:
             )
         }
         for name, without in nets.variants(self.parts).items():
-            sampler = nets.algorithm(without)
-            contenders[name] = racing(nets.kernel_step(workload, sampler), workload.start(sampler))
+            contenders[name] = racing(*nets.ours(workload, without))
         return {"weights": workload.size, "seconds": clock.race(contenders)}

@@ -50,8 +50,7 @@ class Torch:
 
         batch_size = self.batch_size
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-        workload, sampler = nets.make_workload(net, batch_size), nets.algorithm()
-        key, start = jax.random.key(1), workload.start(sampler)
+        workload, key = nets.make_workload(net, batch_size), jax.random.key(1)
         image = np.asarray(workload.batch["image"]).transpose(0, 3, 1, 2)
         batch = (torch.tensor(image), torch.tensor(np.asarray(workload.batch["label"])).long())
         peers = [torch_nets.make_net(net) for _ in range(2)]
@@ -64,14 +63,12 @@ class Torch:
 
         by_sgd = torch_nets.sgd(peers[0], batch, nets.RATE)
         by_sampler = torch_nets.sampler(peers[1], batch, nets.RATE, nets.NUM_DATA)
-        sample = nets.sampling(
-            workload.kernel(sampler), start, workload.batch, key, steps=steps, batch_size=batch_size
-        )
+        sample = nets.sampling(workload, workload.batch, key, steps=steps, batch_size=batch_size)
         contenders = {
             "torch_sgd": repeating(by_sgd, steps),
             "torch_sampler": repeating(by_sampler, steps),
-            "sgd": racing(nets.sgd_step(workload), nets.sgd_state(workload)),
-            "ours": racing(nets.kernel_step(workload, sampler), start),
+            "sgd": racing(*nets.sgd(workload)),
+            "ours": racing(*nets.ours(workload)),
             "sample": sample,
             **convolutions.contenders(net, batch_size, steps),
         }

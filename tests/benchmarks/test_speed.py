@@ -149,8 +149,9 @@ def test_sgd_is_sgd_and_its_floor_adds_a_normal_to_each_weight():
     key = jax.random.key(2)
     ends = {}
     for name, draw in (("sgd", None), ("floor", nets.normals_like)):
-        step = jax.jit(nets.sgd_step(workload, draw=draw))
-        state = step(nets.sgd_state(workload), workload.batch, key)
+        step, start = nets.sgd(workload, draw=draw)
+        step = jax.jit(step)
+        state = step(start, workload.batch, key)
         ends[name] = step(state, workload.batch, key).params
     grad = jax.jit(jax.grad(workload.loss_fn))
     params = workload.params
