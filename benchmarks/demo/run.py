@@ -37,17 +37,18 @@ class Demo(harness.Settings):
         super().check()
         self.recipe.check()
 
+    def cells(self) -> tuple[Recipe]:
+        return (self.recipe,)
+
+    def seeds_of(self, cell: Recipe) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+    def config(self, cell: Recipe) -> dict[str, Any]:
+        return {"data": "digits", "model": "cnn", "recipe": dataclasses.asdict(cell)}
+
     def units(self) -> list[harness.Unit]:
-        """One unit a seed."""
-        recipe = self.recipe
-        config = {"data": "digits", "model": "cnn", "recipe": dataclasses.asdict(recipe)}
-        epochs = recipe.dense_epochs + len(ARMS) * recipe.epochs
-        return [
-            harness.Unit(
-                f"seed {seed}", (config,), (seed,), epochs, functools.partial(run, recipe, seed)
-            )
-            for seed in range(self.seed, self.seed + self.seeds)
-        ]
+        epochs = self.recipe.dense_epochs + len(ARMS) * self.recipe.epochs
+        return harness.one_row_each(self, run, name=lambda _: NAME, size=lambda _: epochs)
 
 
 def run(recipe: Recipe, seed: int, folder: Path, report: Any) -> harness.Measured:
