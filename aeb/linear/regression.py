@@ -591,7 +591,9 @@ def _collect(
         kept = np.concatenate([kept, own], axis=2)[..., order]
         models = np.concatenate([models, np.ones(own.shape, bool)], axis=2)[..., order]
     unit = data.y_scale / data.x_scale
-    draws = drawn * unit.astype(np.float32)
+    # In place where the array is our own, which may be the largest that there is.
+    place = drawn if drawn.flags.writeable else None
+    draws = np.multiply(drawn, unit.astype(np.float32), out=place)
     intercepts = data.y_mean - np.matmul(draws, data.x_mean) + data.y_scale * alpha_draws[..., 0]
     averaged = _by_columns(lambda values: np.quantile(_flat(values), tails, axis=0), draws)
     noise_scale = data.y_scale
