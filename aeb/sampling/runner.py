@@ -48,8 +48,8 @@ __all__ = ["sample"]
 PATIENCE = 1.0
 """Seconds that one compiled call may take before the progress bar moves."""
 
-SCALE_CHECKED_FROM = 100
-"""Steps of a run whose loss and `num_data` are looked at first; a shorter run is soon over."""
+CHECKED_BEFORE = 100
+"""The step before which loss and `num_data` are looked at, once; a shorter run is soon over."""
 
 BUFFER = 2**26
 """Bytes of draws that one compiled call may gather."""
@@ -132,9 +132,9 @@ def sample(
         array of draws is [draws]. With chains the first two are [chains, draws], even if C is 1.
 
     Warns:
-        UserWarning: the run ended short of its sparsity target. A run of 100 steps or more also
-            warns at the start if the loss is a sum over the rows of a minibatch, or if the
-            `num_data` of the kernel and the number of rows differ by a factor of two or more.
+        UserWarning: the run ended short of its sparsity target. The call that takes the 100th step
+            also warns, before its first step, if the loss is a sum over the rows of a minibatch, or
+            if the `num_data` of the kernel and the number of rows differ by a factor of two.
 
     Raises:
         ValueError: an argument is out of its range, the arrays of `data` differ in length, the
@@ -215,7 +215,7 @@ def sample(
     too_short = target.shortfall(goal, state, stop)
     if too_short is not None and missed == "raise":
         raise ValueError(too_short)
-    if num_steps >= SCALE_CHECKED_FROM:
+    if start < CHECKED_BEFORE <= stop:
         one = state if chains is None else jax.tree.map(lambda leaf: leaf[0], state)
         rows = jax.tree.map(lambda leaf: leaf[0], data) if data_per_chain else data
         off = wrong_scale(known, one, rows, key, num_rows if batch_size is None else batch_size)
