@@ -242,6 +242,7 @@ def check_matches(params: ArrayTree, where: Where) -> None:
 FLAX_SAYS = {
     "shape": r'For parameter "(.*)" in "/(.*)", .* shape \((.*?)\), but .* has shape \((.*?)\)',
     "variable": r'Tried to access "(.*)" from collection "(.*)" in "/(.*)" but',
+    "fixed": r'Cannot update variable "(.*)" in "/(.*)" because collection "(.*)" is immutable',
     "param": r'Could not find parameter named "(.*)" in scope "/(.*)"',
 }
 """What the errors of linen look like when weights do not fit the module or the rows."""
@@ -265,6 +266,13 @@ def taking(name: str, rows: Any) -> Iterator[None]:
                 f"variables: the model reads {_path(scope, leaf)!r} of the collection "
                 f"{collection!r}, which is not in them; pass all that module.init returned and "
                 f"training left, {{'params': ..., {collection!r}: ...}}"
+            ) from error
+        if found["fixed"]:
+            leaf, scope, collection = found["fixed"].groups()
+            raise ValueError(
+                f"model: it changes {_path(scope, leaf)!r} of the collection {collection!r} in use "
+                "too, not in training alone; give its __call__ an argument `train`, and let "
+                "BatchNorm have use_running_average=not train"
             ) from error
         if found["param"]:
             leaf, scope = found["param"].groups()

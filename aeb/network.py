@@ -182,6 +182,15 @@ def as_network(
             "a module that returns the logits alone, or pass a loss (params, batch) -> number"
         )
     shape = outputs.shape
+    if library == "linen" and has_averages and not _training_flag(model):
+        # Otherwise the call above would have failed: it may not change them.
+        _, *arguments = inspect.signature(type(model).__call__).parameters
+        warnings.warn(
+            f"model: BatchNorm keeps its running moments in training, for {type(model).__name__} "
+            f"is not told that it is trained. Its __call__ takes ({', '.join(arguments)}); the "
+            f"argument that tells it has to be one of {', '.join(TRAINING_FLAGS)}",
+            stacklevel=3,
+        )
     kind, targets = _checked_targets(targets, shape)
 
     def loss_fn(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:

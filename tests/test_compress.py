@@ -354,6 +354,26 @@ def test_statistics_that_were_left_out_are_named(linen, rows):
         as_network(module, alone, rows[0])
 
 
+class Switched(nn.Module):
+    """A network whose BatchNorm is told of training by an unknown name, or is always trained."""
+
+    always: bool = False
+
+    @nn.compact
+    def __call__(self, x, is_train=False):
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=not (is_train or self.always))(x))
+
+
+def test_batch_norm_that_is_not_told_of_training():
+    """Mutations: the warning left out; the pattern of the error left out."""
+    x, y = np.zeros((4, 2), np.float32), [0, 1, 2, 1]
+    variables = Switched().init(jax.random.key(0), x)
+    with pytest.warns(UserWarning, match=r"^model: .* takes \(x, is_train\); .* one of train, "):
+        as_network(Switched(), variables, (x, y))
+    with pytest.raises(ValueError, match=r"^model: it changes 'BatchNorm_0/mean' .*not train"):
+        as_network(Switched(always=True), variables, (x, y))
+
+
 class Gives(nn.Module):
     """One output, beside others if told so."""
 

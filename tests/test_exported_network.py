@@ -75,6 +75,7 @@ def test_it_runs_where_the_library_is_not(path, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.quickly_compiled
+@pytest.mark.filterwarnings("ignore:variables")  # the network is not trained, and that is said
 def test_what_compress_made_runs_where_the_library_is_not(path, tmp_path):
     """Mutation: the preprocessing of the run left out."""
     rng = np.random.default_rng(0)

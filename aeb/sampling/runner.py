@@ -139,9 +139,9 @@ def sample(
         array of draws is [draws]. With chains the first two are [chains, draws], even if C is 1.
 
     Warns:
-        UserWarning: the run ended short of its sparsity target. A run of 100 steps or more also
-            warns at the start if the loss is a sum over the rows of a minibatch, or if the
-            `num_data` of the kernel and the number of rows differ by a factor of two or more.
+        UserWarning: the run ended short of its sparsity target. The call that takes the 100th step
+            also warns, before its first step, if the loss is a sum over the rows of a minibatch, or
+            if the `num_data` of the kernel and the number of rows differ by a factor of two.
 
     Raises:
         ValueError: an argument is out of its range, the arrays of `data` differ in length, the

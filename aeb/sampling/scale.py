@@ -32,7 +32,7 @@ from aeb.types import ArrayTree, Batch, PRNGKey
 __all__ = ["SUSPICIOUS", "ScaleWatch", "sums_over_rows", "wrong_scale"]
 
 LONG = 100
-"""Steps of a run that is looked at; a shorter one is soon over."""
+"""A call that takes this step of the chain is looked at; a chain that is shorter is soon over."""
 
 SUSPICIOUS = 0.05
 """Loss over the number of rows, in nats, above which the loss may be their sum.
@@ -64,14 +64,16 @@ class ScaleWatch:
         data: the rows of one chain.
         key: of the run; it is not consumed.
         batch_size: B, rows of a minibatch.
-        num_steps: of the run; one of fewer than `LONG` is not looked at.
+        num_steps: of this call; it is looked at if it takes step number `LONG` of the chain.
     """
 
     def __init__(
         self, facts: Facts, state: Any, data: Batch, key: PRNGKey, batch_size: int, num_steps: int
     ) -> None:
         self._given, self._batch_size = (facts, state, data, key), batch_size
-        self._due = num_steps >= LONG and facts.num_data is not None and hasattr(state, "loss")
+        done = np.max(jax.device_get(state.step))
+        known = facts.num_data is not None and hasattr(state, "loss")
+        self._due = known and bool(done < LONG <= done + num_steps)
         self._at_once = self._due and not _has_right_count(facts, data)
 
     def look(self, state: Any) -> str | None:
