@@ -76,7 +76,7 @@ print(fit.summary(rows=6))
 
 # %% [markdown]
 # With 60 patients the data speak for two columns: `s5` (a fat in the blood) and `bmi`. Of the others none
-# is likely. *Not likely* is not *ruled out*: blood pressure keeps a chance of one in seven.
+# is likely. *Not likely* is not *ruled out*: blood pressure keeps a chance of one in eleven.
 #
 # All chains came to the same answer: R-hat near 1. Had they not, we would ask for more draws.
 
@@ -177,8 +177,8 @@ plt.show()
 # - Two of 64 columns carry the prediction. The lasso keeps six and its error is a little smaller; if all you
 #   want is one number per patient, it is a good and quicker tool.
 # - What the posterior adds is a probability for each column and each patient. Acting on a probability
-#   cost less than acting on a guess. At this size the lasso's guess with the spread of its residuals did
-#   as well as the posterior, so the gain is from asking for the chance, not from who answers.
+#   cost less than acting on a guess. At this size the lasso's guess with the spread of its residuals cost
+#   a little less than the posterior, so the gain is from asking for the chance, not from who answers.
 # - The chances are near to what came; at the lower end they are a little too high.
 #
 # **Where next**: [how sure is my network?](how_sure.ipynb) asks the same of a neural network. How
