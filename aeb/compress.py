@@ -351,9 +351,9 @@ def compress(
         variables: the trained weights. For a linen module `{"params": ..., "batch_stats": ...}`;
             for an NNX module None, because it carries its own; for a loss the parameters.
         data: the rows that the network was trained on. For a module, a pair (inputs, targets), or a
-            dict with "image" and "label" or with "features" and "target". Integer targets are
-            classes; real targets make it a regression. For a loss, a pytree of arrays with the same
-            first axis.
+            dict with "image" and "label", with "features" and "target", or with "x" and "y".
+            Integer targets are classes; real targets make it a regression. For a loss, a pytree of
+            arrays with the same first axis.
         sparsity: the share of all parameters to set to zero, in [0, 1). None lets the prior decide.
         num_steps: the number of minibatches to train on; give this or `epochs`. By default it is 20
             epochs, and at least 1,000 steps.
@@ -433,7 +433,7 @@ def compress(
         train, held_out = _hold_out(network.data, validation, split_key)
     else:
         train = network.data
-        held_out = as_network(model, variables, validation, preprocess=preprocess).data
+        held_out = _own_rows(model, variables, validation, preprocess)
     num_data = guards.check_data("data", train)
     batch_size = min(128, num_data) if batch_size is None else batch_size
     guards.whole("batch_size", batch_size, 1)
@@ -711,6 +711,16 @@ def _hold_out(data: Batch, share: float, key: PRNGKey) -> tuple[Batch, Batch]:
         raise ValueError(f"validation: {share} of {rows} rows leaves none to train on")
     order = np.asarray(jax.random.permutation(key, rows))
     return _part(data, order[held_out:]), _part(data, order[:held_out])
+
+
+def _own_rows(model: Any, variables: Any, rows: Any, preprocess: Any) -> Batch:
+    """Read rows that were given to be held out; what is wrong with them is said of their name."""
+    try:
+        return as_network(model, variables, rows, preprocess=preprocess).data
+    except (TypeError, ValueError) as error:
+        if not str(error).startswith("data:"):
+            raise
+        raise type(error)(str(error).replace("data:", "validation:", 1)) from error
 
 
 def _part(data: Batch, rows: np.ndarray) -> Batch:

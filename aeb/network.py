@@ -41,7 +41,7 @@ TRAINING_FLAGS = {
 }
 """Arguments of `__call__` that Flax models use, and what they are in training."""
 
-FORMS = (("image", "label"), ("features", "target"))
+FORMS = (("image", "label"), ("features", "target"), ("x", "y"))
 """Names of inputs and targets that a dict may have."""
 
 
@@ -141,9 +141,9 @@ def as_network(
         model: a linen module, an NNX module, or a loss `(params, batch) -> f32[]`.
         variables: what `module.init` returned and training left, `{"params": ...}`; None for an
             NNX module, which carries its own; the parameters of a bare loss.
-        data: for a module, a pair (inputs, targets) or a dict with "image" and "label" or with
-            "features" and "target", all with a leading axis of rows; for a bare loss, what its
-            batch is, with all rows.
+        data: for a module, a pair (inputs, targets), or a dict with "image" and "label", with
+            "features" and "target", or with "x" and "y", whose first axes are rows; for a bare
+            loss, what its batch is, with all rows.
         preprocess: applied to the inputs of a module.
         augment: `(key, inputs) -> inputs`, applied next, in training only.
 
@@ -470,8 +470,8 @@ def _from_nnx(module: Any, variables: Any) -> Any:
 def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
     """Read the rows in any form that is taken."""
     wanted = (
-        "a pair (inputs, targets), or a dict with 'image' and 'label', or with 'features' and "
-        "'target'"
+        "a pair (inputs, targets), or a dict with 'image' and 'label', with 'features' and "
+        "'target', or with 'x' and 'y'"
     )
     if isinstance(data, Mapping):
         for form in FORMS:

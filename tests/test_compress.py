@@ -393,7 +393,7 @@ def test_outputs_that_are_no_logits(pair, says):
     x = np.zeros((4, 2), np.float32)
     net = Gives(pair)
     with pytest.raises((TypeError, ValueError), match=says):
-        as_network(net, net.init(jax.random.key(0), x), (x, [0, 1, 0, 1]))
+        as_network(net, net.init(jax.random.key(0), x), {"x": x, "y": [0, 1, 0, 1]})
 
 
 SOFT = np.full((4, 3), 0.05) + 0.85 * np.eye(3)[[0, 1, 2, 0]]
@@ -417,6 +417,7 @@ def test_labels_are_no_regression_in_silence(targets, says):
         ({"sparsity": 0.999}, ValueError, "sparsity: 0.999 of all parameters"),
         ({"epochs": 3}, ValueError, "epochs: got 3 beside num_steps"),
         ({"validation": 1.0}, ValueError, "validation: got 1.0"),
+        ({"validation": "a tenth"}, TypeError, "^validation: got str, needs to be a pair"),
         ({"batch_size": 5000}, ValueError, "batch_size: got 5000, .*1080.* left to train"),
         ({"where": "conv"}, ValueError, "where: 'conv' matches no leaf"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate: got -1.0"),
