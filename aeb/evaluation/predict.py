@@ -81,7 +81,13 @@ def predict(
         >>> predict(lambda w, x: w * x, draws, jnp.array([1.0, 2.0]), chains=True).mean
         Array([2., 4.], dtype=float32)
     """
-    lead: tuple[int, ...] = (guards.check_data("draws", draws),)
+    try:
+        lead: tuple[int, ...] = (guards.check_data("draws", draws),)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. The first axis of each leaf is the draws; for one network, add it by "
+            "jax.tree.map(lambda leaf: leaf[None], params)"
+        ) from error
     num_rows = guards.check_data("inputs", inputs)
     if chains:
         lead += (guards.check_data("draws", jax.tree.map(itemgetter(0), draws)),)

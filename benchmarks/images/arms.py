@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import optax
 
 import aeb
+from aeb.kernel import Facts, with_facts
 from aeb.models import make_loss
 from aeb.tree import named_leaves
 from aeb.types import Kernel, Prior
@@ -75,6 +76,8 @@ def build(recipe: Recipe, cell: Cell) -> OneChain:
         )
         begin = algorithm.init
         kernel = aeb.build_kernel(algorithm, loss_fn, num_data=num_data, has_aux=True)
+        # N is not the number of images, and aeb.sample need not warn of it.
+        kernel = with_facts(kernel, Facts())
     else:
         begin, kernel = _adam(recipe, loss_fn)
 

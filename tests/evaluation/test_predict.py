@@ -63,3 +63,10 @@ def test_draws_of_chains_taken_for_those_of_one_are_an_error_that_says_so():
         aeb.predict(linear, {"w": w[0]}, inputs, chains=True)
     with pytest.raises(ValueError, match=r"^predict_fn: it returned shape \(3, 5\) for 5 rows"):
         aeb.predict(lambda draw, x: draw["w"] @ x.T, {"w": w}, inputs)
+
+
+def test_one_network_is_no_tree_of_draws():
+    """Mutation: the error of the lengths passed on as it is."""
+    params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+    with pytest.raises(ValueError, match=r"^draws: the leaves differ .* leaf\[None\], params"):
+        aeb.predict(lambda draw, x: x @ draw["kernel"] + draw["bias"], params, jnp.ones((4, 3)))
