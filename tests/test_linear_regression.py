@@ -53,6 +53,21 @@ class Frame:
         return self.values
 
 
+@pytest.mark.parametrize(
+    ("family", "shape", "thinning"),
+    [
+        ("gaussian", (100, 999), 100),
+        ("gaussian", (100, 1000), 20),
+        ("gaussian", (71, 4088), 100),
+        ("gaussian", (100, 4088), 20),
+        ("gaussian", (99, 3999), 20),
+        ("binomial", (71, 4088), 20),
+    ],
+)
+def test_more_flips_where_they_cost_little(family, shape, thinning):
+    assert regression_module._default_thinning(family, *shape) == thinning
+
+
 @pytest.mark.parametrize(("p", "told"), [(12, {"expected_size": 2.0}), (3, {"a": 2.0, "b": 2.0})])
 def test_two_columns_are_expected_and_never_more_than_half(p, told):
     x, y, _ = draw(0, p=p)

@@ -151,7 +151,8 @@ def regression(
         warmup: draws left out before them, a multiple of 5; delta, v1 and v0 are learned in them,
             v0 from their second fifth on.
         thinning: changes of the model for each draw; by default 20, or 100 where they cost
-            little, with fewer than 100,000 numbers in X and normal noise.
+            little. That is with normal noise and either fewer than 100,000 numbers in X, or fewer
+            than 100 rows of 4,000 columns and more.
         a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
             in the model. At 1 delta can sink to 0 for good.
         b: second parameter of it, at least 1; at 1 delta can rise to 1 for good. None is
@@ -222,8 +223,7 @@ def regression(
         guards.whole(name, value, low)
         if value % BLOCK:
             raise ValueError(f"{name}: got {value}, needs to be a multiple of {BLOCK}")
-    cheap = family == "gaussian" and matrix.size < 100_000
-    thinning = (100 if cheap else 20) if thinning is None else thinning
+    thinning = _default_thinning(family, *matrix.shape) if thinning is None else thinning
     guards.whole("thinning", thinning, 1)
     guards.at_least("a", a, 1.0)
     guards.at_least("b", b, 1.0)
@@ -264,6 +264,17 @@ def regression(
     fit = _collect(table, data, names, level, family, sample)._replace(named=named)
     odds = np.ones(len(names)) if log_odds is None else np.exp(log_odds)
     return interpret(fit, data.x, odds, encoding, design)
+
+
+def _default_thinning(family: str, num_rows: int, num_columns: int) -> int:
+    """Return how many flips there are for each draw: more where they cost little.
+
+    Few rows of many columns need more, for there many columns can stand for each other
+    (riboflavin, 71 x 4,088: with 20 R-hat was up to 2.4, with 100 it was 1.09).
+    """
+    small = num_rows * num_columns < 100_000
+    few_rows = num_rows < 100 and num_columns >= wide.LEAST
+    return 100 if family == "gaussian" and (small or few_rows) else 20
 
 
 class _Table(NamedTuple):
