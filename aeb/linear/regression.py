@@ -38,6 +38,7 @@ from aeb.linear.support import (
     Totals,
     adapt,
     block,
+    gains,
     num_columns,
     start,
 )
@@ -49,7 +50,6 @@ from aeb.linear.table import (
 )
 from aeb.linear.ties import Ties, close
 from aeb.linear.weighted import program
-from aeb.schedules import robbins_monro
 from aeb.types import PRNGKey
 
 __all__ = ["regression"]
@@ -526,17 +526,13 @@ def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
         chi: jax.Array,
         key: PRNGKey,
     ) -> tuple[Chain, Totals, Snapshot]:
-        gain = robbins_monro(1.0, 2.0)
-
         def step(chain: Chain, own: Any) -> tuple[Chain, tuple[Totals, Snapshot]]:
             number, chi = own
             keys = jax.random.split(jax.random.fold_in(key, number), chains)
             chain, totals, snapshots = jax.vmap(
                 lambda chain, key, chi: block(problem, chain, key, chi, flips=thinning)
             )(chain, keys, chi)
-            omega = jnp.where(number < warmup, gain(number), 0.0)
-            late = number - spike[1]
-            omega_v0 = jnp.where((number < warmup) & (late >= 0), gain(jnp.maximum(late, 0)), 0.0)
+            omega, omega_v0 = gains(number, warmup, spike[1])
             return adapt(problem, hyper, chain, totals, omega, omega_v0), (
                 totals,
                 snapshots,

@@ -65,6 +65,7 @@ import jax.numpy as jnp
 
 from aeb.linear import ties as tied
 from aeb.linear.ties import Ties, Turned
+from aeb.schedules import robbins_monro
 from aeb.stochastic_approximation import approximate
 from aeb.types import PRNGKey
 
@@ -79,6 +80,7 @@ __all__ = [
     "averages",
     "block",
     "flip",
+    "gains",
     "information",
     "learn",
     "nothing",
@@ -481,6 +483,26 @@ def block(
 
     (chain, totals), snapshots = jax.lax.scan(draw, (chain, empty), (jnp.arange(len(chi)), chi))
     return chain, totals, snapshots
+
+
+def gains(number: jax.Array, warmup: int, first: Any) -> tuple[jax.Array, jax.Array]:
+    """Return how far the latents move after a block, as shares of the way; 0 after the warm-up.
+
+    Args:
+        number: i32[], of the block, counted from 0.
+        warmup: blocks in which they are learned.
+        first: the block from which v0 is learned.
+
+    Returns:
+        The gain of delta and v1, and that of v0, both (2 + k)^-0.7 in block k of the learning.
+    """
+    gain = robbins_monro(1.0, 2.0)
+    late = number - first
+    learning = number < warmup
+    return (
+        jnp.where(learning, gain(number), 0.0),
+        jnp.where(learning & (late >= 0), gain(jnp.maximum(late, 0)), 0.0),
+    )
 
 
 def adapt(

@@ -39,6 +39,7 @@ from aeb.linear.support import (
     Snapshot,
     Totals,
     flip,
+    gains,
     information,
     learn,
     nothing,
@@ -49,7 +50,6 @@ from aeb.linear.support import (
     start,
 )
 from aeb.linear.ties import Ties
-from aeb.schedules import robbins_monro
 from aeb.stochastic_approximation import approximate
 from aeb.types import PRNGKey
 
@@ -146,7 +146,6 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
         chi: jax.Array,
         key: PRNGKey,
     ) -> tuple[Chain, Totals, Draw]:
-        gain = robbins_monro(1.0, 2.0)
         begin_key, run_key = jax.random.split(key)
 
         def solve(response: Response) -> tuple[Problem, Base]:
@@ -198,9 +197,7 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
             state, totals, count, draws = jax.vmap(block, in_axes=(0, 0, 0, None))(
                 state, keys, chi, length
             )
-            omega = jnp.where(number < warmup, gain(number), 0.0)
-            late = number - spike[1]
-            omega_v0 = jnp.where((number < warmup) & (late >= 0), gain(jnp.maximum(late, 0)), 0.0)
+            omega, omega_v0 = gains(number, warmup, spike[1])
             one = jnp.ones(chains)
             # It costs as much as a refresh.
             told = jax.lax.cond(

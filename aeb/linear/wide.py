@@ -52,6 +52,7 @@ from aeb.linear.support import (
     Snapshot,
     Totals,
     averages,
+    gains,
     information,
     learn,
     num_columns,
@@ -59,7 +60,6 @@ from aeb.linear.support import (
     span,
 )
 from aeb.linear.ties import gather
-from aeb.schedules import robbins_monro
 from aeb.stochastic_approximation import approximate
 from aeb.types import PRNGKey
 
@@ -263,7 +263,6 @@ def _draw(
 @functools.lru_cache(maxsize=8)
 def _program(warmup: int, thinning: int) -> Callable[..., Any]:
     """Compile a block."""
-    gain = robbins_monro(1.0, 2.0)
 
     @functools.partial(jax.jit, donate_argnums=(3,))
     def block(
@@ -293,9 +292,7 @@ def _program(warmup: int, thinning: int) -> Callable[..., Any]:
 
         state, (flips, told, made) = jax.lax.scan(step, state, (jnp.arange(len(chi)), chi))
         totals = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), told)
-        omega = jnp.where(number < warmup, gain(number), 0.0)
-        late = number - first
-        omega_v0 = jnp.where((number < warmup) & (late >= 0), gain(jnp.maximum(late, 0)), 0.0)
+        omega, omega_v0 = gains(number, warmup, first)
         one = jnp.ones(chi.shape[1])
         facts = jax.lax.cond(
             omega_v0 > 0.0,
