@@ -361,12 +361,14 @@ def test_what_is_wrong_is_said_in_a_line_that_names_the_option(here, changes, sa
     assert says in complaint
 
 
-def test_a_first_layer_of_another_width_is_the_models_fault(here, capsys, tmp_path):
-    """A network that does not run on the rows: the line says where in the user's code."""
+def test_rows_of_another_width_than_the_first_layer(here, capsys, tmp_path):
+    """Mutation: JAX's own TypeError let through as a fault of the model."""
     np.savez(tmp_path / "flat.npz", x=np.ones((20, 5)), y=np.zeros(20, int))
     words = ["compress", "--model", "toynet:Wide", "--data", str(tmp_path / "flat.npz")]
     assert main([*words, "--dry-run"]) == 2
-    assert "--model: on a row of [5], TypeError" in capsys.readouterr().err
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("aeb: --data: the model does not take rows of the shape (5,);")
+    assert "got (5,) and (6,)" in complaint
 
 
 @pytest.mark.data
