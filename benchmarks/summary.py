@@ -325,13 +325,13 @@ def _densities(results: Path) -> str:
 
 
 def _full(results: Path) -> list[str]:
-    """The full size at few epochs, as far as it was run; nothing where it was not."""
+    """The full size at few epochs, where both arms were run; nothing where none was."""
     settings = compression.PRESETS["full"]
     rows = _found(results, compression, "full")
     lines = []
     for cell, seeds in rows.items():
         control = rows.get(cell._replace(arm="control"), [])
-        if cell.arm == "aeb" and (seeds or control):
+        if cell.arm == "aeb" and seeds and control:
             epochs = cell.epochs or settings.size.epochs
             aims = [aim for *of, aim in SHORT_TARGETS if of == [cell.sparsity, epochs]]
             line = [per_cent(cell.sparsity or 0), str(epochs), *(f"{aim:g}" for aim in aims)]
