@@ -182,6 +182,7 @@ def test_it_is_exported_and_not_pickled(sparse, rows, tmp_path):
     np.testing.assert_allclose(jax.nn.softmax(program.call(x)), sparse.predict(x), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_nnx_module(rows, tmp_path):
     module = NNXNet(nnx.Rngs(0))
     params, model_state = trained(as_network(module, None, rows[0]))

@@ -72,6 +72,7 @@ def test_a_reader_goes_on_from_the_state_that_it_told():
     assert [next(other)["label"].tolist() for _ in range(3)] == straight[3:]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path):
     algorithm = aeb.empirical_bayes(aeb.sghmc(1e-3), aeb.gaussian())
     kernel = aeb.build_kernel(

@@ -190,6 +190,7 @@ def test_one_chain_of_two():
     np.testing.assert_allclose(both.position["w"][0], alone.position["w"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loss_that_stays_above_that_of_a_guess_is_divergence():
     """Mutations: steps that are not in a row counted, the patience left out, a bound not looked at.
 

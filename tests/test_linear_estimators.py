@@ -129,6 +129,7 @@ def test_classes_keep_their_labels():
         regressor(family="binomial").fit(x, y > 2)
 
 
+@pytest.mark.slow
 def test_of_three_classes_each_is_fitted_against_the_rest():
     """Mutations: the probabilities not divided by their sum; the first class left out."""
     x, y = data()

@@ -68,7 +68,13 @@ def test_more_flips_where_they_cost_little(family, shape, thinning):
     assert regression_module._default_thinning(family, *shape) == thinning
 
 
-@pytest.mark.parametrize(("p", "told"), [(12, {"expected_size": 2.0}), (3, {"a": 2.0, "b": 2.0})])
+@pytest.mark.parametrize(
+    ("p", "told"),
+    [
+        pytest.param(12, {"expected_size": 2.0}, marks=pytest.mark.slow),
+        (3, {"a": 2.0, "b": 2.0}),
+    ],
+)
 def test_two_columns_are_expected_and_never_more_than_half(p, told):
     x, y, _ = draw(0, p=p)
     fit, same = aeb.regression(x, y, **QUICK), aeb.regression(x, y, **QUICK, **told)

@@ -63,6 +63,7 @@ def test_weights_c_times_as_large_are_pulled_one_c_th_as_hard():
     np.testing.assert_allclose(pull, 32.0 * weaker, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_nothing_pulls_before_rho_and_sigma_stays_where_it_is_no_noise():
     latent = one_step(aeb.spike_slab(), two_layers()).latent
     start = aeb.spike_slab().init(two_layers())

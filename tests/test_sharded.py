@@ -138,6 +138,7 @@ def test_orbax_keeps_a_sharded_state(mesh, tmp_path):
         assert new.sharding.is_equivalent_to(old.sharding, old.ndim)
 
 
+@pytest.mark.slow
 def test_the_optax_face_under_a_mesh_that_is_set(mesh):
     """Mutation: noise drawn from the leaf's own shard, or the mesh's axis read as a batch axis."""
     algorithm = aeb.empirical_bayes(
