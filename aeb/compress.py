@@ -426,6 +426,7 @@ def compress(
     guards.whole("num_draws", num_draws, 0)
     if learning_rate is not None:
         guards.positive("learning_rate", learning_rate)
+    folder = None if checkpoint is None else guards.check_folder("checkpoint", checkpoint)
     network = as_network(model, variables, data, preprocess=preprocess, augment=augment)
     guards.check_matches(network.params, where)
     split_key, trial_key, run_key, refresh_key = jax.random.split(key, 4)
@@ -486,7 +487,6 @@ def compress(
         None if guess is None else max(guess, before.loss) / noise,
         divergence,
     )
-    folder = None if checkpoint is None else Path(checkpoint)
     facts = {
         "sparsity": sparsity,
         "num_steps": num_steps,

@@ -80,6 +80,15 @@ VALUE_ERRORS = {
     "num_steps": lambda: aeb.sample(
         step, algorithm().init(two_layers()), data(), jax.random.key(0), num_steps=-1, batch_size=3
     ),
+    "checkpoint": lambda: aeb.sample(
+        step,
+        algorithm().init(two_layers()),
+        data(),
+        jax.random.key(0),
+        num_steps=1,
+        batch_size=3,
+        checkpoint=__file__,
+    ),
     "every": lambda: aeb.sample(
         step,
         algorithm().init(two_layers()),

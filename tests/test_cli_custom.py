@@ -209,8 +209,15 @@ def test_an_nnx_module_and_its_weights(here, capsys):
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out)["prunable"] == 6 * 16 + 16 * 3
     aeb.save_sparse(here / "linen.safetensors", {"last": {"kernel": jnp.ones((16, 3))}})
-    assert main([*words, "--params", "linen.safetensors"]) == 2
-    assert "first/bias" in capsys.readouterr().err
+    np.savez(here / "linen.npz", **{"last.kernel": np.ones((16, 3))})
+    for name in ("linen.safetensors", "linen.npz"):
+        (here / "plain").write_bytes((here / name).read_bytes())
+        for file in (name, "plain"):  # which a file is stands in its first bytes too
+            assert main([*words, "--params", file]) == 2
+            assert "first/bias" in capsys.readouterr().err
+    (here / "plain").write_text("neither of them")
+    assert main([*words, "--params", "plain"]) == 2
+    assert "of no format that is known" in capsys.readouterr().err
 
 
 @pytest.mark.slow

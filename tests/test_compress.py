@@ -50,6 +50,14 @@ class NNXNet(nnx.Module):
         return self.l2(self.dropout(nnx.relu(self.bn(self.l1(x)))))
 
 
+class Faulty(nn.Module):
+    """A network whose own line is at fault, whatever the rows are."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x[:, :2] * self.param("scale", nn.initializers.ones, (2,)) + jnp.ones(3)
+
+
 @pytest.fixture(scope="module")
 def rows():
     """Points of three classes, told apart by two of twenty features; as many to test."""
@@ -474,6 +482,12 @@ def test_labels_are_no_regression_in_silence(targets, says):
             ValueError,
             r"^data: the model does not take rows of the shape \(7,\); .*\(7,\) and \(20,\)",
         ),
+        (
+            {"model": Faulty(), "variables": {"params": {"scale": np.ones(2)}}},
+            ValueError,
+            r"^data: .*\(1, 2\).* \(test_compress.py, line \d+\)",
+        ),
+        ({"checkpoint": __file__}, ValueError, "^checkpoint: .*test_compress.py is a file"),
     ],
 )
 def test_errors_say_what_to_change(linen, rows, changes, kind, says):
