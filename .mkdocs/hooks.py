@@ -60,12 +60,18 @@ def names() -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Keep "90 %" and "1.0 ± 0.1" on one line, open pictures at their full size, tidy the contents.
+    """Keep "90 %" and "1.0 ± 0.1" on one line, open pictures at their full size, tidy headings.
 
-    A function and its module share a name, and both would stand in the table of contents.
+    A function and its module share a name. It would stand twice on the page and in its contents.
     """
     for item in page.toc:
         without_doubles(item)
+    html = re.sub(
+        r'<h3 id="(aeb\.(?:\w+\.)*(\w+)\.\2)" class="doc.*?</h3>',
+        r'<a id="\1"></a>',
+        html,
+        flags=re.DOTALL,
+    )
     parts = re.split(r"(<pre.*?</pre>|<picture>.*?</picture>)", html, flags=re.DOTALL)
     for place in range(0, len(parts), 2):
         text = re.sub(r"(?<=\d) (?=%)|(?<=\d) (?=± \d)|(?<=±) (?=\d)", "&nbsp;", parts[place])

@@ -212,7 +212,7 @@ class Compressed:
                 describe_module(self.network.module)
             except (TypeError, ValueError) as error:
                 # After hours of training the weights come first.
-                warnings.warn(f"{error}; {path} holds the weights alone", stacklevel=2)
+                warnings.warn(f"{path} holds the weights alone; {error}", stacklevel=2)
             else:
                 module = self.network.module
         stored = self.network.stored(self.params, self.model_state)

@@ -196,7 +196,7 @@ def weights_and_biases(
         read: from what the writer is called with to a dict of names and numbers.
 
     Returns:
-        A function to pass as `callback=`. It does not end the run: `run.finish()` does.
+        A function to pass as `callback=`. It does not end the run; `run.finish()` does.
 
     Raises:
         ImportError: no run was given, and wandb is not installed.

@@ -33,7 +33,8 @@ def facts(zeros, rho):
 
 
 def scores(accuracy, sparsity):
-    return [{"accuracy": accuracy, "nll": 0.3, "ece": 0.02, "sparsity": sparsity, "bytes": 200}]
+    others = {"ece": 0.02, "sparsity": sparsity, "bytes": 200}
+    return [{"accuracy": accuracy, "nll": 1.3 - accuracy} | others]
 
 
 @pytest.fixture
@@ -146,6 +147,7 @@ def test_health_says_what_to_look_at(make_run, changes, says):
     assert not [line for line in lines if line.is_well and says in line.text]
     sound = health(read_run(make_run("sound")))
     assert all(line.is_well for line in sound)
+    assert any("NLL 0.35, that of the dense network 0.345." in line.text for line in sound)
 
 
 def test_health_sees_a_loss_that_rises_again(make_run):

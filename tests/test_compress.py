@@ -159,7 +159,7 @@ def test_a_saved_network_comes_back_whole(sparse, rows, tmp_path):
         """A class that no other process can import."""
 
     local = dataclasses.replace(sparse, network=sparse.network._replace(module=Local()))
-    with pytest.warns(UserWarning, match=r"class .*Local of .* cannot be imported .* the weights"):
+    with pytest.warns(UserWarning, match=r"net\.\w+ holds the weights alone; module: .*Local of"):
         local.save(path)
     np.testing.assert_array_equal(
         aeb.load_sparse(path)[0]["params"]["Dense_1"]["bias"], sparse.params["Dense_1"]["bias"]

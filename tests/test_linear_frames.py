@@ -7,6 +7,7 @@ columns of a category on their own.
 """
 
 import datetime
+import re
 import sys
 
 import numpy as np
@@ -159,10 +160,34 @@ def test_a_fit_of_a_frame(library):
     np.testing.assert_array_equal(fit.draws, by_hand.draws)
     np.testing.assert_array_equal(fit.predict(frame), by_hand.predict(matrix))
     np.testing.assert_array_equal(fit.predict(matrix), by_hand.predict(matrix))
-    with pytest.raises(ValueError, match="another order"):
-        fit.predict(
-            library.DataFrame({name: columns[name] for name in ["w", "z", "flag", "group"]})
-        )
+
+
+@pytest.mark.parametrize("more", [[], ["target"]])
+def test_what_a_message_says_of_columns_works(library, more):
+    """Mutation: `fit.names`, which has levels, where the frame's own columns are meant."""
+    columns = table()
+    y = 2.0 * columns["z"]
+    fit = aeb.regression(library.DataFrame(columns), y + columns["w"] / 9, **QUICK)
+    order = [*more, "w", "z", "flag", "group"]
+    x = library.DataFrame({name: columns.get(name, y) for name in order})
+    with pytest.raises(ValueError, match=r"another order|it has .target.") as caught:
+        fit.predict(x)
+    advice = re.search(r"; pass (x\[list\(fit\.encoding\.frame_names\)\])$", str(caught.value))
+    assert advice
+    np.testing.assert_array_equal(
+        fit.predict(eval(advice[1])), fit.predict(library.DataFrame(columns))
+    )
+    with pytest.raises(ValueError, match=r"lacks 'w'; the fit had those of fit\.encoding\.frame_n"):
+        fit.predict(library.DataFrame({name: columns[name] for name in ["z", "flag", "group"]}))
+
+
+def test_the_name_of_a_column_is_no_target():
+    """Mutation: a text read as an array of one number."""
+    frame = table()
+    with pytest.raises(
+        TypeError, match=r"^y: got the text 'w', .* X\['w'\], and leave it out of X"
+    ):
+        aeb.regression(np.c_[frame["z"], frame["w"]], "w")
 
 
 def test_a_category_is_named_as_a_whole(library):

@@ -109,22 +109,24 @@ def _rho(label: str, rho: dict[str, list[int]] | None) -> list[Line]:
     if share[-1] > 0.999:
         return [Line(False, f"{label}: rho is 1 nearly everywhere: v0 is far below the weights.")]
     slab = sum(share[bins // 2 :])
-    return [Line(True, f"{label}: the prior holds {slab:.1%} of the weights for slab.")]
+    return [Line(True, f"{label}: the prior takes {slab:.1%} of the weights for slab.")]
 
 
 def _scores(run: Run) -> list[Line]:
     split, scores = run.scores
-    dense = scores.get("dense", {}).get("accuracy")
+    dense = scores.get("dense", {})
     found = []
     for name, mean in scores.items():
-        if name == "dense" or dense is None or mean.get("accuracy") is None:
+        if name == "dense" or None in (dense.get("accuracy"), mean.get("accuracy")):
             continue
-        lost = dense - mean["accuracy"]
+        lost = dense["accuracy"] - mean["accuracy"]
         points = f"{100 * abs(lost):.2f} points of accuracy on the {split} rows"
         if points.startswith("0.00"):
-            text = f"it is as often right as the dense on the {split} rows."
+            text = f"it is as often right as the dense network on the {split} rows"
         else:
-            text = f"it {'loses' if lost > 0 else 'wins'} {points}, against the dense."
+            text = f"it {'loses' if lost > 0 else 'wins'} {points}"
+        # A network may be right more often and, surer than it should be, have the worse NLL.
+        text += f"; NLL {mean['nll']:.4g}, that of the dense network {dense['nll']:.4g}."
         found.append(Line(lost <= LOST, f"{run.label(name)}: {text}"))
     return found
 

@@ -34,7 +34,7 @@ def sgld(
             give to `optax.sgd` for the mean loss. With N examples, eps = learning_rate / N.
 
     Returns:
-        A `Dynamics` without momentum: it carries ().
+        A `Dynamics` without momentum. It carries ().
 
     Raises:
         ValueError: neither or both of `step_size` and `learning_rate` are given, or a scalar

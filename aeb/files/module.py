@@ -78,7 +78,8 @@ def describe_module(module: Any) -> dict[str, Any]:
                 continue
             raise TypeError(
                 f"module: field {field.name!r} of {kind.__qualname__} holds {error}, and a file "
-                "holds plain values alone; make it the default of a class, or leave module out"
+                "holds plain values alone; make it the default of a class, or save the weights "
+                "alone"
             ) from None
     return {"type": "module", "class": name, "fields": fields}
 
@@ -104,7 +105,7 @@ def _describe_nnx(recipe: functools.partial[Any]) -> dict[str, Any]:
     except _NotPlainError as error:
         raise TypeError(
             f"module: an argument of {kind.__qualname__} is {error}, and a file holds plain values "
-            "alone; make it the default of the class, or leave module out"
+            "alone; make it the default of the class, or save the weights alone"
         ) from None
     return {"type": "nnx", "class": name, "args": args, "fields": fields}
 
@@ -119,7 +120,8 @@ def _importable_name(kind: type) -> str:
     if not importable:
         raise ValueError(
             f"module: the class {kind.__qualname__} of {kind.__module__} cannot be imported by "
-            "that name; move it to the top of a module of a package, or leave module out"
+            "that name; define it at the top of a file that can be imported, or save the weights "
+            "alone"
         )
     return name
 

@@ -261,8 +261,8 @@ def inspect_sparse(path: str | os.PathLike[str]) -> SparseFileInfo:
         path: a file made by `save_sparse`.
 
     Returns:
-        A `SparseFileInfo`: the sparsity report, its leaves by path, the metadata, the size, and
-        the class of the module if the file has it.
+        A `SparseFileInfo` with the sparsity report, its leaves by path, the metadata, the size,
+        and the class of the module if the file has it.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -172,7 +172,7 @@ def regression(
             answer.
 
     Returns:
-        A `Regression`: coefficients, intervals, inclusion probabilities, R-hat, `predict` and
+        A `Regression` with coefficients, intervals, inclusion probabilities, R-hat, `predict` and
         `summary`.
 
     Raises:

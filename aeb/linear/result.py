@@ -192,11 +192,13 @@ class Regression(NamedTuple):
     def _matrix(self, x: Any) -> np.ndarray:
         """Read rows as those that were fitted, f64[rows, p]."""
         if self.encoding is not None and is_frame(x):
-            _check_names(self.encoding.frame_names, tuple(str(name) for name in x.columns))
+            numbers_only = self.encoding.names == self.encoding.frame_names
+            names_at = "fit.names" if numbers_only else "fit.encoding.frame_names"
+            _check_names(self.encoding.frame_names, tuple(map(str, x.columns)), names_at)
             return encode("x", x, self.encoding)
         matrix, columns = as_matrix("x", x), getattr(x, "columns", None)
         if columns is not None and self.named:
-            _check_names(self.names, tuple(str(name) for name in columns))
+            _check_names(self.names, tuple(map(str, columns)), "fit.names")
         if matrix.shape[1] != len(self.coefficients):
             raise ValueError(
                 f"x: got {matrix.shape[1]} columns, but {len(self.coefficients)} were fitted"
@@ -359,10 +361,10 @@ class Regression(NamedTuple):
             columns: how many columns to show the intervals of, at least 1.
 
         Returns:
-            A `matplotlib.figure.Figure` of four panels: inclusion probabilities with the credible
-            sets; intervals of the leading columns; the number of columns in the model, prior and
-            posterior; the traces of that number and of sigma (of the intercept where the family has
-            no sigma), a line a chain.
+            A `matplotlib.figure.Figure`. Its four panels show the inclusion probabilities with the
+            credible sets; the intervals of the leading columns; the number of columns in the model,
+            prior and posterior; and the traces of that number and of sigma (of the intercept where
+            the family has no sigma), a line a chain.
         """
         from aeb.linear.plot import plot  # matplotlib takes a second
 
@@ -452,23 +454,32 @@ class Regression(NamedTuple):
         return float(max(self.r_hat.max(), self.r_hat_sigma))
 
 
-def _check_names(fitted: tuple[str, ...], given: tuple[str, ...]) -> None:
-    """Require the columns that were fitted, in their order."""
+def _check_names(fitted: tuple[str, ...], given: tuple[str, ...], names_at: str) -> None:
+    """Require the columns that were fitted, in their order.
+
+    A category has one column in a frame and several in `fit.names`, so the advice names the place
+    where the user finds the names of the frame.
+    """
     if given == fitted:
         return
     if sorted(given) == sorted(fitted):
         first = next(j for j, name in enumerate(given) if name != fitted[j])
         raise ValueError(
             f"x: its columns are in another order than those fitted, column {first} is "
-            f"{given[first]!r} and was {fitted[first]!r}; pass x[list(fit.names)]"
+            f"{given[first]!r} and was {fitted[first]!r}; pass x[list({names_at})]"
         )
     missing = [name for name in fitted if name not in given]
     others = [name for name in given if name not in fitted]
     both = [f"lacks {some(missing)}"] * bool(missing) + [f"has {some(others)}"] * bool(others)
-    raise ValueError(
-        f"x: its columns are not those fitted, it {' and '.join(both)}; rename or choose them, or "
-        "pass x.to_numpy() if they stand in the order of fit.names"
-    )
+    if not missing:
+        advice = f"pass x[list({names_at})]"
+    elif names_at == "fit.names":
+        advice = (
+            "rename or choose them, or pass x.to_numpy() if they stand in the order of fit.names"
+        )
+    else:
+        advice = f"the fit had those of {names_at}; rename or choose them"
+    raise ValueError(f"x: its columns are not those fitted, it {' and '.join(both)}; {advice}")
 
 
 def _pair(interval: np.ndarray) -> str:

@@ -86,6 +86,11 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
 
 def as_target(name: str, value: Any, rows: int) -> np.ndarray:
     """Read one number for each row, such as the target, as f64[n], and check it."""
+    if isinstance(value, str):
+        raise TypeError(
+            f"{name}: got the text {value!r}, needs a number for each row; pass the column itself, "
+            f"X[{value!r}], and leave it out of X"
+        )
     target = _real(name, value)
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]

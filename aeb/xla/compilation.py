@@ -30,8 +30,8 @@ def compiler_options() -> dict[str, str | bool]:
     """Return the options of `jax.jit` under which this backend runs fast.
 
     Returns:
-        What to pass as `compiler_options` to an outermost `jax.jit`: {} where nothing is to be
-        changed, which is everywhere but on a CPU with a jaxlib in which this was measured.
+        What to pass as `compiler_options` to an outermost `jax.jit`. It is {} if nothing is to be
+        changed, that is, except on a CPU with a jaxlib for which this was measured.
 
     Example:
         >>> step = jax.jit(lambda x: x + 1, compiler_options=compiler_options())
