@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arms: what each is, and the stage that runs it."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp

@@ -22,8 +22,6 @@ preset has the same network and all of the images, and schedules of 5 to 60 epoc
 100.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -129,8 +127,6 @@ PLANS: dict[str, tuple[Plan, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Compression(harness.Settings):
-    """The settings of this script."""
-
     # Those of the preset's arms, sparsities and starts to run.
     arms: tuple[ArmName, ...] = tuple(ARMS)
     sparsities: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -200,7 +196,6 @@ class Compression(harness.Settings):
         return config
 
     def _size(self, cell: Cell) -> Size:
-        """Return the size of the runs of a cell."""
         if cell.epochs is None:
             return self.size
         return dataclasses.replace(self.size, epochs=cell.epochs)
@@ -234,7 +229,6 @@ class Compression(harness.Settings):
         return checkpoints.seconds, [metrics_of(carry, run.stage, labels)]
 
     def _of(self, cell: Cell, key: jax.Array) -> Run:
-        """Put the run of a cell together."""
         size = self._size(cell)
         stage = _stage(size, self.released, self.rewound, cell.arm, cell.sparsity)
         return Run(make_setup(self.size), size, stage, key, self.rewound.refresh)
