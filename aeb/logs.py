@@ -85,23 +85,23 @@ def json_lines(
     """Return a writer of one JSON object a line; `pandas.read_json(path, lines=True)` reads it.
 
     Each line has `time`, in seconds since 1970, the tags, and the metrics; a number that is not
-    finite is written as null. A line is on its way to the disk when the call ends.
+    finite is written as null. Each line is in the file when the call returns.
 
-    A file that is there goes on. The first row replaces those of its own step and of later steps,
-    so that a run that goes on from a checkpoint leaves each step once, and one begun anew starts
-    the file anew. Rows without a `step` are only added. A last line that was cut short is dropped.
+    If the file exists, the writer continues it. Its first row replaces the rows of the same step
+    and of later steps. So a resumed run leaves each step once, and a run that begins again starts
+    the file again. Rows without a `step` are appended. A last line that was cut short is dropped.
 
     Args:
-        path: the file; its folder has to be there.
-        tags: what is the same in all rows of this writer, such as `{"arm": "em", "seed": 0}`. Rows
-            with other values of them are left alone, so that writers can share a file.
+        path: the file. Its folder must exist.
+        tags: values to add to each row of this writer, such as `{"arm": "em", "seed": 0}`. Rows
+            with other tags are left alone, so that several writers can share a file.
         read: from what the writer is called with to a dict of names and numbers.
 
     Returns:
         A function to pass as `callback=`.
 
     Raises:
-        FileNotFoundError: the folder is not there.
+        FileNotFoundError: the folder does not exist.
         ValueError: a line of the file, when the first row is written, is no JSON object.
 
     Example:
@@ -139,12 +139,12 @@ def tensorboard(
 ) -> Callable[[Any], None]:
     """Return a writer of TensorBoard's event files; needs `pip install tensorboardX`.
 
-    Look at them by `tensorboard --logdir FOLDER`. Numbers become curves over `step`, or over the
-    number of rows where there is no `step`; text and None are left out. Where a run goes on in the
-    same folder, TensorBoard drops what was written of the steps that are made again.
+    Look at them with `tensorboard --logdir FOLDER`. Numbers become curves over `step`, or over the
+    number of rows if there is no `step`; text and None are left out. If a run resumes in the same
+    folder, TensorBoard drops the old rows of the steps that are repeated.
 
     Args:
-        folder: of this run alone; it is made where it is missing.
+        folder: a folder for this run alone; it is created if it does not exist.
         read: from what the writer is called with to a dict of names and numbers.
 
     Returns:
@@ -188,7 +188,7 @@ def weights_and_biases(
 ) -> Callable[[Any], None]:
     """Return a writer to a run of Weights & Biases; needs `pip install wandb`.
 
-    W&B takes steps in their order: what a run that goes on makes again, it leaves out.
+    W&B takes steps in ascending order only, so it ignores the steps that a resumed run repeats.
 
     Args:
         run: what `wandb.init(...)` returned, with the project, the mode and the rest as you chose

@@ -7,9 +7,9 @@ come with data of inputs and targets, and their loss is the mean negative log-li
     integer targets    classes:    -log softmax(f(x))_y, in nats
     real targets       regression: |y - f(x)|^2 / 2
 
-A module that behaves otherwise in training than in use says so as Flax has it: a linen module by an
-argument of `__call__` (`train`, `training`, `deterministic`, `use_running_average`), an NNX module
-by its `train()` and `eval()`.
+Dropout and BatchNorm behave differently in training and in use. A linen module is told which by an
+argument of `__call__` (`train`, `training`, `is_training`, `deterministic` or
+`use_running_average`), an NNX module by its `train()` and `eval()`.
 """
 
 from __future__ import annotations

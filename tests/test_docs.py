@@ -23,13 +23,10 @@ from benchmarks import pages
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-FRAGMENTS = {DOCS / "scaling.md"}
-"""Its code needs a kernel of the reader's, or several hosts; `tests/test_parallel.py` has it."""
-WITH_CODE = [page for page in sorted(DOCS.rglob("*.md")) if pages.code(page.read_text())]
-PAGES = [page for page in WITH_CODE if page not in FRAGMENTS]
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if pages.code(page.read_text())]
 
 
-NEEDS = {"guides/deploy.md": "flatbuffers", "guides/regression.md": "pandas"}
+NEEDS = {"guides/deploy.md": "flatbuffers", "guides/regression.md": "pandas", "scaling.md": "grain"}
 """What the code of a page needs that is no dependency."""
 
 
@@ -113,7 +110,7 @@ def looked_up(block):
     return found
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *WITH_CODE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
 def test_what_the_pages_take_from_the_library_is_there(page):
     """Mutations: `warmup=` renamed in `aeb.sample`; `aeb.magnitude` renamed."""
     for block in pages.code(page.read_text()):
@@ -121,6 +118,13 @@ def test_what_the_pages_take_from_the_library_is_there(page):
             value = functools.reduce(getattr, names, importlib.import_module(module))
             if keywords:
                 inspect.signature(value).bind_partial(**dict.fromkeys(keywords))
+
+
+def test_all_code_runs_but_what_needs_several_hosts():
+    """Mutation: a block of `scaling.md` marked `py`, which is not run."""
+    for page in DOCS.rglob("*.md"):
+        for block in re.findall(r"^```py\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+            assert re.fullmatch(r"jax\.distributed\.initialize\(.*\)\n", block), page
 
 
 def test_outputs_go_below_their_blocks():

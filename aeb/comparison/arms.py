@@ -7,7 +7,7 @@ same number of steps and rewinds the learning rate in the same way:
     magnitude    no Bayes: momentum SGD with weight decay, the smallest weights pruned on a ramp
     em           the spike-and-slab prior by EM (gain 1), pruned on the same ramp
     sa           the same by stochastic approximation
-    learned      no target: from half way on, the weights that the prior holds for spike are zero
+    learned      no target: from half way on, the weights that the prior takes for spike are zero
 """
 
 from __future__ import annotations

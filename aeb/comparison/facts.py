@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run writes down of a network: zeros by leaf, what the prior holds, how sure it is.
+"""What a run writes down of a network: zeros by leaf, inclusion probabilities, how sure it is.
 
-All of it is what JSON can hold, so that a report can be made from the folder of the run alone.
+JSON can hold all of it, so a report needs nothing but the folder of the run.
 """
 
 from __future__ import annotations

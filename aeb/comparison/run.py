@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every arm on every seed, and say how they compare.
 
-The test rows are looked at once, at the end. What is watched in between, and what the best arm is
-chosen by, are training rows that were held out; without any, nothing is chosen.
+The test rows are looked at once, at the end. Progress and the choice of the best arm use training
+rows that were held out. Without any, no arm is chosen.
 """
 
 from __future__ import annotations

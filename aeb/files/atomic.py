@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file that takes the place of another whole, or not at all.
 
-It is written beside its target, flushed to the disk, and moved over it: whoever dies on the way,
-the target is the old file or the new one, whole. Two processes that write the same target at once
-leave the file of one of them.
+It is written beside its target, flushed to the disk, and moved over it. If the writer is killed on
+the way, the target is still the old file or already the new one, and whole. If two processes write
+the same target at once, the file of one of them remains.
 """
 
 from __future__ import annotations

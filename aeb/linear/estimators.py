@@ -91,13 +91,13 @@ class SparseRegressor(RegressorMixin, _Sparse):
 
     Args:
         family: "gaussian", "student_t" or "negative_binomial".
-        expected_size: how many columns are in the model where y says nothing.
+        expected_size: how many columns the prior expects in the model.
         always: columns that are always in the model: names, indices or bool[p].
-        groups: [p], a label for each column; those of the same are in or out together.
-        requires: a mapping from columns to those that they wait for.
-        heredity: "strong", if they wait for all of those, or "weak", if for one.
+        groups: [p], a label for each column; those with the same label enter together.
+        requires: a mapping from a column to those that have to be in the model before it.
+        heredity: "strong" if all of those have to be, "weak" if one is enough.
         inclusion_odds: [p], factors of the prior odds of each column.
-        level: of the intervals in `result_`, in (0, 1).
+        level: the level of the intervals in `result_`, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain.
         warmup: draws left out before them.
@@ -110,7 +110,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
         concentration: r of "negative_binomial"; None learns it.
         random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
 
-    `aeb.regression` says more of each of them.
+    `aeb.regression` describes each of them in full.
 
     Attributes:
         result_: the `Regression`: tables, credible sets, plots, draws.
@@ -221,7 +221,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
 
         Args:
             X: [rows, p].
-            level: the probability that they hold it, in (0, 1).
+            level: the probability that an interval holds the new y, in (0, 1).
 
         Returns:
             f64[rows, 2].
@@ -253,13 +253,13 @@ class SparseClassifier(ClassifierMixin, _Sparse):
     are not the posterior of one model of all classes.
 
     Args:
-        expected_size: how many columns are in the model where y says nothing.
+        expected_size: how many columns the prior expects in the model.
         always: columns that are always in the model: names, indices or bool[p].
-        groups: [p], a label for each column; those of the same are in or out together.
-        requires: a mapping from columns to those that they wait for.
-        heredity: "strong", if they wait for all of those, or "weak", if for one.
+        groups: [p], a label for each column; those with the same label enter together.
+        requires: a mapping from a column to those that have to be in the model before it.
+        heredity: "strong" if all of those have to be, "weak" if one is enough.
         inclusion_odds: [p], factors of the prior odds of each column.
-        level: of the intervals in `result_`, in (0, 1).
+        level: the level of the intervals in `result_`, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain.
         warmup: draws left out before them.
@@ -268,7 +268,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         v0: variance of one that is left out; None learns it.
         random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
 
-    `aeb.regression` says more of each of them.
+    `aeb.regression` describes each of them in full.
 
     Attributes:
         classes_: [K], the labels.
@@ -358,7 +358,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
 
         Args:
             X: [rows, p].
-            level: the posterior probability that they hold it, in (0, 1).
+            level: the posterior probability that an interval holds it, in (0, 1).
 
         Returns:
             f64[rows, 2].
