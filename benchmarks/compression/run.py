@@ -95,13 +95,10 @@ PLANS: dict[str, tuple[Plan, ...]] = {
         Plan(("control", "aeb"), (0.9,), ("authors",), 3),
         Plan(("control", "aeb"), (0.95, 0.98), ("authors",), 3),
         Plan(("aeb_learned",), (), ("authors",), 3),
-        Plan(
-            ("control_relative", "aeb_relative", "control", "aeb"),
-            (0.98, 0.9),
-            ("authors",),
-            1,
-            epochs=5,
-        ),
+        Plan(("aeb_scaled",), (0.98, 0.9), ("authors",), 3, epochs=5),
+        Plan(("aeb_scaled",), (0.9, 0.95, 0.98), ("authors",), 3),
+        Plan(("control", "aeb"), (0.98, 0.9), ("authors",), 3, epochs=5),
+        Plan(("control_relative", "aeb_relative"), (0.98, 0.9), ("authors",), 1, epochs=5),
         Plan(("control", "aeb"), (0.9,), ("authors",), 1, epochs=30),
         Plan(("control", "aeb"), (0.9,), ("authors",), 1, epochs=60),
         Plan(("sghmc_sa", "a_sghmc_sa"), (0.9,), ("authors",), 1),
@@ -176,8 +173,10 @@ class Compression(harness.Settings):
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
-        if ARMS[cell.arm].kind != "aeb":
-            rewound.pop("weight", None)  # of our prior alone
+        if ARMS[cell.arm].kind != "aeb" or ARMS[cell.arm].scaled:
+            rewound.pop("weight", None)  # of our prior alone, where it does not find its own
+        if ARMS[cell.arm].scaled:
+            del rewound["v0"], rewound["v1"]
         config: dict[str, Any] = {
             "arm": cell.arm,
             "sparsity": cell.sparsity,
