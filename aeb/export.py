@@ -9,14 +9,14 @@ this library nor the code of the network:
     network = jax.export.deserialize(bytearray(Path("net.jax").read_bytes()))
     logits = network.call(images)
 
-The weights are constants of the program, dense: zeros take as much room as other numbers. To make
-it smaller and faster, take whole units out by `aeb.shrink` first. To store a sparse network, use
-`aeb.save_sparse`.
+The weights are dense constants of the program, in which a zero takes as much room as any other
+number. To make the file smaller and the network faster, remove whole units with `aeb.shrink` first.
+To store a sparse network, use `aeb.save_sparse`.
 
-What JAX promises of the file (docs.jax.dev, "Exporting and serializing staged-out computations"):
-it runs with a jaxlib built up to six months after the one that wrote it, or up to three weeks
-before. It is no archive; keep a sparse file beside it, from which it can be made again. Results are
-those of the same program, not the same bits: another version or platform may round otherwise.
+JAX promises that the file runs with a jaxlib built up to six months after the one that wrote it, or
+up to three weeks before (docs.jax.dev, "Exporting and serializing staged-out computations"). So do
+not archive it: keep a sparse file, from which you can write it again. On another version or
+platform the program is the same, but its results may be rounded differently.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ def export(
     """Write a network, with its weights, to a file that JAX runs without this library.
 
     Args:
-        path: the file; the folder must be there, a file that is there is replaced in one step.
+        path: the file. Its folder must exist. An existing file is replaced in one step.
         model: a linen module, an NNX module, or a function `(params, inputs) -> outputs`. It is
             written as it is used: no dropout, running moments for BatchNorm.
         variables: `{"params": ..., "batch_stats": ...}` for a linen module, None for an NNX module,
             the parameters for a function; `Compressed.variables` and `Shrunk.variables` fit.
-        inputs: rows as they will be given, [n, ...], or a tree of them; shapes and dtypes alone
-            are read.
+        inputs: rows such as the program will take, [n, ...], or a tree of them. Only their shapes
+            and dtypes are read.
         preprocess: applied to the inputs first, and written with the network, such as
             `aeb.data.normalizer("mnist")`.
-        batch_size: rows that the program takes; None for any number.
-        platforms: where it is to run, some of "cpu", "cuda", "rocm" and "tpu"; None for the
+        batch_size: the number of rows that the program takes; None for any number.
+        platforms: where it will run, a list of "cpu", "cuda", "rocm" and "tpu"; None for the
             platform of this process.
 
     Raises:
         ImportError: flatbuffers is not installed.
-        FileNotFoundError: the folder is not there.
+        FileNotFoundError: the folder does not exist.
         ValueError: an argument is out of its range, the rows do not fit the weights, or the code of
             the model needs to know the number of rows.
         TypeError: the model is none of the three.

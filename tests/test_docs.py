@@ -159,6 +159,12 @@ def test_the_reference_has_every_public_name():
     assert sorted(listed) == sorted({*aeb.__all__, *aeb.ESTIMATORS} - {"__version__"})
 
 
+def test_no_description_is_read_as_a_quotation():
+    """Markdown makes one of what begins with ">". Mutation: "learning_rate: > 0" in `aeb.sgld`."""
+    for source in (ROOT / "aeb").rglob("*.py"):
+        assert not re.search(r"^ +\w+: >", source.read_text(), re.MULTILINE), source
+
+
 def test_every_public_name_has_an_example():
     """Mutations: the example of `aeb.State` taken out; that of `aeb.checkpoint.restore`."""
     without = []

@@ -42,7 +42,7 @@ def sghmc(
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
         noise_estimate: B in [0, alpha], or a schedule, whose values are capped at alpha. The
             authors' code uses eps / 2.
-        learning_rate: > 0, or a schedule; give it in place of `step_size`. It is what you would
+        learning_rate: a number > 0 or a schedule, in place of `step_size`. It is what you would
             give to `optax.sgd(learning_rate, momentum=1 - alpha)` for the mean loss. With N
             examples, eps = learning_rate / N.
 

@@ -30,7 +30,7 @@ def sgld(
     Args:
         step_size: eps > 0, or a schedule from the number of steps taken to eps.
         temperature: T >= 0, or a schedule. T = 1 samples the posterior.
-        learning_rate: > 0, or a schedule; give it in place of `step_size`. It is what you would
+        learning_rate: a number > 0 or a schedule, in place of `step_size`. It is what you would
             give to `optax.sgd` for the mean loss. With N examples, eps = learning_rate / N.
 
     Returns:

@@ -70,8 +70,14 @@ class Model(NamedTuple):
         return self.module.apply(self.variables, *inputs, **options)
 
     def __repr__(self) -> str:
+        params: Any = self.variables
+        if not hasattr(self.module, "apply"):
+            from flax import nnx
+
+            # The dict does not tell weights from running moments; the module does.
+            params = nnx.state(self.module, nnx.Param)
         return (
-            f"Model({type(self.module).__name__}, {sparsity_report(self.variables)!r}, "
+            f"Model({type(self.module).__name__}, {sparsity_report(params)!r}, "
             f"metadata={self.metadata})"
         )
 

@@ -114,7 +114,7 @@ def sample(
             be the one the run began with. A call with another key, start, batch size, thinning,
             warmup or number of rows is refused. Another kernel goes unnoticed, so give each kernel
             a folder of its own.
-        limit_seconds: > 0; save and raise a TimeoutError after so many seconds. It needs
+        limit_seconds: save and raise a TimeoutError after so many seconds, > 0. It needs
             `checkpoint`, so that the same call can go on later. The clock is read between compiled
             calls, which take about a second each.
         data_per_chain: whether each chain has its own rows, and its own order of minibatches. The
