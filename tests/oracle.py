@@ -46,6 +46,7 @@ class Spec(NamedTuple):
     nu: float = 1.0
     lam: float = 1.0
     sigma0: float = math.inf
+    precision: float = 0.0
     learn_sigma: bool = True
     learn_delta: bool = True
     follow_ramp: bool = False
@@ -154,7 +155,7 @@ def log_likelihood_grad(spec: Spec, chain: Chain, x: np.ndarray, y: np.ndarray) 
 
 
 def log_prior_grad(spec: Spec, chain: Chain) -> Tree:
-    """Return the gradient of the prior part of Q, and of N(0, sigma0^2) elsewhere."""
+    """Return the gradient of the prior part of Q, of N(0, sigma0^2) elsewhere, and of decay."""
     grad = {}
     for path, beta in chain.position.items():
         if path in spec.selected:
@@ -163,6 +164,7 @@ def log_prior_grad(spec: Spec, chain: Chain) -> Tree:
             grad[path] = spec.weight * (laplace + normal)
         else:
             grad[path] = -beta / spec.sigma0**2  # zero where sigma0 is infinite
+        grad[path] = grad[path] - spec.precision * beta
     return grad
 
 

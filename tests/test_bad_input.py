@@ -39,6 +39,7 @@ VALUE_ERRORS = {
     "kappa0": lambda: aeb.spike_slab(0.1, 1.0, kappa0=-1.0),
     "kappa1": lambda: aeb.spike_slab(0.1, 1.0, kappa1=-1.0),
     "precision": lambda: aeb.gaussian(0.0),
+    "precision ": lambda: aeb.spike_slab(precision=-1.0),
     "step_size": lambda: aeb.sgld(0.0),
     "temperature": lambda: aeb.sghmc(1e-3, temperature=-1.0),
     "friction": lambda: aeb.sghmc(1e-3, friction=0.0),

@@ -47,7 +47,7 @@ class Arm(NamedTuple):
     scope: str = "global"
     noise: bool = False  # whether T > 0; our arms
     # Whether the prior takes its widths from each leaf, and its weight from the number of images
-    # and of weights, as `aeb.spike_slab()` does; our arms.
+    # and of weights, as `aeb.spike_slab()` does, with the weight decay of the control; our arms.
     scaled: bool = False
     cycles: bool = False  # whether samples are averaged
     taught: bool = False  # whether by the dense network too
@@ -148,6 +148,7 @@ def make_stage(
                 aeb.spike_slab(
                     *((None, None) if how.scaled else (rewound.v0, rewound.v1)),
                     weight=None if how.scaled else rewound.weight or 1.0,
+                    precision=rewound.weight_decay * num_data if how.scaled else 0.0,
                     follow_ramp=bool(rewound.follow_ramp),
                     a=rewound.a,
                     b=rewound.a,
