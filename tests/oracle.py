@@ -155,16 +155,15 @@ def log_likelihood_grad(spec: Spec, chain: Chain, x: np.ndarray, y: np.ndarray) 
 
 
 def log_prior_grad(spec: Spec, chain: Chain) -> Tree:
-    """Return the gradient of the prior part of Q, of N(0, sigma0^2) elsewhere, and of decay."""
+    """Return the gradient of the prior part of Q, with decay, and of N(0, sigma0^2) elsewhere."""
     grad = {}
     for path, beta in chain.position.items():
         if path in spec.selected:
             laplace = -chain.kappa0[path] * np.sign(beta) / chain.sigma
             normal = -chain.kappa1[path] * beta / chain.sigma**2
-            grad[path] = spec.weight * (laplace + normal)
+            grad[path] = spec.weight * (laplace + normal) - spec.precision * beta
         else:
             grad[path] = -beta / spec.sigma0**2  # zero where sigma0 is infinite
-        grad[path] = grad[path] - spec.precision * beta
     return grad
 
 
