@@ -229,7 +229,8 @@ def test_an_nnx_module_runs_from_its_own_weights(here, capsys):
     aeb.save_sparse(here / "wide.safetensors", weights)
     words = ["compress", "--model", "toynet:Wide", "--data", "train.npz", "--json"]
     words += ["--params", "wide.safetensors", "--sparsity", "0.4", "--num-steps", "30"]
-    assert main([*words, "--learning-rate", "0.1", "--out", "nnx"]) == 0
+    words += ["--learning-rate", "0.1", "--weight-decay", "1e-4"]
+    assert main([*words, "--out", "nnx"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["arms"] is None  # there were no test rows
     rows = np.load("train.npz")
