@@ -17,10 +17,10 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For whoever has a trained convolutional network with BatchNorm and wants it small. We train a ResNet, compress
-# it with one call, and hold the result against a control without any Bayes in it. In the small mode shown
-# here it is a ResNet8 on 8x8 digits and takes a minute on a laptop; in the full one it is a ResNet20 on
-# CIFAR-10, which wants a GPU.
+# You have a trained convolutional network with BatchNorm and want it small. We train a ResNet, compress it with
+# one call, and compare the result with a control that has nothing Bayesian in it. The small mode shown here
+# trains a ResNet8 on 8x8 digits and takes a minute on a laptop. The full mode trains a ResNet20 on CIFAR-10 and
+# wants a GPU.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -48,8 +48,8 @@ SPARSITY = 0.9
 # %% [markdown]
 # ## A dense network
 #
-# The loop is the usual one for a module with BatchNorm: parameters are optimized, running moments carried
-# along. It takes any optax transformation, so that the control can use it too.
+# The loop is the usual one for a module with BatchNorm: it optimizes the parameters and carries the running
+# moments along. It takes any optax transformation, so the control can use it too.
 
 # %%
 data, normalize = aeb.data.load(DATA), aeb.data.normalizer(DATA)
@@ -109,9 +109,8 @@ print(f"dense: {accuracy(dense):.1%} right")
 # %% [markdown]
 # ## Compress it
 #
-# What may be pruned is every weight of a convolution or dense layer (`where=` would choose others); BatchNorm
-# and biases are left alone. The running moments are taken anew at the weights that come out;
-# `result.variables` holds both.
+# Every weight of a convolution or dense layer may be pruned (`where=` would choose others). BatchNorm and biases
+# are left alone. The running moments are computed again for the final weights; `result.variables` holds both.
 
 # %%
 result = aeb.compress(
@@ -145,13 +144,13 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# One threshold for the whole network spends the weights where they are dear: the first layer, the
-# last and the shortcuts keep the largest shares, the wide layers the smallest.
+# One threshold for the whole network keeps weights where they matter most: the first layer, the last and the
+# shortcuts keep the largest shares, the wide layers the smallest.
 #
 # ## The control
 #
-# Momentum SGD and weight decay, the same learning rate, steps and ramp, the smallest weights to zero. No prior
-# that learns, no noise.
+# The control is momentum SGD with weight decay. Learning rate, steps and ramp are the same, and the smallest
+# weights become zero. It has no prior that learns, and no noise.
 
 # %%
 control = aeb.empirical_bayes(
@@ -182,8 +181,8 @@ for name, variables in rows.items():
 #
 # - Pruned at once, the network is lost; pruned along a ramp, it keeps nearly all of its accuracy with a tenth of
 #   its weights.
-# - **The control is as good as `aeb.compress`**: the same number of images is read right, with one seed and 360
-#   test images. `aeb.compress` learns from nine tenths of the images, for it holds some out to choose by.
+# - **The control is as good as `aeb.compress`**: both classify the same number of images right, with one seed and
+#   360 test images. `aeb.compress` learns from nine tenths of the images, because it holds the others out.
 # - So it is the ramp that saves the accuracy. For what the prior adds, a sparsity that nobody has to choose, call
 #   `aeb.compress` with `sparsity=None`. What larger networks with several seeds gave is in
 #   [docs/what-it-does.md](../docs/what-it-does.md).

@@ -17,11 +17,11 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For whoever acts on a network's probabilities. We train once by plain momentum SGD and once by sampling,
-# average each over its draws, and ask three questions: are the probabilities right, does averaging help,
-# and does the network notice images of a kind it has never seen? It takes half a minute in the small mode
-# shown here (8x8 digits, without the classes 8 and 9, which play the unknown) and some minutes on a GPU in the
-# full one (MNIST against Fashion-MNIST).
+# You act on a network's probabilities. We train once with plain momentum SGD and once by sampling, average each
+# over its draws, and ask three questions. Are the probabilities right? Does averaging help? Does the network
+# notice images of a kind that it has never seen? The small mode shown here takes half a minute: it learns 8x8
+# digits without the classes 8 and 9, which play the unknown. The full mode compares MNIST with Fashion-MNIST, and
+# takes some minutes on a GPU.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -67,8 +67,8 @@ print(f"{num_data} images to learn from, {len(test['label'])} to test, {len(unkn
 # ## Two runs that differ in one number
 #
 # At temperature 0 the sampler is momentum SGD with weight decay. At temperature 1 it adds the noise that makes it
-# sample the posterior. All else is the same: start, minibatches, learning rate, prior. Of each run we keep
-# 30 draws from its second half.
+# sample the posterior. Start, minibatches, learning rate and prior are the same. From each run we keep 30 draws
+# of its second half.
 
 # %%
 loss_fn = make_loss(net, preprocess=normalize)
@@ -116,8 +116,9 @@ for name, run_draws in draws.items():
 # ## Are the probabilities right?
 #
 # *NLL* is the mean of minus the log probability of the truth; lower is better. *ECE* is the mean gap between
-# how sure the network says it is and how often it is right. A network that is only too loud can be mended by one
-# number, its temperature; *NLL, scaled* is after that, so it compares what the networks know.
+# how sure the network says it is and how often it is right. One number, a temperature, can correct a network
+# that is only too sure of itself. *NLL, scaled* is the NLL after that correction, so it compares what the
+# networks know.
 
 
 # %%
@@ -163,13 +164,13 @@ plt.show()
 #   in every column: it carries the noise of the sampler. The average over the same draws is ahead in accuracy,
 #   in both NLLs and in finding the unknown.
 # - **Averages do not always win.** The draws of SGD hardly differ from each other, so there is little to gain
-#   from their average: the NLL gets slightly worse. And by ECE the average over SGD is the best of
-#   the four: the average over the posterior is less sure than it could be.
-# - **Unknown images are noticed, not all of them.** "Unknown found" is the chance that an unknown image has a
-#   higher entropy than a known one; 0.5 is guessing. By the histograms the two kinds overlap under each network.
+#   from their average: the NLL gets slightly worse. By ECE the average over SGD is the best of the four, because
+#   the average over the posterior is less sure than it could be.
+# - **Unknown images are noticed, but not all of them.** "Unknown found" is the chance that an unknown image has a
+#   higher entropy than a known one; 0.5 is guessing. In the histograms the two kinds overlap for each network.
 # - 288 test images and one seed: a difference of one point of accuracy is three images.
 #
-# In the full mode the numbers are others; read them before you believe the list. Rows with several seeds are in
+# The full mode gives other numbers; read them before you believe this list. Results with several seeds are in
 # [docs/results.md](../docs/results.md).
 #
 # **Where next**: [many chains, many devices](many_chains_many_devices.ipynb) averages over several chains;

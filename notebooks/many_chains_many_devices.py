@@ -17,10 +17,10 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For whoever wants several chains to know whether one can be trusted, or has several devices. We run eight
-# chains side by side, read R-hat and effective sample sizes, and see what averaging over chains is worth; then
-# we spread one chain, and many, over a mesh of devices. Where there is a single CPU we let JAX
-# pretend that it is eight devices, so that you can try it all on a laptop. It takes half a minute.
+# You want to know whether a chain can be trusted, or you have several devices. We run eight chains side by side,
+# read R-hat and effective sample sizes, and see what averaging over chains is worth. Then we spread one chain,
+# and many, over a mesh of devices. If there is a single CPU, JAX pretends that it is eight devices, so that you
+# can try all of it on a laptop. It takes half a minute.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -73,8 +73,9 @@ kernel = aeb.build_kernel(algorithm, loss_fn, num_data=60)
 # %% [markdown]
 # ## Many chains on one device
 #
-# `jax.vmap(algorithm.init)` makes the states, from starts of their own; `aeb.chains` makes a kernel that moves
-# them all. `aeb.sample` does not mind. What it gathers leads with chains, then draws.
+# `jax.vmap(algorithm.init)` makes the states, each from a start of its own, and `aeb.chains` makes a kernel that
+# moves them all. `aeb.sample` takes both as it takes one chain. The first axis of what it collects is chains, the
+# second draws.
 
 
 # %%
@@ -152,8 +153,8 @@ plt.show()
 # same band as eight: here the others were needed to know that, not to make the band better.
 #
 # The band is wider between the two groups of points than beside them, and wider still outside. Yet it misses
-# the curve beyond the last points, where every network of this kind goes on in straight lines. What no network
-# of the family can do, no average over them can say.
+# the curve beyond the last points, where every network of this kind continues in straight lines. An average
+# cannot show what none of its networks can do.
 #
 # The noise is learned by stochastic approximation: each chain has *one* value that settles, not draws of one, so
 # it gets no R-hat. All chains put it too high (the truth is 0.1), in part because the residuals of a sampled

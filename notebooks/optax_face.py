@@ -17,9 +17,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For whoever has a working training loop and does not want another one. We take a plain Flax loop with Adam,
-# exchange the optimizer for an `aeb` algorithm, and get a network with nine of ten weights zero: first with
-# a linen `TrainState`, then with an `nnx.Optimizer`. It takes half a minute.
+# You have a working training loop and do not want another one. We take a plain Flax loop with Adam, replace the
+# optimizer by an `aeb` algorithm, and get a network with nine of ten weights at zero: first with a linen
+# `TrainState`, then with an `nnx.Optimizer`. It takes half a minute.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -48,7 +48,7 @@ BATCH = 64
 # %% [markdown]
 # ## The loop you have
 #
-# A linen module, a loss, minibatches, Adam. Nothing here knows of `aeb`, but for the data.
+# It has a linen module, a loss, minibatches and Adam. Only the data come from `aeb`.
 
 # %%
 data, normalize = aeb.data.load(DATA), aeb.data.normalizer(DATA)
@@ -174,8 +174,8 @@ print("loaded as it was saved:", all(jax.tree.leaves(same)))
 # %% [markdown]
 # ## With other transformations
 #
-# Put it last in a chain: whatever scales an update after it would bring pruned weights back to life. Before it
-# anything goes, such as clipping.
+# Put it last in a chain, because anything that scales an update after it brings pruned weights back. Before it
+# you may have any transformation, such as clipping.
 
 # %%
 clipped = optax.chain(optax.clip_by_global_norm(1.0), tx)

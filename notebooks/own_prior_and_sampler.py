@@ -125,7 +125,7 @@ for name, dynamics in {
     print(f"{name:25} mean {ends[name].mean():.3f}, variance {ends[name].var():.3f}")
 
 # %% [markdown]
-# The curve below is the law that was wanted.
+# The curve below is the density that we want.
 
 # %%
 figure, axis = plt.subplots(figsize=(4.6, 2.8))

@@ -17,9 +17,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For whoever is here for the first time. We train a small network in Flax, make nine of ten weights zero by one
-# call, look at what is left, and save it. It takes half a minute on a laptop. No data are
-# downloaded in the small mode shown here: the 8x8 digits ship with the package.
+# Start here if `aeb` is new to you. We train a small network in Flax, make nine of ten weights zero with one
+# call, look at what is left, and save it. It takes half a minute on a laptop. The small mode shown here
+# downloads no data: the 8x8 digits ship with the package.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -44,7 +44,7 @@ NUM_STEPS = 1_000 if SMALL else 10_000
 # %% [markdown]
 # ## Train as you are used to
 #
-# A plain Flax module and Adam. Only the data loader comes from `aeb`.
+# We use a plain Flax module and Adam. Only the data loader comes from `aeb`.
 
 # %%
 data, normalize = aeb.data.load(DATA), aeb.data.normalizer(DATA)
@@ -99,9 +99,9 @@ print(f"dense: {accuracy(variables):.1%} right")
 # %% [markdown]
 # ## Compress it
 #
-# One call. It holds out a tenth of the training images to choose by, finds a learning rate, trains on under a
-# spike-and-slab prior that learns itself, and sets the smallest weights to zero on the way, a few more at
-# each step, so that the others can make up for them.
+# One call does it. It holds out a tenth of the training images and uses them to find a learning rate. Then it
+# goes on training under a spike-and-slab prior that learns itself. On the way it sets the smallest weights to
+# zero, a few more at each step, so that the others can make up for them.
 
 # %%
 result = aeb.compress(
@@ -133,9 +133,9 @@ plt.show()
 
 # %% [markdown]
 # The zeros come in the first two fifths of the run, and the accuracy on the rows held out stays where it was. On
-# the test images the sparse network is level with the dense one (two of 360 images apart), and far above a network that
-# is pruned at once. Mind the first lines of the report: the dense network was trained on the rows that are held out *now*, so
-# its score on them flatters it; the test images are the fair comparison.
+# the test images the sparse network is level with the dense one (two of 360 images apart), and far above a
+# network that is pruned at once. In the first lines of the report, the score of the dense network looks better
+# than it is, because it was trained on the rows that are now held out. The test images are the fair comparison.
 #
 # ## Save it
 #

@@ -17,9 +17,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For whoever has a table with more columns than rows and has to act on it. We take 60 diabetes
-# patients with 64 columns, ask which columns matter, and then decide whom of 382 other patients to
-# see early. It takes half a minute on a laptop; no GPU is needed.
+# You have a table with more columns than rows and have to act on it. We take 60 diabetes patients with 64
+# columns, ask which columns matter, and then decide which of 382 other patients to see early. It takes
+# half a minute on a laptop; no GPU is needed.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -45,9 +45,9 @@ NUM_DRAWS = 250 if SMALL else 1000
 # ## The data
 #
 # Each row is a patient, each column a measurement: age, sex, body mass index, blood pressure and
-# six values from a blood sample. `target` says how far the disease has got a year later. We add the
-# square of each column and the product of each two, as one does who suspects that two measurements
-# act together. From 10 columns this makes 64 (sex has two values only, so its square adds nothing).
+# six values from a blood sample. `target` says how far the disease has got a year later. Two
+# measurements may act together, so we add the square of each column and the product of each pair.
+# That turns 10 columns into 64 (sex has only two values, so its square adds nothing).
 
 # %%
 table, target = load_diabetes(return_X_y=True, as_frame=True, scaled=True)
@@ -177,9 +177,9 @@ plt.show()
 # - Two of 64 columns carry the prediction. The lasso keeps six and its error is a little smaller; if all you
 #   want is one number per patient, it is a good and quicker tool.
 # - What the posterior adds is a probability for each column and each patient. Acting on a probability
-#   cost less than acting on a guess. At this size the lasso's guess with the spread of its residuals cost
-#   a little less than the posterior, so the gain is from asking for the chance, not from who answers.
-# - The chances are near to what came; at the lower end they are a little too high.
+#   cost less than acting on a guess. Here the lasso's guess with the spread of its residuals cost a
+#   little less than the posterior, so the gain comes from using a probability, whoever computes it.
+# - The chances are close to what happened; at the lower end they are a little too high.
 #
 # **Where next**: [how sure is my network?](how_sure.ipynb) asks the same of a neural network. How
 # `aeb.regression` compares over 50 data sets with known truth is in

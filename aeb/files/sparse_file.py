@@ -61,7 +61,7 @@ class Model(NamedTuple):
 
     module: Any  # a flax.linen.Module; or a flax.nnx.Module, with its weights and set to serve
     variables: dict[str, Any]  # {"params": ...} and the other collections; for nnx its pure dict
-    metadata: dict[str, Any]
+    metadata: dict[str, Any]  # what was stored beside them
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Apply the module to inputs; options are those of `flax.linen.Module.apply`."""
@@ -121,7 +121,7 @@ def save_sparse(
             must be plain values.
 
     Raises:
-        FileNotFoundError: the folder is not there.
+        FileNotFoundError: the folder does not exist.
         TypeError: a leaf is not an array of numbers, or is a typed PRNG key; or a file cannot hold
             the metadata or a field of the module.
         ValueError: the tree holds no array, or the class of the module cannot be imported.
