@@ -126,8 +126,10 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
             axes.set_title(f"{per_cent(sparsity)} zeros", fontsize=13)
             axes.set_ylabel("test accuracy, %")
         panels[-1, 0].set_xlabel("sparse epochs")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        unique = dict(zip(labels, handles, strict=True))
+        unique = {}
+        for axes in panels[:, 0]:
+            handles, labels = axes.get_legend_handles_labels()
+            unique |= dict(zip(labels, handles, strict=True))
         picture.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=4)
     return file
 
