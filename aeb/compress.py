@@ -309,6 +309,7 @@ class _Run(NamedTuple):
     where: Where
     scope: str
     temperature: float
+    weight_decay: float
     noise: float  # variance of a regression's noise; 1 for the rest
     loss_bound: float | None  # a loss that is no better than a guess, over the noise
     divergence: str
@@ -334,6 +335,7 @@ def compress(
     where: Where = None,
     scope: str = "relative",
     temperature: float = 0.0,
+    weight_decay: float = 0.0,
     num_draws: int = 0,
     preprocess: Callable[[Any], jax.Array] | None = None,
     augment: Callable[[PRNGKey, jax.Array], jax.Array] | None = None,
@@ -372,6 +374,8 @@ def compress(
             by the norm of their leaf; it empties no leaf. "global" has one for all weights as they
             are. "leaf" prunes the same share of each leaf.
         temperature: T >= 0 of the sampler. 1 samples the posterior, 0 adds no noise.
+        weight_decay: L2 penalty per row, >= 0, on the leaves that may be pruned. Give that of the
+            training before, above all if there is BatchNorm and more than nine tenths are to go.
         num_draws: the number of draws to keep from the second half of the run, >= 0, for
             `Compressed.predict(average=True)`.
         preprocess: a function of the inputs of a module, such as `aeb.data.normalizer("mnist")`.
@@ -423,9 +427,11 @@ def compress(
     guards.one_of("scope", scope, SCOPES)
     guards.one_of("divergence", divergence, POLICIES)
     guards.at_least("temperature", temperature, 0.0)
+    guards.at_least("weight_decay", weight_decay, 0.0)
     guards.whole("num_draws", num_draws, 0)
     if learning_rate is not None:
         guards.positive("learning_rate", learning_rate)
+    folder = None if checkpoint is None else guards.check_folder("checkpoint", checkpoint)
     network = as_network(model, variables, data, preprocess=preprocess, augment=augment)
     guards.check_matches(network.params, where)
     split_key, trial_key, run_key, refresh_key = jax.random.split(key, 4)
@@ -482,11 +488,11 @@ def compress(
         where,
         scope,
         temperature,
+        weight_decay,
         noise,
         None if guess is None else max(guess, before.loss) / noise,
         divergence,
     )
-    folder = None if checkpoint is None else Path(checkpoint)
     facts = {
         "sparsity": sparsity,
         "num_steps": num_steps,
@@ -494,6 +500,7 @@ def compress(
         "learning_rate": learning_rate,
         "scope": scope,
         "temperature": temperature,
+        "weight_decay": weight_decay or None,  # as in runs that are older than it
         "num_draws": num_draws,
         "variables": _fingerprint(network.params),
         "validation": _fingerprint(held_out),
@@ -595,7 +602,7 @@ def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
     rate = _rate(learning_rate, run.num_steps)
     return empirical_bayes(
         sghmc(learning_rate=rate, friction=FRICTION, temperature=run.temperature),
-        spike_slab(where=run.where),
+        spike_slab(where=run.where, precision=run.weight_decay * run.num_data),
         sparsify=rule,
     )
 

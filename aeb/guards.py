@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import os
 import re
 import reprlib
+import sysconfig
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,6 +33,7 @@ __all__ = [
     "check_axes",
     "check_batch",
     "check_data",
+    "check_folder",
     "check_key",
     "check_matches",
     "check_numbers",
@@ -287,7 +292,7 @@ def taking(name: str, rows: Any) -> Iterator[None]:
                 f"weights have ({has})"
             )
         elif isinstance(error, TypeError | ValueError) and re.search("shape|dimension", said):
-            why = said.splitlines()[0].rstrip(".")
+            why = said.splitlines()[0].rstrip(".") + _own_line(error)
         else:
             raise
         shapes = {path: tuple(np.shape(leaf)[1:]) for path, leaf in named_leaves(rows).items()}
@@ -298,6 +303,22 @@ def taking(name: str, rows: Any) -> Iterator[None]:
             f"{name}: the model does not take rows of the shape {given}; {why}. Pass rows as in "
             "training, or the weights that were trained on such rows"
         ) from error
+
+
+def check_folder(name: str, path: str | os.PathLike[str]) -> Path:
+    """Require a path that is a folder, or that nothing is at yet."""
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{name}: {folder} is a file, needs to be a folder; name another path")
+    return folder
+
+
+def _own_line(error: BaseException) -> str:
+    """Name the last line of the user's own code that an error came through, where there is one."""
+    others = (str(Path(__file__).parent), *(sysconfig.get_path(p) for p in ("stdlib", "purelib")))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*others, "<"))]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _path(scope: str, leaf: str) -> str:

@@ -204,9 +204,9 @@ def sharded(kernel: Kernel, shardings: State, *, axis: str | None = None) -> Ker
 
     Example:
         >>> import aeb, jax.numpy as jnp
-        >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
         >>> algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=1e-3), aeb.spike_slab())
         >>> kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x @ w) ** 2), num_data=4)
+        >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
         >>> params = jnp.zeros((1024, 2))
         >>> shardings = state_sharding(jax.eval_shape(algorithm.init, params), mesh)
         >>> state = jax.jit(algorithm.init, out_shardings=shardings)(params)

@@ -12,8 +12,6 @@ They show what a setting does and measure nothing. Each is made by the library i
 keys, in seconds.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path

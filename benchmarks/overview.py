@@ -10,8 +10,6 @@ It is made of rows in `benchmarks/results/`; a panel without rows says so. It is
 by side for a page and one below the other for a telephone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,8 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.compression import run as compression
 from benchmarks.compression.arms import ArmName
-from benchmarks.compression.table import POSTER, percent
+from benchmarks.compression.figure import runs
+from benchmarks.compression.table import POSTER
 from benchmarks.harness import figures
 from benchmarks.harness.markdown import NOT_RUN
 from benchmarks.regression import run as regression
@@ -97,11 +96,7 @@ def _compress(axes: Any, results: harness.Results) -> None:
     axes.axhline(best, color=GREY, linewidth=1, linestyle="--", label="paper, best of 1,000 epochs")
     for cell, seeds in found.items():
         label, colour, marker = arms[cell.arm]
-        for row in seeds:
-            history = row["metrics"]["history"]
-            epochs = [look["epoch"] for look in history]
-            axes.plot(epochs, [percent(look) for look in history], color=colour)
-            axes.plot(epochs[-1], percent(row["metrics"]), marker, color=colour)
+        runs(axes, seeds, marker=marker, color=colour)
         axes.plot([], [], marker, linestyle="-", color=colour, label=label)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), loc="lower right")
@@ -128,9 +123,9 @@ def _how_sure(axes: Any, results: harness.Results) -> None:
     for arm, metric, label, colour, marker, shift in series:
         named: str | None = label
         for place, name in enumerate(shown):
-            last = {row["seed"]: row["metrics"]["rmse_last"] for row in found[name, "aeb"]}
-            scores = {row["seed"]: row["metrics"][metric] for row in found[name, arm]}
-            ratios = [score / last[seed] for seed, score in scores.items() if score is not None]
+            pairs = harness.paired(found[name, arm], found[name, "aeb"])
+            scores = [(one["metrics"][metric], last["metrics"]["rmse_last"]) for one, last in pairs]
+            ratios = [score / last for score, last in scores if score is not None]
             if not ratios:
                 continue
             axes.errorbar(

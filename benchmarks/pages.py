@@ -8,8 +8,6 @@ marked `text` that follows one marked `python` is its output, and is made anew; 
 is left alone.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -8,8 +8,6 @@ A section an experiment, made of its rows in `benchmarks/results/` and of nothin
 its folder in `EXPERIMENTS`, and with figures by that in `DRAWN`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import sys

@@ -5,8 +5,6 @@ Each stands beside its other half: averages beside last draws, the prior beside 
 one, a target beside what was reached.
 """
 
-from __future__ import annotations
-
 import operator
 import statistics
 from collections.abc import Sequence
@@ -220,7 +218,6 @@ def _rows(results: Path, script: str) -> harness.Results:
 
 
 def _found(results: Path, run: Any, preset: harness.Preset = "paper") -> Any:
-    """Look up the rows of an experiment by the cells of a preset."""
     return harness.found(run.PRESETS[preset], _rows(results, run.NAME))
 
 

@@ -31,6 +31,18 @@ def x64():
         yield
 
 
+@pytest.fixture
+def complaint(capsys):
+    """What a command said on standard error, which has to be one line; call it once it has."""
+
+    def read():
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    return read
+
+
 def pytest_runtest_setup(item):
     """Choose how a test's programs are compiled, before its fixtures are made."""
     full = item.get_closest_marker("optimised") or item.get_closest_marker("slow")

@@ -46,6 +46,7 @@ class Spec(NamedTuple):
     nu: float = 1.0
     lam: float = 1.0
     sigma0: float = math.inf
+    precision: float = 0.0
     learn_sigma: bool = True
     learn_delta: bool = True
     follow_ramp: bool = False
@@ -154,13 +155,13 @@ def log_likelihood_grad(spec: Spec, chain: Chain, x: np.ndarray, y: np.ndarray) 
 
 
 def log_prior_grad(spec: Spec, chain: Chain) -> Tree:
-    """Return the gradient of the prior part of Q, and of N(0, sigma0^2) elsewhere."""
+    """Return the gradient of the prior part of Q, with decay, and of N(0, sigma0^2) elsewhere."""
     grad = {}
     for path, beta in chain.position.items():
         if path in spec.selected:
             laplace = -chain.kappa0[path] * np.sign(beta) / chain.sigma
             normal = -chain.kappa1[path] * beta / chain.sigma**2
-            grad[path] = spec.weight * (laplace + normal)
+            grad[path] = spec.weight * (laplace + normal) - spec.precision * beta
         else:
             grad[path] = -beta / spec.sigma0**2  # zero where sigma0 is infinite
     return grad

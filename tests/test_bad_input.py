@@ -39,6 +39,7 @@ VALUE_ERRORS = {
     "kappa0": lambda: aeb.spike_slab(0.1, 1.0, kappa0=-1.0),
     "kappa1": lambda: aeb.spike_slab(0.1, 1.0, kappa1=-1.0),
     "precision": lambda: aeb.gaussian(0.0),
+    "precision ": lambda: aeb.spike_slab(precision=-1.0),
     "step_size": lambda: aeb.sgld(0.0),
     "temperature": lambda: aeb.sghmc(1e-3, temperature=-1.0),
     "friction": lambda: aeb.sghmc(1e-3, friction=0.0),
@@ -79,6 +80,15 @@ VALUE_ERRORS = {
     ),
     "num_steps": lambda: aeb.sample(
         step, algorithm().init(two_layers()), data(), jax.random.key(0), num_steps=-1, batch_size=3
+    ),
+    "checkpoint": lambda: aeb.sample(
+        step,
+        algorithm().init(two_layers()),
+        data(),
+        jax.random.key(0),
+        num_steps=1,
+        batch_size=3,
+        checkpoint=__file__,
     ),
     "every": lambda: aeb.sample(
         step,

@@ -185,26 +185,23 @@ def test_a_run_with_other_settings_is_refused(straight, capsys):
         (["data"], "prepare"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(words, says, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_code_2(words, says, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.startswith("aeb: ")
-    assert complaint.count("\n") == 1
+    said = complaint()
+    assert says in said
+    assert said.startswith("aeb: ")
 
 
-def test_a_damaged_file_and_missing_data_are_one_line_each(capsys, tmp_path, monkeypatch):
+def test_a_damaged_file_and_missing_data_are_one_line_each(complaint, tmp_path, monkeypatch):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not a model")
     assert main(["inspect", str(broken)]) == 2
-    assert "broken.safetensors" in capsys.readouterr().err
+    assert "broken.safetensors" in complaint()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("AEB_CACHE_DIR", str(tmp_path / "cache"))
     assert main(["data", "prepare", "mnist"]) == 2
-    complaint = capsys.readouterr().err
-    assert "TFDS_DATA_DIR" in complaint
-    assert complaint.count("\n") == 1
+    assert "TFDS_DATA_DIR" in complaint()
 
 
 def test_the_published_demo_is_the_one_that_runs():

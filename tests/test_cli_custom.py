@@ -209,8 +209,15 @@ def test_an_nnx_module_and_its_weights(here, capsys):
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out)["prunable"] == 6 * 16 + 16 * 3
     aeb.save_sparse(here / "linen.safetensors", {"last": {"kernel": jnp.ones((16, 3))}})
-    assert main([*words, "--params", "linen.safetensors"]) == 2
-    assert "first/bias" in capsys.readouterr().err
+    np.savez(here / "linen.npz", **{"last.kernel": np.ones((16, 3))})
+    for name in ("linen.safetensors", "linen.npz"):
+        (here / "plain").write_bytes((here / name).read_bytes())
+        for file in (name, "plain"):  # which a file is stands in its first bytes too
+            assert main([*words, "--params", file]) == 2
+            assert "first/bias" in capsys.readouterr().err
+    (here / "plain").write_text("neither of them")
+    assert main([*words, "--params", "plain"]) == 2
+    assert "of no format that is known" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -222,7 +229,8 @@ def test_an_nnx_module_runs_from_its_own_weights(here, capsys):
     aeb.save_sparse(here / "wide.safetensors", weights)
     words = ["compress", "--model", "toynet:Wide", "--data", "train.npz", "--json"]
     words += ["--params", "wide.safetensors", "--sparsity", "0.4", "--num-steps", "30"]
-    assert main([*words, "--learning-rate", "0.1", "--out", "nnx"]) == 0
+    words += ["--learning-rate", "0.1", "--weight-decay", "1e-4"]
+    assert main([*words, "--out", "nnx"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["arms"] is None  # there were no test rows
     rows = np.load("train.npz")

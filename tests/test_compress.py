@@ -50,6 +50,14 @@ class NNXNet(nnx.Module):
         return self.l2(self.dropout(nnx.relu(self.bn(self.l1(x)))))
 
 
+class Faulty(nn.Module):
+    """A network whose own line is at fault, whatever the rows are."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x[:, :2] * self.param("scale", nn.initializers.ones, (2,)) + jnp.ones(3)
+
+
 @pytest.fixture(scope="module")
 def rows():
     """Points of three classes, told apart by two of twenty features; as many to test."""
@@ -342,9 +350,23 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
     ):
         np.testing.assert_array_equal(one, two)
     assert straight.history == resumed.history
-    for name, value in (("sparsity", 0.5), ("num_steps", 61), ("batch_size", 32)):
+    others = {"sparsity": 0.5, "num_steps": 61, "batch_size": 32, "weight_decay": 1e-3}
+    for name, value in others.items():
         with pytest.raises(ValueError, match=f"^{name}: the run in"):
             run(checkpoint=tmp_path, **{name: value})
+
+
+@pytest.mark.slow
+def test_weight_decay_shrinks_what_is_kept(linen, rows):
+    """Mutation: the decay not handed to the prior, or not times N."""
+
+    def size_of(decay):
+        out = compressed(*linen, rows[0], num_steps=30, learning_rate=0.1, weight_decay=decay)
+        return float(jnp.linalg.norm(out.params["Dense_0"]["kernel"]))
+
+    # 30 steps at rates that average .05, and an effective tenfold by the momentum: a factor of
+    # about exp(-15 decay).
+    assert 0.5 < size_of(0.02) / size_of(0.0) < 0.95
 
 
 def test_statistics_that_were_left_out_are_named(linen, rows):
@@ -474,6 +496,12 @@ def test_labels_are_no_regression_in_silence(targets, says):
             ValueError,
             r"^data: the model does not take rows of the shape \(7,\); .*\(7,\) and \(20,\)",
         ),
+        (
+            {"model": Faulty(), "variables": {"params": {"scale": np.ones(2)}}},
+            ValueError,
+            r"^data: .*\(1, 2\).* \(test_compress.py, line \d+\)",
+        ),
+        ({"checkpoint": __file__}, ValueError, "^checkpoint: .*test_compress.py is a file"),
     ],
 )
 def test_errors_say_what_to_change(linen, rows, changes, kind, says):

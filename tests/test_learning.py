@@ -45,16 +45,9 @@ def recipe(loss_fn, params, data, *, num_steps):
         aeb.spike_slab(),
         sparsify=aeb.magnitude(aeb.sparsity_ramp(SPARSITY, num_steps), scope="relative"),
     )
-    size = len(jax.tree.leaves(data)[0])
-    state, _ = aeb.sample(
-        aeb.build_kernel(algorithm, loss_fn, num_data=size),
-        algorithm.init(params),
-        data,
-        jax.random.key(1),
-        num_steps=num_steps,
-        batch_size=64,
-        progress=False,
-    )
+    kernel = aeb.build_kernel(algorithm, loss_fn, num_data=len(jax.tree.leaves(data)[0]))
+    settings = {"num_steps": num_steps, "batch_size": 64, "progress": False}
+    state, _ = aeb.sample(kernel, algorithm.init(params), data, jax.random.key(1), **settings)
     kernels = aeb.sparsity_report(state.position, None)
     assert abs(kernels.sparsity - SPARSITY) < 0.001
     return state.position

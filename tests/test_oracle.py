@@ -107,6 +107,7 @@ def build(spec, start, gain):
         nu=spec.nu,
         lam=spec.lam,
         sigma0=spec.sigma0,
+        precision=spec.precision,
         learn_sigma=spec.learn_sigma,
         learn_delta=spec.learn_delta,
         **start,
@@ -218,6 +219,7 @@ CASES = {
     "delta-held": ("categorical", "sghmc", SA, None, {"learn_delta": False}),
     "target-over-all-parameters": ("categorical", "sghmc", SA, "leaf", {"of": "all"}),
     "weighted-categorical": ("categorical", "sghmc", SA, "global", {"weight": 0.3, "sigma0": 0.5}),
+    "decay": ("categorical", "sghmc", SA, "global", {"weight": 0.3, "precision": 2.0}),
     "rate-follows-the-ramp": ("categorical", "sghmc", SA, "global", {"follow_ramp": True}),
     "rate-follows-all-parameters": (
         "gaussian",

@@ -168,15 +168,22 @@ def test_the_optax_face_under_a_mesh_that_is_set(mesh):
     assert_close(alone, together)
 
 
-@pytest.mark.slow
-def test_weights_on_an_explicit_axis():
-    """Mutation: the step not taken under `auto_axes`; JAX then dies in a reshape of ours."""
+@pytest.fixture
+def explicit():
+    """A mesh whose axis is Explicit, a weight split over it, that weight whole, and a sampler."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
-    split = NamedSharding(mesh, PartitionSpec(None, "data"))
     weight = jax.random.normal(jax.random.key(0), (48, 128))
+    placed = jax.device_put(weight, NamedSharding(mesh, PartitionSpec(None, "data")))
     algorithm = aeb.empirical_bayes(
         aeb.sghmc(1e-3, temperature=0.1), aeb.spike_slab(), sparsify=aeb.magnitude(0.5)
     )
+    return mesh, placed, weight, algorithm
+
+
+@pytest.mark.slow
+def test_weights_on_an_explicit_axis(explicit):
+    """Mutation: the step not taken under `auto_axes`; JAX then dies in a reshape of ours."""
+    mesh, placed, weight, algorithm = explicit
 
     def loss_fn(params, rows):
         return 0.5 * jnp.mean(jnp.square(rows @ params["w"]))
@@ -191,7 +198,6 @@ def test_weights_on_an_explicit_axis():
 
     alone = steps(weight)
     with jax.set_mesh(mesh):
-        placed = jax.device_put(weight, split)
         together = steps(placed)
         regression = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.gaussian(), likelihood="gaussian")
         state = regression.init({"w": placed})
@@ -205,14 +211,9 @@ def test_weights_on_an_explicit_axis():
 
 
 @pytest.mark.slow
-def test_the_optax_face_on_an_explicit_axis():
+def test_the_optax_face_on_an_explicit_axis(explicit):
     """Mutation: the residuals passed on where no likelihood asks for them, which is refused."""
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
-    split = NamedSharding(mesh, PartitionSpec(None, "data"))
-    weight = jax.random.normal(jax.random.key(0), (48, 128))
-    algorithm = aeb.empirical_bayes(
-        aeb.sghmc(1e-3, temperature=0.1), aeb.spike_slab(), sparsify=aeb.magnitude(0.5)
-    )
+    mesh, placed, weight, algorithm = explicit
     face = aeb.as_gradient_transformation(algorithm, num_data=4, key=jax.random.key(1))
     tx = optax.chain(optax.clip_by_global_norm(1.0), face)
 
@@ -232,7 +233,7 @@ def test_the_optax_face_on_an_explicit_axis():
 
     alone = steps(weight)
     with jax.set_mesh(mesh):
-        together = steps(jax.device_put(weight, split))
+        together = steps(placed)
     for leaf in (together[0]["w"], together[1][1].chain.latent.rho["w"]):
         assert jax.typeof(leaf).sharding.spec == PartitionSpec(None, "data")
     assert float((together[0]["w"] == 0).mean()) == 0.5

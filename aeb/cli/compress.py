@@ -38,7 +38,7 @@ Arm = Literal["magnitude", "em", "sa", "learned"]
 OURS = ("cnn", "resnet20")
 """Networks that go by a name."""
 
-ONLY_OURS = ("start", "arms", "seeds", "weight_decay", "v0", "v1")
+ONLY_OURS = ("start", "arms", "seeds", "v0", "v1")
 """Settings that a network of one's own does not have."""
 
 ONLY_CUSTOM = ("test", "params", "preprocess", "augment", "num_steps", "where", "scope", "seed")
@@ -51,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "batch_size": 500,
     "learning_rate": 0.1,
     "temperature": 1e-2,
+    "weight_decay": 5e-4,
 }
 """Those of our networks where one of your own has others."""
 
@@ -118,8 +119,9 @@ class Compress:
     """Highest learning rate of the mean loss. By default 0.1; your own: it is looked for."""
     temperature: float | None = None
     """Temperature of the sampler; 1: posterior, 0: no noise. By default 0.01; your own 0."""
-    weight_decay: float = 5e-4
-    """Ours: L2 penalty of the arms without the spike-and-slab prior, per example."""
+    weight_decay: float | None = None
+    """L2 penalty per example. By default 5e-4, of the arms without the spike-and-slab prior; your
+    own 0."""
     v0: float = 0.01
     """Ours: scale of the spike, about that of a weight that may go."""
     v1: float = 1.0
@@ -193,11 +195,12 @@ class Compress:
         guards.whole("seed", self.seed, 0)
         if self.sparsity is not None:
             guards.within("sparsity", self.sparsity, "[0, 1)")
-        for name in ("learning_rate", "weight_decay", "v0", "v1"):
+        for name in ("learning_rate", "v0", "v1"):
             if getattr(self, name) is not None:
                 guards.positive(name, getattr(self, name))
-        if self.temperature is not None:
-            guards.at_least("temperature", self.temperature, 0.0)
+        for name in ("temperature", "weight_decay"):
+            if getattr(self, name) is not None:
+                guards.at_least(name, getattr(self, name), 0.0)
 
     def __call__(self) -> Outcome:
         """Run it, or say what would be run."""

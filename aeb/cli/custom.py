@@ -70,6 +70,7 @@ class Settings(NamedTuple):
     batch_size: int | None
     learning_rate: float | None
     temperature: float | None
+    weight_decay: float | None
     validation: float
     limit_images: int | None
     seed: int
@@ -215,6 +216,7 @@ def run(job: Job, plan: RunPlan) -> Outcome:
             where=settings.where,
             scope=settings.scope,
             temperature=settings.temperature or 0.0,
+            weight_decay=settings.weight_decay or 0.0,
             preprocess=job.preprocess,
             augment=job.augment,
             checkpoint=out / "compress",

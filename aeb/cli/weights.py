@@ -28,6 +28,8 @@ FORMATS = (
     "a sparse file or a checkpoint of aeb, or a .safetensors, .msgpack or .npz file of your own"
 )
 
+SUFFIXES = (".npz", ".msgpack", ".flax", ".safetensors")
+
 HOMES = ("", "params", "position", "model_state")
 """Last words of the prefixes under which a training state keeps a network."""
 
@@ -59,7 +61,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     try:
         return {name: np.asarray(x) for name, x in _read(path).items()}
     except (DamagedFileError, OSError, ValueError, TypeError) as error:
-        raise UsageError(f"--params: {path} does not read as {path.suffix}: {error}") from error
+        raise UsageError(f"--params: {path} does not read as {_format(path)}: {error}") from error
 
 
 def place(arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str) -> ArrayTree:
@@ -91,16 +93,28 @@ def place(arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str) -> Array
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if path.suffix == ".npz":
+    kind = _format(path)
+    if kind == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             return _slashed({name: archive[name] for name in archive.files})
-    if path.suffix in (".msgpack", ".flax"):
+    if kind in (".msgpack", ".flax"):
         from flax.serialization import msgpack_restore
 
         return _flat(msgpack_restore(path.read_bytes()))
-    if path.suffix == ".safetensors":
+    if kind == ".safetensors":
         return _read_safetensors(path)
     raise UsageError(f"--params: {path} is of no format that is known; needs {FORMATS}")
+
+
+def _format(path: Path) -> str:
+    """Return the suffix; that of safetensors or npz where a file of another name begins as one."""
+    if path.suffix in SUFFIXES:
+        return path.suffix
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":  # behind the length of the header
+        return ".safetensors"
+    return ".npz" if start[:4] == b"PK\x03\x04" else path.suffix
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:

@@ -21,13 +21,19 @@ from aeb import guards
 from aeb.dynamics.noise import noise_like
 from aeb.types import ArrayTree, Dynamics, PRNGKey, ScalarOrSchedule
 
-__all__ = ["leafwise_sampler"]
+__all__ = ["langevin", "leafwise_sampler"]
 
 Move = Callable[..., tuple[Any, Any]]
 """`(beta, r, g, xi, *numbers) -> (beta, r)`: weights, momentum, gradient and noise of one leaf."""
 
 Numbers = Callable[[Any, Any, Any], tuple[Any, ...]]
 """`(step_size, temperature, count) -> numbers` for this step."""
+
+
+def langevin(step_size: Any, temperature: Any, count: Any) -> tuple[Any, Any]:
+    """Compute the two scalars of a Langevin step: eps, and sqrt(2 eps T) for the noise."""
+    del count
+    return step_size, jnp.sqrt(2.0 * step_size * temperature)
 
 
 def leafwise_sampler(
@@ -44,7 +50,8 @@ def leafwise_sampler(
     Args:
         move: the update rule, `(beta, r, g, xi, *numbers) -> (beta, r)`. Its arrays share one shape
             and one dtype; the numbers have that dtype too.
-        numbers: `(step_size, temperature, count) -> numbers`, the scalars of the rule.
+        numbers: `(step_size, temperature, count) -> numbers`, the scalars of the rule, such as
+            `langevin`.
         step_size: eps > 0, or a schedule.
         temperature: T >= 0, or a schedule.
         learning_rate: eps N, or a schedule; give it in place of `step_size`.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from aeb.precision import working_dtype
 from aeb.schedules import is_zero
 from aeb.types import ArrayTree, PRNGKey
+from aeb.xla.parts import cut, unseen
 from aeb.xla.threefry import LARGEST_DRAW, is_threefry, normal_at, normals_at, split
 
 __all__ = ["noise_like", "standard_normal_like"]
@@ -85,8 +86,9 @@ def _in_place(words: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[j
     together: Iterator[jax.Array] = iter(())
     if small:
         spans = _spans([(starts[place], sizes[place]) for place in small])
-        together = _cut(normals_at(words, spans), [shapes[place] for place in small])
-    for start, shape, here in zip(starts, shapes, is_small, strict=False):
+        together = iter(cut(normals_at(words, spans), [shapes[place] for place in small]))
+    places = unseen(starts[:-1], words)
+    for start, shape, here in zip(places, shapes, is_small, strict=True):
         yield next(together) if here else normal_at(words, start, shape)
 
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
-
-from aeb.dynamics.leafwise import leafwise_sampler
+from aeb.dynamics.leafwise import langevin, leafwise_sampler
 from aeb.types import Dynamics, ScalarOrSchedule
 
 __all__ = ["sgld"]
@@ -43,7 +41,7 @@ def sgld(
             argument is out of its range.
 
     Example:
-        >>> import jax
+        >>> import jax, jax.numpy as jnp
         >>> position = jnp.ones(2)
         >>> sgld(step_size=0.1).update(
         ...     position, (), -position, 0, jax.random.key(0), step_size=0.1, temperature=0.0
@@ -51,13 +49,9 @@ def sgld(
         (Array([0.9, 0.9], dtype=float32), ())
     """
 
-    def numbers(step_size: Any, temperature: Any, count: Any) -> tuple[Any, Any]:
-        del count
-        return step_size, jnp.sqrt(2.0 * step_size * temperature)
-
     def move(beta: Any, r: Any, g: Any, xi: Any, eps: Any, noise_scale: Any) -> tuple[Any, Any]:
         return beta + eps * g + noise_scale * xi, r
 
     return leafwise_sampler(
-        move, numbers, step_size, temperature, learning_rate, has_momentum=False
+        move, langevin, step_size, temperature, learning_rate, has_momentum=False
     )

@@ -58,7 +58,8 @@ informed flips; Bhattacharya, Chakraborty and Mallick (Biometrika 2016), for the
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,7 @@ __all__ = [
     "Snapshot",
     "Totals",
     "adapt",
+    "ask",
     "averages",
     "block",
     "flip",
@@ -89,7 +91,10 @@ __all__ = [
     "snapshot",
     "span",
     "start",
+    "stretched",
 ]
+
+C = TypeVar("C")
 
 LARGEST = 60.0
 """What D is clipped to, so that even where every flip is hopeless a stay has an end."""
@@ -521,16 +526,36 @@ def adapt(
     Returns:
         The chains, refreshed.
     """
-    one = jnp.ones(chains.delta.shape)
-    told = jax.lax.cond(
-        omega_v0 > 0.0,
-        jax.vmap(lambda chain: information(problem, chain)),
-        # It costs as much as a refresh.
-        lambda _: Information(one, one),
-        chains,
-    )
+    told = ask(lambda chain: information(problem, chain), chains, omega_v0)
     moved = learn(hyper, chains, totals, told, omega, omega_v0, problem.log_odds, problem.ties)
     return jax.vmap(lambda chain: refresh(problem, chain))(moved)
+
+
+def ask(tell: Callable[[C], Information], chains: C, omega_v0: Any) -> Information:
+    """Read off each chain what it tells about v0, if v0 is to move.
+
+    If v0 is held, nobody reads the answer, which costs as much as a refresh; it is ones then.
+
+    Args:
+        tell: reads it off one chain.
+        chains: lead with the chains.
+        omega_v0: the gain of v0.
+    """
+    one = jnp.ones(len(jax.tree.leaves(chains)[0]))
+    return jax.lax.cond(omega_v0 > 0.0, jax.vmap(tell), lambda _: Information(one, one), chains)
+
+
+def stretched(length: jax.Array, flips: jax.Array, thinning: int, omega: Any) -> jax.Array:
+    """Move the length of a stretch to where it has as many flips as were asked for.
+
+    Args:
+        length: of the last stretches.
+        flips: in one of them, on average.
+        thinning: how many were asked for.
+        omega: how far to move, as a share of the way.
+    """
+    # One flip more, so that none at all does not make the next stretch endless.
+    return approximate(length, length * (thinning + 1.0) / (flips + 1.0), omega)
 
 
 def learn(

@@ -38,6 +38,7 @@ from aeb.linear.support import (
     Problem,
     Snapshot,
     Totals,
+    ask,
     flip,
     gains,
     information,
@@ -48,9 +49,9 @@ from aeb.linear.support import (
     snapshot,
     span,
     start,
+    stretched,
 )
 from aeb.linear.ties import Ties
-from aeb.stochastic_approximation import approximate
 from aeb.types import PRNGKey
 
 __all__ = ["Base", "Draw", "condense", "program"]
@@ -198,16 +199,10 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
                 state, keys, chi, length
             )
             omega, omega_v0 = gains(number, warmup, spike[1])
-            one = jnp.ones(chains)
-            # It costs as much as a refresh.
-            told = jax.lax.cond(
-                omega_v0 > 0.0, jax.vmap(tell), lambda _: Information(one, one), state
-            )
+            told = ask(tell, state, omega_v0)
             chain = learn(hyper, state.chain, totals, told, omega, omega_v0, log_odds, ties)
             flips = jnp.mean(count.astype(float)) / chi.shape[1]
-            # One flip more, so that none at all does not make the next stretch endless.
-            asked = length * (thinning + 1.0) / (flips + 1.0)
-            length = approximate(length, asked, omega)
+            length = stretched(length, flips, thinning, omega)
             return (state._replace(chain=chain), length), (totals, draws)
 
         delta = hyper.a / (hyper.a + hyper.b + num_columns(rows.x.shape[1], log_odds, ties))

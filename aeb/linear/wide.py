@@ -47,10 +47,10 @@ import numpy as np
 from aeb.linear.support import (
     Chain,
     Hyper,
-    Information,
     Problem,
     Snapshot,
     Totals,
+    ask,
     averages,
     gains,
     information,
@@ -58,6 +58,7 @@ from aeb.linear.support import (
     num_columns,
     snapshot,
     span,
+    stretched,
 )
 from aeb.linear.ties import gather
 from aeb.stochastic_approximation import approximate
@@ -293,22 +294,14 @@ def _program(warmup: int, thinning: int) -> Callable[..., Any]:
         state, (flips, told, made) = jax.lax.scan(step, state, (jnp.arange(len(chi)), chi))
         totals = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), told)
         omega, omega_v0 = gains(number, warmup, first)
-        one = jnp.ones(chi.shape[1])
-        facts = jax.lax.cond(
-            omega_v0 > 0.0,
-            jax.vmap(lambda chain: information(problem, chain, kernel)),
-            lambda _: Information(one, one),
-            state.chains,
-        )
+        facts = ask(lambda chain: information(problem, chain, kernel), state.chains, omega_v0)
         chains = learn(hyper, state.chains, totals, facts, omega, omega_v0, problem.log_odds)
-        # One flip more, so that none at all does not make the next stretch endless.
-        asked = state.length * (thinning + 1.0) / (jnp.mean(flips) + 1.0)
         rho = jnp.mean(totals.rho / totals.time[:, None], axis=0)
         moved = State(
             chains,
             state.bare,
             approximate(state.chance, rho, omega),
-            approximate(state.length, asked, omega),
+            stretched(state.length, jnp.mean(flips), thinning, omega),
         )
         return moved, totals, made
 

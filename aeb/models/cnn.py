@@ -82,10 +82,11 @@ class CNNBN(nn.Module):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> image = jnp.ones((1, 28, 28, 1))
-        >>> variables = jax.eval_shape(CNNBN().init, jax.random.key(0), image)
-        >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-        493772
+        >>> net, images = CNNBN(), jnp.ones((2, 28, 28, 1))
+        >>> variables = net.init(jax.random.key(0), images)
+        >>> logits, moments = net.apply(variables, images, mutable=["batch_stats"])
+        >>> logits.shape, sorted(variables), sorted(moments)
+        ((2, 10), ['batch_stats', 'params'], ['batch_stats'])
     """
 
     num_classes: int = 10

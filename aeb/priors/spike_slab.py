@@ -16,12 +16,17 @@ prior
 The two sums over sparse leaves are multiplied by w, the weight of their prior relative to the
 likelihood. So the sampler samples
 
-    p(D | beta) p(sparse beta | latents)^w p(other beta)
+    p(D | beta) p(sparse beta | latents)^w N(sparse beta; 0, 1 / tau) p(other beta)
 
 w = 1 is Bayes' rule and the paper. w < 1 is a power prior. If there are more weights than data, a
 prior that is narrow enough to select would shrink the weights too hard. The pull of the spike on a
 weight is w (1 - rho) / (v0 sigma). So w changes how hard the prior pulls, but not which weights it
 takes for spike: rho is the inclusion probability under the prior itself, not under its power.
+
+Weight decay is a further factor N(beta; 0, 1 / tau) on the same weights, and w leaves it alone.
+Without it nothing holds the weights in front of a BatchNorm: as their scale changes no output, they
+grow at a high learning rate. A threshold that all leaves share then keeps whole leaves that grew,
+and empties others.
 
 If v0, v1 and w are not given, the prior takes them from each leaf at `init`. With s_l the size of a
 weight in the leaf (`typical_size`), p the number of sparse weights and N the number of examples:
@@ -130,6 +135,7 @@ def spike_slab(
     nu: float = 1.0,
     lam: float = 1.0,
     sigma0: float = math.inf,
+    precision: float = 0.0,
     rho: float = 0.5,
     kappa0: float | None = 0.0,
     kappa1: float | None = None,
@@ -163,6 +169,8 @@ def spike_slab(
         nu: degrees of freedom of the prior of sigma^2, > 0.
         lam: scale of the prior of sigma^2, > 0.
         sigma0: standard deviation of the prior of all other leaves, > 0; inf is flat.
+        precision: tau, of a further factor N(0, 1 / tau) on each weight that has this prior, >= 0.
+            N times the weight decay that the network was trained with goes on with that decay.
         rho: starting inclusion probability, in [0, 1].
         kappa0: starting spike penalty, >= 0. With 0, no weight is pulled before rho has been
             learned. None is (1 - rho) / v0, which pulls all weights alike.
@@ -200,6 +208,7 @@ def spike_slab(
     guards.at_least("a", a, 1.0)
     guards.at_least("b", b, 1.0)
     guards.within("sigma0", sigma0, "(0, inf]")
+    guards.at_least("precision", precision, 0.0)
     guards.within("rho", rho, "[0, 1]")
     guards.within("delta", delta, "(0, 1)")
     for name, value in (("kappa0", kappa0), ("kappa1", kappa1)):
@@ -256,9 +265,12 @@ def spike_slab(
             scaled = beta / latent.sigma.astype(beta.dtype)
             # Its slope at 0 is 0. That of JAX's abs is 1, which would pull on every pruned weight.
             laplace = latent.kappa0[path] * scaled * jnp.sign(scaled)
-            return power(latent, beta.dtype) * jnp.sum(
+            mixture = power(latent, beta.dtype) * jnp.sum(
                 laplace + 0.5 * latent.kappa1[path] * jnp.square(scaled)
             )
+            if not precision:
+                return mixture
+            return mixture + 0.5 * precision * jnp.sum(jnp.square(beta))
 
         energy = jnp.zeros_like(latent.sigma)
         for path, leaf in named_leaves(params).items():

@@ -180,6 +180,8 @@ def sample(
     guards.whole("warmup", warmup, 0)
     guards.within("warmup", warmup, f"[0, {num_steps}]")
     guards.whole("callback_every", callback_every, 1)
+    if checkpoint is not None:
+        guards.check_folder("checkpoint", checkpoint)
     if limit_seconds is not None:
         guards.positive("limit_seconds", limit_seconds)
         if checkpoint is None:

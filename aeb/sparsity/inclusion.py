@@ -9,7 +9,6 @@ import jax
 
 from aeb.sparsity.rule import ramped_rule
 from aeb.types import ScalarOrSchedule, Sparsifier
-from aeb.xla.threshold import order_bits
 
 __all__ = ["check_has_rho", "inclusion"]
 
@@ -23,9 +22,7 @@ def inclusion(
 
     Args:
         ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
-        scope: "leaf" prunes the same share of each selected leaf. "global" uses one threshold for
-            all of them. "relative" uses one threshold for weights divided by the norm of their
-            leaf, and never empties a leaf.
+        scope: "leaf", "global" or "relative", as in `aeb.magnitude`.
         of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned weight may return.
 
@@ -44,7 +41,7 @@ def inclusion(
     """
 
     def rank(leaves: list[jax.Array], paths: list[str], rho: Any) -> list[list[jax.Array]]:
-        return [order_bits([rho[path] for path in paths]), order_bits(leaves)]
+        return [[rho[path] for path in paths], leaves]
 
     return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow, check=check_has_rho)
 

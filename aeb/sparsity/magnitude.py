@@ -16,7 +16,6 @@ from aeb.precision import as_weights
 from aeb.sparsity.rule import ramped_rule
 from aeb.tree import as_where
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier, Where
-from aeb.xla.threshold import order_bits
 
 __all__ = ["magnitude", "prune"]
 
@@ -53,7 +52,7 @@ def magnitude(
     """
 
     def rank(leaves: list[jax.Array], paths: list[str], rho: Any) -> list[list[jax.Array]]:
-        return [order_bits(leaves)]
+        return [leaves]
 
     return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow)
 

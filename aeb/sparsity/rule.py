@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules share: counts, scopes, and zeros that may or may not return.
 
-A rule ranks weights by unsigned keys. This module turns a ranking and a ramp into a `Sparsifier`.
+A rule says what weights are ranked by. This module turns a ranking and a ramp into a `Sparsifier`.
 Of the n weights in the chosen leaves, exactly K stay. The scope says which:
 
     leaf        the same fraction of each leaf, those with the highest rank
@@ -35,7 +35,7 @@ from aeb.precision import working_dtype
 from aeb.schedules import as_schedule
 from aeb.tree import replace_leaves, select
 from aeb.types import ArrayTree, ScalarOrSchedule, Sparsifier
-from aeb.xla.threshold import smallest, smallest_of_each
+from aeb.xla.threshold import order_bits, smallest, smallest_of_each
 
 __all__ = ["SCOPES", "Masks", "pruning_rule", "ramped_rule"]
 
@@ -45,7 +45,8 @@ Masks = dict[str, jax.Array]
 """bool arrays by path."""
 
 Ranking = Callable[[list[jax.Array], list[str], Any], Sequence[list[jax.Array]]]
-"""`(leaves, paths, rho) -> criteria` for `smallest`, one entry per unit that is pruned whole."""
+"""`(leaves, paths, rho) -> criteria`, each a list with an array for each leaf, one entry per unit
+that is pruned whole. Entries of small magnitude go first, and a later list breaks ties."""
 
 
 def ramped_rule(
@@ -106,7 +107,7 @@ def ramped_rule(
         leaves = [sparse[path] for path in paths]
         if scope == "relative":
             leaves = [_over_its_norm(leaf) for leaf in leaves]
-        criteria = list(rank(leaves, paths, rho))
+        criteria = [order_bits(ranks) for ranks in rank(leaves, paths, rho)]
         if mask:
             # Weights that were pruned for good rank below all others.
             alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in paths]

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from aeb.precision import working_dtype
 from aeb.sparsity.rule import ramped_rule
 from aeb.types import ScalarOrSchedule, Sparsifier
-from aeb.xla.threshold import order_bits
 
 __all__ = ["units"]
 
@@ -28,9 +27,7 @@ def units(
     Args:
         ramp: fraction of units at zero in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
             Within a leaf it is also the fraction of weights.
-        scope: "leaf" prunes the same share of each selected leaf. "global" uses one threshold for
-            all of them. "relative" uses one threshold for units divided by the norm of their
-            leaf, and never empties a leaf.
+        scope: "leaf", "global" or "relative", as in `aeb.magnitude`.
         of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned unit may return.
 
@@ -50,7 +47,7 @@ def units(
     """
 
     def rank(leaves: list[jax.Array], paths: list[str], rho: Any) -> list[list[jax.Array]]:
-        return [order_bits([_unit_scale(leaf) for leaf in leaves])]
+        return [[_unit_scale(leaf) for leaf in leaves]]
 
     return ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow)
 

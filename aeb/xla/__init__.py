@@ -8,6 +8,7 @@ XLA makes something better of it.
 
     threefry      normals from counters, drawn where the weights lie
     threshold     the k smallest of many numbers, without a sort
+    parts         pieces of an array that share one program
     sums          several sums in one pass
     normalization the moments of BatchNorm, image after image
     convolution   gradients in XLA's fast layout, or as products

@@ -65,13 +65,14 @@ def split(key: PRNGKey, num: int) -> jax.Array:
     return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=jax.random.key_impl(key))
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
-def normal_at(words: jax.Array, start: int, shape: tuple[int, ...]) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def normal_at(words: jax.Array, start: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
     """Draw a part of `jax.random.normal(key, (n,), jnp.float32)`.
 
     Args:
         words: u32[2], the data of a threefry key.
-        start: the place of the first number in the whole draw, in [0, `LARGEST_DRAW`).
+        start: the place of the first number in the whole draw, in [0, `LARGEST_DRAW`); a u32[]
+            or a plain number.
         shape: of the part, which is filled row by row.
 
     Returns:
@@ -122,9 +123,9 @@ def _normal(words: jax.Array, places: jax.Array) -> jax.Array:
     return np.float32(math.sqrt(2)) * jax.lax.erf_inv(jnp.maximum(_LEAST, uniform))
 
 
-def _places(start: int, shape: tuple[int, ...]) -> jax.Array:
+def _places(start: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
     """Number the places of a part, in row-major order; u32[shape]."""
-    places = jnp.full(shape, start, jnp.uint32)
+    places = jnp.full(shape, jnp.asarray(start, jnp.uint32))
     for axis in range(len(shape)):
         stride = np.uint32(math.prod(shape[axis + 1 :]))
         places = places + stride * jax.lax.broadcasted_iota(jnp.uint32, shape, axis)

@@ -15,7 +15,6 @@ tie.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aeb.precision import working_dtype
+from aeb.xla.parts import cut
 
 __all__ = ["order_bits", "smallest", "smallest_of_each"]
 
@@ -99,10 +99,8 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
 
     joined = [join(keys) for keys in criteria]
     together, *marks = _smallest(joined, count, lambda: join(_indices(shapes)))
-    ends = list(itertools.accumulate(sizes[place] for place in small))
     parts = dict(zip(large, marks, strict=True))
-    for place, part in zip(small, jnp.split(together, ends[:-1]), strict=True):
-        parts[place] = part.reshape(shapes[place])
+    parts |= zip(small, cut(together, [shapes[place] for place in small]), strict=True)
     return [parts[place] for place in range(len(shapes))]
 
 
@@ -163,12 +161,9 @@ def _in_rows(leaves: Keys, row: int) -> jax.Array:
 
 def _out_of_rows(rows: jax.Array, sizes: Sequence[int]) -> Keys:
     """Undo `_in_rows`, but for the shapes."""
-    row, start, parts = rows.shape[1], 0, []
-    for size in sizes:
-        count = -(-size // row)
-        parts.append(rows[start : start + count].ravel()[:size])
-        start += count
-    return parts
+    row = rows.shape[1]
+    padded = [(-(-size // row) * row,) for size in sizes]
+    return [part[:size] for part, size in zip(cut(rows.ravel(), padded), sizes, strict=True)]
 
 
 def _smallest_in_rows(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arms: what each is, and the stage that runs it."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -31,6 +29,7 @@ ArmName = Literal[
     "aeb_noise",
     "aeb_rho",
     "aeb_relative",
+    "aeb_scaled",
     "aeb_learned",
     "aeb_cycles",
     "aeb_taught",
@@ -47,6 +46,9 @@ class Arm(NamedTuple):
     score: str = "magnitude"  # what is pruned by: "magnitude", "rho" or "learned"
     scope: str = "global"
     noise: bool = False  # whether T > 0; our arms
+    # Whether the prior takes its widths from each leaf, and its weight from the number of images
+    # and of weights, as `aeb.spike_slab()` does, with the weight decay of the control; our arms.
+    scaled: bool = False
     cycles: bool = False  # whether samples are averaged
     taught: bool = False  # whether by the dense network too
 
@@ -66,6 +68,7 @@ ARMS: dict[ArmName, Arm] = {
     "aeb_noise": Arm("aeb, noise", "aeb", noise=True),
     "aeb_rho": Arm("aeb, by rho", "aeb", score="rho"),
     "aeb_relative": Arm("aeb, relative", "aeb", scope="relative"),
+    "aeb_scaled": Arm("aeb, scaled", "aeb", scaled=True),
     "aeb_learned": Arm("aeb, no target", "aeb", score="learned"),
     "aeb_cycles": Arm("aeb, noise, cycles", "aeb", noise=True, cycles=True),
     "aeb_taught": Arm("aeb, noise, cycles, taught", "aeb", noise=True, cycles=True, taught=True),
@@ -143,9 +146,9 @@ def make_stage(
                 aeb.sghmc(step_size, FRICTION, temperature),
                 # Why sigma stays and kappa0 starts at 0: see aeb.cli.training.
                 aeb.spike_slab(
-                    rewound.v0,
-                    rewound.v1,
-                    weight=rewound.weight or 1.0,
+                    *((None, None) if how.scaled else (rewound.v0, rewound.v1)),
+                    weight=None if how.scaled else rewound.weight or 1.0,
+                    precision=rewound.weight_decay * num_data if how.scaled else 0.0,
                     follow_ramp=bool(rewound.follow_ramp),
                     a=rewound.a,
                     b=rewound.a,

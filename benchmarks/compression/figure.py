@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as figures: test accuracy against sparsity, and at full size against epochs."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +21,7 @@ from benchmarks.compression.table import (
 )
 from benchmarks.harness import figures
 
-__all__ = ["figure"]
+__all__ = ["figure", "runs"]
 
 SIZE = (8.4, 6.4)
 
@@ -42,7 +42,6 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 
 
 def _draw(preset: harness.Preset, results: harness.Results, folder: Path) -> Path | None:
-    """Draw the rows of one preset."""
     rows = {cell: seeds for cell, seeds in harness.found(PRESETS[preset], results).items() if seeds}
     if not rows:
         return None
@@ -115,11 +114,7 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
                     "color": plt.get_cmap("tab10")(arms.index(cell.arm)),
                     "linestyle": "--" if ARMS[cell.arm].kind == "control" else "-",
                 }
-                for row in seeds:
-                    history = row["metrics"]["history"]
-                    epochs = [look["epoch"] for look in history]
-                    axes.plot(epochs, [percent(look) for look in history], linewidth=1.3, **style)
-                    axes.plot(epochs[-1], percent(row["metrics"]), "o", color=style["color"])
+                runs(axes, seeds, linewidth=1.3, **style)
                 axes.plot([], [], label=ARMS[cell.arm].label, **style)
             best = POSTER["a_sghmc_sa"].get(sparsity)
             if best is not None:
@@ -131,10 +126,21 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
             axes.set_title(f"{per_cent(sparsity)} zeros", fontsize=13)
             axes.set_ylabel("test accuracy, %")
         panels[-1, 0].set_xlabel("sparse epochs")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        unique = dict(zip(labels, handles, strict=True))
+        unique = {}
+        for axes in panels[:, 0]:
+            handles, labels = axes.get_legend_handles_labels()
+            unique |= dict(zip(labels, handles, strict=True))
         picture.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=4)
     return file
+
+
+def runs(axes: Any, rows: Iterable[harness.Row], *, marker: str = "o", **style: Any) -> None:
+    """Draw each run, a line through its epochs and a dot at its end."""
+    for row in rows:
+        history = row["metrics"]["history"]
+        epochs = [look["epoch"] for look in history]
+        axes.plot(epochs, [percent(look) for look in history], **style)
+        axes.plot(epochs[-1], percent(row["metrics"]), marker, color=style["color"])
 
 
 def _place(sparsity: float) -> float:

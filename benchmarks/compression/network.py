@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images, network and losses of a size."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the compression runs are set: data and network, the authors' recipe, and ours."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from typing import Annotated, Literal

@@ -6,8 +6,6 @@ averaged, not sigma. Both are in the prior below. What the library has its own w
 `DEPARTURES`.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -22,8 +22,6 @@ preset has the same network and all of the images, and schedules of 5 to 60 epoc
 100.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -97,13 +95,10 @@ PLANS: dict[str, tuple[Plan, ...]] = {
         Plan(("control", "aeb"), (0.9,), ("authors",), 3),
         Plan(("control", "aeb"), (0.95, 0.98), ("authors",), 3),
         Plan(("aeb_learned",), (), ("authors",), 3),
-        Plan(
-            ("control_relative", "aeb_relative", "control", "aeb"),
-            (0.98, 0.9),
-            ("authors",),
-            1,
-            epochs=5,
-        ),
+        Plan(("aeb_scaled",), (0.98, 0.9), ("authors",), 3, epochs=5),
+        Plan(("aeb_scaled",), (0.9, 0.95, 0.98), ("authors",), 3),
+        Plan(("control", "aeb"), (0.98, 0.9), ("authors",), 3, epochs=5),
+        Plan(("control_relative", "aeb_relative"), (0.98, 0.9), ("authors",), 1, epochs=5),
         Plan(("control", "aeb"), (0.9,), ("authors",), 1, epochs=30),
         Plan(("control", "aeb"), (0.9,), ("authors",), 1, epochs=60),
         Plan(("sghmc_sa", "a_sghmc_sa"), (0.9,), ("authors",), 1),
@@ -129,8 +124,6 @@ PLANS: dict[str, tuple[Plan, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Compression(harness.Settings):
-    """The settings of this script."""
-
     # Those of the preset's arms, sparsities and starts to run.
     arms: tuple[ArmName, ...] = tuple(ARMS)
     sparsities: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -180,8 +173,10 @@ class Compression(harness.Settings):
         size, rewound = dataclasses.asdict(self._size(cell)), dataclasses.asdict(self.rewound)
         # Settings that came later are left out where they are not used: so do older rows.
         rewound = {name: value for name, value in rewound.items() if value is not None}
-        if ARMS[cell.arm].kind != "aeb":
-            rewound.pop("weight", None)  # of our prior alone
+        if ARMS[cell.arm].kind != "aeb" or ARMS[cell.arm].scaled:
+            rewound.pop("weight", None)  # of our prior alone, where it does not find its own
+        if ARMS[cell.arm].scaled:
+            del rewound["v0"], rewound["v1"]
         config: dict[str, Any] = {
             "arm": cell.arm,
             "sparsity": cell.sparsity,
@@ -200,7 +195,6 @@ class Compression(harness.Settings):
         return config
 
     def _size(self, cell: Cell) -> Size:
-        """Return the size of the runs of a cell."""
         if cell.epochs is None:
             return self.size
         return dataclasses.replace(self.size, epochs=cell.epochs)
@@ -234,7 +228,6 @@ class Compression(harness.Settings):
         return checkpoints.seconds, [metrics_of(carry, run.stage, labels)]
 
     def _of(self, cell: Cell, key: jax.Array) -> Run:
-        """Put the run of a cell together."""
         size = self._size(cell)
         stage = _stage(size, self.released, self.rewound, cell.arm, cell.sparsity)
         return Run(make_setup(self.size), size, stage, key, self.rewound.refresh)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of one arm: its epochs, in slices that resume, the looks at it, its samples."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured of a network and of the step that led to it."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 
@@ -65,7 +63,6 @@ def batch_stats(state: aeb.State) -> dict[str, Any]:
 
 
 def of_probs(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Score probabilities."""
     return {
         "accuracy": float(accuracy(probs, labels)),
         "nll": float(negative_log_likelihood(probs, labels)),

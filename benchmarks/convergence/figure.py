@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as two figures, one a theorem; bars are two standard errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,6 @@ MARKERS = "osD^"
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
-    """Draw what there are rows for (`harness.Figure`)."""
     rates, weak = found(PRESETS[preset], results)
     written = []
     for name, draw, cells in zip(FIGURES, (_latents, _coefficients), (rates, weak), strict=True):

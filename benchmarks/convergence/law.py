@@ -17,8 +17,6 @@ standard deviations of K) that eight nodes leave no error to be seen (Nystrom's 
 solves (I - K) p = 0, sum p = 1 on the nodes. Step size 0 stands for pi itself.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple

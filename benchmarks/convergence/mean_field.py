@@ -26,8 +26,6 @@ that the start is forgotten more slowly than the noise averages out, and the rat
 k^(-2 C that part): the theorem's constant is infinite there.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -170,7 +168,6 @@ class MeanField:
         return noise
 
     def prediction(self) -> Prediction:
-        """Gather all that linear theory needs."""
         theta = self.fixed_point()
         return Prediction(theta, self.jacobian(theta), self.noise(theta))
 

@@ -11,8 +11,6 @@ sigma~, whose root couples them, on a product grid.
 theta gathers all latents, as a vector in the order of `Theta`: eight numbers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Any, NamedTuple
 
@@ -64,7 +62,6 @@ class Gain:
 
     @property
     def schedule(self) -> Schedule:
-        """The same as a schedule of the library."""
         return aeb.robbins_monro(self.coefficient, self.offset, self.exponent)
 
     def at(self, count: Any) -> np.ndarray:
@@ -111,7 +108,6 @@ class TwoMeans:
         return self.num_data * self.spread**2
 
     def prior(self) -> Prior:
-        """Build the prior of the coefficients."""
         return aeb.spike_slab(
             self.v0, self.v1, a=self.a, b=self.b, nu=self.nu, lam=self.lam, kappa0=None
         )

@@ -20,8 +20,6 @@ same bias by quadrature, that of the law that Euler's chain has at the fixed poi
 Full batches throughout: with minibatches neither fixed point would be known.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import zlib
@@ -66,8 +64,6 @@ class Carry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Convergence(harness.Settings):
-    """The settings of this script."""
-
     # alpha of each gain C (A + k)^-alpha.
     exponents: tuple[Annotated[float, within("(0.5, 1]")], ...] = (0.6, 0.75, 1.0, 1.0)
     coefficients: tuple[Positive, ...] = (2.0, 4.0, 10.0, 1.0)  # C of each gain
@@ -130,7 +126,6 @@ class Convergence(harness.Settings):
         return np.unique(np.geomspace(10, self.num_steps, count).round().astype(int))
 
     def _run(self, gain: Gain, step_size: float, folder: Path, report: Any) -> harness.Measured:
-        """Run the chains of a cell, and score them."""
         prediction, limit = _prediction(self.problem, step_size), _limit(self.problem)
         # A stream for each cell, so that their errors are independent.
         cell = zlib.crc32(canonical(self.config(gain, step_size)).encode())

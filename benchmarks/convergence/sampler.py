@@ -6,8 +6,6 @@ steps and returns the sums of the test functions over them; they are short enoug
 float32, and are added up in double outside.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple

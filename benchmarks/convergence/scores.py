@@ -12,8 +12,6 @@ point weighted by (bias / its standard error)^2, the inverse variance of its log
 size has other chains, so its standard error is that of the weights.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

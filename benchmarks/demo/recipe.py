@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of the published demo, spelled out: they stay when those of the command change."""
 
-from __future__ import annotations
-
 from aeb.comparison import Recipe
 
 __all__ = ["ARMS", "RECIPE"]

@@ -6,8 +6,6 @@
 A row's metrics are those of `aeb demo` for that seed, by arm, at the final epoch.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import time

@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of the demo as the table of `docs/findings.md`."""
 
-from __future__ import annotations
-
 import functools
 
 from aeb.comparison import LABELS
 from benchmarks import harness
 from benchmarks.demo.run import PRESETS
 from benchmarks.harness import markdown
-from benchmarks.harness.markdown import metric
 
 __all__ = ["block"]
 
 _column = functools.partial(markdown.column, deviation=True)
 
 COLUMNS = [
-    ("accuracy %", _column(metric("accuracy", times=100))),
-    ("NLL", _column(metric("nll"), 3)),
-    ("ECE %", _column(metric("ece", times=100))),
-    ("zeros %", _column(metric("sparsity", times=100))),
-    ("bytes", _column(metric("bytes"), 0)),
+    ("accuracy %", _column("accuracy", times=100)),
+    ("NLL", _column("nll", digits=3)),
+    ("ECE %", _column("ece", times=100)),
+    ("zeros %", _column("sparsity", times=100)),
+    ("bytes", _column("bytes", digits=0)),
 ]
 
 

@@ -16,9 +16,10 @@ An experiment says what its settings are and which units of work they ask for; `
 
 from benchmarks.harness.ranges import check
 from benchmarks.harness.rooms import Figure, Section, reduced_too
-from benchmarks.harness.rows import Results, Row, every_row, row_key
+from benchmarks.harness.rows import Results, Row, every_row, paired, row_key
 from benchmarks.harness.runner import (
     Cells,
+    Found,
     Measured,
     Preset,
     Settings,
@@ -35,6 +36,7 @@ __all__ = [
     "Cells",
     "Checkpoints",
     "Figure",
+    "Found",
     "Measured",
     "Preset",
     "Results",
@@ -48,6 +50,7 @@ __all__ = [
     "main",
     "one_row_each",
     "paced",
+    "paired",
     "place_of",
     "reduced_too",
     "row_key",

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page that a figure is drawn on."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path

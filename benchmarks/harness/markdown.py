@@ -8,11 +8,9 @@ each column reads off the rows of a cell:
     by_cell(
         results.look_up(...),
         [("arm", lambda cell: cell.arm)],
-        [("accuracy", column(metric("accuracy", times=100))), ("NLL", column(metric("nll"), 3))],
+        [("accuracy", column("accuracy", times=100)), ("NLL", column("nll", digits=3))],
     )
 """
-
-from __future__ import annotations
 
 import functools
 import operator
@@ -53,7 +51,6 @@ def join(parts: Iterable[str]) -> str:
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Write a table."""
     rows = [[head.strip() for head in heads], ["---"] * len(heads), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -137,9 +134,9 @@ def over(
     return f"{text} ({len(rows)})" if count else text
 
 
-def column(read: Read, digits: int = 2, **options: Any) -> Column:
-    """Make a column of such means; the options are those of `over`."""
-    return lambda rows: over(rows, read, digits, **options)
+def column(*path: str | int, times: float = 1, **options: Any) -> Column:
+    """Make a column of the means of the metric under these names; options are those of `over`."""
+    return lambda rows: over(rows, metric(*path, times=times), **options)
 
 
 def metric(*path: str | int, times: float = 1) -> Read:

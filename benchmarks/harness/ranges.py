@@ -5,8 +5,6 @@ batch_size: Count = 100  # images of a minibatch
 burn_in: Annotated[float, within("[0, 1)")] = 0.5  # share of the draws left out
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints

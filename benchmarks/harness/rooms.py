@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `table.py` and `figure.py` of an experiment offer, and which presets they show."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -9,8 +9,6 @@ is not ours to mend, so the file is left alone and the line is named.
 Two rows are of the same run where their configurations, as canonical JSON, and their seeds agree.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
@@ -23,7 +21,7 @@ from typing import Any, TypeVar
 
 from aeb.cli.usage import UsageError
 
-__all__ = ["Results", "Row", "canonical", "every_row", "row_key"]
+__all__ = ["Results", "Row", "canonical", "every_row", "paired", "row_key"]
 
 Row = Mapping[str, Any]
 """A row, with the fields below."""
@@ -183,6 +181,12 @@ class Results:
 def every_row(found: Mapping[Any, Iterable[Row]]) -> list[Row]:
     """List the rows of all cells."""
     return [row for rows in found.values() for row in rows]
+
+
+def paired(ones: Iterable[Row], others: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Pair the rows that have the same seed, in the order of the first."""
+    by_seed = {row["seed"]: row for row in others}
+    return [(row, by_seed[row["seed"]]) for row in ones if row["seed"] in by_seed]
 
 
 def finite(value: Any) -> Any:

@@ -31,7 +31,7 @@ from benchmarks.harness.rows import Results, Row, canonical, finite, row_key
 from benchmarks.harness.stamp import stamp
 
 __all__ = [
-    *("Cells", "Measured", "Preset", "Settings", "Unit"),
+    *("Cells", "Found", "Measured", "Preset", "Settings", "Unit"),
     *("choose", "found", "main", "one_row_each", "place_of"),
 ]
 
@@ -123,8 +123,12 @@ class Cells(Protocol[C]):
         ...
 
 
-def found(settings: Cells[C], results: Results) -> dict[C, list[Row]]:
-    """Look up the rows that there are of each cell, in the order of its seeds.
+Found = dict[C, list[Row]]
+"""The rows that there are of each cell, in the order of its seeds."""
+
+
+def found(settings: Cells[C], results: Results) -> Found[C]:
+    """Look up the rows of all cells.
 
     Raises:
         UsageError: the rows are damaged.

@@ -9,8 +9,6 @@ means of every coefficient over thousands of draws, which `collect` would keep w
 each split has minibatches of its own, which its chains share.
 """
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import time
@@ -47,7 +45,6 @@ def limited(seconds: float | None) -> Iterator[None]:
 
 
 def is_over() -> bool:
-    """Return whether the seconds are over."""
     deadline = _DEADLINE.get()
     return deadline is not None and time.monotonic() >= deadline
 
@@ -109,7 +106,6 @@ class Checkpoints:
         return tree
 
     def save(self, step: int, tree: object) -> None:
-        """Save."""
         checkpoint.save(self.folder, step, (tree, np.asarray(self.seconds)))
         self._saved = time.monotonic()
 

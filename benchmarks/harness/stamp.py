@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a row says of its making: commit, hardware, versions, date. No name of a machine or user."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform

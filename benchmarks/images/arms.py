@@ -13,8 +13,6 @@ penalties of FC1 start at those of N(0, 1), kappa0 = 0 and kappa1 = sigma^2: wit
 learned.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -135,7 +133,6 @@ def _prior(recipe: Recipe, cell: Cell) -> Prior:
 
 
 def _size_of_sparse_layer(recipe: Recipe, cell: Cell) -> int:
-    """Count the weights of FC1, p."""
     net = network(recipe, cell)
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     return int(named_leaves(shapes["params"])[SPARSE].size)

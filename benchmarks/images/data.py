@@ -5,8 +5,6 @@ Beside MNIST stands Fashion-MNIST and the reverse. `digits`, which ships with th
 trying the scripts out: its 8x8 images are enlarged to 28x28, and their negatives are the other set.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import NamedTuple
 
@@ -62,7 +60,6 @@ def images(name: Set, num_train: int, num_scored: int, *, validate: bool) -> Ima
 
 @functools.lru_cache(maxsize=3)
 def _load(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Read a set: training and test images."""
     try:
         data = aeb.data.load(name)
     except DataError as error:

@@ -6,8 +6,6 @@ do. Augmentation follows, on the device: a crop after padding by four, then a ro
 degrees on MNIST; a mirror image and random erasing on Fashion-MNIST.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

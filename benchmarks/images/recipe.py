@@ -10,8 +10,6 @@ are left out, and where the penalties start. The step size was chosen on trainin
 with the small networks (docs/lab-notes.md); the rest is plain guess.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -52,7 +50,6 @@ class Cell(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Name it for the progress bar."""
         return f"{'DA-' if self.augment else ''}{self.set} {ARMS[self.arm].label}"
 
 
@@ -121,7 +118,6 @@ class Recipe:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def steps(self, cell: Cell) -> int:
-        """Count the steps of a run."""
         return self._epochs(cell) * (self.num_train // self.batch_size)
 
     def draws(self, cell: Cell) -> tuple[int, int]:
@@ -130,7 +126,6 @@ class Recipe:
         return draws, min(round(self.burn_in * draws), draws - 1)
 
     def temperature(self, cell: Cell) -> float:
-        """T of a set."""
         return 1.0 / self.inverse_temperature[_place(cell)]
 
     def _epochs(self, cell: Cell) -> int:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good a network's predictions are, on its own set and on one that it has never seen."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from typing import Any

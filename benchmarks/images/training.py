@@ -12,8 +12,6 @@ what made it, not by the commit: so it brings along the commit it was trained at
 the rows. Delete the folder to train anew.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -11,8 +11,6 @@ known too. The real data come with scikit-learn:
     3 or 8          357 images of the digits 3 and 8, 64 pixels
 """
 
-from __future__ import annotations
-
 import functools
 import zlib
 from typing import Any, NamedTuple
@@ -73,7 +71,6 @@ def draw(name: str, seed: int) -> Rows:
 
 @functools.lru_cache(maxsize=len(TASKS))
 def _read(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read X and y of real data."""
     from sklearn.datasets import load_breast_cancer, load_digits
 
     if name == "breast cancer":

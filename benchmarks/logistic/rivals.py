@@ -12,8 +12,6 @@ The intercept has no penalty. Found is a coefficient that is not 0, or an inclus
 above 0.5; ridge keeps every column.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -78,7 +76,6 @@ class Fitted(NamedTuple):
 
 
 def _truth(rows: Rows) -> Fitted:
-    """Tell the true probabilities."""
     if rows.probability is None or rows.signal is None:
         raise ValueError("truth: nobody knows it for real data; leave it out of their methods")
     return Fitted(rows.probability, rows.signal, {})
@@ -87,7 +84,6 @@ def _truth(rows: Rows) -> Fitted:
 def _penalised(
     rows: Rows, ratios: tuple[float, ...], strengths: np.ndarray, **options: Any
 ) -> Fitted:
-    """Fit by scikit-learn."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegressionCV
 
@@ -128,7 +124,6 @@ def _elastic_net(rows: Rows) -> Fitted:
 
 
 def _abess(rows: Rows, folds: int | None = None) -> Fitted:
-    """Fit the best subset."""
     from abess import LogisticRegression
 
     model = LogisticRegression(cv=1 if folds is None else folds).fit(rows.x, rows.y)
@@ -138,7 +133,6 @@ def _abess(rows: Rows, folds: int | None = None) -> Fitted:
 
 
 def _ours(rows: Rows) -> Fitted:
-    """Sample by `aeb.regression`."""
     fit = aeb.regression(rows.x, rows.y, family="binomial", key=jax.random.key(0))
     details = {"delta": fit.delta, "v1": fit.v1, "v0": fit.v0}
     return Fitted(fit.predict(rows.test_x), fit.inclusion > 0.5, details, fit.largest_r_hat)

@@ -7,8 +7,6 @@ a process imports and compiles, that of `aeb` for each shape, so it is made twic
 `first_call` has the first, the second counts.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from pathlib import Path
@@ -38,8 +36,6 @@ class Cell(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Logistic(harness.Settings):
-    """The settings of this script."""
-
     methods: Some[Method] = tuple(FITS)  # what to compare
     designs: tuple[Annotated[str, one_of(*data.DESIGNS)], ...] = tuple(data.DESIGNS)
     tasks: tuple[Annotated[str, one_of(*data.TASKS)], ...] = data.TASKS  # real data

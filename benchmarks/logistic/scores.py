@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a row says of probabilities: log loss, AUROC, and finds where the signals are known."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown."""
 
-from __future__ import annotations
-
 import functools
 
 from benchmarks import harness
@@ -48,9 +46,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         several("log loss", tasks=tasks, write=over("log_loss", count=True)),
         differences("log loss", rows, tasks, rivals, markdown.metric("log_loss")),
         several("area under the ROC curve", tasks=tasks, write=over("auroc")),
-        several("true finds", tasks=list(known), write=over("true_finds", 1)),
-        several("false finds", tasks=list(known), write=over("false_finds", 1)),
-        several("seconds", tasks=tasks, write=over("cpu_seconds", 2)),
+        several("true finds", tasks=list(known), write=over("true_finds", digits=1)),
+        several("false finds", tasks=list(known), write=over("false_finds", digits=1)),
+        several("seconds", tasks=tasks, write=over("cpu_seconds", digits=2)),
         several("first call", tasks=tasks, write=first_call),
         made(harness.every_row(table)),
     ]

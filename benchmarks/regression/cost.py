@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a call takes: seconds, and, on Linux, the most memory that was resident meanwhile."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Hashable, Iterable
 from importlib import metadata

@@ -13,8 +13,6 @@ slab. A column is found where its central interval leaves 0 out.
 Reference: Piironen and Vehtari (Electronic Journal of Statistics 2017).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -7,8 +7,6 @@ a twentieth of it, each fit started from the one before. The penalty taken is th
 error over the folds, which are consecutive rows, as for `LassoCV`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from benchmarks.regression.methods import Estimate, standardise

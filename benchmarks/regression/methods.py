@@ -4,8 +4,6 @@
 Whatever a method does inside, its estimate is in the units of the data it was given.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

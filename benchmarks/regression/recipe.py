@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared, what it needs, and how it is set."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 from collections.abc import Iterable, Mapping

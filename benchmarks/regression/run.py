@@ -14,8 +14,6 @@ fit is made twice: `first_call` has the first, the second counts. The horseshoe 
 that: what it compiles, in its first call, is in its seconds.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -43,8 +41,6 @@ NotNegative = Annotated[int, whole(0)]
 
 @dataclasses.dataclass(frozen=True)
 class Regression(harness.Settings):
-    """The settings of this script."""
-
     methods: Some[Method] = ("oracle", "lasso", "mcp", "aeb", "horseshoe")  # what to compare
     data_sets: Count = 50  # data sets, with the seeds seed, seed + 1, ...
     keys: Some[NotNegative] = (0, 1)  # keys of aeb.regression; 0 is its default
@@ -62,7 +58,6 @@ class Regression(harness.Settings):
         check_installed(self.methods, PACKAGES, source="'aeb[peers]'")
 
     def cells(self) -> tuple[Cell, ...]:
-        """List what there is to compare."""
         cells = []
         for method in dict.fromkeys(self.methods):
             sets = self.horseshoe.data_sets if method == "horseshoe" else self.data_sets
@@ -117,7 +112,6 @@ class Regression(harness.Settings):
         return seconds, [scores.score(cell.design, data, estimate) | spent | memory]
 
     def _fit(self, cell: Cell, data: DataSet, seed: int) -> Callable[[], Estimate]:
-        """Bind a method to a data set."""
         x, y = (np.asarray(part, np.float64) for part in (data.x, data.y))
         fits: dict[Method, Callable[[], Estimate]] = {
             "oracle": lambda: methods.least_squares(x, y, count=len(cell.design.signals)),

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a row says of an estimate: errors, discoveries, intervals."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

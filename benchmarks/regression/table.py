@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.harness.markdown import column
 from benchmarks.regression.recipe import Cell
 from benchmarks.regression.run import PRESETS, Regression
 from benchmarks.regression.targets import targets
@@ -50,7 +49,7 @@ steps of warm-up: {fared}."""
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
     settings = PRESETS[preset]
-    design, nuts = settings.design, settings.horseshoe
+    design = settings.design
     table = harness.found(settings, results)
     by_method = {
         method: [row for cell, rows in table.items() if cell.method == method for row in rows]
@@ -87,12 +86,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
             ],
         ),
         NOTE.format(floor=design.noise_variance, level=settings.level, folds=settings.folds),
-        NUTS.format(
-            chains=nuts.chains,
-            warmup=nuts.warmup,
-            draws=nuts.draws,
-            fared=_fared(by_method["horseshoe"]),
-        ),
+        NUTS.format(fared=_fared(by_method["horseshoe"]), **vars(settings.horseshoe)),
         "Targets, and what was measured:",
         "\n".join(f"- {target}: {words}." for target, words in measured.items()),
         markdown.made(harness.every_row(table)),
@@ -114,7 +108,7 @@ def _label(settings: Regression, cell: Cell) -> str:
 def _line(cell: Cell, rows: Sequence[harness.Row], columns: Sequence[markdown.Column]) -> list[str]:
     if not rows:
         return [markdown.NOT_RUN] * (1 + len(columns))
-    return [f"{len(rows)} of {cell.data_sets}", *(column(rows) for column in columns)]
+    return [f"{len(rows)} of {cell.data_sets}", *(write(rows) for write in columns)]
 
 
 def _r_hat(rows: Sequence[harness.Row]) -> str:
@@ -130,22 +124,18 @@ def first_call(rows: Sequence[harness.Row]) -> str:
     return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
 
 
-def _mean(*path: str, digits: int = 2) -> markdown.Column:
-    return markdown.column(markdown.metric(*path), digits)
-
-
 ERRORS: dict[str, markdown.Column] = {
-    "population MSE": _mean("population_mse", digits=3),
-    "of coefficients": _mean("population_mse_of_coefficients", digits=3),
-    "fresh MAE": _mean("fresh", "mae"),
-    "fresh MSE": _mean("fresh", "mse"),
-    "not 0": _mean("non_zero", digits=1),
-    "true found": _mean("true_discoveries"),
-    "false found": _mean("false_discoveries"),
+    "population MSE": column("population_mse", digits=3),
+    "of coefficients": column("population_mse_of_coefficients", digits=3),
+    "fresh MAE": column("fresh", "mae"),
+    "fresh MSE": column("fresh", "mse"),
+    "not 0": column("non_zero", digits=1),
+    "true found": column("true_discoveries"),
+    "false found": column("false_discoveries"),
     "beta 1, 2, 3": signals("estimate"),
     "inclusion": signals("inclusion"),
     "largest R-hat": _r_hat,
-    "CPU seconds": _mean("cpu_seconds"),
+    "CPU seconds": column("cpu_seconds"),
     "first call": first_call,
 }
 
@@ -157,24 +147,23 @@ def _each_covered(kind: str) -> markdown.Column:
         low, high = signal["intervals"][kind]
         return bool(low <= signal["true"] <= high)
 
-    def column(rows: Sequence[harness.Row]) -> str:
+    def write(rows: Sequence[harness.Row]) -> str:
         each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
         return ", ".join(f"{statistics.fmean(map(inside, signal)):.0%}" for signal in each)
 
-    return column
+    return write
 
 
 INTERVALS: dict[str, Callable[[str], markdown.Column]] = {
     "signals covered": lambda kind: covered("intervals", kind, "signals", digits=1),
     "each": _each_covered,
-    "mean width": lambda kind: _mean("intervals", kind, "signals", "width"),
+    "mean width": lambda kind: column("intervals", kind, "signals", "width"),
     "nulls covered": lambda kind: covered("intervals", kind, "nulls", digits=1),
-    "mean width of nulls": lambda kind: _mean("intervals", kind, "nulls", "width", digits=3),
+    "mean width of nulls": lambda kind: column("intervals", kind, "nulls", "width", digits=3),
 }
 
 
 def _fared(rows: Sequence[harness.Row]) -> str:
-    """Say how NUTS fared."""
     if not rows:
         return markdown.NOT_RUN
     divergences, full = (

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What rows say of the targets that were set for `aeb.regression`."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.harness import Row, markdown
+from benchmarks.harness import Row, markdown, paired
 
 __all__ = ["targets"]
 
@@ -69,7 +67,7 @@ def _memory(rows: Sequence[Row]) -> str:
 
 
 def _against(ours: Sequence[Row], others: Sequence[Row], *, judge: bool = False) -> str:
-    pairs = _pairs(ours, others)
+    pairs = paired(ours, others)
     if not pairs:
         return markdown.NOT_RUN
     mine, theirs = (
@@ -106,7 +104,7 @@ def _false_finds(rows: Sequence[Row]) -> str:
 
 
 def _same(by_key: Sequence[Sequence[Row]]) -> str:
-    pairs = [pair for others in by_key[1:] for pair in _pairs(by_key[0], others)]
+    pairs = [pair for others in by_key[1:] for pair in paired(by_key[0], others)]
     if not pairs:
         return markdown.NOT_RUN
     errors, gaps, alike = [], [], 0
@@ -146,9 +144,3 @@ def _verdict(met: bool) -> str:
 
 def _sets(things: Sequence[Any]) -> str:
     return f"{len(things)} data set" + ("" if len(things) == 1 else "s")
-
-
-def _pairs(ones: Sequence[Row], others: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Pair the rows of the same data set."""
-    by_seed = {row["seed"]: row for row in others}
-    return [(row, by_seed[row["seed"]]) for row in ones if row["seed"] in by_seed]

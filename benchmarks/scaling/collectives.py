@@ -11,8 +11,6 @@ devices
     collective-permute    the result
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Iterator

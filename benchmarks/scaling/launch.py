@@ -5,8 +5,6 @@ Processes on one machine talk over loopback by gloo. `start` is what any program
 several of them calls first; the two timeouts are what ends it soon after another has died.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -42,7 +40,6 @@ class Layout(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Say it in words."""
         if self.processes == 1:
             return f"{self.devices} devices" if self.devices > 1 else "1 device"
         return f"{self.processes} processes x {self.devices // self.processes} devices"

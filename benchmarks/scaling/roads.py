@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to run one kernel over a mesh: a step, a state to start from, and where it lies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -46,7 +44,6 @@ def algorithm() -> aeb.Algorithm:
 
 
 def make_way(road: Road, workload: Workload, mesh: Mesh) -> Way:
-    """Build a road for a workload on a mesh."""
     sampler = algorithm()
     axis = "data" if road == "shard_map" else None
     kernel = aeb.build_kernel(

@@ -12,8 +12,6 @@ stands the yardstick: one device that takes the rows of the same batches in anot
 grows along a chain of a nonlinear network, hence few steps, though large ones.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
@@ -58,7 +56,6 @@ class Chain:
     precision: Literal["float32", "float64"] = "float32"  # of weights, data and latents
 
     def roads(self, layout: Layout) -> tuple[Road, ...]:
-        """List the roads of a layout."""
         widest = max(self.layouts, key=lambda layout: layout.devices)
         return (*self.everywhere, *(self.at_most if layout == widest else ()))
 
@@ -94,8 +91,6 @@ IN_DOUBLE = Chain(
 
 @dataclasses.dataclass(frozen=True)
 class Scaling(harness.Settings):
-    """The settings of this script."""
-
     chain: Chain = Chain()  # the same chain on several layouts
     double: Chain = IN_DOUBLE  # the same where rounding is too small to turn a ReLU
     communication: Communication = Communication()  # what a step sends

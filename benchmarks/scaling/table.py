@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown: the same chain, what is sent, and a plan on paper."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,7 +86,6 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 
 
 def _lead(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Name the network and the road of a chain."""
     double = ", float64" if config["precision"] == "float64" else ""
     return config["net"] + double, config["road"]
 

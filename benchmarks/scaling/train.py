@@ -11,8 +11,6 @@ the bits that it would have ended in. On several hosts the folder has to be one 
 see, and `jax.distributed.initialize` takes the address of the first (see docs/scaling.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 import time

@@ -4,8 +4,6 @@
 python -m benchmarks.scaling.worker '{"task": "run", "net": ..., ...}' INDEX PORT
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -6,8 +6,6 @@ method or behind it where the mean difference is more than its standard error, a
 of several tasks and methods some come out ahead or behind by chance.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -41,11 +39,8 @@ def by_method(
 
 def gaps(rows: Rows, task: str, method: str, read: markdown.Read) -> list[float]:
     """Return the number of ours less that of a method, on each data set that both have."""
-    ours, theirs = (
-        {row["seed"]: read(row["metrics"]) for row in rows.get((task, name), ())}
-        for name in (OURS, method)
-    )
-    both = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    pairs = harness.paired(rows.get((task, OURS), ()), rows.get((task, method), ()))
+    both = [(read(ours["metrics"]), read(theirs["metrics"])) for ours, theirs in pairs]
     return [mine - other for mine, other in both if mine is not None and other is not None]
 
 

@@ -21,8 +21,6 @@ Designs of these kinds are in Rockova and George (JASA 2014; 2018), Zhang (Annal
 2010), Zhu et al. (PNAS 2020) and Wang et al. (JRSS B 2020); sizes and signals are our own choice.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import zlib

@@ -13,8 +13,6 @@ whose package the genotypes come:
     power      share of the effects that are in a set
 """
 
-from __future__ import annotations
-
 import zlib
 from typing import Any, NamedTuple
 

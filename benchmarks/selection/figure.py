@@ -6,8 +6,6 @@ of least mean error among those with the most data sets; it sits at 1. Bars are 
 of the difference from the best, data set by data set. In brackets, how many data sets ours has.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping
 from pathlib import Path

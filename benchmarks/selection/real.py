@@ -9,8 +9,6 @@ riboflavin   production of riboflavin by Bacillus subtilis, 71 cultures, 4,088 g
 diabetes     scikit-learn's, 442 patients, ten columns with all squares and products: 64
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

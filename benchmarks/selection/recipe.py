@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared, on what, and what each method needs."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 __all__ = ["LIMITS", "PACKAGES", "Cell", "Method"]

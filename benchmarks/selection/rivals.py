@@ -21,8 +21,6 @@ Found is a coefficient that is not 0, or an inclusion probability above 0.5 wher
 Ridge keeps every column, so it finds all of them.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 
@@ -44,7 +42,6 @@ TALL = 0.001
 
 
 def lasso(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
-    """Fit the lasso."""
     data = standardise(x, y)
     estimate = methods.lasso(data.x, data.y, folds=folds)
     intercept, coefficients = data.back(estimate.coefficients)
@@ -59,7 +56,6 @@ def ridge(x: np.ndarray, y: np.ndarray) -> Estimate:
 
 
 def elastic_net(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
-    """Fit the elastic net."""
     from sklearn.linear_model import ElasticNetCV
 
     model = ElasticNetCV(l1_ratio=RATIOS, cv=folds)
@@ -67,7 +63,6 @@ def elastic_net(x: np.ndarray, y: np.ndarray, *, folds: int) -> Estimate:
 
 
 def ard(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """Fit automatic relevance determination."""
     from sklearn.linear_model import ARDRegression
 
     return _standardised(ARDRegression(), x, y, rounds="n_iter_")
@@ -95,7 +90,6 @@ def abess(x: np.ndarray, y: np.ndarray, *, folds: int | None) -> Estimate:
 
 
 def susie(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """Fit a sum of single effects."""
     import pysusie
 
     with warnings.catch_warnings(record=True) as caught:
@@ -113,7 +107,6 @@ def susie(x: np.ndarray, y: np.ndarray) -> Estimate:
 
 
 def millipede(x: np.ndarray, y: np.ndarray, *, seed: int) -> Estimate:
-    """Sample models by tempered Gibbs."""
     import pandas
     from millipede import NormalLikelihoodVariableSelector
 

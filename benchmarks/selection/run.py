@@ -49,8 +49,6 @@ NotNegative = Annotated[int, whole(0)]
 
 @dataclasses.dataclass(frozen=True)
 class Selection(harness.Settings):
-    """The settings of this script."""
-
     methods: Some[Method] = ALL  # what to compare
     designs: tuple[Annotated[str, one_of(*designs.DESIGNS)], ...] = tuple(designs.DESIGNS)
     tasks: tuple[Annotated[str, one_of(*real.TASKS)], ...] = tuple(real.TASKS)  # real data
@@ -162,7 +160,6 @@ class Selection(harness.Settings):
     def _fit(
         self, method: Method, x: np.ndarray, y: np.ndarray, seed: int
     ) -> Callable[[], Estimate]:
-        """Bind a method to rows."""
         tall = len(x) > x.shape[1]
         penalty = dataclasses.replace(self.mcp, ratio=rivals.TALL) if tall else self.mcp
         fits: dict[Method, Callable[[], Estimate]] = {

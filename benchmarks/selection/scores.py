@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a row says of an estimate: error, finds, calibration, coverage."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown."""
 
-from __future__ import annotations
-
 import functools
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.regression.table import first_call
 from benchmarks.selection import designs, effects, real
-from benchmarks.selection.compare import Rows, by_method, differences, made
+from benchmarks.selection.compare import Rows, by_method, differences, gaps, made
 from benchmarks.selection.recipe import Method
 from benchmarks.selection.run import PRESETS, Selection
 from benchmarks.selection.scores import BINS
@@ -29,6 +26,9 @@ WORDS = {
     "factors": f"{designs.FACTORS} hidden factors",
     "genotypes": "human genotypes, standardised",
 }
+
+over = functools.partial(markdown.column, digits=3)
+"""Make what writes the mean of a metric."""
 
 WITH_INCLUSION: tuple[Method, ...] = ("aeb", "aeb, v0 = 0", "susie", "millipede")
 
@@ -83,8 +83,8 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         several("error", tasks=known, write=over("error", count=True)),
         GAPS if known else "",
         differences("error", rows, known, settings.methods, markdown.metric("error")),
-        several("true finds", tasks=known, write=over("true_finds", 1)),
-        several("false finds", tasks=known, write=over("false_finds", 1)),
+        several("true finds", tasks=known, write=over("true_finds", digits=1)),
+        several("false finds", tasks=known, write=over("false_finds", digits=1)),
         CALIBRATION if known else "",
         _calibration(rows, known),
         _covered(rows, known),
@@ -103,16 +103,11 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         _sets(rows),
         _keys(rows.get((real.KEYS, "aeb"), ())),
         SECONDS if known or tasks else "",
-        several("seconds", tasks=[*known, *tasks], write=over("cpu_seconds", 2)),
+        several("seconds", tasks=[*known, *tasks], write=over("cpu_seconds", digits=2)),
         several("first call", tasks=[*known, *tasks], write=first_call),
         made(harness.every_row(table)),
     ]
     return markdown.join(parts)
-
-
-def over(name: str, digits: int = 3, **options: Any) -> markdown.Column:
-    """Make what writes the mean of a metric."""
-    return markdown.column(markdown.metric(name), digits, **options)
 
 
 def _any(rows: Rows, task: str, settings: Selection) -> bool:
@@ -201,7 +196,7 @@ def _sets(rows: Rows) -> str:
                 ]
             )
     heads = ["credible sets, 95 %", "draws", "sets", "coverage", "power", "median size", "seconds"]
-    gap = _power_gaps(rows)
+    gap = gaps(rows, effects.TASK, "susie", lambda m: m["effects_in_sets"] / m["effects"])
     said = (
         "Draws of 1 to 5 effects at the genotypes, which explain 5 to 40 % of y: coverage is the "
         "share of the sets that hold an effect, power the share of the effects that are in a set, "
@@ -209,18 +204,6 @@ def _sets(rows: Rows) -> str:
     )
     paired = f"Power of ours less susie's, draw by draw: {markdown.mean(gap, 3)}." if gap else ""
     return markdown.join([said, markdown.table(heads, lines), paired]).strip()
-
-
-def _power_gaps(rows: Rows) -> list[float]:
-    """Return the share of the effects in a set of ours, less that of susie's, draw by draw."""
-    ours, theirs = (
-        {
-            row["seed"]: row["metrics"]["effects_in_sets"] / row["metrics"]["effects"]
-            for row in rows.get((effects.TASK, name), ())
-        }
-        for name in ("aeb", "susie")
-    )
-    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
 
 def _share(hits: int, count: int) -> str:

@@ -16,8 +16,6 @@ d = beta - beta-hat. As x_1 = z_1, x_j = c x_{j-1} + sqrt(1 - c^2) z_j with inde
 in time and memory linear in p.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Any, NamedTuple
 

@@ -6,8 +6,6 @@ predictions of fresh rows against what was observed. In the authors' figure the 
 shows the rows that were fitted, and curves of SGLD are moved or divided to fit; here nothing is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +47,6 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
 
 
 def _shown(settings: Simulation, results: harness.Results) -> dict[str, harness.Row]:
-    """Look up the rows to show, by arm."""
     return {
         cell.arm: row
         for cell, rows in harness.found(settings, results).items()

@@ -4,8 +4,6 @@
 The defaults are those of the authors' R document.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Any, Literal, NamedTuple
 

@@ -17,8 +17,6 @@ An estimate is the mean over the draws that are kept, all of equal weight. Inclu
 are the means of rho over the same draws; a coefficient is a discovery above 0.5.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from pathlib import Path
@@ -46,8 +44,6 @@ PICTURED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Simulation(harness.Settings):
-    """The settings of this script."""
-
     arms: Some[Arm] = ("sa", "em", "sgld")  # samplers: SGLD-SA, SGLD-EM, SGLD
     v0: Some[Positive] = (0.01, 0.1)  # scales of the spike, each run with each sigma
     sigma: Some[Positive] = (1.0, 2.0)  # starting values of sigma
@@ -92,7 +88,6 @@ class Simulation(harness.Settings):
         ]
 
     def _run(self, seeds: tuple[int, ...], folder: Path, report: Any) -> harness.Measured:
-        """Run the chains of all cells on a batch of data sets, and score them."""
         cells, recipe = self.cells(), self.recipe
         steps = recipe.thinning * len(seeds) * len(cells)  # from draw to draw
         programs = build(self.design, recipe, cells)

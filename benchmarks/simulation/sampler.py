@@ -18,8 +18,6 @@ at the k-th draw that counts. Kept whole are the first coefficients at each draw
 coefficients at a few draws evenly spread, for the intervals.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -71,7 +69,6 @@ class Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
-    """Build the programs that run some cells."""
     v0 = jnp.asarray([cell.v0 or 1.0 for cell in cells], float)  # at gain 0 nothing reads it
     sigma = jnp.asarray([cell.sigma for cell in cells], float)
     gain = jnp.asarray([GAINS[cell.arm] for cell in cells], float)
@@ -152,7 +149,6 @@ def _step(
 
 
 def _algorithm(design: Design, recipe: Recipe, v0: Any, sigma: Any, gain: Any) -> aeb.Algorithm:
-    """Put a cell together."""
     prior = aeb.spike_slab(
         v0,
         recipe.v1,

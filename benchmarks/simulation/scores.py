@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a row reports of one data set: errors, the signals' posterior, discoveries, intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

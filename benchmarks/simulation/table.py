@@ -5,14 +5,13 @@ Those of the authors are what their R document prints for one data set (seed 0) 
 started at 1, and the coefficients read off its plot.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.harness.markdown import column
 from benchmarks.simulation.recipe import Cell
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
 
@@ -21,8 +20,7 @@ __all__ = ["FIGURE", "LABELS", "SHOWN", "covered", "report", "signals"]
 LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
 
 
-Found = dict[Cell, list[harness.Row]]
-"""Cell to the rows there are, one a data set."""
+Found = harness.Found[Cell]
 
 
 class Theirs(NamedTuple):
@@ -93,42 +91,38 @@ def _picture(table: Found) -> str:
 def signals(name: str) -> markdown.Column:
     """Make a column of the means for each signal."""
 
-    def column(rows: Sequence[harness.Row]) -> str:
+    def write(rows: Sequence[harness.Row]) -> str:
         each = zip(*(row["metrics"]["beta"] for row in rows), strict=True)
         means = [[one[name] for one in signal if one[name] is not None] for signal in each]
         return ", ".join(f"{statistics.fmean(mean):.2f}" if mean else "-" for mean in means)
 
-    return column
+    return write
 
 
 def covered(*path: str, digits: int = 0) -> markdown.Column:
     """Make a column of the mean coverage, in per cent, of the intervals under these names."""
 
-    def column(rows: Sequence[harness.Row]) -> str:
+    def write(rows: Sequence[harness.Row]) -> str:
         shares = (markdown.metric(*path, "coverage")(row["metrics"]) or 0.0 for row in rows)
         return f"{statistics.fmean(shares):.{digits}%}"
 
-    return column
+    return write
 
 
 def _seconds(rows: Sequence[harness.Row]) -> str:
     return f"{statistics.fmean(row['seconds'] for row in rows):.1f}"
 
 
-def _mean(*path: str, digits: int = 2) -> markdown.Column:
-    return markdown.column(markdown.metric(*path), digits)
-
-
 Columns = dict[str, markdown.Column | str]
 """Heading to what reads our rows, or the name of a field of `Theirs`."""
 
 ERRORS: Columns = {
-    "population MSE": _mean("population_mse"),
-    "fresh MAE": _mean("fresh", "mae"),
+    "population MSE": column("population_mse"),
+    "fresh MAE": column("fresh", "mae"),
     "R document": "mae",
-    "fresh MSE": _mean("fresh", "mse"),
+    "fresh MSE": column("fresh", "mse"),
     "R document ": "mse",
-    "by true beta": _mean("fresh_with_true_beta", "mse"),
+    "by true beta": column("fresh_with_true_beta", "mse"),
     "seconds": _seconds,
 }
 
@@ -136,14 +130,14 @@ POSTERIOR: Columns = {
     "beta 1, 2, 3": signals("mean"),
     "R document": "beta",
     "inclusion": signals("inclusion"),
-    "true found": _mean("true_discoveries"),
-    "false found": _mean("false_discoveries"),
+    "true found": column("true_discoveries"),
+    "false found": column("false_discoveries"),
     "signals covered": covered("intervals", "signals"),
-    "width": _mean("intervals", "signals", "width"),
+    "width": column("intervals", "signals", "width"),
     "nulls covered": covered("intervals", "nulls"),
-    "width ": _mean("intervals", "nulls", "width"),
-    "last sigma": _mean("sigma_end"),
-    "last delta": _mean("delta_end", digits=4),
+    "width ": column("intervals", "nulls", "width"),
+    "last sigma": column("sigma_end"),
+    "last delta": column("delta_end", digits=4),
 }
 
 
@@ -155,10 +149,10 @@ def _table(columns: Columns, table: Found, settings: Simulation) -> str:
         theirs = THEIRS[cell.arm] if cell.v0 in (None, 0.1) and cell.sigma == 1 else None
         done = f"{len(rows)} of {settings.data_sets}" if rows else markdown.NOT_RUN
         line = [LABELS[cell.arm], v0, f"{cell.sigma:g}", done]
-        for column in columns.values():
-            if isinstance(column, str):
-                line.append("" if theirs is None else getattr(theirs, column))
+        for write in columns.values():
+            if isinstance(write, str):
+                line.append("" if theirs is None else getattr(theirs, write))
             else:
-                line.append(column(rows) if rows else markdown.NOT_RUN)
+                line.append(write(rows) if rows else markdown.NOT_RUN)
         lines.append(line)
     return markdown.table(heads, lines)

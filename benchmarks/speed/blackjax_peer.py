@@ -9,8 +9,6 @@ with a spike-and-slab prior adapted and 90 % pruned at each step: another poster
 `no_latents` and `no_pruning` are that without a part, `bare` without both.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

@@ -5,10 +5,7 @@
 number of chains. All chains see the same minibatch.
 """
 
-from __future__ import annotations
-
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -17,7 +14,7 @@ import jax.numpy as jnp
 import aeb
 from benchmarks.harness.ranges import Count
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Contender, Race, looping, make_races
+from benchmarks.speed.clock import Clock, Contender, Race, make_races, turning
 from benchmarks.speed.nets import Net
 
 __all__ = ["Chains"]
@@ -39,16 +36,13 @@ class Chains:
         many, start = aeb.chains(workload.kernel(sampler)), workload.start(sampler)
 
         def racing(count: int) -> Contender:
-            @functools.partial(jax.jit, donate_argnums=0, compiler_options=aeb.compiler_options())
-            def loop(states: Any, batch: Any, key: jax.Array, steps: Any) -> Any:
-                def one(_: Any, states: Any) -> Any:
-                    keys = jax.random.split(jax.random.fold_in(key, states.step[0]), count)
-                    return many(states, batch, keys)
-
-                return jax.lax.fori_loop(0, steps, one, states)
+            def step(states: Any, batch: Any, key: jax.Array) -> Any:
+                keys = jax.random.split(jax.random.fold_in(key, states.step[0]), count)
+                return many(states, batch, keys)
 
             starts = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), start)
-            return looping(loop, starts, workload.batch, jax.random.key(1))
+            options = {"compiler_options": aeb.compiler_options()}
+            return turning(step, starts, workload.batch, jax.random.key(1), **options)
 
         contenders = {str(count): racing(count) for count in dict.fromkeys(self.counts)}
         return {"weights": workload.size, "seconds": clock.race(contenders)}

@@ -31,6 +31,7 @@ __all__ = [
     "repeating",
     "spread",
     "stepping",
+    "turning",
 ]
 
 Contender = Callable[[int], None]
@@ -144,7 +145,6 @@ class Clock:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Take median and quartiles."""
     low, median, high = np.quantile(np.asarray(values), (0.25, 0.5, 0.75))
     return Spread(float(median), float(low), float(high))
 
@@ -177,6 +177,20 @@ def looping(loop: Callable[..., Any], state: Any, *rest: Any) -> Contender:
         held.append(jax.block_until_ready(loop(held.pop(), *rest, count)))
 
     return run
+
+
+def turning(step: Callable[..., Any], state: Any, *rest: Any, **options: Any) -> Contender:
+    """Make a contender of a step, `(state, *rest) -> state`, in a compiled loop.
+
+    The options are those of `jax.jit`.
+    """
+
+    @functools.partial(jax.jit, donate_argnums=0, **options)
+    def loop(state: Any, *rest: Any) -> Any:
+        *arguments, count = rest
+        return jax.lax.fori_loop(0, count, lambda _, state: step(state, *arguments), state)
+
+    return looping(loop, state, *rest)
 
 
 def stepping(step: Callable[..., Any], state: Any, *rest: Any, times: int = 1) -> Contender:

@@ -6,8 +6,6 @@ compiled program says of itself: arguments, temporaries and results, less the re
 place of arguments; as a multiple of the bytes of the parameters. The batch is among the arguments.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

@@ -5,8 +5,6 @@ A contender does one kind of them for all layers of a network, layer by layer: t
 gradients of the images (the first layer needs none), or those of the kernels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,7 +33,6 @@ class Layer(NamedTuple):
     padding: tuple[int, ...]
 
     def convolve(self, x: Any, w: Any) -> jax.Array:
-        """Convolve images by a kernel."""
         pairs = [(side, side) for side in self.padding]
         return conv_general_dilated(x, w, self.strides, pairs, dimension_numbers=LAYOUT)
 

@@ -6,8 +6,6 @@ minibatch on the device; `augment` standardises, crops and mirrors it; `step` is
 at the same batch. Seconds are for one image. Pixels are random.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import tempfile
 from pathlib import Path

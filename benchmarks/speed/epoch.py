@@ -7,10 +7,7 @@ latents are float32. `ours` has noise, adaptation and pruning at each step, `sgd
 same loop; `sample` is ours by `aeb.sample`. Pixels are random; nothing here depends on them.
 """
 
-from __future__ import annotations
-
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -24,7 +21,7 @@ from aeb.models import make_loss
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Contender, Race, looping, make_races
+from benchmarks.speed.clock import Clock, Contender, Race, make_races, turning
 
 __all__ = ["Epoch", "augmentation"]
 
@@ -56,7 +53,7 @@ class Epoch:
         steps = self.num_images // batch_size
 
         def racing(step: Callable[..., Any], start: Any) -> Contender:
-            return looping(_epochs(step, self.num_images, batch_size), start, data, key)
+            return turning(_epoch(step, self.num_images, batch_size), start, data, key)
 
         contenders = {
             "sgd": racing(*nets.sgd(workload)),
@@ -82,23 +79,18 @@ def _in_bfloat16(net: str, batch_size: int) -> nets.Workload:
     return nets.make_workload(net, batch_size)._replace(loss_fn=loss_fn, has_aux=True)
 
 
-def _epochs(step: Callable[..., Any], num_images: int, batch_size: int) -> Callable[..., Any]:
-    """Make `(state, data, key, count) -> state`, so many epochs in one dispatch."""
+def _epoch(step: Callable[..., Any], num_images: int, batch_size: int) -> Callable[..., Any]:
+    """Make `(state, data, key) -> state`, a whole epoch."""
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def epochs(state: Any, data: Any, key: jax.Array, count: Any) -> Any:
+    def epoch(state: Any, data: Any, key: jax.Array) -> Any:
         step_key, order_key = jax.random.split(key)
+        order = jax.random.permutation(jax.random.fold_in(order_key, state.step), num_images)
 
-        def epoch(_: Any, state: Any) -> Any:
-            order = jax.random.permutation(jax.random.fold_in(order_key, state.step), num_images)
+        def one(place: Any, state: Any) -> Any:
+            rows = jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+            batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), data)
+            return step(state, batch, step_key)
 
-            def one(place: Any, state: Any) -> Any:
-                rows = jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
-                batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), data)
-                return step(state, batch, step_key)
+        return jax.lax.fori_loop(0, num_images // batch_size, one, state)
 
-            return jax.lax.fori_loop(0, num_images // batch_size, one, state)
-
-        return jax.lax.fori_loop(0, count, epoch, state)
-
-    return epochs
+    return epoch

@@ -5,8 +5,6 @@ The data lie on the device. `dispatched` and `scan` take minibatches by a slice,
 `aeb.sample` also shuffles, and its time includes what a call of it does once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

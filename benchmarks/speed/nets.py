@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks that are timed, our step on them with parts of it left out, and plain SGD."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -83,15 +81,12 @@ class Workload(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Count the parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
     def start(self, sampler: aeb.Algorithm) -> aeb.State:
-        """Make the state that a sampler starts from."""
         return sampler.init(self.params, self.model_state)
 
     def kernel(self, sampler: aeb.Algorithm) -> Kernel:
-        """Make `(state, batch, key) -> state` of a sampler."""
         kernel = aeb.build_kernel(sampler, self.loss_fn, num_data=NUM_DATA, has_aux=self.has_aux)
         # The rows are few and random, and their number is not looked at: that would take time too.
         silent: Kernel = with_facts(kernel, Facts())

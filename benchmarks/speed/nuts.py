@@ -8,8 +8,6 @@ distance of the means in posterior standard deviations, `sd_ratio` the mean rati
 deviations, both to NUTS.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

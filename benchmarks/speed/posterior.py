@@ -6,8 +6,6 @@
 with biases flat.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

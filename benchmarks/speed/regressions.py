@@ -6,8 +6,6 @@ nothing but x beta and x' r on the same data, which no step can do without. Cont
 and `products_D` for D data sets.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any

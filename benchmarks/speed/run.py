@@ -7,8 +7,6 @@ that others use too; seconds are worth printing on a GPU alone. Sections whose p
 installed (numpyro, PyTorch) are left out, and a line says so.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib.util
@@ -52,8 +50,6 @@ SECTIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Speed(harness.Settings):
-    """The settings of this script."""
-
     # Where the other settings start: smoke is under a minute, cpu is for two cores, gpu for one
     # accelerator.
     preset: Literal["smoke", "cpu", "gpu"] = "smoke"

@@ -7,8 +7,6 @@ spare. `floor` draws as many normals besides, by `jax.random.normal`. The others
 ours out, as in `step`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Annotated, Any
@@ -85,7 +83,6 @@ def floor(state: Any, grad: Any, key: jax.Array, *, draw: Draw | None) -> Any:
 
 
 def state_bytes(state: Any) -> int:
-    """Count the bytes of all arrays."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 

@@ -7,8 +7,6 @@ convolution of each residual block. The zeros stay in kernels of full size: what
 the hardware makes of a number that is zero.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import re

@@ -8,8 +8,6 @@ with noise, the latents adapted and 90 % of the weights pruned by magnitude at e
 The state is used up by each step, as in a training loop.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

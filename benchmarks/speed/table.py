@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown: the targets first, then a table a section."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,13 +54,11 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 
 
 def found(preset: str, results: harness.Results) -> Found:
-    """Look up the rows of a preset of this script."""
     settings = PRESETS[preset]
     return results.one_each(map(settings.config, settings.races()), settings.seed)
 
 
 def picture_name(preset: str) -> str:
-    """Name the figure of a preset."""
     return f"speed_{preset}.png"
 
 
@@ -86,7 +82,6 @@ def _target(target: Target, rows: Found) -> list[str]:
 
 
 def _section(name: str, rows: Found) -> str:
-    """Make the table of a section, if the preset has it."""
     title, columns = TABLES[name]
     lines = {
         _lead(config): [] if row is None else [row]

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a step is meant to cost, and what the rows say it costs."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -6,8 +6,6 @@ on weights of few distinct values: `zeros` counts, and `same` says whether all w
 threshold of the sort are zero and all above it are kept. The sort and top-k cannot tell ties apart.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Annotated, Any

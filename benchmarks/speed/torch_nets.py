@@ -6,8 +6,6 @@ as one would: SGHMC, the latents of each weight tensor by elementwise formulas, 
 weights pruned by one threshold over all of them, at every step.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +19,6 @@ FRICTION, SPARSITY, V0, V1 = 0.1, 0.9, 0.01, 1.0
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
-
     def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
@@ -71,7 +67,6 @@ def _resnet(depth: int, widths: tuple[int, ...]) -> Any:
 
 
 def sgd(net: Any, batch: Any, rate: float) -> Callable[[], None]:
-    """Make a step of SGD with momentum."""
     optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9)
     loss = nn.CrossEntropyLoss()
 
@@ -84,7 +79,6 @@ def sgd(net: Any, batch: Any, rate: float) -> Callable[[], None]:
 
 
 def sampler(net: Any, batch: Any, rate: float, num_data: float) -> Callable[[], None]:
-    """Make a step of the sampler."""
     loss = nn.CrossEntropyLoss()
     parameters = list(net.parameters())
     sparse = [p for p in parameters if p.ndim > 1]

@@ -7,8 +7,6 @@ time includes what a call of that does once. PyTorch gets as many threads as thi
 Beside them, the convolutions of a step alone, as `convolutions` does them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from typing import Annotated, Any

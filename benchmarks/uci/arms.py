@@ -25,8 +25,6 @@ with flat biases. Its curvature grows as N / sigma^2, and sigma is 10 at the sta
 momentum SGD on half the mean squared error, whatever the set.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any, NamedTuple
 
@@ -55,7 +53,6 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(name: str, arm: ArmName, recipe: Poster) -> Numbers:
-    """Gather what is particular to an arm on a set."""
     inverse_temperature, v0 = TEMPERS[name]
     chosen = ARMS[arm]
     values = (
@@ -133,7 +130,6 @@ class Setting(NamedTuple):
 
 
 def setting_of(recipe: Recommended) -> Setting:
-    """Gather these numbers."""
     return Setting(*(jnp.asarray(getattr(recipe, name), jnp.float32) for name in Setting._fields))
 
 

@@ -6,8 +6,6 @@ start and noise. After every so many epochs the chains predict the new rows; the
 draws that count are kept, and the learned sigma beside each.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +116,6 @@ def run(
 
 @functools.lru_cache(maxsize=16)
 def build(one_chain: OneChain, shape: Shape) -> Programs:
-    """Compile the programs of one chain and a shape."""
     apply = network(shape.hidden).apply
     kept = shape.draws - shape.burn_in
 

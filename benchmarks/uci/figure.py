@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as one figure: each arm's test RMSE over that of the poster's best arm."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the authors' six arms of the UCI regressions are set, and the recommended one."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
 

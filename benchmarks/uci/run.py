@@ -62,7 +62,6 @@ class Uci(harness.Settings):
     recommended: Recommended = dataclasses.field(default_factory=Recommended)
 
     def cells(self) -> list[tuple[Set, ArmName]]:
-        """List the sets, each with its arms."""
         arms = dict.fromkeys(self.arms)
         return [(name, arm) for name in dict.fromkeys(self.sets) for arm in arms]
 
@@ -71,7 +70,6 @@ class Uci(harness.Settings):
 
     def config(self, cell: tuple[Set, ArmName]) -> dict[str, Any]:
         name, arm = cell
-        """Return all that fixes the row of a cell but the seed of its split."""
         shared = {"set": name, "arm": arm, "chain_seed": self.seed}
         if arm == "aeb":
             return shared | {"recipe": dataclasses.asdict(self.recommended)}
@@ -97,7 +95,6 @@ class Uci(harness.Settings):
         ]
 
     def _run(self, name: Set, arm: ArmName, folder: Path, report: Any) -> harness.Measured:
-        """Run the chains of an arm on the splits of a set, and score them."""
         seeds, table = SEEDS[: self.splits], splits.load(name)
         test = [train_test_split(table, seed=seed) for seed in seeds]
         if arm == "aeb":

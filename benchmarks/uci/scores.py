@@ -4,8 +4,6 @@
 The predictive density of a row is the mixture over draws s of N(y; f_s(x), tau_s^2).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

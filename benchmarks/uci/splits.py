@@ -6,8 +6,6 @@ generator `aeb.data.train_test_split` follows, with the seeds 5, 55, 555, 5555, 
 own generator is legacy numpy, so the same rows are drawn here without scikit-learn.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -73,7 +71,6 @@ def split(train: Table, new: Table, *, target_scale: float | None) -> Split:
 
 
 def stack(splits: Sequence[Split]) -> Split:
-    """Stack splits of one set."""
     return Split(*(np.stack(parts) for parts in zip(*splits, strict=True)))
 
 

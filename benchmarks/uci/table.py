@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown, the poster's figures beside ours."""
 
-from __future__ import annotations
-
 import functools
 import statistics
 from collections.abc import Callable, Sequence
@@ -15,13 +13,15 @@ from benchmarks.uci.splits import Set
 
 __all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "density", "report"]
 
-Found = dict[tuple[Set, ArmName], list[harness.Row]]
-"""Set and arm to the rows there are, one a split."""
+Found = harness.Found[tuple[Set, ArmName]]
 
 FIGURES = ("uci.png",)
 
 over = functools.partial(markdown.over, digits=3, lost="diverged")
 """Write a mean over splits, some of whose chains may have left the finite numbers."""
+
+column = functools.partial(markdown.column, digits=3, lost="diverged")
+"""Make a column of such means."""
 
 LAYERS = ("fc1/kernel", "head/kernel")
 
@@ -155,8 +155,8 @@ def _against(rows: Found) -> str:
         },
         [("set", str), (f"poster's {LABELS[TARGET]}", _poster)],
         [
-            ("aeb", _mean("rmse_average")),
-            ("one chain", _mean("rmse_one_chain")),
+            ("aeb", column("rmse_average")),
+            ("one chain", column("rmse_one_chain")),
             ("reached", reached),
         ],
     )
@@ -182,14 +182,10 @@ def _details(settings: Uci, rows: Found) -> str:
         [("set", lambda cell: cell[0]), ("arm", lambda cell: LABELS[cell[1]])],
         [
             ("splits", lambda there: f"{len(there)} of {settings.splits}"),
-            ("noise", _mean("noise")),
-            ("sigma", learned(_mean("sigma"))),
+            ("noise", column("noise")),
+            ("sigma", learned(column("sigma"))),
             ("delta", learned(deltas)),
             ("rho < 0.5", learned(left_out)),
             ("seconds", lambda there: f"{sum(row['seconds'] for row in there):.0f}"),
         ],
     )
-
-
-def _mean(name_of: str) -> markdown.Column:
-    return lambda rows: over(rows, markdown.metric(name_of))

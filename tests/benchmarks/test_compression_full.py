@@ -56,6 +56,14 @@ def test_only_our_arms_have_a_weight():
     assert "weight" not in FULL.config(Cell("control", 0.9, "authors"))["rewound"]
 
 
+def test_the_scaled_arm_has_no_widths_in_its_key():
+    """They are of each leaf; so the key would say what was not used."""
+    scaled = FULL.config(Cell("aeb_scaled", 0.9, "authors", 5))["rewound"]
+    given = FULL.config(Cell("aeb", 0.9, "authors", 5))["rewound"]
+    assert set(given) - set(scaled) == {"v0", "v1", "weight"}
+    assert scaled["follow_ramp"]
+
+
 def test_the_rate_falls_in_a_straight_line_where_it_is_told_to():
     step_size = rewound_step_size(Rewound(fall="linear", warmup=0.1), 2.0, 100, 0)
     rates = jax.vmap(step_size)(jnp.arange(100))

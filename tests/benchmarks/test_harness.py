@@ -133,7 +133,7 @@ def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.01])
-def test_a_torn_line_is_set_aside_and_its_run_done_again(run, capsys, kept):
+def test_a_torn_line_is_set_aside_and_its_run_done_again(run, capsys, complaint, kept):
     assert run() == 0
     straight, text = run.rows(), run.file.read_text()
     last = lines(run.file)[-1]
@@ -141,9 +141,7 @@ def test_a_torn_line_is_set_aside_and_its_run_done_again(run, capsys, kept):
     run.file.write_text(text[: -len(last) - 1] + torn)
     capsys.readouterr()
     assert run() == 0
-    complaint = capsys.readouterr().err
-    assert f"a torn line of {len(torn)} bytes" in complaint
-    assert complaint.count("\n") == 1
+    assert f"a torn line of {len(torn)} bytes" in complaint()
     assert run.rows() == straight
     assert run.file.with_name("simulation.jsonl.torn").read_text() == torn + "\n"
 
@@ -158,17 +156,16 @@ def test_a_row_that_only_lacks_its_newline_is_kept(run):
 
 
 @pytest.mark.parametrize("damage", ["{broken", "[1, 2]", '{"script": "simulation"}', "\0\0"])
-def test_damage_elsewhere_is_one_line_and_nothing_is_touched(run, capsys, damage):
+def test_damage_elsewhere_is_one_line_and_nothing_is_touched(run, complaint, damage):
     whole = json.dumps(dict.fromkeys(rows_module.FIELDS, 0))
     damaged = f"{whole}\n{damage}\n{whole}\n"
     run.file.parent.mkdir()
     run.file.write_text(damaged)
     for script in (run, lambda: report.main(["--results", str(run.file.parent)])):
         assert script() == 2
-        complaint = capsys.readouterr().err
-        assert complaint.count("\n") == 1
-        assert "line 2" in complaint
-        assert "simulation.jsonl" in complaint
+        said = complaint()
+        assert "line 2" in said
+        assert "simulation.jsonl" in said
     assert run.file.read_text() == damaged
 
 
@@ -251,12 +248,10 @@ def test_the_pace_doubles_until_it_takes_long(monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--results", "--work"])
-def test_a_folder_that_cannot_be_written_is_one_line(run, option, capsys, tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_line(run, option, complaint, tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert run(option, str(tmp_path / "file" / "folder")) == 2
-    complaint = capsys.readouterr().err
-    assert complaint.startswith(f"simulation: {option.strip('-')}: cannot write")
-    assert complaint.count("\n") == 1
+    assert complaint().startswith(f"simulation: {option.strip('-')}: cannot write")
 
 
 def test_two_runs_do_not_share_a_work_folder(run, capsys):

@@ -88,13 +88,12 @@ WRONG = {
     ],
 )
 def test_wrong_options_are_one_line_and_exit_code_2(
-    script, words, says, small_sets, tmp_path, capsys
+    script, words, says, small_sets, tmp_path, complaint
 ):
     rows, work = tmp_path / "rows", tmp_path / "work"
     shared = ["--preset", "smoke", "--no-progress", "--results", str(rows), "--work", str(work)]
     assert script.main([*shared, *words]) == 2
-    complaint = capsys.readouterr().err
-    assert says in complaint
-    assert complaint.startswith(f"{script.NAME}: ")
-    assert complaint.count("\n") == 1
+    said = complaint()
+    assert says in said
+    assert said.startswith(f"{script.NAME}: ")
     assert not any(file.read_text() for file in rows.glob("*"))

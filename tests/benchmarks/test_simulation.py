@@ -90,19 +90,10 @@ def test_errors_and_intervals(many):
 
 STEPS = 12
 SMALL = Design(num_rows=8, num_columns=10, num_fresh=4)
-RECIPE = Recipe(
-    num_steps=STEPS,
-    thinning=2,
-    burn_in=1 / 3,
-    interval_draws=2,
-    temperature=0.0,
-    step_size=5e-3,
-    gain_cap=0.5,
-    gain_coefficient=1.5,
-    gain_offset=3.0,
-    a=1.5,
-    b=4.0,
-)
+DRAWS = {"num_steps": STEPS, "thinning": 2, "burn_in": 1 / 3, "interval_draws": 2}
+GAIN = {"gain_cap": 0.5, "gain_coefficient": 1.5, "gain_offset": 3.0}
+BETA = {"a": 1.5, "b": 4.0}
+RECIPE = Recipe(step_size=5e-3, temperature=0.0, **DRAWS, **GAIN, **BETA)
 
 
 def oracle_chain(arm, v0, sigma, position, x, y):
@@ -114,8 +105,7 @@ def oracle_chain(arm, v0, sigma, position, x, y):
         selected=("w",),
         v0=v0,
         v1=10.0,
-        a=1.5,
-        b=4.0,
+        **BETA,
         learn_sigma=arm != "sgld",
         learn_delta=arm != "sgld",
         gain=gains[arm],

@@ -17,8 +17,6 @@ its softmax loses it from a margin of 17 nats on, and that would pass for robust
 References: Goodfellow, Shlens and Szegedy (ICLR 2015); Madry et al. (ICLR 2018).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as one figure: accuracy against perturbation, a panel a set."""
 
-from __future__ import annotations
-
 import statistics
 from pathlib import Path
 from typing import NamedTuple

@@ -16,8 +16,6 @@ stands for the true one, an image that was wrong before may be moved to the righ
 Images are raw pixels in [0, 1], as with the authors, and so are the perturbations.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from pathlib import Path
@@ -68,7 +66,6 @@ class Adversarial(Classification):
         return {**super().config(cell), "levels": self.levels, "pgd_levels": self.pgd_levels}
 
     def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
-        """Take a network from the shelf, or train it, and attack it."""
         kept = self.trained(cell, seed, folder / "training", report)
         attacked = Attacked(
             networks.network(self.recipe, cell),

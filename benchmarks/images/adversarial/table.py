@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown, the paper's curves beside ours."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -16,8 +14,7 @@ from benchmarks.images.recipe import ARMS, ArmName, Cell
 
 __all__ = ["FIGURES", "PAPER", "Found", "percent", "report", "verdict"]
 
-Found = dict[Cell, list[harness.Row]]
-"""Cell to the rows there are, one a seed."""
+Found = harness.Found[Cell]
 
 FIGURES = ("adversarial.png",)
 
@@ -106,8 +103,6 @@ def verdict(settings: Adversarial, rows: Found) -> str:
 
 
 def _verdict(settings: Adversarial, arms: Mapping[ArmName, Sequence[harness.Row]]) -> str:
-    """Say it of one set."""
-
     def at(arm: ArmName, way: str, zeta: float) -> float:
         levels = settings.pgd_levels if way == "pgd" else settings.levels
         return statistics.fmean(percent(arms[arm], way, levels.index(zeta)))

@@ -53,8 +53,6 @@ DESCRIPTION = "MNIST and Fashion-MNIST: Adam, dropout, SGHMC and SGHMC-SA, with 
 
 @dataclasses.dataclass(frozen=True)
 class Classification(harness.Settings):
-    """The settings of this script."""
-
     sets: Some[Set] = ("mnist", "fashion_mnist")  # read from TFDS_DATA_DIR
     augment: Some[bool] = (False, True)  # without augmentation, with it, or both
     arms: Some[ArmName] = tuple(ARMS)  # arms to compare
@@ -143,7 +141,6 @@ class Classification(harness.Settings):
         )
 
     def images(self, cell: Cell) -> Images:
-        """Read the images of a cell."""
         return data.images(cell.set, self.recipe.num_train, self.num_scored, validate=self.validate)
 
     def trained(self, cell: Cell, seed: int, folder: Path, report: Any) -> training.Kept:
@@ -161,7 +158,6 @@ class Classification(harness.Settings):
         )
 
     def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
-        """Train a network and score it."""
         kept = self.trained(cell, seed, folder, report)
         net = networks.network(self.recipe, cell)
         scored = scores.score(net, kept.network, self.images(cell))

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown, the paper's figures beside ours."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,8 +23,7 @@ __all__ = [
     "shown",
 ]
 
-Found = dict[Cell, list[harness.Row]]
-"""Cell to the rows there are, one a seed."""
+Found = harness.Found[Cell]
 
 PAPER = {
     "vanilla": (99.31, 99.54, 92.73, 93.14),
@@ -218,10 +215,10 @@ def _tried(settings: Classification, tried: Tried) -> list[str]:
         ("step size", step),
     ]
     columns = [
-        ("accuracy %, average", markdown.column(metric("average", "accuracy", times=100))),
-        ("NLL, average", markdown.column(metric("average", "nll"), 3)),
-        ("accuracy %, last", markdown.column(metric("last", "accuracy", times=100))),
-        ("NLL, last", markdown.column(metric("last", "nll"), 3)),
+        ("accuracy %, average", markdown.column("average", "accuracy", times=100)),
+        ("NLL, average", markdown.column("average", "nll", digits=3)),
+        ("accuracy %, last", markdown.column("last", "accuracy", times=100)),
+        ("NLL, last", markdown.column("last", "nll", digits=3)),
     ]
     first = next(iter(rows.values()))[0]
     said = TRIED.format(
@@ -265,18 +262,18 @@ def _reached(rows: Found, targets: Mapping[tuple[str, bool], float], head: str) 
 
 
 SCORES = [
-    ("accuracy %", markdown.column(metric("accuracy", times=100))),
-    ("NLL", markdown.column(metric("nll"), 3)),
-    ("ECE %", markdown.column(metric("ece", times=100))),
-    ("entropy", markdown.column(metric("entropy"), 3)),
-    ("other set", markdown.column(metric("entropy_other"), 3)),
-    ("AUROC", markdown.column(metric("auroc"), 3)),
+    ("accuracy %", markdown.column("accuracy", times=100)),
+    ("NLL", markdown.column("nll", digits=3)),
+    ("ECE %", markdown.column("ece", times=100)),
+    ("entropy", markdown.column("entropy", digits=3)),
+    ("other set", markdown.column("entropy_other", digits=3)),
+    ("AUROC", markdown.column("auroc", digits=3)),
 ]
 
 SHORT_SCORES = [
     ("networks", lambda rows: str(len(rows))),
     *SCORES[:2],
-    ("scaled NLL", markdown.column(metric("scaled_nll"), 3)),
+    ("scaled NLL", markdown.column("scaled_nll", digits=3)),
     *SCORES[2:],
 ]
 
@@ -301,11 +298,11 @@ FC1 = [
         "rho <= 0.5",
         lambda rows: markdown.over(rows, metric("sparse", "share_out", times=100), 1) + " %",
     ),
-    ("accuracy %", markdown.column(metric("last", "accuracy", times=100))),
-    ("after the cut", markdown.column(metric("sparse", "accuracy_after_cut", times=100))),
-    ("sigma", markdown.column(metric("sparse", "sigma"))),
-    ("delta", markdown.column(metric("sparse", "delta"), 3)),
-    ("median size", markdown.column(metric("sparse", "magnitudes", 1), 4)),
+    ("accuracy %", markdown.column("last", "accuracy", times=100)),
+    ("after the cut", markdown.column("sparse", "accuracy_after_cut", times=100)),
+    ("sigma", markdown.column("sparse", "sigma")),
+    ("delta", markdown.column("sparse", "delta", digits=3)),
+    ("median size", markdown.column("sparse", "magnitudes", 1, digits=4)),
 ]
 
 
