@@ -337,6 +337,7 @@ def test_weights_that_do_not_fit_are_named(trained):
         ({"model": "wrong:make"}, "ZeroDivisionError"),
         ({"model": "toynet:half"}, "toynet:half needs x"),
         ({"model": "toynet"}, "--model: got 'toynet'; needs to be cnn or resnet20"),
+        ({"data": None}, "--data: name the rows to train on"),
         ({"data": "nowhere.npz"}, "--data: there is no 'nowhere.npz'"),
         ({"data": "toynet.py"}, "not an .npz file"),
         ({"data": "."}, "has no dataset_info.json"),
@@ -362,7 +363,8 @@ def test_weights_that_do_not_fit_are_named(trained):
 )
 def test_what_is_wrong_is_said_in_a_line_that_names_the_option(here, changes, says, capsys):
     options = {"model": "toynet:make", "data": "train.npz", "test": "test.npz"} | changes
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    given = {name: value for name, value in options.items() if value is not None}
+    words = [word for name, value in given.items() for word in (f"--{name}", value)]
     assert main(["compress", *words, "--dry-run"]) == 2
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("aeb: --")

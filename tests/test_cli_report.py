@@ -170,7 +170,7 @@ def test_runs_side_by_side(make_run, capsys):
     assert [run["rows"] for run in found["runs"]] == ["test", "test"]
     assert main(["compare", str(one), str(two)]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"two +sparse +test +91\.00 +0\.3000 +2\.00 +90\.00 +200", text)
+    assert re.search(r"two +sparse +test +91\.00 +0\.3900 +2\.00 +90\.00 +200", text)
     assert "same rows" not in text
     assert main(["compare", str(one), str(make_run("three", data="other.npz"))]) == 0
     assert "not all of them were scored on the same rows" in capsys.readouterr().out

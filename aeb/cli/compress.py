@@ -44,7 +44,8 @@ ONLY_OURS = ("start", "arms", "seeds", "v0", "v1")
 ONLY_CUSTOM = ("test", "params", "preprocess", "augment", "num_steps", "where", "scope", "seed")
 """Settings that it alone has."""
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
+    "data": "fashion_mnist",
     "dense_epochs": 30,
     "epochs": 30,
     "batch_size": 500,
@@ -86,8 +87,8 @@ class Compress:
 
     model: str = "cnn"
     """cnn, resnet20, or package.module:name of your own linen or NNX module, or what makes one."""
-    data: str = "fashion_mnist"
-    """digits, mnist, fashion_mnist, cifar10; your own: npz of image and label, or TFDS folder."""
+    data: str | None = None
+    """digits, mnist, fashion_mnist (default), cifar10; your own: npz of x and y, or TFDS folder."""
     test: str | None = None
     """Your own: test rows in the same form, scored once, at the end."""
     params: Path | None = None
@@ -158,19 +159,25 @@ class Compress:
                 whose = ", ".join(OURS) if self.is_custom else "a network of your own"
                 raise ValueError(f"--{name.replace('_', '-')}: it is for {whose} alone; leave it")
         if self.is_custom:
+            if self.data is None:
+                raise ValueError(
+                    "--data: name the rows to train on: an .npz file, a folder that TFDS prepared, "
+                    f"or one of {', '.join(SETS)}"
+                )
             if self.epochs is not None and self.num_steps is not None:
                 raise ValueError("--epochs: give it or --num-steps")
             return
-        if self.data not in SETS:
+        data = DEFAULTS["data"] if self.data is None else self.data
+        if data not in SETS:
             raise ValueError(
-                f"--data: got {self.data!r}; needs to be one of {', '.join(SETS)}, or, with your "
+                f"--data: got {data!r}; needs to be one of {', '.join(SETS)}, or, with your "
                 "own --model package.module:factory, a file or a folder"
             )
         if self.sparsity is None:
             raise ValueError("--sparsity: it is None; the arm learned goes without a target")
         if not self.arms:
             raise ValueError(f"arms: name at least one of {', '.join(ARMS)}")
-        if self.start == "authors" and (self.data, self.model) != ("cifar10", "resnet20"):
+        if self.start == "authors" and (data, self.model) != ("cifar10", "resnet20"):
             raise ValueError("start: 'authors' is a ResNet20; add --data cifar10 --model resnet20")
 
     def _check_ranges(self) -> None:
@@ -220,7 +227,7 @@ class Compress:
             **{field.name: settings[field.name] for field in dataclasses.fields(Recipe)}
         )
         plan = _plan(
-            self.data,
+            settings["data"],
             self.model,
             recipe,
             tuple(dict.fromkeys(self.arms)),
