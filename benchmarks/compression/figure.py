@@ -126,7 +126,7 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
             axes.set_title(f"{per_cent(sparsity)} zeros", fontsize=13)
             axes.set_ylabel("test accuracy, %")
         panels[-1, 0].set_xlabel("sparse epochs")
-        unique = {}
+        unique: dict[str, Any] = {}
         for axes in panels[:, 0]:
             handles, labels = axes.get_legend_handles_labels()
             unique |= dict(zip(labels, handles, strict=True))
