@@ -602,7 +602,7 @@ def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
     rate = _rate(learning_rate, run.num_steps)
     return empirical_bayes(
         sghmc(learning_rate=rate, friction=FRICTION, temperature=run.temperature),
-        spike_slab(where=run.where, precision=run.weight_decay * run.num_data),
+        spike_slab(where=run.where, precision=run.weight_decay * run.num_data / run.noise),
         sparsify=rule,
     )
 

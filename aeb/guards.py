@@ -315,9 +315,15 @@ def check_folder(name: str, path: str | os.PathLike[str]) -> Path:
 
 def _own_line(error: BaseException) -> str:
     """Name the last line of the user's own code that an error came through, where there is one."""
-    others = (str(Path(__file__).parent), *(sysconfig.get_path(p) for p in ("stdlib", "purelib")))
+    ours, library = Path(__file__).parent, sysconfig.get_path("stdlib")
+    packages = {"site-packages", "dist-packages"}
+
+    def is_own(file: Path) -> bool:
+        installed = not packages.isdisjoint(file.parts)
+        return not (installed or any(file.is_relative_to(place) for place in (ours, library)))
+
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith((*others, "<"))]
+    own = [frame for frame in frames if is_own(Path(frame.filename)) and frame.filename[0] != "<"]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 

@@ -10,6 +10,7 @@ without its target; weights of NNX left as initialized; another split at the sec
 
 import json
 import sys
+import zipfile
 
 import flax.linen as nn
 import flax.serialization
@@ -215,9 +216,12 @@ def test_an_nnx_module_and_its_weights(here, capsys):
         for file in (name, "plain"):  # which a file is stands in its first bytes too
             assert main([*words, "--params", file]) == 2
             assert "first/bias" in capsys.readouterr().err
+    with zipfile.ZipFile(here / "zipped", "w") as archive:
+        archive.writestr("weights/data.pkl", b"not of numpy")
     (here / "plain").write_text("neither of them")
-    assert main([*words, "--params", "plain"]) == 2
-    assert "of no format that is known" in capsys.readouterr().err
+    for file in ("plain", "zipped"):
+        assert main([*words, "--params", file]) == 2
+        assert "of no format that is known" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -233,6 +237,8 @@ def test_an_nnx_module_runs_from_its_own_weights(here, capsys):
     assert main([*words, "--out", "nnx"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["arms"] is None  # there were no test rows
+    settings = json.loads((here / "nnx" / "compress" / "settings.json").read_text())
+    assert settings["facts"]["weight_decay"] == 1e-4
     rows = np.load("train.npz")
     held_out = np.sort(np.random.default_rng(0).permutation(300)[:30])
     x, y = rows["x"][held_out].astype(np.float32), rows["y"][held_out]

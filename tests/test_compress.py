@@ -369,6 +369,21 @@ def test_weight_decay_shrinks_what_is_kept(linen, rows):
     assert 0.5 < size_of(0.02) / size_of(0.0) < 0.95
 
 
+@pytest.mark.slow
+def test_weight_decay_of_a_regression_is_that_of_ridge():
+    """Mutation: the decay not over the noise, by which the loss is divided."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(400, 6)).astype(np.float32)
+    truth = np.array([1.0, -1.0, 1.0, 0.0, 0.0, 0.0], np.float32)
+    y = (x @ truth)[:, None] + 0.1 * rng.normal(size=(400, 1)).astype(np.float32)
+    net = nn.Dense(1, use_bias=False)
+    variables = {"params": {"kernel": jnp.asarray(truth)[:, None]}}
+    shared = {"num_steps": 400, "learning_rate": 1e-3, "sparsity": 0.5}
+    out = compressed(net, variables, (x, y), weight_decay=0.25, **shared)
+    # 1 / (1 + decay), for columns of variance 1.
+    np.testing.assert_allclose(out.params["kernel"][:3, 0], 0.8 * truth[:3], atol=0.05)
+
+
 def test_statistics_that_were_left_out_are_named(linen, rows):
     """Mutation: the pattern of the collection left out."""
     module, variables = linen

@@ -218,6 +218,7 @@ def test_a_frame_of_other_columns_is_refused(by_hand):
         (["height_cm", "years", "x"], r"lacks 'x0', 'age', 'height' and has 'height_cm', .*rename"),
         (["x0", "age", "size"], r"lacks 'height' and has 'size'; .*x.to_numpy\(\)"),
         (["x0", "age", "age"], "lacks 'height'; rename"),
+        (["x0", "age", "height", "age"], r"it has 'age' more often than was fitted"),
         (["x0", "age", "height", "more"], r"it has 'more'; pass x\[list\(fit.names\)\]"),
     ):
         values = np.c_[x, x[:, :1]][:, : len(columns)]

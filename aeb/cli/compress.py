@@ -120,8 +120,7 @@ class Compress:
     temperature: float | None = None
     """Temperature of the sampler; 1: posterior, 0: no noise. By default 0.01; your own 0."""
     weight_decay: float | None = None
-    """L2 penalty per example. By default 5e-4, of the arms without the spike-and-slab prior; your
-    own 0."""
+    """L2 penalty per example. Ours: 5e-4, in arms without the spike-and-slab prior. Your own: 0."""
     v0: float = 0.01
     """Ours: scale of the spike, about that of a weight that may go."""
     v1: float = 1.0

@@ -8,6 +8,7 @@ for under one prefix: a checkpoint of a whole training state holds them under `p
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,14 +108,17 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _format(path: Path) -> str:
-    """Return the suffix; that of safetensors or npz where a file of another name begins as one."""
+    """Return the suffix, or the one that a file of another name ought to have by its content."""
     if path.suffix in SUFFIXES:
         return path.suffix
     with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{":  # behind the length of the header
-        return ".safetensors"
-    return ".npz" if start[:4] == b"PK\x03\x04" else path.suffix
+        if file.read(9)[8:] == b"{":  # behind the length of the header
+            return ".safetensors"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if all(name.endswith(".npy") for name in archive.namelist()):
+                return ".npz"
+    return path.suffix
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -467,6 +468,11 @@ def _check_names(fitted: tuple[str, ...], given: tuple[str, ...], names_at: str)
         raise ValueError(
             f"x: its columns are in another order than those fitted, column {first} is "
             f"{given[first]!r} and was {fitted[first]!r}; pass x[list({names_at})]"
+        )
+    twice = [name for name, count in Counter(given).items() if count > fitted.count(name)]
+    if set(given) == set(fitted) and twice:
+        raise ValueError(
+            f"x: it has {some(twice)} more often than was fitted; leave out what is double"
         )
     missing = [name for name in fitted if name not in given]
     others = [name for name in given if name not in fitted]

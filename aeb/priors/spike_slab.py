@@ -24,9 +24,9 @@ weight is w (1 - rho) / (v0 sigma). So w changes how hard the prior pulls, but n
 takes for spike: rho is the inclusion probability under the prior itself, not under its power.
 
 Weight decay is a further factor N(beta; 0, 1 / tau) on the same weights, and w leaves it alone.
-Without it nothing holds the weights in front of a BatchNorm: as their scale changes no output, they
-grow at a high learning rate. A threshold that all leaves share then keeps whole leaves that grew,
-and empties others.
+Without it hardly anything holds the weights in front of a BatchNorm: as their scale changes no
+output, they grow at a high learning rate. A threshold that all leaves share then keeps whole leaves
+that grew, and empties others.
 
 If v0, v1 and w are not given, the prior takes them from each leaf at `init`. With s_l the size of a
 weight in the leaf (`typical_size`), p the number of sparse weights and N the number of examples:

@@ -65,7 +65,6 @@ def split(key: PRNGKey, num: int) -> jax.Array:
     return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=jax.random.key_impl(key))
 
 
-@functools.partial(jax.jit, static_argnums=2, inline=True)
 def normal_at(words: jax.Array, start: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
     """Draw a part of `jax.random.normal(key, (n,), jnp.float32)`.
 
@@ -84,6 +83,11 @@ def normal_at(words: jax.Array, start: jax.Array | int, shape: tuple[int, ...]) 
         >>> bool((part.ravel() == jax.random.normal(key, (6,))[2:]).all())
         True
     """
+    return _normal_at(words, jnp.asarray(start, jnp.uint32), shape)
+
+
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def _normal_at(words: jax.Array, start: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return _normal(words, _places(start, shape))
 
 

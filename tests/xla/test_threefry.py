@@ -44,6 +44,9 @@ def test_any_part_is_a_part_of_the_whole_draw(seed):
         size = int(np.prod(shape))
         part = np.asarray(normal_at(words, start, shape))
         np.testing.assert_array_equal(part.ravel(), whole[start : start + size])
+    late = normal_at(words, 3_000_000_000, (2,))  # beyond what an i32 holds
+    assert late.shape == (2,)
+    assert jnp.isfinite(late).all()
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
