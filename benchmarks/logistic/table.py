@@ -42,7 +42,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         "## Two classes",
         f"`python -m benchmarks.logistic --preset {preset}`",
         note if tasks else markdown.NOT_RUN,
-        designs_of(known),
+        designs_of(known, noise=False),
         several("log loss", tasks=tasks, write=over("log_loss", count=True)),
         differences("log loss", rows, tasks, rivals, markdown.metric("log_loss")),
         several("area under the ROC curve", tasks=tasks, write=over("auroc")),

@@ -114,18 +114,20 @@ def _any(rows: Rows, task: str, settings: Selection) -> bool:
     return any(rows.get((task, method)) for method in settings.methods)
 
 
-def designs_of(known: Mapping[str, designs.Design]) -> str:
+def designs_of(known: Mapping[str, designs.Design], *, noise: bool = True) -> str:
     """Write what the data sets of each design are drawn from; "" where there is none."""
     lines = []
     for name, design in known.items():
         words = WORDS[design.columns].format(r=design.correlation)
         signals = ", ".join(f"{signal:g}" for signal in dict.fromkeys(design.signals))
         rest = f"normal, deviation {design.others:g}" if design.others else "0"
-        noise = f"{design.noise_variance:g}" + (", t with 3 df" if design.noise == "t3" else "")
+        of_noise = f"{design.noise_variance:g}" + (", t with 3 df" if design.noise == "t3" else "")
         count = len(design.signals)
         sizes = [f"{design.num_rows:,}", f"{design.num_columns:,}"]
-        lines.append([name, *sizes, words, f"{count}: {signals}" if count else "0", rest, noise])
-    heads = ["design", "n", "p", "columns", "signals", "other coefficients", "noise variance"]
+        signals = f"{count}: {signals}" if count else "0"
+        lines.append([name, *sizes, words, signals, rest, *([of_noise] if noise else [])])
+    heads = ["design", "n", "p", "columns", "signals", "other coefficients"]
+    heads += ["noise variance"] if noise else []
     return markdown.table(heads, lines) if lines else ""
 
 
