@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 __all__ = ["cut", "unseen"]
 
@@ -85,18 +86,23 @@ def unseen(numbers: Sequence[int], witness: jax.Array) -> list[jax.Array]:
         >>> unseen([3, 5], jnp.zeros(2))
         [Array(3, dtype=uint32), Array(5, dtype=uint32)]
     """
-    known = [jnp.uint32(number) for number in numbers]
+    # As numpy's: a tracer may not be among what a function with a rule of its own closes over.
+    known = [np.uint32(number) for number in numbers]
+
+    def as_arrays(flip: bool = False) -> list[jax.Array]:
+        return [jnp.asarray(~number if flip else number) for number in known]
+
     if not witness.size or not isinstance(witness, jax.core.Tracer):
-        return known  # nothing to hide behind, or no program that is compiled
+        return as_arrays()  # nothing to hide behind, or no program that is compiled
 
     def by_branch(witness: jax.Array) -> list[jax.Array]:
         # No number has more leading zeros than bits, but XLA does not reason about that.
         bits = jax.lax.bitcast_convert_type(witness.ravel()[0].astype(jnp.float32), jnp.uint32)
-        return jax.lax.cond(jax.lax.clz(bits) > 32, lambda: [~n for n in known], lambda: known)
+        return jax.lax.cond(jax.lax.clz(bits) > 32, lambda: as_arrays(flip=True), as_arrays)
 
     @jax.custom_batching.custom_vmap
     def hidden(witness: jax.Array) -> list[jax.Array]:
-        return jax.lax.platform_dependent(witness, cpu=by_branch, default=lambda witness: known)
+        return jax.lax.platform_dependent(witness, cpu=by_branch, default=lambda _: as_arrays())
 
     @hidden.def_vmap
     def of_chains(
@@ -104,6 +110,6 @@ def unseen(numbers: Sequence[int], witness: jax.Array) -> list[jax.Array]:
     ) -> tuple[list[jax.Array], list[bool]]:
         # One chain's entry would do for all, but where chains are split over devices it would have
         # to be sent to the others.
-        return known, [False] * len(known)
+        return as_arrays(), [False] * len(known)
 
     return hidden(jax.lax.stop_gradient(witness))
