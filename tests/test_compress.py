@@ -125,6 +125,7 @@ def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
     assert not np.allclose(averaged, sparse.predict(x))
 
 
+@pytest.mark.slow
 def test_a_millionth_of_the_learning_rate_does_not_do(sparse, linen, rows):
     """So the accuracy above is the training's, and not left over from the dense network."""
     stuck = compressed(*linen, rows[0], learning_rate=1e-7)

@@ -51,6 +51,7 @@ def test_intervals_hold_as_many_as_they_say():
     np.testing.assert_allclose(moved, interval + 3.0, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_models_sets_and_selection():
     fit, _, _ = fitted()
     models = fit.models(3)

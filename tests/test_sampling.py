@@ -197,7 +197,7 @@ def test_chains_lead_and_collect_sees_one(key):
     assert float(losses[0, 2]) != float(losses[1, 2])
 
 
-@pytest.mark.parametrize("batch_size", [None, 3])
+@pytest.mark.parametrize("batch_size", [None, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_chain_has_its_rows_and_is_the_run_that_it_would_be_alone(batch_size):
     """Fails if chains share an order, take the rows of another, or mix up their keys."""
 
