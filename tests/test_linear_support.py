@@ -19,14 +19,17 @@ import pytest
 
 from aeb.linear.support import (
     Hyper,
+    Information,
     Problem,
     Totals,
     adapt,
+    ask,
     block,
     flip,
     information,
     refresh,
     start,
+    stretched,
 )
 from aeb.stochastic_approximation import approximate
 
@@ -328,3 +331,24 @@ def test_adapting_is_stochastic_approximation(problem):
 
 def refresh_all(problem, chains):
     return jax.vmap(lambda chain: refresh(problem, chain))(chains)
+
+
+def test_a_stretch_moves_to_where_it_has_the_flips_asked_for():
+    """Mutation: its length left as it was, or no flip more."""
+    length, flips = jnp.array(2.0), jnp.array(9.0)
+    assert float(stretched(length, flips, 19, 1.0)) == 4.0  # twenty flips, the one more included
+    assert float(stretched(length, flips, 19, 0.5)) == 3.0
+    assert bool(jnp.isfinite(stretched(length, jnp.array(0.0), 19, 1.0)))
+
+
+def test_chains_are_asked_about_v0_only_where_it_moves():
+    """Mutation: they are asked whatever the gain is, or never."""
+    chains = {"delta": jnp.array([0.25, 0.5])}
+
+    def tell(chain):
+        return Information(2.0 * chain["delta"], 3.0 * chain["delta"])
+
+    moving, held = (ask(tell, chains, jnp.array(omega)) for omega in (0.1, 0.0))
+    assert moving[0].tolist() == [0.5, 1.0]
+    assert moving[1].tolist() == [0.75, 1.5]
+    assert held[0].tolist() == held[1].tolist() == [1.0, 1.0]
