@@ -25,6 +25,11 @@ def step(loss_fn=cross_entropy, batch=None, key=None, params=None, **options):
     return jax.jit(kernel)(state, data() if batch is None else batch, key)
 
 
+def sample(**changes):
+    shared = {"state": algorithm().init(two_layers()), "data": data(), "key": jax.random.key(0)}
+    return aeb.sample(step, **{**shared, "num_steps": 1, "batch_size": 3} | changes)
+
+
 VALUE_ERRORS = {
     "v0": lambda: aeb.spike_slab(0.0, 1.0),
     "v1": lambda: aeb.spike_slab(0.1, -1.0),
@@ -75,30 +80,10 @@ VALUE_ERRORS = {
     ),
     "batch": lambda: step(batch={"x": jnp.ones((4, 6)), "label": jnp.ones(3, int)}),
     "key": lambda: step(key=jax.random.split(jax.random.key(0), 2)),
-    "batch_size": lambda: aeb.sample(
-        step, algorithm().init(two_layers()), data(), jax.random.key(0), num_steps=1, batch_size=33
-    ),
-    "num_steps": lambda: aeb.sample(
-        step, algorithm().init(two_layers()), data(), jax.random.key(0), num_steps=-1, batch_size=3
-    ),
-    "checkpoint": lambda: aeb.sample(
-        step,
-        algorithm().init(two_layers()),
-        data(),
-        jax.random.key(0),
-        num_steps=1,
-        batch_size=3,
-        checkpoint=__file__,
-    ),
-    "every": lambda: aeb.sample(
-        step,
-        algorithm().init(two_layers()),
-        data(),
-        jax.random.key(0),
-        num_steps=1,
-        batch_size=3,
-        every=0,
-    ),
+    "batch_size": lambda: sample(batch_size=33),
+    "num_steps": lambda: sample(num_steps=-1),
+    "checkpoint": lambda: sample(checkpoint=__file__),
+    "every": lambda: sample(every=0),
     "data ": lambda: aeb.bind_data(
         aeb.as_sampling_algorithm(algorithm(), cross_entropy, num_data=3), {"x": jnp.ones(())}
     ),
@@ -106,9 +91,7 @@ VALUE_ERRORS = {
         lambda w, x: w * x, jnp.ones(2), jnp.ones(2), weights=jnp.zeros(2)
     ),
     "grads": lambda: optax_step(algorithm(), grads={"w": jnp.ones(1)}),
-    "data": lambda: aeb.sample(
-        step, algorithm().init(two_layers()), {}, jax.random.key(0), num_steps=1, batch_size=3
-    ),
+    "data": lambda: sample(data={}),
     "draws": lambda: aeb.predict(lambda w, x: w * x, jnp.ones((0,)), jnp.ones(2)),
     "inputs": lambda: aeb.predict(lambda w, x: w * x, jnp.ones(2), jnp.ones((0,))),
     "weights": lambda: aeb.predict(
@@ -146,9 +129,7 @@ TYPE_ERRORS = {
         algorithm().init(two_layers()), two_layers(), 0, num_data=3
     ),
     "key     ": lambda: aeb.chains(step)(algorithm().init(two_layers()), data(), 0),
-    "key   ": lambda: aeb.sample(
-        step, algorithm().init(two_layers()), data(), 7, num_steps=1, batch_size=3
-    ),
+    "key   ": lambda: sample(key=7),
     "state": lambda: aeb.sample(
         step, two_layers(), data(), jax.random.key(0), num_steps=1, batch_size=3
     ),
