@@ -23,6 +23,7 @@ ArmName = Literal[
     "control",
     "control_leaf",
     "control_relative",
+    "control_frozen",
     "control_cycles",
     "control_taught",
     "aeb",
@@ -30,6 +31,7 @@ ArmName = Literal[
     "aeb_rho",
     "aeb_relative",
     "aeb_scaled",
+    "aeb_frozen",
     "aeb_learned",
     "aeb_cycles",
     "aeb_taught",
@@ -45,6 +47,7 @@ class Arm(NamedTuple):
     anneal: bool = False  # whether the temperature falls; released arms
     score: str = "magnitude"  # what is pruned by: "magnitude", "rho" or "learned"
     scope: str = "global"
+    regrow: bool = True  # whether a pruned weight may return
     noise: bool = False  # whether T > 0; our arms
     # Whether the prior takes its widths from each leaf, and its weight from the number of images
     # and of weights, as `aeb.spike_slab()` does, with the weight decay of the control; our arms.
@@ -62,6 +65,7 @@ ARMS: dict[ArmName, Arm] = {
     "control": Arm("control", "control"),
     "control_leaf": Arm("control, per layer", "control", scope="leaf"),
     "control_relative": Arm("control, relative", "control", scope="relative"),
+    "control_frozen": Arm("control, frozen", "control", regrow=False),
     "control_cycles": Arm("control, cycles", "control", cycles=True),
     "control_taught": Arm("control, cycles, taught", "control", cycles=True, taught=True),
     "aeb": Arm("aeb", "aeb"),
@@ -69,6 +73,7 @@ ARMS: dict[ArmName, Arm] = {
     "aeb_rho": Arm("aeb, by rho", "aeb", score="rho"),
     "aeb_relative": Arm("aeb, relative", "aeb", scope="relative"),
     "aeb_scaled": Arm("aeb, scaled", "aeb", scaled=True),
+    "aeb_frozen": Arm("aeb, scaled, frozen", "aeb", scaled=True, regrow=False),
     "aeb_learned": Arm("aeb, no target", "aeb", score="learned"),
     "aeb_cycles": Arm("aeb, noise, cycles", "aeb", noise=True, cycles=True),
     "aeb_taught": Arm("aeb, noise, cycles, taught", "aeb", noise=True, cycles=True, taught=True),
@@ -199,4 +204,5 @@ def _rule(arm: Arm, sparsity: float | None, steps: int, cut: int | None) -> Spar
         return aeb.learned(begin=cut)
     assert sparsity is not None
     rule = aeb.inclusion if arm.score == "rho" else aeb.magnitude
-    return rule(aeb.sparsity_ramp(sparsity, max(steps, 1), until=1.0), scope=arm.scope, of="all")
+    ramp = aeb.sparsity_ramp(sparsity, max(steps, 1), until=1.0)
+    return rule(ramp, scope=arm.scope, of="all", regrow=arm.regrow)

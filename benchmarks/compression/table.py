@@ -84,7 +84,8 @@ Test accuracy in per cent; NLL in nats; scaled NLL with each half of the test im
 temperature fitted on the other half. All are taken at the last epoch, mean ± standard deviation
 over seeds (their number in brackets). "Less the control" is in points of accuracy, with the same
 start, epochs and minibatches, mean ± standard error. "Relative" arms rank each weight by its share
-of the norm of its leaf; of these, aeb's is compared with the control's. "Aeb" has v0 = .01, v1 = .1
+of the norm of its leaf. In "frozen" arms a pruned weight never returns. Ours of either kind is
+compared with the control of that kind. "Aeb" has v0 = .01, v1 = .1
 and a weight of .03, chosen by hand, and no weight decay; "scaled" has what `aeb.spike_slab()` takes
 from the leaves and from the numbers of weights and images, and the weight decay of the control,
 5e-4. All runs start from the
@@ -161,11 +162,20 @@ def label(arm: ArmName, start: str) -> str:
 
 def gains(rows: Found, cell: Cell) -> str:
     """Write the mean gain of a cell over the control, seed by seed."""
-    relative = ARMS[cell.arm].kind == "aeb" and ARMS[cell.arm].scope == "relative"
-    matched = cell._replace(arm="control_relative" if relative else "control")
+    matched = cell._replace(arm=control_of(cell.arm))
     pairs = harness.paired(rows[cell], rows.get(matched, ()))
     values = [percent(one["metrics"]) - percent(other["metrics"]) for one, other in pairs]
     return f"{markdown.mean(values)} ({len(values)})" if values else markdown.NOT_RUN
+
+
+def control_of(arm: ArmName) -> ArmName:
+    """Return the control that prunes as an arm of ours does; a control's is the plain one."""
+    how = ARMS[arm]
+    if how.kind != "aeb" or how.cycles:
+        return "control"
+    if how.scope == "relative":
+        return "control_relative"
+    return "control" if how.regrow else "control_frozen"
 
 
 def felt(rows: Iterable[harness.Row], beside: str) -> float:
