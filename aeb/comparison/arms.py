@@ -75,7 +75,7 @@ class Recipe:
     temperature: float = 1e-2
     """Temperature of the sampled arms, in [0, inf); 1 is the posterior, 0 is no noise."""
     v0: float = 0.01
-    """Scale of the spike, about that of a weight that may go."""
+    """Scale of the spike, about the size of a weight that may be pruned."""
     v1: float = 1.0
     """Variance of the slab."""
 
