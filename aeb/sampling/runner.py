@@ -114,9 +114,9 @@ def sample(
             be the one the run began with. A call with another key, start, batch size, thinning,
             warmup or number of rows is refused. A change of the kernel goes unnoticed, so give each
             kernel a folder of its own.
-        limit_seconds: save and raise a TimeoutError after so many seconds, > 0. It needs
-            `checkpoint`, so that the same call can go on later. The clock is read between compiled
-            calls, which take about a second each.
+        limit_seconds: the number of seconds, > 0, after which to save and raise a TimeoutError. It
+            needs `checkpoint`, so that the same call can go on later. The clock is read between
+            compiled calls, which take about a second each.
         data_per_chain: whether each chain has its own rows, and its own order of minibatches. The
             kernel must then be `aeb.chains(kernel, same_batch=False)`. By default all chains take
             the same minibatches of the same rows.
