@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mesh axes of the type Explicit, where the sharding of an array is part of its type.
+"""Support mesh axes of the type Explicit, where the sharding of an array is part of its type.
 
-There each reshape and each sum has to be told how its result lies, and the searches and sums of a
-sampler are many. So a step of the sampler runs under `jax.sharding.auto_axes`, in which the
-compiler places what is inside, and its results lie as the state did. The loss stays outside.
+With such axes, each reshape and each sum must say how its result is sharded, and a sampler has many
+of them. So a step of the sampler runs under `jax.sharding.auto_axes`: inside, the compiler chooses
+the shardings, and the results are sharded like the state. The loss stays outside.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["automatic", "split_leaf"]
 
 
 def split_leaf(tree: Any) -> Any:
-    """Return how the first leaf lies that is split over an Explicit axis.
+    """Return the sharding of the first leaf that is split over an Explicit axis.
 
     Args:
         tree: any pytree of arrays.
 
     Returns:
-        A `PartitionSpec`; None where no leaf is split so.
+        A `PartitionSpec`; None if no leaf is split over such an axis.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,14 +38,14 @@ def split_leaf(tree: Any) -> Any:
 
 
 def automatic(function: Callable[..., Any], like: Any) -> Callable[..., Any]:
-    """Let the compiler place what a function computes.
+    """Let the compiler choose the shardings inside a function.
 
     Args:
-        function: of arrays alone; it may not close over any.
-        like: a tree like its result, which will lie as this does.
+        function: a function of arrays only. It may not close over arrays.
+        like: a tree like its result. The result is sharded as this is.
 
     Returns:
-        A function of the same arguments.
+        A function with the same arguments.
     """
     shardings = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, like)
     placed: Callable[..., Any] = jax.sharding.auto_axes(function, out_sharding=shardings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow channels through a network: which axes of which weights have to be cut together.
+"""Follow channels through a network, to find which axes of which weights must be cut together.
 
 A network is read as the list of primitive operations that JAX traces. Every axis of every array has
 a label, and operations join labels:
@@ -8,12 +8,12 @@ a label, and operations join labels:
     x + b, relu(x)     elementwise: all operands share their labels
     [H, W, C] -> HWC   a row is (place, channel): the label of C, with an outer factor H W
 
-What is left is sets of axes, of kernels, biases and moments, that are one row of channels. A label
-is pinned where a channel cannot be taken out: at inputs and outputs, at constants, and at any
-operation that is not known to treat each channel by itself, such as a sort or a mean over channels.
+The result is sets of axes, of kernels, biases and moments, that share the same channels. A label is
+pinned where no channel can be removed: at inputs and outputs, at constants, and at any operation
+that may not treat each channel by itself, such as a sort or a mean over channels.
 
-A channel whose incoming weights are all zero carries a constant: elementwise operations join it
-with weights and with arrays of the same label alone, or the label is pinned.
+A channel whose incoming weights are all zero carries a constant. Unless its label is pinned,
+elementwise operations combine it only with weights and with arrays of the same label.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ ELEMENTWISE = _words(
     "optimization_barrier or pow real_part reduce_precision rem round rsqrt select_n sign sin "
     "sinh sqrt square stop_gradient sub tan tanh xor"
 )
-"""Primitives of one result that treat each entry by itself."""
+"""Primitives with one result that treat each entry by itself."""
 
 CALLS = _words(
     "pjit jit closed_call core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr remat "
     "remat2 checkpoint"
 )
-"""Primitives that run a function of their own, whose primitives are read instead."""
+"""Primitives that call a function. The primitives of that function are read instead."""
 
 REDUCTIONS = _words("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or")
 
 WINDOWS = _words("reduce_window reduce_window_sum reduce_window_max reduce_window_min")
 
 RENAMES = _words("convert_element_type copy copy_p optimization_barrier")
-"""Elementwise primitives that hand on the values as they are."""
+"""Elementwise primitives that do not change the values."""
 
 
 CONSTANT = "a constant of the code has their number"
@@ -62,7 +62,7 @@ CONSTANT = "a constant of the code has their number"
 
 
 class Axis(NamedTuple):
-    """How the indices of an axis read: (outer, channel, inner), the last one fastest."""
+    """The structure of the indices of an axis: (outer, channel, inner), the last one fastest."""
 
     label: int
     outer: int = 1
@@ -70,7 +70,7 @@ class Axis(NamedTuple):
 
 
 class Labels:
-    """Sets of axes, joined as operations show that they belong together."""
+    """Sets of axes. Operations that show that two axes belong together join their sets."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -78,7 +78,7 @@ class Labels:
         self._pins: list[str | None] = []
 
     def new(self, size: int, pin: str | None = None) -> Axis | None:
-        """Make a label; an axis of one entry needs none."""
+        """Make a label, or return None for an axis with one entry, which needs none."""
         if size == 1:
             return None
         self.sizes.append(size)
@@ -87,7 +87,7 @@ class Labels:
         return Axis(len(self.sizes) - 1)
 
     def find(self, axis: Axis) -> Axis:
-        """Read an axis in the channels of the set that it belongs to."""
+        """Return an axis in terms of the channels of its set."""
         parent = self._parents[axis.label]
         while parent is not None:
             axis = Axis(parent.label, axis.outer * parent.outer, parent.inner * axis.inner)
@@ -95,16 +95,16 @@ class Labels:
         return axis
 
     def pinned(self, axis: Axis) -> str | None:
-        """Say why no channel can be taken out; None where one can."""
+        """Return why no channel can be removed; None if channels can be removed."""
         return self._pins[self.find(axis).label]
 
     def pin(self, axis: Axis | None, why: str) -> None:
-        """Let no channel be taken out."""
+        """Forbid removing channels of an axis."""
         if axis is not None and self.pinned(axis) is None:
             self._pins[self.find(axis).label] = why
 
     def join(self, one: Axis | None, two: Axis | None) -> Axis | None:
-        """Read two axes as the same channels."""
+        """Join two axes that have the same channels."""
         if one is None or two is None:
             return one or two
         one, two = self.find(one), self.find(two)
@@ -117,7 +117,7 @@ class Labels:
             return one
         if not alike and two[1:] == (1, 1):
             one, two = two, one
-        # `one` is made part of `two`.
+        # `one` becomes part of `two`.
         why = self._pins[one.label]
         self._parents[one.label] = Axis(two.label) if alike else two
         if why is not None:
@@ -127,18 +127,19 @@ class Labels:
 
 @dataclasses.dataclass(eq=False)
 class Contraction:
-    """A matrix product or a convolution of something that depends on the input with weights.
+    """A matrix product or convolution of an array that depends on the input with weights.
 
     Attributes:
-        name: the path of the weights, or what stands for it.
-        lhs: what depends on the input.
+        name: the path of the weights, or a substitute for it.
+        lhs: the array that depends on the input.
         rhs: the weights.
-        axes: those of the weights.
-        pairs: places in lhs and rhs that are summed over.
-        window: places in rhs that are summed over as a window slides.
-        padded: whether zeros beside lhs are summed too.
+        axes: the axes of the weights.
+        pairs: the axes in lhs and rhs that are summed over.
+        window: the axes in rhs that are summed over by a sliding window.
+        padded: whether the sums include padded zeros.
         uses: how often the result is used.
-        absorber: the path of weights that are added to the result, and the sign; None without.
+        absorber: the path of weights that are added to the result, and the sign; None if there are
+            none.
     """
 
     name: str
@@ -152,28 +153,28 @@ class Contraction:
     absorber: tuple[str, float] | None = None
 
     def produced(self) -> list[int]:
-        """List the places in rhs whose channels are those of the result."""
+        """List the axes of rhs whose channels are those of the result."""
         summed = {right for _, right in self.pairs} | set(self.window)
         return [place for place in range(len(self.axes)) if place not in summed]
 
 
 class _Value(NamedTuple):
-    """An array under way."""
+    """An intermediate array."""
 
     array: Any
-    axes: tuple[Axis | None, ...]  # None where the entries are alike along the axis
+    axes: tuple[Axis | None, ...]  # None where the entries are equal along the axis
     dynamic: bool  # whether it depends on the input
-    contraction: Contraction | None = None  # whose result it is
-    leaf: str | None = None  # the path of the weights that it is, spread or reshaped
+    contraction: Contraction | None = None  # the contraction that it is the result of
+    leaf: str | None = None  # the path of weights, if it is these weights broadcast or reshaped
 
 
 class Trace(NamedTuple):
-    """What was read off a network.
+    """The structure of a network.
 
     Attributes:
         labels: the sets of axes.
-        axes: of each leaf, by path.
-        contractions: in the order in which they run, their arrays as numpy arrays.
+        axes: the axes of each leaf, by path.
+        contractions: the contractions in the order in which they run, with NumPy arrays.
         leaf_uses: how often each leaf is used.
     """
 
@@ -186,11 +187,11 @@ class Trace(NamedTuple):
 def trace(
     function: Callable[[dict[str, Any], Any], Any], leaves: dict[str, jax.Array], inputs: Any
 ) -> Trace:
-    """Read which axes of the weights belong together.
+    """Find which axes of the weights belong together.
 
     Args:
-        function: `(leaves, inputs) -> outputs`, such as a network in use.
-        leaves: its weights by path.
+        function: `(leaves, inputs) -> outputs`, such as a network in evaluation mode.
+        leaves: the weights by path.
         inputs: a few rows.
 
     Returns:
@@ -234,7 +235,7 @@ def trace(
 
 
 class _Reader:
-    """Runs the operations, and notes how they join labels."""
+    """Runs the operations, and records how they join labels."""
 
     def __init__(self) -> None:
         self.labels = Labels()
@@ -242,11 +243,11 @@ class _Reader:
         self.leaf_uses: Counter[str] = Counter()
 
     def fresh(self, array: Any, pin: str, *, dynamic: bool) -> _Value:
-        """Label an array of which no channel can be taken out."""
+        """Label an array from which no channel can be removed."""
         return _Value(array, tuple(self.labels.new(n, pin) for n in np.shape(array)), dynamic)
 
     def use(self, value: _Value) -> None:
-        """Note that a value went into something."""
+        """Record that a value is used."""
         if value.contraction is not None:
             value.contraction.uses += 1
         if value.leaf is not None:
@@ -254,7 +255,7 @@ class _Reader:
 
     def run(self, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[_Value]) -> list[_Value]:
         """Run a list of operations."""
-        from jax.extend.core import Literal  # a tenth of a second, which nobody else needs
+        from jax.extend.core import Literal  # takes a tenth of a second, and only this needs it
 
         known = dict(zip(jaxpr.invars, arguments, strict=True))
         for variable, const in zip(jaxpr.constvars, consts, strict=True):
@@ -300,7 +301,7 @@ class _Reader:
     def _read(
         self, name: str, options: dict[str, Any], inputs: list[_Value], array: Any
     ) -> _Value | None:
-        """Label the result of an operation; None for one that is not known."""
+        """Label the result of an operation. Return None if the operation is unknown."""
         if name in ("dot_general", "conv_general_dilated"):
             one, two = inputs
             contract = self._multiplied if name == "dot_general" else self._convolved
@@ -311,7 +312,7 @@ class _Reader:
     def _kept(
         self, name: str, inputs: list[_Value], array: Any, axes: tuple[Axis | None, ...]
     ) -> _Value:
-        """Make the result, and note whose it is."""
+        """Make the result, and record where it comes from."""
         first = inputs[0] if inputs else None
         dynamic = any(value.dynamic for value in inputs)
         renames = name in RENAMES or name in ("reshape", "broadcast_in_dim", "squeeze")
@@ -336,7 +337,7 @@ class _Reader:
     def _axes_of(
         self, name: str, options: dict[str, Any], inputs: list[_Value], shape: Sequence[int]
     ) -> tuple[Axis | None, ...] | None:
-        """Label the axes of a result that is no contraction; None for an unknown operation."""
+        """Label the axes of a result other than a contraction; None for an unknown operation."""
         if name in ELEMENTWISE:
             return self._joined(inputs, shape)
         if not inputs:  # iota and such
@@ -389,7 +390,7 @@ class _Reader:
         return tuple(axes)
 
     def _reshaped(self, value: _Value, shape: Sequence[int]) -> tuple[Axis | None, ...]:
-        """Read axes that are merged as (outer, channel, inner); others that change are pinned."""
+        """Express merged axes as (outer, channel, inner). Pin other axes that change."""
         old = [(n, axis) for n, axis in zip(value.array.shape, value.axes, strict=True) if n > 1]
         new = [n for n in shape if n > 1]
         found: list[Axis | None] = []
@@ -407,7 +408,7 @@ class _Reader:
         return tuple(next(pending) if n > 1 else None for n in shape)
 
     def _merged(self, left: list[tuple[int, Axis | None]], right: list[int]) -> list[Axis | None]:
-        """Label a group of axes whose entries are those of another group."""
+        """Label a group of axes that has the same entries as another group."""
         if len(left) == len(right) == 1:
             return [left[0][1]]
         if all(axis is None for _, axis in left):
@@ -429,7 +430,7 @@ class _Reader:
     def _windowed(
         self, name: str, options: dict[str, Any], value: _Value, shape: Sequence[int]
     ) -> tuple[Axis | None, ...]:
-        """Keep the labels of axes that an operation leaves as they are, and pin the others."""
+        """Keep the labels of axes that an operation does not change, and pin the others."""
         rank = len(shape)
         if name == "rev":
             changed = [place in options["dimensions"] for place in range(rank)]
@@ -482,7 +483,7 @@ class _Reader:
         padded = spread or any(side != 0 for pair in options["padding"] for side in pair)
         pairs, window = [(layout.lhs_spec[1], layout.rhs_spec[1])], layout.rhs_spec[2:]
         if options["feature_group_count"] != 1:
-            # A channel belongs to its group, and all groups have to keep one size.
+            # A channel belongs to its group, and all groups must keep the same size.
             self.labels.pin(one.axes[layout.lhs_spec[1]], "they go into a convolution with groups")
             self.labels.pin(two.axes[layout.rhs_spec[1]], places)
             made = "a convolution with groups makes them"
@@ -501,7 +502,7 @@ class _Reader:
         window: Sequence[int] = (),
         padded: bool = False,
     ) -> Contraction:
-        """Note a contraction of `one` with the weights `two`."""
+        """Record a contraction of `one` with the weights `two`."""
         self.use(one)
         self.use(two)
         for left, right in pairs:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a trained network to a sparse one, in one call.
+"""Make a trained network sparse, in one call.
 
 What `compress` does, in order:
 
 1. It holds out a share of the rows. Every choice, and both scores in the report, use these rows.
-2. It takes the learning rate that best repairs a pruned copy of the network (`aeb.tune`).
+2. It finds the learning rate that best repairs a pruned copy of the network (`aeb.tune`).
 3. It goes on training the network by SGHMC, under a spike-and-slab prior that takes its scales from
    the weights. The learning rate rises over the first twentieth of the run, then falls to 0 along a
    cosine. The smallest weights, relative to their leaf, are pruned along a cubic ramp, which
@@ -13,7 +13,7 @@ What `compress` does, in order:
 4. It recomputes the running moments of BatchNorm for the final weights.
 
 A run diverges if a loss or a weight is not finite, or if the loss stays too high for a tenth of the
-steps: above the loss of a constant guess and above that of the network given (see
+steps: above both the loss of a constant guess and the loss of the given network (see
 `aeb.sampling.divergence`). A run that ends short of its target says what it reached.
 
 Reference: Deng, Zhang, Liang and Lin, "An Adaptive Empirical Bayesian Method for Sparse Deep
@@ -66,29 +66,29 @@ FRICTION = 0.1
 """One minus the momentum, as in the paper."""
 
 PRUNED_AFTER = 0.4
-"""Share of the run after which the ramp is at its target."""
+"""The share of the run after which the ramp is at its target."""
 
 EPOCHS, LEAST_STEPS = 20, 1000
-"""Length of a run that was given none: so many epochs, and at least so many steps."""
+"""The default length of a run: this many epochs, and at least this many steps."""
 
 LOOKS = 20
-"""Times that a run looks at the rows held out."""
+"""How many times a run scores the held-out rows."""
 
 RATES = (1e-3, 10.0)
-"""Lowest and highest learning rate that is tried."""
+"""The lowest and the highest learning rate to try."""
 
 TRIAL_STEPS = (60, 200)
-"""Fewest and most steps that each rate takes; between them a twentieth of the run."""
+"""The fewest and the most steps to try a rate for. Between them it is a twentieth of the run."""
 
 TRIAL_SPARSITY = 0.8
-"""Zeros in the copy that is to be mended: enough to do harm, and not more than few steps mend."""
+"""The share of zeros in the copy to repair: enough to do harm that a few steps can undo."""
 
 REFRESH_BATCHES = 100
-"""Minibatches over which the running moments of BatchNorm are taken anew."""
+"""The number of minibatches from which the running moments of BatchNorm are recomputed."""
 
 
 class Look(NamedTuple):
-    """One look at a run, on the rows held out."""
+    """The scores of a run at one step, on the held-out rows."""
 
     step: int
     sparsity: float  # share of zeros over all parameters
@@ -98,22 +98,22 @@ class Look(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compressed:
-    """A sparse network, and the run that made it; `print` shows a report.
+    """A sparse network, and the run that made it. `print` shows a report.
 
     Attributes:
-        params: the sparse weights, in the tree and the dtypes of those given.
+        params: the sparse weights, with the tree and the dtypes of the given ones.
         model_state: what else the model carries, such as running moments; () if nothing.
-        before: scores of the network given, on the rows held out.
+        before: scores of the given network, on the held-out rows.
         after: scores of the sparse network, on the same rows.
         report: zeros and bytes of each leaf.
         history: scores and sparsity along the run.
-        draws: `(params, model_state)` of the draws that were kept, where the first axis of each
-            array is draws; None if none were kept.
+        draws: `(params, model_state)` of the draws that were kept. The first axis of each array is
+            draws. None if none were kept.
         learning_rate: the highest learning rate of the run, for the mean loss.
         num_steps: the number of steps taken.
         state: the sampler's last state, with the latents of the prior.
         network: the model in the form that the run used.
-        target: the sparsity that was asked for; None if the prior decided.
+        target: the requested sparsity; None if the prior decided.
         planned_steps: the number of steps planned. If it is more than `num_steps`, a callback or a
             divergence ended the run early, while the learning rate was still above 0.
 
@@ -147,9 +147,9 @@ class Compressed:
 
     @property
     def variables(self) -> Any:
-        """The sparse network in the form that its own library takes.
+        """The sparse network in the form that its own library uses.
 
-        That is `{"params": ..., "batch_stats": ...}` for a linen module, a new module for NNX, and
+        This is `{"params": ..., "batch_stats": ...}` for a linen module, a new module for NNX, and
         the parameters for a bare loss.
         """
         return self.network.variables(self.params, self.model_state)
@@ -211,7 +211,7 @@ class Compressed:
             try:
                 describe_module(self.network.module)
             except (TypeError, ValueError) as error:
-                # After hours of training the weights come first.
+                # After hours of training, saving the weights comes first.
                 warnings.warn(f"{path} holds the weights alone; {error}", stacklevel=2)
             else:
                 module = self.network.module
@@ -297,7 +297,7 @@ class Compressed:
 
 
 class _Run(NamedTuple):
-    """What the parts of a run share."""
+    """Values that the parts of a run share."""
 
     network: Network
     train: Batch
@@ -310,12 +310,12 @@ class _Run(NamedTuple):
     scope: str
     temperature: float
     weight_decay: float
-    noise: float  # variance of a regression's noise; 1 for the rest
-    loss_bound: float | None  # a loss that is no better than a guess, over the noise
+    noise: float  # variance of a regression's noise; 1 for other losses
+    loss_bound: float | None  # the loss of a guess, divided by `noise`
     divergence: str
 
     def loss_fn(self, params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
-        """Give the mean negative log-likelihood per row, in nats."""
+        """Return the mean negative log-likelihood per row, in nats."""
         loss, model_state = self.network.loss_fn(params, batch, model_state, key)
         return loss / self.noise, model_state
 
@@ -367,15 +367,16 @@ def compress(
         batch_size: the rows of a minibatch. None takes 128, or all rows if there are fewer.
         validation: the share of the rows to hold out, in (0, 1), or other rows in the form of
             `data`. The given network scores too well on rows that it was trained on.
-        where: the leaves that may be pruned: a regular expression that is searched in the path, a
+        where: the leaves that may be pruned: a regular expression to search for in the path, a
             function `(path, leaf) -> bool`, or None for all leaves except those named bias or
             scale.
-        scope: how the threshold is shared. "relative" has one for all leaves, for weights divided
-            by the norm of their leaf; it empties no leaf. "global" has one for all weights as they
-            are. "leaf" prunes the same share of each leaf.
+        scope: how leaves share a threshold. "relative" uses one threshold for all leaves, after
+            dividing the weights by the norm of their leaf; it empties no leaf. "global" uses one
+            threshold for all weights as they are. "leaf" prunes the same share of each leaf.
         temperature: T >= 0 of the sampler. 1 samples the posterior, 0 adds no noise.
-        weight_decay: L2 penalty per row, >= 0, on the leaves that may be pruned. Give that of the
-            training before, above all if there is BatchNorm and more than nine tenths are to go.
+        weight_decay: the L2 penalty per row, >= 0, on the leaves that may be pruned. Use that of
+            the original training, above all if the network has BatchNorm and you prune more than
+            nine tenths.
         num_draws: the number of draws to keep from the second half of the run, >= 0, for
             `Compressed.predict(average=True)`.
         preprocess: a function of the inputs of a module, such as `aeb.data.normalizer("mnist")`.
@@ -386,9 +387,9 @@ def compress(
             `aeb.EarlyStop(lambda look: look.loss, begin=num_steps // 2)`. After a crash, a run with
             `checkpoint` repeats the calls made since the last save.
         checkpoint: a folder for this run alone. If it holds a save, the same call goes on from
-            there, and its result is the same to the bit.
-        limit_seconds: save and raise a TimeoutError after training for so many seconds. It needs
-            `checkpoint`.
+            there. Its result is the same to the bit.
+        limit_seconds: the training time in seconds, after which the run is saved and a TimeoutError
+            is raised. It needs `checkpoint`.
         divergence: as in `aeb.sample`. With "stop" the result is that of the last finite state.
         progress: whether to show a progress bar.
 
@@ -405,7 +406,7 @@ def compress(
             is a sum over its rows, the checkpoint belongs to another run, or a whole leaf was
             pruned.
         aeb.DivergenceError: the run diverged, and `divergence` is "raise" (a FloatingPointError).
-        FloatingPointError: the loss on the rows held out is not finite.
+        FloatingPointError: the loss on the held-out rows is not finite.
         TimeoutError: the time is over, and everything is saved.
 
     Example:
@@ -466,7 +467,7 @@ def compress(
             )
     noise = 1.0
     if network.kind == "gaussian":
-        # The noise that the network given leaves, for each of its outputs.
+        # The variance of the residuals that the given network leaves, per output.
         targets = network.data["targets"]
         noise = max(2.0 * before.loss / max(targets[0].size, 1), np.finfo(np.float32).tiny)
     guess = loss_of_a_guess(network)
@@ -500,7 +501,7 @@ def compress(
         "learning_rate": learning_rate,
         "scope": scope,
         "temperature": temperature,
-        "weight_decay": weight_decay or None,  # as in runs that are older than it
+        "weight_decay": weight_decay or None,  # None as in older runs, which did not have it
         "num_draws": num_draws,
         "variables": _fingerprint(network.params),
         "validation": _fingerprint(held_out),
@@ -537,23 +538,24 @@ def compress(
 
 
 def _only_guesses(scores: Scores, held_out: Batch) -> bool:
-    """Say whether the classes are found no better than by the most frequent; true of the rest.
+    """Return whether a classifier is no better than the most frequent class. True for other losses.
 
-    A network that is sure of itself where it is wrong has a high loss, and may still know a lot.
+    The loss alone does not tell: a network that is overconfident where it is wrong has a high loss,
+    but may still know a lot.
     """
     if scores.accuracy is None:
         return True
     targets = np.asarray(held_out["targets"]).ravel()
-    # Counted, for an accuracy is a float32 and a share of the rows is not.
+    # Compare counts: the accuracy is a float32, the share of rows is not.
     return round(scores.accuracy * targets.size) <= int(np.bincount(targets).max())
 
 
 def _missed(result: Compressed) -> str | None:
-    """Say how far a run came that ended short of its target; None for one that did not."""
+    """Say how far a run got that ended short of its target; None if it did not."""
     if result.target is None:
         return None
     size = sum(leaf.size for leaf in result.report.leaves)
-    # A ramp is a float32, and its count may be off by its rounding.
+    # A ramp is a float32, so its count may be off by rounding.
     if result.report.zeros >= result.target * size * (1 - 1e-6) - 1:
         return None
     reached, steps = result.report.sparsity, result.num_steps
@@ -563,7 +565,7 @@ def _missed(result: Compressed) -> str | None:
 
 
 def _tuned(run: _Run, key: PRNGKey) -> float:
-    """Find the learning rate that mends a pruned copy of the network best."""
+    """Find the learning rate that best repairs a pruned copy of the network."""
     rule = magnitude(TRIAL_SPARSITY, scope=run.scope)
     algorithm = empirical_bayes(
         sghmc(learning_rate=1.0, friction=FRICTION, temperature=0.0),
@@ -593,7 +595,7 @@ def _tuned(run: _Run, key: PRNGKey) -> float:
 
 
 def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
-    """The sampler, the prior and the rule of a run."""
+    """Build the sampler, the prior and the pruning rule of a run."""
     if run.sparsity is None:
         rule = learned(begin=int(PRUNED_AFTER * run.num_steps))
     else:
@@ -608,10 +610,10 @@ def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
 
 
 def _rate(highest: float, num_steps: int) -> Schedule:
-    """Rise over the first twentieth of a run, then fall to 0 by a cosine."""
+    """Build a schedule: a rise over the first twentieth of a run, then a cosine to 0."""
     rise = max(num_steps // 20, 1)
     schedule: Schedule = optax.schedules.warmup_cosine_decay_schedule(
-        # One step more than is taken: a rate of exactly 0 would waste the last.
+        # One step longer than the run: a rate of exactly 0 would waste the last step.
         highest / rise,
         highest,
         rise,
@@ -621,7 +623,7 @@ def _rate(highest: float, num_steps: int) -> Schedule:
 
 
 def _named_start(algorithm: Algorithm, run: _Run) -> State:
-    """The first state; what the rule says of its ramp is said of the sparsity."""
+    """Return the first state. Turn an error about the ramp into one about `sparsity`."""
     try:
         return algorithm.init(run.network.params, run.network.model_state)
     except ValueError as error:
@@ -638,10 +640,10 @@ def _train(
     limit_seconds: float | None,
     progress: bool,
 ) -> tuple[State, Any, tuple[Look, ...]]:
-    """Run all the steps; look now and then at the rows held out."""
+    """Run all steps, and score the held-out rows from time to time."""
     algorithm = _algorithm(run, learning_rate)
     kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
-    # Our own losses are means, and a bare one was looked at before.
+    # Our own losses are means, and a bare loss was checked before.
     kernel = with_facts(kernel, facts_of(kernel)._replace(loss=None))
     history = _read_history(folder)
 
@@ -681,7 +683,7 @@ def _train(
         limit_seconds=limit_seconds,
         divergence=run.divergence,
         loss_bound=run.loss_bound,
-        missed="ignore",  # `compress` says it in its own words
+        missed="ignore",  # `compress` has its own warning
         progress=progress,
     )
     if num_draws and draws is not None:
@@ -690,7 +692,7 @@ def _train(
 
 
 def _is_gone(report: SparsityReport, path: str) -> bool:
-    """Whether a leaf of several weights is zero throughout."""
+    """Return whether a leaf of several weights is entirely zero."""
     (leaf,) = (leaf for leaf in report.leaves if leaf.path == path)
     return leaf.zeros == leaf.size > 1
 
@@ -700,7 +702,7 @@ def _position_and_model_state(state: State) -> tuple[ArrayTree, Any]:
 
 
 def _refreshed(run: _Run, params: ArrayTree, model_state: Any, key: PRNGKey) -> Any:
-    """Let the running moments forget those of weights that moved."""
+    """Recompute the running moments, which still remember earlier weights."""
     forward = jax.jit(run.loss_fn)
     for number in range(REFRESH_BATCHES):
         row_key, loss_key = jax.random.split(jax.random.fold_in(key, number))
@@ -721,7 +723,7 @@ def _hold_out(data: Batch, share: float, key: PRNGKey) -> tuple[Batch, Batch]:
 
 
 def _own_rows(model: Any, variables: Any, rows: Any, preprocess: Any) -> Batch:
-    """Read rows that were given to be held out; what is wrong with them is said of their name."""
+    """Read the rows given as `validation`. Errors name that argument."""
     try:
         return as_network(model, variables, rows, preprocess=preprocess).data
     except (TypeError, ValueError) as error:
@@ -735,7 +737,7 @@ def _part(data: Batch, rows: np.ndarray) -> Batch:
 
 
 def _length(num_steps: int | None, epochs: float | None, batches: int) -> int:
-    """Read the length of the run in steps."""
+    """Return the length of the run in steps."""
     if num_steps is not None and epochs is not None:
         raise ValueError(f"epochs: got {epochs!r} beside num_steps={num_steps!r}; give one of them")
     if num_steps is not None:
@@ -748,7 +750,7 @@ def _length(num_steps: int | None, epochs: float | None, batches: int) -> int:
 
 
 def _fingerprint(tree: Any) -> int:
-    """A number that tells trees of other values apart."""
+    """Return a number that differs between trees with different values."""
     total = 0
     for path, leaf in named_leaves(tree).items():
         total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), zlib.crc32(path.encode(), total))
@@ -756,7 +758,7 @@ def _fingerprint(tree: Any) -> int:
 
 
 def _resume(folder: Path | None, facts: Mapping[str, Any]) -> float | None:
-    """Give the learning rate of the run in a folder; None where there is none yet."""
+    """Return the learning rate of the run in a folder; None if there is none yet."""
     if folder is None or not (folder / "settings.json").exists():
         return None
     written = json.loads((folder / "settings.json").read_text())
@@ -783,7 +785,7 @@ def _write(path: Path, content: Any) -> None:
 
 
 def _read_history(folder: Path | None) -> dict[int, Look]:
-    """Read the looks of a run that goes on, by step."""
+    """Read the looks of a resumed run, by step."""
     if folder is None or not (folder / "history.json").exists():
         return {}
     looks = [Look(**each) for each in json.loads((folder / "history.json").read_text())]
@@ -792,7 +794,7 @@ def _read_history(folder: Path | None) -> dict[int, Look]:
 
 @functools.lru_cache(maxsize=8)
 def _predictor(kind: str, outputs: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Make a prediction function of one draw; the same one each time, so it is compiled once."""
+    """Build the prediction function of one draw. It is cached, so it is compiled only once."""
 
     def probs(draw: Any, inputs: Any) -> jax.Array:
         predicted = outputs(*draw, inputs)

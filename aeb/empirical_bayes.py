@@ -5,7 +5,7 @@
     2. adapt     latent <- (1 - omega_k) latent + omega_k target(beta, latent)
     3. prune     beta_j <- 0 where the sparsifier says so
 
-A constant gain of 1 is the EM algorithm, 0 a prior that stays as it was given.
+A constant gain of 1 is the EM algorithm. A gain of 0 keeps the prior as it was given.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LIKELIHOODS = ("categorical", "gaussian")
 
 
 class State(NamedTuple):
-    """All that the next step needs, as one pytree of arrays.
+    """The state of a chain: all that the next step needs, as one pytree of arrays.
 
     Example:
         >>> import aeb
@@ -50,10 +50,10 @@ class State(NamedTuple):
     step: jax.Array  # i32[]: steps taken, k
     position: ArrayTree  # the user's tree, dtypes kept: weights, beta
     momentum: ArrayTree  # like position, or () without momentum: r
-    latent: Any  # the prior's latent variables, never below float32: rho, kappa, sigma, delta
-    mask: Any  # bool by path, True where a weight is kept; () where pruned weights may return
+    latent: Any  # the prior's latent variables, at least float32: rho, kappa, sigma, delta
+    mask: Any  # bool by path, True where a weight is kept; () if pruned weights may return
     model_state: Any  # what loss_fn carries (batch statistics), or ()
-    loss: jax.Array  # f32[]: mean negative log-likelihood of the last minibatch; inf before any
+    loss: jax.Array  # f32[]: mean negative log-likelihood of the last minibatch; inf at the start
 
     def __repr__(self) -> str:
         step, loss = brief(self.step), brief(self.loss)
@@ -61,7 +61,7 @@ class State(NamedTuple):
 
 
 class Init(Protocol):
-    """The start of a chain."""
+    """Makes the first state of a chain."""
 
     def __call__(self, params: ArrayTree, model_state: Any = ()) -> State:
         """Return the state of a chain that has taken no step.
@@ -71,14 +71,15 @@ class Init(Protocol):
             model_state: what the loss carries (batch statistics), or ().
 
         Raises:
-            ValueError: `where` of the prior matches no leaf, or the rule cannot work with them.
+            ValueError: the prior's `where` matches no leaf, or the pruning rule cannot work with
+                the leaves that it matches.
             TypeError: a leaf is not a floating-point array.
         """
         ...
 
 
 class Transition(Protocol):
-    """One step of a chain, given what a minibatch told."""
+    """Takes one step of a chain, given the gradient on a minibatch."""
 
     def __call__(
         self,
@@ -92,19 +93,19 @@ class Transition(Protocol):
         model_state: Any = None,
         **overrides: Unpack[Overrides],
     ) -> State:
-        """Return the state after the step, whole.
+        """Return the state after the step.
 
         Args:
-            state: before it.
-            grad: gradient of the log-likelihood in nats over the whole data set; for the Gaussian,
-                at sigma = 1.
-            key: for the noise of this step; consumed.
-            num_data: N, examples in the data set.
-            rss: from the new position to the residual sum of squares over the whole data set,
-                f32[]; the Gaussian likelihood needs it.
-            loss: f32[], mean negative log-likelihood of the minibatch; None keeps the last.
-            model_state: what the loss returned besides; None keeps the last.
-            **overrides: `step_size` or `learning_rate`, and `temperature`, for this step alone; see
+            state: the state before the step.
+            grad: the gradient of the log-likelihood in nats over the whole data set; for the
+                Gaussian likelihood, at sigma = 1.
+            key: a typed key for the noise of this step, consumed.
+            num_data: N, the number of examples in the data set.
+            rss: a function from the new position to the residual sum of squares over the whole data
+                set, f32[]. Only the Gaussian likelihood needs it.
+            loss: f32[], the mean negative log-likelihood of the minibatch. None keeps the last one.
+            model_state: the model state that the loss returned. None keeps the last one.
+            **overrides: `step_size` or `learning_rate`, and `temperature`, for this step only; see
                 `aeb.types.Overrides`.
 
         Raises:
@@ -116,13 +117,13 @@ class Transition(Protocol):
 
 
 class Algorithm(NamedTuple):
-    """A sampler put together, not yet tied to a loss.
+    """A complete sampler that does not know its loss yet.
 
     Attributes:
-        init: the start of a chain, see `Init`.
-        transition: one step, see `Transition`.
+        init: makes the first state of a chain, see `Init`.
+        transition: takes one step, see `Transition`.
         likelihood: "categorical" or "gaussian".
-        target: what its sparsifier comes to; None without one, or without a ramp.
+        target: where the ramp of the sparsifier ends; None without a sparsifier or a ramp.
 
     Example:
         >>> import aeb
@@ -155,10 +156,10 @@ def empirical_bayes(
     Args:
         dynamics: moves the weights, such as `aeb.sghmc(...)`.
         prior: scores the weights and learns its latents, such as `aeb.spike_slab(...)`.
-        gain: omega in [0, 1] or a schedule; 1 is EM, 0 a fixed prior, None is
+        gain: omega in [0, 1], or a schedule. 1 is EM, 0 is a fixed prior, and None is
             `aeb.robbins_monro()`.
-        sparsify: sets weights to zero, such as `aeb.magnitude(...)`; None never prunes.
-        likelihood: "categorical" for any likelihood without a noise scale; "gaussian" where the
+        sparsify: sets weights to zero, such as `aeb.magnitude(...)`. None never prunes.
+        likelihood: "categorical" for any likelihood without a noise scale; "gaussian" if the
             prior's sigma is also the noise scale of a regression.
 
     Returns:
@@ -166,7 +167,7 @@ def empirical_bayes(
 
     Raises:
         ValueError: an argument is out of its range.
-        TypeError: an ingredient is not of its kind.
+        TypeError: an ingredient has the wrong type.
 
     Example:
         >>> import aeb
@@ -304,19 +305,19 @@ def empirical_bayes(
 
 
 def _step_size(step_size: Any, learning_rate: Any, count: Any, num_data: Any) -> Any:
-    """Read the step size of a step off whichever of the two is given: eps = learning rate / N."""
+    """Return the step size of a step. If a learning rate is given, it is learning rate / N."""
     if learning_rate is None:
         return as_schedule(step_size)(count)
     return as_schedule(learning_rate)(count) / num_data
 
 
 def _inclusion(prior: Prior, latent: Any) -> dict[str, jax.Array] | None:
-    """Return the inclusion probabilities, where the prior has them."""
+    """Return the inclusion probabilities, or None if the prior has none."""
     return None if prior.inclusion is None else prior.inclusion(latent)
 
 
 def _working(params: ArrayTree) -> ArrayTree:
-    """Return the parameters as a prior sees them, never below float32."""
+    """Return the parameters as the prior gets them, in float32 at least."""
     return jax.tree.map(lambda beta: beta.astype(working_dtype(beta)), params)
 
 

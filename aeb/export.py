@@ -63,8 +63,8 @@ def export(
         preprocess: applied to the inputs first, and written with the network, such as
             `aeb.data.normalizer("mnist")`.
         batch_size: the number of rows that the program takes; None for any number.
-        platforms: where it will run, a list of "cpu", "cuda", "rocm" and "tpu"; None for the
-            platform of this process.
+        platforms: where the program will run, a list of "cpu", "cuda", "rocm" and "tpu"; None for
+            the platform of this process.
 
     Raises:
         ImportError: flatbuffers is not installed.
@@ -111,7 +111,7 @@ def export(
     make = jax.export.export(predict, platforms=None if platforms is None else list(platforms))
     try:
         exported = make(specs)
-    except Exception as error:  # the model's own code meets a number that is no number
+    except Exception as error:  # the model's own code may fail on a symbolic number of rows
         if batch_size is not None:
             raise
         raise ValueError(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks at the public boundary: what was given, what is needed, which argument to change.
+"""Check arguments at the public boundary. A message says what was given and what is needed.
 
-A value that is not known yet (a tracer) or is a schedule passes: only concrete numbers are judged.
+Only concrete numbers are checked. A tracer, whose value is not known yet, and a schedule pass.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 
 
 def _number(name: str, value: Any) -> float | None:
-    """Read a concrete real scalar; None where the value is a tracer or a schedule."""
+    """Return a concrete real scalar; None if the value is a tracer or a schedule."""
     if callable(value) or isinstance(value, jax.core.Tracer):
         return None
     array = np.asarray(value)
@@ -116,13 +116,13 @@ def whole(name: str, value: Any, low: int) -> None:
 
 
 def made_of(name: str, value: Any, kind: type, example: str) -> None:
-    """Require an ingredient of the kind that its place calls."""
+    """Require an ingredient of the right type."""
     if not isinstance(value, kind):
         raise TypeError(f"{name}: expected one such as {example}, got {type(value).__name__}")
 
 
 def called_with(name: str, function: Any, arguments: str, hint: str) -> None:
-    """Require a function that can be called with arguments, written as `params, batch`."""
+    """Require a function that can be called with these arguments, such as `params, batch`."""
     if not callable(function):
         raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
     try:
@@ -153,9 +153,9 @@ def some(words: Sequence[str], count: int = 3) -> str:
 
 
 def check_params(params: ArrayTree, *, alone: bool = True) -> None:
-    """Require one parameter or more, real floating-point arrays all of them.
+    """Require one or more parameters that are all real floating-point arrays.
 
-    Statistics (see `aeb.tree`) are refused, or passed over unless the parameters must be `alone`.
+    If `alone`, statistics (see `aeb.tree`) are refused. Otherwise they are ignored.
     """
     left = list(statistics(params)) if alone else []
     if left:
@@ -177,7 +177,7 @@ def check_params(params: ArrayTree, *, alone: bool = True) -> None:
 
 
 def check_axes(params: ArrayTree) -> None:
-    """Require weights that are not split over mesh axes of the type Explicit."""
+    """Require weights that are not split over mesh axes of type Explicit."""
     spec = axes.split_leaf(params)
     if spec is not None:
         raise ValueError(
@@ -187,7 +187,7 @@ def check_axes(params: ArrayTree) -> None:
 
 
 def check_key(name: str, key: Any, *, many: bool = False) -> None:
-    """Require one typed key, or a row of them."""
+    """Require one typed key, or an array of keys."""
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"{name}: expected a typed key as made by jax.random.key, got {key!r}")
     if key.ndim != many:
@@ -223,7 +223,7 @@ def check_numbers(name: str, data: Any) -> None:
 
 
 def check_batch(name: str, batch: Any) -> int | None:
-    """Require leaves that share their leading axis; return its length, None without any."""
+    """Require leaves that share their leading axis. Return its length, or None if there is none."""
     sizes = {path: leaf.shape[0] for path, leaf in named_leaves(batch).items() if np.ndim(leaf)}
     if len(set(sizes.values())) > 1:
         listing = ", ".join(f"{path or 'array'}: {size}" for path, size in sizes.items())
@@ -236,7 +236,7 @@ def check_matches(params: ArrayTree, where: Where) -> None:
     if select(params, where):
         return
     paths = list(select(params, ".*"))
-    # All of them: those that differ in their numbers alone are written once.
+    # List all of them, but paths that differ only in their numbers once.
     kinds = Counter(re.sub(r"\d+", "*", path) for path in paths)
     listing = ", ".join(f"{kind!r}{f' ({n})' if n > 1 else ''}" for kind, n in kinds.items())
     rule = repr(where) if isinstance(where, str) else "the rule"
@@ -250,15 +250,15 @@ FLAX_SAYS = {
     "fixed": r'Cannot update variable "(.*)" in "/(.*)" because collection "(.*)" is immutable',
     "param": r'Could not find parameter named "(.*)" in scope "/(.*)"',
 }
-"""What the errors of linen look like when weights do not fit the module or the rows."""
+"""Patterns of linen's errors when weights do not fit the module or the rows."""
 
 
 @contextlib.contextmanager
 def taking(name: str, rows: Any) -> Iterator[None]:
-    """Require rows and weights that fit a model, which is to be run inside this block.
+    """Require rows and weights that fit a model. Run the model inside this block.
 
     Flax and JAX name the product that does not fit. They cannot name the argument that it comes
-    from, which is what the user has to change. Errors of other kinds pass.
+    from, which the user has to change. Errors of other kinds pass.
     """
     try:
         yield
@@ -306,7 +306,7 @@ def taking(name: str, rows: Any) -> Iterator[None]:
 
 
 def check_folder(name: str, path: str | os.PathLike[str]) -> Path:
-    """Require a path that is a folder, or that nothing is at yet."""
+    """Require a path that is a folder or does not exist yet."""
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{name}: {folder} is a file, needs to be a folder; name another path")
@@ -314,7 +314,7 @@ def check_folder(name: str, path: str | os.PathLike[str]) -> Path:
 
 
 def _own_line(error: BaseException) -> str:
-    """Name the last line of the user's own code that an error came through, where there is one."""
+    """Return the last line of the user's own code in the traceback of an error, if there is one."""
     ours, library = Path(__file__).parent, sysconfig.get_path("stdlib")
     packages = {"site-packages", "dist-packages"}
 

@@ -2,8 +2,9 @@
 """Build a pure kernel `(state, batch, key) -> state` from an algorithm and a loss.
 
 A Flax training loop computes the mean negative log-likelihood of a minibatch. A sampler needs the
-gradient of the log-likelihood of the whole data set. The factor between them is -N. It stands in
-this file and nowhere else, and so does the residual sum of squares of a regression, I = 2 N loss.
+gradient of the log-likelihood of the whole data set. The factor between them is -N. This file is
+the only place that applies it, and that computes the residual sum of squares of a regression,
+I = 2 N loss.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ __all__ = [
 
 
 class Facts(NamedTuple):
-    """What a kernel tells the loop that runs it."""
+    """Facts about a kernel, for the loop that runs it."""
 
-    target: Target | None = None  # where its sparsity ramp ends; None for no ramp
-    num_data: float | None = None  # N; None for a kernel of the user's own
+    target: Target | None = None  # where its sparsity ramp ends; None without a ramp
+    num_data: float | None = None  # N; None for a user's own kernel
     # `(params, batch, model_state, key) -> (f32[], model_state)`; None for a kernel with a mapped
-    # axis, whose loss may need the axis.
+    # axis, because its loss may need the axis.
     loss: Callable[..., tuple[jax.Array, Any]] | None = None
 
 
 def log_likelihood_grad(loss_grad: ArrayTree, num_data: Any) -> ArrayTree:
-    """Turn the gradient of the mean loss into that of the log-likelihood of all the data.
+    """Convert the gradient of the mean loss to that of the log-likelihood of the whole data set.
 
     Args:
-        loss_grad: gradient of the mean negative log-likelihood, a tree of arrays.
+        loss_grad: the gradient of the mean negative log-likelihood, a tree of arrays.
         num_data: N, the number of examples in the data set.
 
     Returns:
@@ -60,7 +61,7 @@ def log_likelihood_grad(loss_grad: ArrayTree, num_data: Any) -> ArrayTree:
 
 
 def residual_sum_of_squares(loss: Any, num_data: Any) -> Any:
-    """Turn half the mean squared error into the residual sum of squares of all the data, 2 N loss.
+    """Convert half the mean squared error to the residual sum of squares over all data, 2 N loss.
 
     Example:
         >>> residual_sum_of_squares(0.5, 10)
@@ -70,7 +71,7 @@ def residual_sum_of_squares(loss: Any, num_data: Any) -> Any:
 
 
 def step_keys(key: PRNGKey) -> jax.Array:
-    """Split the key of one step into those of the noise, the loss, and the residual pass."""
+    """Split the key of a step into keys for the noise, the loss and the residuals."""
     return split(key, 3)
 
 
@@ -102,10 +103,10 @@ def build_kernel(
         the dynamics.
 
     Raises:
-        ValueError: `num_data` is not positive; when traced, the loss is not a scalar, the leaves of
-            the batch differ in length, or the state is of several chains.
-        TypeError: `loss_fn` takes other arguments; when traced, the key is not a typed key, or the
-            state is not a state.
+        ValueError: `num_data` is not positive. The kernel itself raises it if the loss is not a
+            scalar, the leaves of the batch differ in length, or the state holds several chains.
+        TypeError: `loss_fn` takes other arguments. The kernel itself raises it if the key is not a
+            typed key, or the state is not a `State`.
 
     Example:
         >>> import aeb
@@ -143,8 +144,8 @@ def build_kernel(
         noise_key, loss_key, rss_key = step_keys(key)
         params = state.position
         if axis_name is not None:
-            # Each shard its own dropout; and its own gradient until the mean below, which
-            # shard_map would otherwise sum on its own.
+            # Each shard has its own dropout. It also keeps its own gradient until the mean below;
+            # otherwise shard_map would sum the gradients by itself.
             shard = jax.lax.axis_index(axis_name)
             loss_key = jax.random.fold_in(loss_key, shard)
             rss_key = jax.random.fold_in(rss_key, shard)
@@ -181,8 +182,8 @@ def with_facts(kernel: Any, facts: Facts) -> Any:
     """Attach facts to a kernel, for the loop that runs it.
 
     Args:
-        kernel: a function, which is changed.
-        facts: what to attach.
+        kernel: a function. It is modified.
+        facts: the facts to attach.
 
     Returns:
         The same kernel.
@@ -211,7 +212,7 @@ def facts_of(kernel: Any) -> Facts:
 
 
 def _checked_loss(value: Any, model_state: Any, has_aux: bool) -> tuple[jax.Array, Any]:
-    """Read what the user's loss returned, or say what it has to return."""
+    """Return what the user's loss returned, or raise an error that says what it must return."""
     if has_aux:
         if not (isinstance(value, tuple) and len(value) == 2):
             raise ValueError("loss_fn: with has_aux it has to return (loss, model_state)")
@@ -228,7 +229,7 @@ def _checked_loss(value: Any, model_state: Any, has_aux: bool) -> tuple[jax.Arra
 
 
 def _mean_over(axis_name: str | None, tree: Any) -> Any:
-    """Average a tree over a mapped axis; counters and keys take the largest."""
+    """Average a tree over a mapped axis. For counters and keys, take the largest."""
     if axis_name is None:
         return tree
 

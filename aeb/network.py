@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `aeb.compress` needs of a model: a loss, where it starts, and how it is scored.
+"""Bring a model into the form that `aeb.compress` needs: a loss, a start, and how to score it.
 
 A model is a linen module, an NNX module, or a bare loss `(params, batch) -> f32[]`. The first two
-come with data of inputs and targets, and their loss is the mean negative log-likelihood:
+come with inputs and targets as data, and their loss is the mean negative log-likelihood:
 
     integer targets    classes:    -log softmax(f(x))_y, in nats
     real targets       regression: |y - f(x)|^2 / 2
 
 Dropout and BatchNorm behave differently in training and in use. A linen module is told which by an
 argument of `__call__` (`train`, `training`, `is_training`, `deterministic` or
-`use_running_average`), an NNX module by its `train()` and `eval()`.
+`use_running_average`). An NNX module is told by its methods `train()` and `eval()`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
 __all__ = ["InUse", "Network", "Scores", "as_network", "in_use", "score"]
 
 SCORE_ROWS = 512
-"""Rows that are scored at a time."""
+"""The number of rows that are scored at a time."""
 
 TRAINING_FLAGS = {
     "train": True,
@@ -39,33 +39,33 @@ TRAINING_FLAGS = {
     "deterministic": False,
     "use_running_average": False,
 }
-"""Arguments of `__call__` that Flax models use, and what they are in training."""
+"""Arguments of `__call__` that Flax models use, and their values in training."""
 
 FORMS = (("image", "label"), ("features", "target"), ("x", "y"))
 """Names of inputs and targets that a dict may have."""
 
 
 class Scores(NamedTuple):
-    """How a network does on rows that it was not trained on."""
+    """The scores of a network on rows that it was not trained on."""
 
-    loss: float  # nats per row; half the mean squared error of a regression; what a bare loss gives
-    accuracy: float | None  # share of right classes, where the targets are classes
+    loss: float  # nats per row; for a regression half the mean squared error; or the bare loss
+    accuracy: float | None  # share of correct classes; None if the targets are not classes
 
 
 class Network(NamedTuple):
-    """A model in one form, whatever it was.
+    """A model of any library in one common form.
 
     Attributes:
         kind: "categorical", "gaussian", or "loss" for a bare loss.
-        params: the weights to start from.
-        model_state: what else the model carries, such as running moments; () for nothing.
-        data: the rows as the loss takes them.
+        params: the initial weights.
+        model_state: what else the model carries, such as running moments; () if nothing.
+        data: the rows in the form that the loss takes.
         loss_fn: `(params, batch, model_state, key) -> (f32[], model_state)`, as in training.
         outputs: `(params, model_state, inputs) -> f32[n, ...]`, as in use; None for a bare loss.
         has_averages: whether the model state holds running moments of BatchNorm.
-        variables: `(params, model_state) ->` what the model's own library takes.
-        stored: `(params, model_state) ->` the arrays that a file should hold.
-        module: the linen module, which a file can name; None for the rest.
+        variables: `(params, model_state) ->` the form that the model's own library takes.
+        stored: `(params, model_state) ->` the arrays to store in a file.
+        module: the linen module, which a file can name; None for other models.
     """
 
     kind: str
@@ -81,14 +81,14 @@ class Network(NamedTuple):
 
 
 class InUse(NamedTuple):
-    """A model as it is used: no dropout, running moments for BatchNorm.
+    """A model in use, not in training: no dropout, and running moments for BatchNorm.
 
     Attributes:
         library: "linen", "nnx", or "function".
-        params: its weights.
-        model_state: what else it carries, such as running moments; () for nothing.
-        outputs: `(params, model_state, inputs) ->` what it gives for inputs.
-        variables: `(params, model_state) ->` what the model's own library takes.
+        params: the weights.
+        model_state: what else the model carries, such as running moments; () if nothing.
+        outputs: `(params, model_state, inputs) -> outputs`.
+        variables: `(params, model_state) ->` the form that the model's own library takes.
     """
 
     library: str
@@ -99,7 +99,7 @@ class InUse(NamedTuple):
 
 
 def in_use(model: Any, variables: Any) -> InUse:
-    """Bring a model as it is used into one form.
+    """Bring a model in use, not in training, into the common form.
 
     Args:
         model: a linen module, an NNX module, or a function `(params, inputs) -> outputs`.
@@ -135,16 +135,16 @@ def as_network(
     preprocess: Callable[[Any], jax.Array] | None = None,
     augment: Callable[[PRNGKey, jax.Array], jax.Array] | None = None,
 ) -> Network:
-    """Bring a model and its data into one form.
+    """Bring a model and its data into the common form.
 
     Args:
         model: a linen module, an NNX module, or a loss `(params, batch) -> f32[]`.
-        variables: what `module.init` returned and training left, `{"params": ...}`; None for an
-            NNX module, which carries its own; the parameters of a bare loss.
+        variables: for a linen module its trained variables, `{"params": ...}`; for an NNX module
+            None, because it holds its own; for a bare loss the parameters.
         data: for a module, a pair (inputs, targets), or a dict with "image" and "label", with
-            "features" and "target", or with "x" and "y", whose first axes are rows; for a bare
-            loss, what its batch is, with all rows.
-        preprocess: applied to the inputs of a module.
+            "features" and "target", or with "x" and "y", whose first axes are rows. For a bare
+            loss, a batch that contains all rows.
+        preprocess: a function that is applied to the inputs of a module.
         augment: `(key, inputs) -> inputs`, applied next, in training only.
 
     Returns:
@@ -183,7 +183,7 @@ def as_network(
         )
     shape = outputs.shape
     if library == "linen" and has_averages and not _training_flag(model):
-        # Otherwise the call above would have failed: it may not change them.
+        # The call above may not change them. If it had, it would have failed.
         _, *arguments = inspect.signature(type(model).__call__).parameters
         warnings.warn(
             f"model: BatchNorm keeps its running moments in training, for {type(model).__name__} "
@@ -216,12 +216,12 @@ def as_network(
 
 
 def score(network: Network, params: ArrayTree, model_state: Any, data: Batch) -> Scores:
-    """Score a network on rows, as in use: no dropout, running moments for BatchNorm.
+    """Score a network on rows, without dropout and with running moments for BatchNorm.
 
     Args:
         network: made by `as_network`.
-        params: its weights.
-        model_state: its state.
+        params: the weights.
+        model_state: the model state.
         data: rows in the form of `network.data`.
 
     Returns:
@@ -245,8 +245,8 @@ def loss_of_a_guess(network: Network) -> float | None:
         network: made by `as_network`.
 
     Returns:
-        The entropy of the classes in nats, half the variance of the targets of a regression; None
-        for a bare loss, and where all targets are alike.
+        The entropy of the classes in nats, or half the variance of the targets of a regression.
+        None for a bare loss, or if all targets are equal.
 
     Example:
         >>> import flax.linen as nn
@@ -268,12 +268,12 @@ def loss_of_a_guess(network: Network) -> float | None:
 
 @functools.lru_cache(maxsize=8)
 def _scorer(kind: str, loss_fn: Any, outputs: Any) -> Any:
-    """Compile the scores of a part: f32[2], loss and accuracy."""
+    """Compile a function that scores some rows: f32[2], loss and accuracy."""
 
     @jax.jit
     def program(params: ArrayTree, model_state: Any, part: Batch) -> jax.Array:
         if outputs is None:
-            # A bare loss takes no key; one has to be given.
+            # A bare loss ignores the key, but the signature needs one.
             loss, _ = loss_fn(params, part, model_state, jax.random.key(0))
             return jnp.stack([loss, jnp.zeros_like(loss)])
         predicted, targets = outputs(params, model_state, part["inputs"]), part["targets"]
@@ -299,7 +299,7 @@ def _losses(kind: str, outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _library(model: Any) -> str:
-    """Return "linen", "nnx" or "loss"; Flax is imported only where it made the model."""
+    """Return "linen", "nnx" or "loss". Import Flax only if the model comes from it."""
     if _is_flax(model):
         import flax.linen
         import flax.nnx
@@ -325,7 +325,7 @@ def _is_flax(model: Any) -> bool:
 
 
 def _from_loss(loss: Callable[..., Any], params: Any, data: Any) -> Network:
-    """Read a bare loss: no state, no outputs, and its batch is its own affair."""
+    """Read a bare loss. It has no state and no outputs, and its batch has any form."""
     owner = getattr(loss, "__self__", None)
     if _is_flax(owner):
         raise TypeError(
@@ -366,7 +366,7 @@ def _check_loss(loss: Callable[..., Any], params: Any, data: Any) -> None:
 
 
 def _from_linen(module: Any, variables: Any) -> Any:
-    """Read a linen module: its other collections are the model state."""
+    """Read a linen module. Its other collections are the model state."""
     if not (isinstance(variables, Mapping) and "params" in variables):
         got = type(variables).__name__
         if isinstance(variables, Mapping):
@@ -401,20 +401,20 @@ def _from_linen(module: Any, variables: Any) -> Any:
 
 
 def serving(module: Any) -> Callable[[Any, Any], Any]:
-    """Return `(variables, inputs) -> outputs` of a linen module, as in use and not in training.
+    """Return `(variables, inputs) -> outputs` of a linen module in use, not in training.
 
     Raises:
-        TypeError: calling the module needs more than inputs and a flag of training.
+        TypeError: calling the module needs more than the inputs and a training flag.
     """
     mode = {name: not TRAINING_FLAGS[name] for name in _training_flag(module)}
     return lambda variables, inputs: module.apply(variables, inputs, **mode)
 
 
 def _training_flag(module: Any) -> tuple[str, ...]:
-    """Find the argument that tells a linen module whether it is trained, if it has one."""
+    """Find the argument that tells a linen module whether it is being trained, if it has one."""
     from aeb.models.resized import Resized
 
-    if isinstance(module, Resized):  # passes on what its module takes
+    if isinstance(module, Resized):  # it passes its arguments on to the module inside
         module = module.module
     _, *parameters = inspect.signature(type(module).__call__).parameters.values()
     flags = tuple(p.name for p in parameters if p.name in TRAINING_FLAGS)
@@ -434,7 +434,7 @@ def _training_flag(module: Any) -> tuple[str, ...]:
 
 
 def _from_nnx(module: Any, variables: Any) -> Any:
-    """Read an NNX module: what is neither a parameter nor a random stream is the model state."""
+    """Read an NNX module. Apart from parameters and random streams, all is model state."""
     from flax import nnx
 
     if variables is not None:
@@ -468,7 +468,7 @@ def _from_nnx(module: Any, variables: Any) -> Any:
 
 
 def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
-    """Read the rows in any form that is taken."""
+    """Read the rows in any supported form."""
     wanted = (
         "a pair (inputs, targets), or a dict with 'image' and 'label', with 'features' and "
         "'target', or with 'x' and 'y'"
@@ -492,7 +492,7 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
 
 
 def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
-    """Return what the targets are, and see that they fit the outputs of one row."""
+    """Return the kind of the targets, and check that they fit the outputs of one row."""
     rest = targets.shape[1:]
     is_one_hot = targets.ndim == 2 and targets.shape[1] > 1 and _one_hot(targets)
     one_hot = "data: the targets are one-hot; pass the classes as integers, targets.argmax(axis=1)"
@@ -549,7 +549,7 @@ def _checked_targets(targets: np.ndarray, shape: tuple[int, ...]) -> tuple[str, 
 
 
 def _look_like_labels(targets: np.ndarray) -> str | None:
-    """Say in what real targets are like the labels of a classification; None where in nothing."""
+    """Say how real targets resemble the labels of a classification; None if they do not."""
     if np.isin(targets, (0.0, 1.0)).all() and targets.any() and not targets.all():
         return "all of them are 0 or 1, as labels are"
     several = targets.ndim > 1 and targets.shape[-1] > 1 and bool((targets >= 0).all())

@@ -8,19 +8,21 @@ dense layer or a channel of a convolution. It is removed if
                                          shift of BatchNorm
     or all its outgoing weights are      no layer reads it
 
-`aeb.channels` says which axes of which weights belong to the same units: the kernel that makes
+`aeb.channels` finds which axes of which weights belong to the same units: the kernel that makes
 them, its bias, the moments of BatchNorm, and the rows of the kernels that read them. Layers that
 are added, as in a residual network, share their units. Such a unit is removed if it is zero in all
 of them.
 
-What the next layer received from a constant is kept exactly. With kernel K it is sum c K. It moves
+The next layer still gets exactly what it got from the constants. With kernel K this is sum c K. It
+moves
 
-    to the bias that is added next, or with the other sign to the running mean that is subtracted
-    to one of the units that carry constants, if there is no bias, or if zeros are padded to an
-    image, whose border sees fewer of them: K[u] becomes the sum of c / c_u K, and unit u stays
+    to the bias that is added next, or with the opposite sign to the running mean that is subtracted
+    to one of the units that carry constants, if there is no bias, or if an image is padded with
+    zeros, because its border then sees fewer units: K[u] becomes the sum of c / c_u K, and unit u
+    stays
 
-What cannot be removed is listed with the reason. Some layers keep their units always: inputs and
-outputs, the features that a LayerNorm or a softmax goes over, and convolutions with groups.
+Units that cannot be removed are listed with the reason. Some layers always keep their units: inputs
+and outputs, the features that a LayerNorm or a softmax covers, and convolutions with groups.
 """
 
 from __future__ import annotations
@@ -45,20 +47,19 @@ Named = dict[str, Any]
 class Layer(NamedTuple):
     """Units that are made together, and removed together."""
 
-    paths: tuple[str, ...]  # the kernels that make them; with the axis, where they make others too
+    paths: tuple[str, ...]  # the kernels that make them; with the axis if they make others too
     before: int
     after: int
-    why: str | None  # why some units stayed although they are zero; None if none did
+    why: str | None  # why some zero units stayed; None if none did
 
 
 class Shrunk(NamedTuple):
-    """A network made smaller; `print` shows the widths.
+    """A smaller network. `print` shows the widths.
 
     Attributes:
         model: the model to call. For linen it is an `aeb.models.Resized` around the given module,
-            for NNX a new module, and a function stays as it was.
-        variables: the weights, in the form that was given; None for an NNX module, which carries
-            its own.
+            for NNX a new module, and for a function the function itself.
+        variables: the weights, in the given form; None for an NNX module, which holds its own.
         layers: the units of each layer, before and after.
 
     Example:
@@ -95,7 +96,7 @@ def shrink(model: Any, variables: Any, inputs: Any) -> Shrunk:
     """Return a smaller network, without the units that are zero.
 
     Args:
-        model: a linen module, an NNX module (it is left as it is), or a function
+        model: a linen module, an NNX module (it is not changed), or a function
             `(params, inputs) -> outputs`.
         variables: `{"params": ..., "batch_stats": ...}` for a linen module, None for an NNX module,
             the parameters for a function.
@@ -104,7 +105,7 @@ def shrink(model: Any, variables: Any, inputs: Any) -> Shrunk:
 
     Returns:
         A `Shrunk` whose outputs equal those of the given network, up to rounding. Use it to
-        predict: if you train it on, removed units do not come back.
+        predict. If you train it further, removed units do not come back.
 
     Raises:
         ValueError: there is no unit to remove, and the message says why; or the code of the model
@@ -131,7 +132,7 @@ def shrink(model: Any, variables: Any, inputs: Any) -> Shrunk:
     given = net = _Net(model, in_use(model, variables))
     guards.check_params(net.used.params)
     plans: list[_Plan] = []
-    # Once some units are gone, it may be that nobody reads others any more.
+    # Once some units are gone, other units may have no reader any more.
     while not plans or plans[-1].gone:
         try:
             found = trace(net.outputs, net.leaves(), inputs)
@@ -145,7 +146,7 @@ def shrink(model: Any, variables: Any, inputs: Any) -> Shrunk:
         plans.append(_plan(found, net.leaves()))
         if plans[-1].gone:
             net = _cut(net, found, plans[-1])
-    # A layer of one unit is not looked at any more.
+    # A layer with one unit cannot become smaller.
     last = {key: layer for plan in plans for key, layer in plan.layers.items()}
     layers = tuple(
         layer._replace(after=last[key].after, why=last[key].why)
@@ -161,13 +162,13 @@ def shrink(model: Any, variables: Any, inputs: Any) -> Shrunk:
 
 
 class _Net(NamedTuple):
-    """A network under way."""
+    """A network while it is being cut."""
 
     model: Any
     used: InUse
 
     def leaves(self) -> Named:
-        """List its arrays by path."""
+        """List the arrays by path."""
         return {
             f"{part}/{path}": leaf
             for part, tree in (("params", self.used.params), ("state", self.used.model_state))
@@ -175,7 +176,7 @@ class _Net(NamedTuple):
         }
 
     def replaced(self, leaves: Named) -> tuple[Any, Any]:
-        """Put other arrays in the places of its own."""
+        """Return the network with other arrays."""
         params, state = (
             replace_leaves(tree, {path: leaves[f"{part}/{path}"] for path in named_leaves(tree)})
             for part, tree in (("params", self.used.params), ("state", self.used.model_state))
@@ -183,23 +184,23 @@ class _Net(NamedTuple):
         return params, state
 
     def outputs(self, leaves: Named, inputs: Any) -> Any:
-        """Return its outputs with other arrays."""
+        """Return the outputs with other arrays."""
         return self.used.outputs(*self.replaced(leaves), inputs)
 
 
 class _Plan(NamedTuple):
-    """What one pass cuts."""
+    """The cuts of one pass."""
 
     gone: dict[int, np.ndarray]  # by label: bool[units]
-    leaves: Named  # weights that take up what the units gave
+    leaves: Named  # weights that absorb what the units contributed
     layers: dict[str, Layer]  # by the first of their paths
 
 
 class _Reader(NamedTuple):
-    """A contraction that reads a row of units.
+    """A contraction that reads a set of units.
 
-    Weights and what they carry have the axis of units first, as (outer, unit, inner), then what
-    else is summed over; the weights have their other axes last.
+    Its weights and its input have the axis of units first, as (outer, unit, inner), then the other
+    axes that are summed over. The weights have their remaining axes last.
     """
 
     contraction: Contraction
@@ -207,12 +208,12 @@ class _Reader(NamedTuple):
     axis: Axis
 
     def order(self) -> list[tuple[int, int]]:
-        """Put the pair of the units first."""
+        """List the pairs, that of the units first."""
         pairs = self.contraction.pairs
         return [pairs[self.pair], *pairs[: self.pair], *pairs[self.pair + 1 :]]
 
     def places(self) -> list[int]:
-        """List the places in the weights that are summed over, that of the units first."""
+        """List the axes of the weights that are summed over, that of the units first."""
         return [right for _, right in self.order()]
 
     def split(self, array: np.ndarray) -> np.ndarray:
@@ -221,18 +222,18 @@ class _Reader(NamedTuple):
         return array.reshape(outer, len(array) // (outer * inner), inner, *array.shape[1:])
 
     def weights(self, array: Any) -> np.ndarray:
-        """Read weights, in float64."""
+        """Bring weights into this order, in float64."""
         places = self.places()
         return self.split(np.moveaxis(np.asarray(array, np.float64), places, range(len(places))))
 
     def placed(self, weights: np.ndarray) -> np.ndarray:
-        """Put weights back as they were."""
+        """Bring weights back into their own order."""
         places = self.places()
         whole = weights.reshape(-1, *weights.shape[3:])
         return np.moveaxis(whole, range(len(places)), places)
 
     def carried(self) -> tuple[np.ndarray, np.ndarray]:
-        """Read what comes in: in the first row and place, and the largest difference from it."""
+        """Return the input in the first row and place, and the largest difference from it."""
         places = [left for left, _ in self.order()]
         lhs = np.moveaxis(np.asarray(self.contraction.lhs, np.float64), places, range(len(places)))
         lhs = lhs.reshape(*lhs.shape[: len(places)], -1)
@@ -240,18 +241,18 @@ class _Reader(NamedTuple):
         return self.split(lhs[..., 0]), self.split(spread)
 
     def steady(self) -> np.ndarray:
-        """Say which units carry the same in all rows and places, up to rounding."""
+        """Return which units carry the same value in all rows and places, up to rounding."""
         first, spread = self.carried()
         return (spread <= 1e-6 * np.abs(first)).all(axis=_but_units(first))
 
     def nothing(self) -> np.ndarray:
-        """Say which units carry zeros alone."""
+        """Return which units carry only zeros."""
         first, spread = self.carried()
         return ((first == 0) & (spread == 0)).all(axis=_but_units(first))
 
 
 def _plan(found: Trace, leaves: Named) -> _Plan:
-    """Say which units go, and who takes up what they gave."""
+    """Decide which units go, and what absorbs their contributions."""
     labels = found.labels
     makers: dict[int, list[tuple[str, np.ndarray]]] = {}
     readers: dict[int, list[_Reader]] = {}
@@ -269,7 +270,7 @@ def _plan(found: Trace, leaves: Named) -> _Plan:
                 axis = labels.find(axis)
                 readers.setdefault(axis.label, []).append(_Reader(contraction, number, axis))
     plan = _Plan({}, {}, {})
-    busy: set[int] = set()  # a contraction takes up units of one label a pass
+    busy: set[int] = set()  # in one pass, a contraction absorbs units of one label only
     for label, made in makers.items():
         made_alive = np.stack([alive for _, alive in made])
         dead = ~made_alive.any(axis=0)
@@ -298,7 +299,7 @@ def _plan(found: Trace, leaves: Named) -> _Plan:
 
 
 def _alive(weights: Any, place: int, axis: Axis) -> np.ndarray:
-    """Say which units have a weight that is not zero: bool[units]."""
+    """Return which units have a weight that is not zero, bool[units]."""
     others = tuple(other for other in range(weights.ndim) if other != place)
     entries = (np.asarray(weights) != 0).any(axis=others)
     return entries.reshape(axis.outer, -1, axis.inner).any(axis=(0, 2))
@@ -307,7 +308,7 @@ def _alive(weights: Any, place: int, axis: Axis) -> np.ndarray:
 def _take_up(
     found: Trace, leaves: Named, changed: Named, readers: list[_Reader], constant: np.ndarray
 ) -> tuple[np.ndarray, str | None]:
-    """Give what units carry to others, into `changed`; say which may go, and why others may not."""
+    """Move the constants of units, into `changed`. Return which may go, and why others may not."""
     free = constant.copy()
     for reader in readers:
         absorbs = _absorbs(found, leaves, reader.contraction)
@@ -322,7 +323,7 @@ def _take_up(
 
 
 def _absorbs(found: Trace, leaves: Named, contraction: Contraction) -> bool:
-    """Return whether one bias or running mean, used here alone, can take up a constant."""
+    """Return whether one bias or running mean that is used only here can absorb a constant."""
     if contraction.absorber is None or contraction.padded or contraction.uses != 1:
         return False
     path, _ = contraction.absorber
@@ -337,13 +338,13 @@ def _absorbs(found: Trace, leaves: Named, contraction: Contraction) -> bool:
 
 
 def _absorb(leaves: Named, changed: Named, reader: _Reader, units: np.ndarray) -> None:
-    """Add what units gave to the bias that follows, or take it off the mean."""
+    """Add the contribution of units to the bias that follows, or subtract it from the mean."""
     contraction = reader.contraction
     path, sign = contraction.absorber or ("", 0.0)
     first, _ = reader.carried()
     values = np.where(_along_units(units, first), first, 0.0)
     total = np.tensordot(values, reader.weights(contraction.rhs), axes=values.ndim)
-    # Nothing is padded here, so each place of the window sees the same.
+    # Nothing is padded here, so every place of the window sees the same.
     rest = [place for place in range(len(contraction.axes)) if place not in reader.places()]
     total = total.sum(axis=tuple(rest.index(place) for place in contraction.window))
     changed[path] = np.asarray(changed.get(path, leaves[path]), np.float64) + sign * total
@@ -352,7 +353,7 @@ def _absorb(leaves: Named, changed: Named, reader: _Reader, units: np.ndarray) -
 def _gather(
     found: Trace, leaves: Named, changed: Named, readers: list[_Reader], units: np.ndarray
 ) -> tuple[np.ndarray, str]:
-    """Let one unit carry what several did; say which may go, and why the others may not."""
+    """Let one unit carry the constants of several. Return which may go, and why others may not."""
     none = np.zeros_like(units)
     size = np.full(units.shape, np.inf)  # the smallest that a unit carries where any carries some
     for reader in readers:
@@ -394,7 +395,7 @@ def _but_units(array: np.ndarray) -> tuple[int, ...]:
 
 
 def _cut(net: _Net, found: Trace, plan: _Plan) -> _Net:
-    """Take the units out of every axis of theirs."""
+    """Remove the units from all of their axes."""
     leaves, widths = net.leaves(), {}
     for path, leaf in leaves.items():
         array = np.asarray(plan.leaves.get(path, leaf))
@@ -425,7 +426,7 @@ def _resized(module: Any, widths: dict[str, int]) -> Any:
 
 
 def _why_nothing(layers: tuple[Layer, ...]) -> str:
-    """Say why there is no unit to take out."""
+    """Say why there is no unit to remove."""
     whys = [f"{layer.paths[0]}: {layer.why}" for layer in layers if layer.why]
     if not whys:
         return (

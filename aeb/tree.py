@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leaves by name: one notation of paths for linen, nnx and plain pytrees.
+"""Name leaves by their paths, in one notation for linen, nnx and plain pytrees.
 
-The path of a leaf joins its keys with `/`. What a library adds around the user's names is taken
-off, so that a rule written once chooses the same tensors everywhere: nnx ends the path of each
-variable in `value`, and a linen variable dict begins each in `params` where it holds nothing else.
-A bare array has the path "". Rules, reports, checkpoints, sparse files and shardings all use it.
+The path of a leaf joins its keys with `/`. What a library adds around the user's names is removed,
+so that a rule written once chooses the same tensors everywhere: nnx ends the path of each variable
+in `value`, and a linen variable dict begins each with `params` if it holds nothing else. A bare
+array has the path "". Rules, reports, checkpoints, sparse files and shardings all use these paths.
 
-A tree may hold more than parameters: batch statistics, counters, keys. Two libraries say which:
+A tree may hold more than parameters: batch statistics, counters, keys. Two libraries tell them
+apart:
 
-    linen   in a dict with a collection `params`, all that stands beside that collection
-    nnx     in a tree with an `nnx.Param`, every `nnx.Variable` that is none
+    linen   in a dict with a collection `params`, everything outside that collection
+    nnx     in a tree with an `nnx.Param`, every `nnx.Variable` that is not an `nnx.Param`
 
 These leaves are called statistics here. They have paths like all others, but no rule chooses them.
 In any other tree every leaf is a parameter.
@@ -47,7 +48,7 @@ PARAMS = DictKey("params")
 
 
 class Leaf(NamedTuple):
-    """A leaf and where it stands."""
+    """A leaf and its place in the tree."""
 
     keys: tuple[Any, ...]  # jax's key path, without the `value` of an nnx variable
     value: Any
@@ -55,20 +56,20 @@ class Leaf(NamedTuple):
 
 
 def keyed_leaves(tree: ArrayTree) -> list[Leaf]:
-    """List the leaves by key path, and say which are statistics.
+    """List the leaves with their key paths, and whether they are statistics.
 
     Args:
         tree: any pytree.
 
     Returns:
-        A `Leaf` each, in the order of `jax.tree.leaves`.
+        One `Leaf` per leaf, in the order of `jax.tree.leaves`.
 
     Example:
         >>> variables = {"params": {"scale": 1.0}, "batch_stats": {"mean": 2.0}}
         >>> [(path_of(leaf.keys), leaf.is_statistic) for leaf in keyed_leaves(variables)]
         [('batch_stats/mean', True), ('params/scale', False)]
     """
-    # Where nobody imported nnx, no tree holds a variable of it.
+    # If nobody imported nnx, no tree holds its variables.
     nnx: Any = sys.modules.get("flax.nnx")
 
     def is_variable(node: Any) -> bool:
@@ -97,7 +98,7 @@ def keyed_leaves(tree: ArrayTree) -> list[Leaf]:
 
 
 def path_of(keys: tuple[Any, ...]) -> str:
-    """Write a key path of jax in the notation of this library.
+    """Convert a key path of JAX to the notation of this library.
 
     Example:
         >>> path_of((DictKey("block"), jax.tree_util.SequenceKey(0)))
@@ -111,7 +112,7 @@ def named_leaves(tree: ArrayTree, argument: str = "params") -> dict[str, Any]:
 
     Args:
         tree: any pytree.
-        argument: the caller's name for it, for the message.
+        argument: the name of the argument, for messages.
 
     Returns:
         A dict from path to leaf.
@@ -127,7 +128,7 @@ def named_leaves(tree: ArrayTree, argument: str = "params") -> dict[str, Any]:
 
 
 def statistics(tree: ArrayTree) -> dict[str, Any]:
-    """List the leaves that are no parameters, by path; see the module's docstring.
+    """List the leaves that are not parameters, by path; see the module docstring.
 
     Args:
         tree: any pytree.
@@ -144,11 +145,11 @@ def statistics(tree: ArrayTree) -> dict[str, Any]:
 
 
 def replace_leaves(tree: ArrayTree, named: Mapping[str, Any]) -> ArrayTree:
-    """Put new leaves in place of those with the given paths.
+    """Replace the leaves with the given paths.
 
     Args:
         tree: any pytree.
-        named: path to new leaf; paths left out keep their leaf.
+        named: a dict from path to new leaf. Other leaves stay.
 
     Returns:
         A tree of the same structure.
@@ -162,11 +163,11 @@ def replace_leaves(tree: ArrayTree, named: Mapping[str, Any]) -> ArrayTree:
 
 
 def as_where(where: Where) -> Callable[[str, Any], bool]:
-    """Turn a rule in any of its forms into `(path, leaf) -> bool`.
+    """Convert a rule in any of its forms to a function `(path, leaf) -> bool`.
 
     Args:
-        where: a regular expression that is searched in the path, a function, or None for every
-            leaf but those named bias or scale.
+        where: a regular expression to search for in the path, a function, or None for every leaf
+            except those named bias or scale.
 
     Returns:
         The rule as a function.
@@ -195,7 +196,7 @@ def as_where(where: Where) -> Callable[[str, Any], bool]:
 
 
 def select(tree: ArrayTree, where: Where = None) -> dict[str, Any]:
-    """List the parameters that a rule chooses, by path; statistics are left out.
+    """List the parameters that a rule chooses, by path. Statistics are never chosen.
 
     Args:
         tree: any pytree.
@@ -217,10 +218,10 @@ def select(tree: ArrayTree, where: Where = None) -> dict[str, Any]:
 
 
 def describe(tree: ArrayTree) -> str:
-    """Say in a few words what a tree of arrays holds, for the repr of what holds the tree.
+    """Describe a tree of arrays in a few words, for the repr of an object that holds it.
 
     Args:
-        tree: any pytree. Zeros are counted where all leaves are arrays that can be read here.
+        tree: any pytree. Zeros are counted if all leaves are arrays that this process can read.
 
     Returns:
         Text of one line.
@@ -241,7 +242,7 @@ def describe(tree: ArrayTree) -> str:
 
 
 def brief(value: Any) -> str:
-    """Write a real scalar in four digits, and anything else as `describe` does or as it is.
+    """Format a real scalar with four digits, a tree as `describe` does, and anything else as it is.
 
     Example:
         >>> brief(jax.numpy.float32(1 / 3)), brief(jax.numpy.int32(12345)), brief(None)
@@ -256,7 +257,7 @@ def brief(value: Any) -> str:
 
 
 def _is_readable(leaf: Any) -> bool:
-    """Return whether an array's numbers can be had: it is no tracer, not donated, and all here."""
+    """Return whether an array can be read: no tracer, not donated, and entirely in this process."""
     if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
         return False
     if isinstance(leaf, np.ndarray):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names that the layers share: aliases for values, protocols for the ingredients.
+"""Types that all layers share: aliases for values, and protocols for the ingredients.
 
-An algorithm is put together from four kinds of ingredient, each a NamedTuple of pure functions:
-a `Dynamics` moves the weights, a `Prior` scores them and learns itself, a gain (a `Schedule`)
-says how fast it learns, and a `Sparsifier` sets weights to zero.
+An algorithm is built from four ingredients. A `Dynamics` moves the weights. A `Prior` scores them
+and learns its latent variables. A gain, which is a `Schedule`, says how fast the prior learns. A
+`Sparsifier` sets weights to zero. Except for the gain, each is a NamedTuple of pure functions.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ __all__ = [
 
 Array: TypeAlias = jax.Array
 ArrayTree: TypeAlias = Any
-"""A pytree of arrays; a bare array is one too."""
+"""A pytree of arrays. A bare array is one too."""
 
 Batch: TypeAlias = Any
-"""A pytree of arrays that share their leading axis, the minibatch."""
+"""A pytree of arrays with the same leading axis, the rows of a minibatch."""
 
 PRNGKey: TypeAlias = jax.Array
 """A typed key, as made by `jax.random.key`."""
@@ -50,19 +50,19 @@ Schedule: TypeAlias = Callable[[Any], Any]
 ScalarOrSchedule: TypeAlias = float | jax.Array | Schedule
 
 Where: TypeAlias = str | Callable[[str, Any], bool] | None
-"""Which leaves: a regular expression searched in the path, `(path, leaf) -> bool`, or None."""
+"""Selects leaves: a regular expression to find in the path, `(path, leaf) -> bool`, or None."""
 
 LossFn: TypeAlias = Callable[..., Any]
 """`(params, batch) -> f32[]`, or `(params, batch, model_state, key) -> (f32[], model_state)`."""
 
 
 class Overrides(TypedDict, total=False):
-    """Numbers for one step, in place of what the dynamics was given; None is as if left out.
+    """Numbers that override the settings of the dynamics for one step. None overrides nothing.
 
     Attributes:
-        step_size: eps; not together with `learning_rate`.
+        step_size: eps. Do not give it together with `learning_rate`.
         temperature: T.
-        learning_rate: that of the mean loss, eps N.
+        learning_rate: the learning rate for the mean loss, eps N.
     """
 
     step_size: Any
@@ -71,17 +71,17 @@ class Overrides(TypedDict, total=False):
 
 
 class Kernel(Protocol):
-    """One step of a chain, pure: `(state, batch, key) -> state`."""
+    """A pure function that takes one step of a chain: `(state, batch, key) -> state`."""
 
     def __call__(
         self, state: Any, batch: Batch, key: PRNGKey, **overrides: Unpack[Overrides]
     ) -> Any:
-        """Take a step; see `Overrides` for the keyword arguments."""
+        """Take one step. See `Overrides` for the keyword arguments."""
         ...
 
 
 class DynamicsUpdate(Protocol):
-    """One step of a sampler, given a gradient of the log posterior."""
+    """Takes one step of a sampler, given a gradient of the log posterior."""
 
     def __call__(
         self,
@@ -98,28 +98,29 @@ class DynamicsUpdate(Protocol):
 
         Args:
             position: the weights, in the user's dtypes.
-            momentum: what `Dynamics.init` made of them.
-            grad: gradient of the log posterior, in nats over the whole data set.
-            count: i32[], steps taken before this one.
-            key: for the noise of this step; consumed.
-            step_size: eps, the number for this step.
-            temperature: T, the number for this step.
+            momentum: the momentum, which `Dynamics.init` started.
+            grad: the gradient of the log posterior, in nats over the whole data set.
+            count: i32[], the number of steps taken before this one.
+            key: a typed key for the noise of this step, consumed.
+            step_size: eps of this step.
+            temperature: T of this step.
         """
         ...
 
 
 class Dynamics(NamedTuple):
-    """A stochastic-gradient sampler that knows no prior.
+    """A stochastic-gradient sampler, independent of any prior.
 
-    Exactly one of `step_size` and `learning_rate` is given; `aeb.empirical_bayes` reads it at each
-    step, and hands `update` a step size.
+    Give exactly one of `step_size` and `learning_rate`. At each step `aeb.empirical_bayes` computes
+    the step size from it, and passes it to `update`.
 
     Attributes:
-        init: `position -> momentum`; `()` where the sampler carries nothing.
-        update: one step, see `DynamicsUpdate`.
+        init: `position -> momentum`, with `()` for a sampler that carries nothing.
+        update: takes one step, see `DynamicsUpdate`.
         step_size: eps > 0, a number or a schedule.
-        temperature: T >= 0, likewise.
-        learning_rate: that of the mean loss, eps N for N examples, > 0, likewise.
+        temperature: T >= 0, a number or a schedule.
+        learning_rate: the learning rate for the mean loss, eps N for N examples, > 0, a number or a
+            schedule.
 
     Example:
         >>> import aeb, jax, jax.numpy as jnp
@@ -141,7 +142,7 @@ class Dynamics(NamedTuple):
 
 
 def every_weight(path: str, leaf: Any) -> bool:
-    """Return whether a leaf is a weight: true of all but those named bias or scale."""
+    """Return whether a leaf is a weight: True unless it is named bias or scale."""
     del leaf
     return path.rsplit("/", 1)[-1] not in ("bias", "scale")
 
@@ -155,7 +156,7 @@ class LogDensity(Protocol):
 
 
 class PriorUpdate(Protocol):
-    """One step of stochastic approximation of a prior's latents."""
+    """Takes one step of stochastic approximation for the latents of a prior."""
 
     def __call__(
         self,
@@ -167,39 +168,40 @@ class PriorUpdate(Protocol):
         *,
         kept: Any = None,
     ) -> Any:
-        """Return the new latent, of the structure, shapes and dtypes of the old one.
+        """Return the new latent, with the structure, shapes and dtypes of the old one.
 
         Args:
-            latent: the old one.
+            latent: the old latent.
             params: the weights after the sampler's step, before pruning.
             omega: the gain, a number in [0, 1].
-            num_data: N, examples in the data set.
-            rss: f32[], the residual sum of squares over the whole data set, or None where the
-                likelihood has no noise scale.
-            kept: f32[], the share of its leaves that the sparsifier leaves at this step, in [0, 1];
-                None where nothing is pruned to a target.
+            num_data: N, the number of examples in the data set.
+            rss: f32[], the residual sum of squares over the whole data set; None if the likelihood
+                has no noise scale.
+            kept: f32[], the share of the prior's weights that the sparsifier keeps at this step, in
+                [0, 1]; None if nothing is pruned to a target.
         """
         ...
 
 
 class Prior(NamedTuple):
-    """A prior with latent variables that have a fixed-point map.
+    """A prior whose latent variables have a fixed-point map.
 
-    It is handed the parameters in float32, or float64 where they are double.
+    It gets the parameters in float32, or in float64 if they are float64.
 
     Attributes:
-        init: `params -> latent`, any pytree of arrays.
-        log_density: see `LogDensity`; its gradient in the parameters drives the sampler.
+        init: `params -> latent`, where the latent is any pytree of arrays.
+        log_density: see `LogDensity`. Its gradient with respect to the parameters drives the
+            sampler.
         update: see `PriorUpdate`.
-        where: `(path, leaf) -> bool`, the leaves that carry the sparse prior, and so the leaves
-            that a sparsifier may prune.
+        where: `(path, leaf) -> bool`, the leaves that have the sparse prior, and so the leaves that
+            a sparsifier may prune.
         noise_scale: `latent -> f32[]`, the sigma that a Gaussian likelihood shares with the prior;
-            None where the latent has none.
+            None if the latent has none.
         inclusion: `latent -> {path: f32[leaf shape]}`, the inclusion probabilities rho of the
-            sparse leaves; None where the latent has none.
-        with_num_data: `(latent, num_data) -> latent`, which writes into the latent what depends on
-            N, the examples in the data set; called at each step before the prior is scored. None
-            where nothing does.
+            sparse leaves; None if the latent has none.
+        with_num_data: `(latent, num_data) -> latent`, which stores in the latent what depends on N,
+            the number of examples. It is called at each step, before `log_density`. None if nothing
+            depends on N.
 
     Example:
         >>> import jax.numpy as jnp
@@ -222,7 +224,7 @@ class Prior(NamedTuple):
 
 
 class SparsifierInit(Protocol):
-    """What a rule remembers at the start."""
+    """Makes the first mask of a sparsifier."""
 
     def __call__(
         self,
@@ -230,7 +232,7 @@ class SparsifierInit(Protocol):
         rho: dict[str, Array] | None,
         where: Callable[[str, Any], bool],
     ) -> Any:
-        """Return the mask: bool arrays by path, or `()` for a rule that remembers nothing.
+        """Return the mask: bool arrays by path, or `()` for a rule that keeps no mask.
 
         Raises:
             ValueError: the rule cannot work with these parameters or this prior.
@@ -239,7 +241,7 @@ class SparsifierInit(Protocol):
 
 
 class SparsifierApply(Protocol):
-    """The pruning of one step."""
+    """Prunes the weights at one step."""
 
     def __call__(
         self,
@@ -254,25 +256,24 @@ class SparsifierApply(Protocol):
 
         Args:
             params: the weights.
-            momentum: that of the sampler.
-            rho: inclusion probabilities of the sparse leaves by path; None where the prior has
-                none.
-            mask: what the rule remembers.
-            count: i32[], steps taken before this one.
+            momentum: the momentum of the sampler.
+            rho: inclusion probabilities of the sparse leaves by path; None if the prior has none.
+            mask: the mask before this step.
+            count: i32[], the number of steps taken before this one.
             where: `(path, leaf) -> bool`, the leaves that may be pruned.
         """
         ...
 
 
 class Sparsifier(NamedTuple):
-    """A rule that sets weights to exact zero.
+    """A rule that sets weights to exactly zero.
 
     Attributes:
         init: see `SparsifierInit`.
         apply: see `SparsifierApply`.
-        kept: `(params, count, where) -> f32[]` in [0, 1], the share of the chosen leaves that the
-            target leaves after this step (of their units, for a rule that prunes whole units);
-            None for a rule without a target.
+        kept: `(params, count, where) -> f32[]` in [0, 1], the share of the weights in the chosen
+            leaves that the target keeps after this step. A rule that prunes whole units counts
+            units. None for a rule without a target.
 
     Example:
         >>> import aeb, jax.numpy as jnp
@@ -288,7 +289,7 @@ class Sparsifier(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a rule with a ramp will come to; a kernel carries it, so that a run can say so.
+    """Where the ramp of a rule ends. A kernel carries it, so that `sample` can warn about it.
 
     Attributes:
         kept: as in `Sparsifier`.

@@ -17,9 +17,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For users of BlackJAX. An `aeb` algorithm is a `blackjax.SamplingAlgorithm`, so it runs in the loops you
-# have. We sample one logistic regression in four ways, read them all with the same tools, and see where the
-# two libraries mean different things by the same word. It takes half a minute.
+# You use BlackJAX and wonder what changes with `aeb`. An `aeb` algorithm is a `blackjax.SamplingAlgorithm`, so it
+# runs in the loops that you have. We sample one logistic regression in four ways, compare the results with the
+# same tools, and see where the two libraries use the same word for different things. It takes half a minute.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -45,9 +45,9 @@ NUM_CHAINS = 4
 # %% [markdown]
 # ## One problem
 #
-# 500 rows, 20 columns; five of the coefficients are 1 or -1 and the others 0. The prior is the normal law of
-# variance 1. BlackJAX asks for the log density of *one* row and for the log prior; `aeb` asks for the loss of
-# a Flax training loop, the mean over a minibatch of the negative log-likelihood, and for a prior.
+# There are 500 rows and 20 columns. Five of the coefficients are 1 or -1, and the others are 0. The prior is a
+# normal distribution with variance 1. BlackJAX needs the log density of *one* row and the log prior. `aeb` needs
+# the loss of a Flax training loop, which is the mean negative log-likelihood over a minibatch, and a prior.
 
 # %%
 truth = np.zeros(20, np.float32)
@@ -78,7 +78,7 @@ def loss_fn(beta, batch):
 # %% [markdown]
 # ## The reference: NUTS on all rows
 #
-# At this size an exact sampler is affordable, and tells us what the others should find.
+# At this size we can afford an exact sampler. It tells us what the others should find.
 
 
 # %%
@@ -102,9 +102,9 @@ draws = {"NUTS": jax.jit(jax.vmap(run_nuts))(jax.random.split(jax.random.key(0),
 # ## SGLD, once by each library
 #
 # The step size means the same in both: $\beta' = \beta + \epsilon\, g + \sqrt{2\epsilon}\, \xi$, without the
-# 1/2 of Welling and Teh. What differs is who passes the minibatch.
+# 1/2 of Welling and Teh. The libraries differ in who passes the minibatch.
 #
-# BlackJAX leaves the loop to you:
+# With BlackJAX you write the loop:
 
 # %%
 STEP, BATCH = 5e-4, 100
@@ -131,7 +131,7 @@ draws["blackjax.sgld"] = jax.jit(jax.vmap(run_blackjax))(
 )
 
 # %% [markdown]
-# `aeb.bind_data` ties the data to the sampler, and BlackJAX's own loop runs it:
+# With `aeb`, `aeb.bind_data` binds the data to the sampler, and BlackJAX's own loop runs it:
 
 # %%
 algorithm = aeb.empirical_bayes(
@@ -160,9 +160,9 @@ draws["aeb.sgld"] = jax.jit(jax.vmap(run_ours))(jax.random.split(jax.random.key(
 # %% [markdown]
 # ## Do they agree?
 #
-# We compare each with NUTS: the largest gap between posterior means, in units of the posterior standard
-# deviation, and the mean ratio of the standard deviations. Effective sample size and R-hat are the worst over
-# the 20 coefficients (`aeb.mixing`, on BlackJAX's estimators).
+# We compare each sampler with NUTS. The *gap* is the largest difference between posterior means, in units of the
+# posterior standard deviation. The *spread* is the mean ratio of the standard deviations. Effective sample size
+# and R-hat are the worst over the 20 coefficients (`aeb.mixing`, which uses BlackJAX's estimators).
 
 # %%
 reference = draws["NUTS"]
@@ -176,16 +176,19 @@ for name, sample in draws.items():
     print(f"{name:16} {gap:5.2f} {ratio:7.3f} {ess:6.0f} {r_hat:6.3f}")
 
 # %% [markdown]
-# The two SGLDs are the same sampler, and agree as far as so few independent draws can tell: with 60 of
-# them a mean is off by about 0.13 standard deviations. Both are some 4 % wider than NUTS, for the step has a
-# size and a minibatch adds noise of its own to the gradient. And both need many steps for each independent
-# draw. NUTS is the better tool wherever all rows fit in each step.
+# The two SGLDs are the same sampler. They agree as far as so few independent draws can tell: with 60 of them, a
+# mean is off by about 0.13 standard deviations. Both are some 4 % wider than NUTS, because the step is not
+# infinitely small and because a minibatch adds noise to the gradient. Both also need many steps for each
+# independent draw. If you can use all rows in each step, NUTS is the better tool.
 #
 # ## What aeb adds: a prior that learns
 #
-# Fifteen of the true coefficients are 0, and the normal prior cannot say so. The spike-and-slab prior can:
-# it learns for each coefficient the probability `rho` that it belongs in the model, while it samples. Only
-# the two ingredients change; loop, data and loss stay.
+# Fifteen of the true coefficients are 0, and a normal prior cannot say so. The spike-and-slab prior can. While it
+# samples, it learns for each coefficient the probability `rho` that it belongs in the model. Only the two
+# ingredients change; loop, data and loss stay the same.
+#
+# The upper panel below shows, for each column, the posterior median and the 90 % interval of its coefficient
+# under both priors, and the true coefficient as a dash. The lower panel shows `rho`.
 
 # %%
 adaptive = aeb.empirical_bayes(
@@ -228,19 +231,19 @@ for name, sample in {"NUTS, normal prior": reference, "aeb, spike-and-slab": pos
 print("columns with rho above 1/2:", np.flatnonzero(rho > 0.5).tolist())
 
 # %% [markdown]
-# The prior found the five columns that matter, and none that does not. Its estimates are nearer to the truth
-# than those of the exact sampler, because its prior suits this truth: with many small coefficients instead
-# of a few large ones the normal prior would be the right one. The intervals of the others are narrow: they
-# are those of weights that the spike holds at zero.
+# The prior found the five columns that matter, and no others. Its estimates are nearer to the truth than those of
+# the exact sampler, because this prior suits this truth. If there were many small coefficients instead of a few
+# large ones, the normal prior would be the right one. The other coefficients have narrow intervals, because the
+# spike holds them near zero.
 #
 # ## One word, two meanings
 #
 # | | BlackJAX | aeb |
 # |---|---|---|
 # | likelihood | log density of one row | mean loss over a minibatch, as in Flax |
-# | prior | `logprior(position)`, fixed | a value that may learn; `gain=0.0` holds it fixed |
-# | `step_size` | of the sum over the data | the same; `learning_rate=` is of the mean loss: step size times rows |
-# | `sghmc` | a few leapfrog steps from a fresh momentum in each call | one step in each call; the momentum stays in the state |
+# | prior | `logprior(position)`, fixed | a value that may learn; `gain=0.0` keeps it fixed |
+# | `step_size` | for the sum over the data | the same; `learning_rate=` is for the mean loss: step size times rows |
+# | `sghmc` | a few leapfrog steps per call, from a fresh momentum | one step per call; the momentum stays in the state |
 # | state of `sgld` | the bare position | position, latent variables, loss, number of steps |
 #
 # **Where next**: [many chains, many devices](many_chains_many_devices.ipynb), or

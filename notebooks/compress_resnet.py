@@ -18,9 +18,9 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
 # You have a trained convolutional network with BatchNorm and want it small. We train a ResNet, compress it with
-# one call, and compare the result with a control that has nothing Bayesian in it. The small mode shown here
-# trains a ResNet8 on 8x8 digits and takes a minute on a laptop. The full mode trains a ResNet20 on CIFAR-10 and
-# wants a GPU.
+# one call, and compare the result with a control that is not Bayesian. The small mode shown here trains a
+# ResNet8 on 8x8 digits and takes a minute on a laptop. The full mode trains a ResNet20 on CIFAR-10 and needs a
+# GPU.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -48,8 +48,8 @@ SPARSITY = 0.9
 # %% [markdown]
 # ## A dense network
 #
-# The loop is the usual one for a module with BatchNorm: it optimizes the parameters and carries the running
-# moments along. It takes any optax transformation, so the control can use it too.
+# This is the usual loop for a module with BatchNorm: it optimizes the parameters and updates the running
+# moments. It takes any optax transformation, so the control can use it too.
 
 # %%
 data, normalize = aeb.data.load(DATA), aeb.data.normalizer(DATA)
@@ -109,8 +109,11 @@ print(f"dense: {accuracy(dense):.1%} right")
 # %% [markdown]
 # ## Compress it
 #
-# Every weight of a convolution or dense layer may be pruned (`where=` would choose others). BatchNorm and biases
-# are left alone. The running moments are computed again for the final weights; `result.variables` holds both.
+# All weights of convolutions and dense layers may be pruned (`where=` would choose others). BatchNorm and biases
+# are not touched. At the end, the running moments are computed again for the final weights. `result.variables`
+# contains both.
+#
+# The bars below show, for each layer, the share of its weights that are left, in per cent.
 
 # %%
 result = aeb.compress(
@@ -144,13 +147,13 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# One threshold for the whole network keeps weights where they matter most: the first layer, the last and the
-# shortcuts keep the largest shares, the wide layers the smallest.
+# One threshold for the whole network keeps weights where they matter most. The first layer, the last one and the
+# shortcuts keep the largest shares, and the wide layers the smallest.
 #
 # ## The control
 #
-# The control is momentum SGD with weight decay. Learning rate, steps and ramp are the same, and the smallest
-# weights become zero. It has no prior that learns, and no noise.
+# The control is momentum SGD with weight decay. It has the same learning rate, steps and ramp, and also sets the
+# smallest weights to zero. It has no prior that learns, and no noise.
 
 # %%
 control = aeb.empirical_bayes(
@@ -179,13 +182,13 @@ for name, variables in rows.items():
 #
 # In the small mode, whose output is shown here:
 #
-# - Pruned at once, the network is lost; pruned along a ramp, it keeps nearly all of its accuracy with a tenth of
-#   its weights.
+# - If it is pruned at once, the network is useless. If it is pruned along a ramp, it keeps nearly all of its
+#   accuracy with a tenth of its weights.
 # - **The control is as good as `aeb.compress`**: both classify the same number of images right, with one seed and
-#   360 test images. `aeb.compress` learns from nine tenths of the images, because it holds the others out.
-# - So it is the ramp that saves the accuracy. For what the prior adds, a sparsity that nobody has to choose, call
-#   `aeb.compress` with `sparsity=None`. What larger networks with several seeds gave is in
+#   360 test images. `aeb.compress` learns from nine tenths of the images, because it holds out the others.
+# - So the ramp saves the accuracy. What the prior adds is a sparsity that nobody has to choose: call
+#   `aeb.compress` with `sparsity=None`. Results for larger networks with several seeds are in
 #   [docs/what-it-does.md](../docs/what-it-does.md).
 #
 # **Where next**: [how sure is my network?](how_sure.ipynb), or [the optax face](optax_face.ipynb), which
-# prunes inside a loop of your own.
+# prunes inside your own training loop.

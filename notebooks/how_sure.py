@@ -17,11 +17,12 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# You act on a network's probabilities. We train once with plain momentum SGD and once by sampling, average each
-# over its draws, and ask three questions. Are the probabilities right? Does averaging help? Does the network
-# notice images of a kind that it has never seen? The small mode shown here takes half a minute: it learns 8x8
-# digits without the classes 8 and 9, which play the unknown. The full mode compares MNIST with Fashion-MNIST, and
-# takes some minutes on a GPU.
+# You act on a network's probabilities, so you want to know whether they are right. We train once with plain
+# momentum SGD and once by sampling, and average each over its draws. Then we ask three questions. Are the
+# probabilities right? Does averaging help? Does the network notice images of a kind that it has never seen?
+#
+# The small mode shown here takes half a minute. It learns 8x8 digits without the classes 8 and 9, which serve as
+# unknown images. The full mode compares MNIST with Fashion-MNIST, and takes some minutes on a GPU.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -66,9 +67,9 @@ print(f"{num_data} images to learn from, {len(test['label'])} to test, {len(unkn
 # %% [markdown]
 # ## Two runs that differ in one number
 #
-# At temperature 0 the sampler is momentum SGD with weight decay. At temperature 1 it adds the noise that makes it
-# sample the posterior. Start, minibatches, learning rate and prior are the same. From each run we keep 30 draws
-# of its second half.
+# At temperature 0 the sampler is momentum SGD with weight decay. At temperature 1 it adds noise, and then it
+# samples the posterior. Start, minibatches, learning rate and prior are the same. From the second half of each
+# run we keep 30 draws.
 
 # %%
 loss_fn = make_loss(net, preprocess=normalize)
@@ -115,10 +116,15 @@ for name, run_draws in draws.items():
 # %% [markdown]
 # ## Are the probabilities right?
 #
-# *NLL* is the mean of minus the log probability of the truth; lower is better. *ECE* is the mean gap between
-# how sure the network says it is and how often it is right. One number, a temperature, can correct a network
-# that is only too sure of itself. *NLL, scaled* is the NLL after that correction, so it compares what the
-# networks know.
+# *NLL* is the mean negative log probability of the true class, in nats; lower is better. *ECE* is the mean gap
+# between how sure the network says it is and how often it is right. If a network is merely too sure of itself, one
+# number can correct that, a temperature. *NLL, scaled* is the NLL after that correction, so it compares what the
+# networks know. *Unknown found* is the chance that an unknown image has a higher entropy than a known one; 0.5 is
+# guessing.
+#
+# The figure has three panels. On the left, how often the network is right by how sure it is; on the gray line it
+# is exactly as sure as it should be. In the middle and on the right, histograms of the entropy of the
+# predictions for known and unknown images, for SGD's last network and for the average of the sampler.
 
 
 # %%
@@ -160,18 +166,18 @@ plt.show()
 #
 # In the small mode, whose output is shown here:
 #
-# - **Averaging is what makes sampling pay.** A single draw of the posterior is worse than the last network of SGD
-#   in every column: it carries the noise of the sampler. The average over the same draws is ahead in accuracy,
-#   in both NLLs and in finding the unknown.
-# - **Averages do not always win.** The draws of SGD hardly differ from each other, so there is little to gain
-#   from their average: the NLL gets slightly worse. By ECE the average over SGD is the best of the four, because
-#   the average over the posterior is less sure than it could be.
-# - **Unknown images are noticed, but not all of them.** "Unknown found" is the chance that an unknown image has a
-#   higher entropy than a known one; 0.5 is guessing. In the histograms the two kinds overlap for each network.
-# - 288 test images and one seed: a difference of one point of accuracy is three images.
+# - **Sampling pays off only if you average.** A single draw of the posterior is worse than the last network of SGD
+#   in every column, because it contains the noise of the sampler. The average over the same draws is ahead in
+#   accuracy, in both NLLs and in finding unknown images.
+# - **Averages do not always win.** The draws of SGD hardly differ from each other, so averaging them gains little:
+#   the NLL gets slightly worse. By ECE the average over SGD is the best of the four, because the average over the
+#   posterior is less sure than it could be.
+# - **The networks notice unknown images, but not all of them.** In the histograms known and unknown images overlap
+#   for each network.
+# - There are 288 test images and one seed: a difference of one point of accuracy is three images.
 #
-# The full mode gives other numbers; read them before you believe this list. Results with several seeds are in
-# [docs/results.md](../docs/results.md).
+# The full mode gives other numbers, so check them before you rely on this list. Results with several seeds are
+# in [docs/results.md](../docs/results.md).
 #
 # **Where next**: [many chains, many devices](many_chains_many_devices.ipynb) averages over several chains;
 # [compress a ResNet](compress_resnet.ipynb) makes a network sparse.

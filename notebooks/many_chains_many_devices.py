@@ -17,10 +17,10 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# You want to know whether a chain can be trusted, or you have several devices. We run eight chains side by side,
-# read R-hat and effective sample sizes, and see what averaging over chains is worth. Then we spread one chain,
-# and many, over a mesh of devices. If there is a single CPU, JAX pretends that it is eight devices, so that you
-# can try all of it on a laptop. It takes half a minute.
+# You want to know whether you can trust a chain, or you have several devices. We run eight chains side by side,
+# read R-hat and effective sample sizes, and see what averaging over chains is worth. Then we spread first many
+# chains and then a single one over several devices. If there is only one CPU, JAX pretends that it is eight
+# devices, so you can try all of this on a laptop. It takes half a minute.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -51,8 +51,8 @@ print(f"{len(devices)} device(s) of kind {devices[0].platform}")
 # %% [markdown]
 # ## A problem
 #
-# A network with one hidden layer learns a curve from 60 noisy points. There are none in the middle, so a good
-# answer is unsure there.
+# A network with one hidden layer learns a curve from 60 noisy points. There are no points in the middle, so a
+# good answer is unsure there.
 
 # %%
 rng = np.random.default_rng(0)
@@ -73,9 +73,9 @@ kernel = aeb.build_kernel(algorithm, loss_fn, num_data=60)
 # %% [markdown]
 # ## Many chains on one device
 #
-# `jax.vmap(algorithm.init)` makes the states, each from a start of its own, and `aeb.chains` makes a kernel that
-# moves them all. `aeb.sample` takes both as it takes one chain. The first axis of what it collects is chains, the
-# second draws.
+# `jax.vmap(algorithm.init)` makes the states, each with its own start. `aeb.chains` makes a kernel that moves all
+# of them. `aeb.sample` runs them like a single chain. In what it collects, the first axis is chains and the second
+# is draws.
 
 
 # %%
@@ -104,9 +104,12 @@ print("noise found by each chain:", *(f"{value:.2f}" for value in draws["sigma"]
 # %% [markdown]
 # ## Have they mixed?
 #
-# R-hat compares the spread of all chains with the spread within each; 1 is agreement. Look at what you will
-# use: the predictions. The weights themselves tell little, for two networks whose hidden units have changed
-# places predict the same.
+# R-hat compares the spread of all chains with the spread within each; 1 means that they agree. Look at what you
+# will use: the predictions. The weights themselves tell you little, because two networks whose hidden units are
+# swapped make the same predictions.
+#
+# The figure shows y over x: the points, the true curve (dashed), and the median and the 90 % band of the network's
+# predictions. On the left they come from one chain, on the right from all eight.
 
 # %%
 grid = jnp.linspace(-2.5, 2.5, 101)[:, None]
@@ -144,26 +147,27 @@ for axis, band, title in (
     axis.plot(grid[:, 0], middle)
     axis.plot(grid[:, 0], np.sin(2.5 * grid[:, 0]), "k--", linewidth=1)
     axis.plot(x, y, "k.", markersize=3)
-    axis.set(title=title, ylim=(-2.5, 2.5))
+    axis.set(title=title, xlabel="x", ylim=(-2.5, 2.5))
+axes[0].set_ylabel("y")
 figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# The predictions agree between chains; a single weight does not, as was to be expected. One chain gives the
-# same band as eight: here the others were needed to know that, not to make the band better.
+# The chains agree on the predictions. As expected, they do not agree on a single weight. One chain gives the same
+# band as eight, so the other chains did not improve the band. We needed them to know that it can be trusted.
 #
-# The band is wider between the two groups of points than beside them, and wider still outside. Yet it misses
-# the curve beyond the last points, where every network of this kind continues in straight lines. An average
-# cannot show what none of its networks can do.
+# The band is wider in the gap between the two groups of points, and wider still outside. Yet it misses the curve
+# beyond the last points, where every network of this kind continues in straight lines. An average cannot show
+# what none of its networks can do.
 #
-# The noise is learned by stochastic approximation: each chain has *one* value that settles, not draws of one, so
-# it gets no R-hat. All chains put it too high (the truth is 0.1), in part because the residuals of a sampled
-# network hold the spread of its weights too.
+# Stochastic approximation learns the noise: each chain has *one* value that settles, not draws, so there is no
+# R-hat for it. All chains put the noise too high (the truth is 0.1). One reason is that the residuals of a sampled
+# network also contain the spread of its weights.
 #
 # ## Many chains on many devices
 #
-# With a mesh, `aeb.chains` gives each device chains of its own. Keys and numbers stay the same, so that the
-# result is that of one device.
+# With a mesh, `aeb.chains` gives each device its own chains. Keys and numbers stay the same, so the result is that
+# of one device.
 
 # %%
 auto = (jax.sharding.AxisType.Auto,)
@@ -195,9 +199,9 @@ print(f"largest difference from one device: {max(jax.tree.leaves(gap)):.0e}")
 # %% [markdown]
 # ## One chain on many devices
 #
-# `aeb.data_parallel` splits the rows of each batch; the noise of a weight depends on its place and the key, not
-# on the device, so that the chain is again the same, up to the order in which numbers are added. (For a model
-# that does not fit one device there is `aeb.sharded`, which splits the weights too.)
+# `aeb.data_parallel` splits the rows of each batch. The noise of a weight depends on the key and on the place of
+# the weight, not on the device. So the chain is again the same, up to the order in which numbers are added. (If a
+# model does not fit on one device, use `aeb.sharded`, which splits the weights too.)
 
 # %%
 mesh = jax.make_mesh((len(devices),), ("data",), axis_types=auto)
@@ -212,8 +216,8 @@ gap = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), one.position, many.
 print(f"largest difference after 100 steps: {max(jax.tree.leaves(gap)):.0e}")
 
 # %% [markdown]
-# Eight devices that are one CPU in disguise are no faster than one: this shows that the code runs and what it
-# gives. What real devices give, launch lines for several hosts, checkpoints, and a plan for 512 devices are in
-# [docs/scaling.md](../docs/scaling.md).
+# Eight pretended devices on one CPU are no faster than one. This only shows that the code runs, and that the
+# results agree. For measurements on real devices, commands for several hosts, checkpoints, and a plan for 512
+# devices, see [docs/scaling.md](../docs/scaling.md).
 #
 # **Where next**: [how sure is my network?](how_sure.ipynb)

@@ -17,8 +17,8 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# You have a working training loop and do not want another one. We take a plain Flax loop with Adam, replace the
-# optimizer by an `aeb` algorithm, and get a network with nine of ten weights at zero: first with a linen
+# You have a working training loop and want to keep it. We take a plain Flax loop with Adam, replace the optimizer
+# by an `aeb` algorithm, and get a network with nine of ten weights at zero. We do so first with a linen
 # `TrainState`, then with an `nnx.Optimizer`. It takes half a minute.
 
 # %%
@@ -48,7 +48,7 @@ BATCH = 64
 # %% [markdown]
 # ## The loop you have
 #
-# It has a linen module, a loss, minibatches and Adam. Only the data come from `aeb`.
+# The loop has a linen module, a loss, minibatches and Adam. Only the data come from `aeb`.
 
 # %%
 data, normalize = aeb.data.load(DATA), aeb.data.normalizer(DATA)
@@ -114,9 +114,9 @@ dense, adam_losses, _ = train(optax.adam(1e-3))
 # %% [markdown]
 # ## One line changes
 #
-# `as_gradient_transformation` makes an optax transformation of an algorithm. It needs to know how many rows
-# there are, since a posterior weighs its prior against all of them, and it keeps a key for the noise. The
-# learning rate is in optax's unit.
+# `as_gradient_transformation` turns an algorithm into an optax transformation. It needs the number of rows,
+# because a posterior weighs its prior against all of them, and a key for the noise. The learning rate is in
+# optax's unit.
 
 # %%
 algorithm = aeb.empirical_bayes(
@@ -128,8 +128,11 @@ tx = aeb.as_gradient_transformation(algorithm, num_data=num_data, key=jax.random
 sparse, our_losses, our_zeros = train(tx)
 
 # %% [markdown]
-# Is it the prior that keeps the accuracy? To know, we run the control: the same sampler without noise, the
-# same ramp, and a plain Gaussian prior (weight decay) in place of the spike and slab.
+# Is it the prior that keeps the accuracy? To find out, we run a control: the same sampler without noise, the same
+# ramp, and a plain Gaussian prior (weight decay) instead of the spike and slab.
+#
+# In the figure, the left panel shows the training loss over the steps for Adam, `aeb` and the control, averaged
+# over 20 steps. The right panel shows the share of zeros in the hidden layer, in per cent.
 
 # %%
 control = aeb.empirical_bayes(
@@ -155,8 +158,8 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# Zeros come fast at first and slowly at the end; from half way on their number stays, and the network
-# gets used to it. The zeros are exact: `aeb.save_sparse` stores only what is left.
+# Zeros come fast at first, then more slowly. From half way on their number stays the same, so the network has time
+# to recover. The zeros are exact, so `aeb.save_sparse` stores only the other weights.
 
 # %%
 import tempfile
@@ -174,8 +177,8 @@ print("loaded as it was saved:", all(jax.tree.leaves(same)))
 # %% [markdown]
 # ## With other transformations
 #
-# Put it last in a chain, because anything that scales an update after it brings pruned weights back. Before it
-# you may have any transformation, such as clipping.
+# Put the `aeb` transformation last in a chain, because anything that scales its updates brings pruned weights
+# back. Any transformation may come before it, such as clipping.
 
 # %%
 clipped = optax.chain(optax.clip_by_global_norm(1.0), tx)
@@ -225,10 +228,10 @@ print(aeb.sparsity_report(nnx.state(model, nnx.Param), None))
 # %% [markdown]
 # ## What we saw
 #
-# - One line of the loop changed, in linen and in NNX; nine of ten weights are exactly zero.
+# - One line of the loop changed, in linen and in NNX, and nine of ten weights are exactly zero.
 # - Pruning so many weights costs a little accuracy here, and the control without Bayes is as good as the
-#   spike-and-slab prior. What pruning a network needs is a ramp that leaves time to recover. What the prior
-#   adds is a sparsity that nobody has to choose (`aeb.learned`), and draws to average over.
+#   spike-and-slab prior. To prune a network, you need a ramp that leaves time to recover. The prior adds a
+#   sparsity that nobody has to choose (`aeb.learned`), and draws to average over.
 #
 # **Where next**: [compress a ResNet](compress_resnet.ipynb) has BatchNorm as well;
 # [how sure is my network?](how_sure.ipynb) uses the draws.

@@ -17,9 +17,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# For readers who have an idea of their own and want to try it on a network. In `aeb` a sampler is two
-# functions and a prior is three; there is no class to inherit from. We write one of each in a dozen lines,
-# check both against the known answer, and let them train a network together. It takes half a minute.
+# You have an idea of your own and want to try it on a network. In `aeb` a sampler is two functions and a prior is
+# three; there is no class to inherit from. We write one of each in a dozen lines, check both against a known
+# answer, and let them train a network together. It takes half a minute.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -46,15 +46,15 @@ LENGTH = 1_000 if SMALL else 10_000
 # %% [markdown]
 # ## A sampler
 #
-# We take *preconditioned* Langevin dynamics (Li et al., AAAI 2016): each weight gets a step of its own
-# size, smaller where its gradients have been large. With $V$ the running mean of the squared gradient,
+# We take *preconditioned* Langevin dynamics (Li et al., AAAI 2016). Each weight has its own step size, which is
+# smaller if its gradients have been large. With $V$ the running mean of the squared gradient,
 #
 # $$ G = 1 / (\sqrt{V} + \lambda), \qquad
 #    \beta' = \beta + \epsilon\, G\, g + \sqrt{2 \epsilon\, T\, G}\, \xi . $$
 #
-# `init` makes what the sampler carries from step to step (here $V$). `update` takes one step: it gets the
-# gradient of the log posterior summed over the data, a key, and this step's step size and temperature as
-# plain numbers. Whether these come from a constant or a schedule is not the sampler's business.
+# `init` makes what the sampler carries from step to step (here $V$). `update` takes one step. It gets the gradient
+# of the log posterior summed over the data, a key, and the step size and temperature of this step as plain
+# numbers. The sampler need not know whether these come from a constant or a schedule.
 
 
 # %%
@@ -82,9 +82,9 @@ def preconditioned_sgld(step_size, temperature=1.0, *, decay=0.99, floor=1e-3):
 # %% [markdown]
 # ### Does it sample what it should?
 #
-# Ask where the answer is known. Here the posterior of one number is the normal law of mean 2 and variance
-# 0.25, and many chains run side by side: `jax.vmap` makes their states, `aeb.chains` runs them. The flat
-# prior below has nothing to learn; its three functions say so.
+# We test it where the answer is known. Here the posterior of one number is normal with mean 2 and variance 0.25.
+# Many chains run side by side: `jax.vmap` makes their states, and `aeb.chains` runs them. The flat prior below has
+# nothing to learn, so its three functions do nothing.
 
 # %%
 flat = aeb.Prior(
@@ -125,7 +125,7 @@ for name, dynamics in {
     print(f"{name:25} mean {ends[name].mean():.3f}, variance {ends[name].var():.3f}")
 
 # %% [markdown]
-# The curve below is the density that we want.
+# The histograms below show where the chains end, for both memories. The black curve is the density that we want.
 
 # %%
 figure, axis = plt.subplots(figsize=(4.6, 2.8))
@@ -139,22 +139,21 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# The check was worth it. The sampler with a short memory is far too wide: its step size follows the last few
-# gradients, so it depends on where the chain stands, and the update leaves out the term that would make up
-# for this. With a memory of 1,000 steps the step size hardly moves, and the variance is that of plain
-# Langevin dynamics. The rest is the size of the step: for
-# plain Langevin dynamics theory says 0.260.
+# The check was worth it. The sampler with a short memory is far too wide. Its step size follows the last few
+# gradients, so it depends on the position of the chain, and the update omits the term that would correct for this.
+# With a memory of 1,000 steps the step size hardly changes, and the variance is that of plain Langevin dynamics.
+# The rest of the error comes from the size of the step: for plain Langevin dynamics theory gives 0.260.
 #
 # ## A prior
 #
-# A prior says three things: where its latent variables start, how likely the weights are given them, and where
-# the latent variables go given the weights. We take Student's t with `nu` degrees of freedom, as a normal law
-# with a precision $\lambda_j$ for each weight. Given the weight, the expected precision is
+# A prior says three things: where its latent variables start, how likely the weights are given them, and how they
+# change given the weights. We take Student's t with `nu` degrees of freedom, as a normal distribution with a
+# precision $\lambda_j$ for each weight. Given the weight, the expected precision is
 #
 # $$ \tilde\lambda_j = \frac{\nu + 1}{\nu s^2 + \beta_j^2} , $$
 #
-# so small weights are pulled to zero and large ones are left alone. `update` moves $\lambda$ a fraction
-# `omega` of its way there; `aeb` chooses `omega` (the gain) and calls it after each step.
+# so small weights are pulled to zero and large ones hardly feel it. `update` moves $\lambda$ a fraction `omega` of
+# the way there. `aeb` chooses `omega` (the gain) and calls `update` after each step.
 
 
 # %%
@@ -179,8 +178,8 @@ def student_t(nu=1.0, scale=0.02):
 # %% [markdown]
 # ### Does it pull as it should?
 #
-# Once the precisions have settled, the pull on the weights has to be the gradient of the log density of
-# Student's t, which SciPy's JAX twin knows.
+# Once the precisions have settled, the pull on the weights must equal the gradient of the log density of
+# Student's t. `jax.scipy` has that density.
 
 # %%
 prior, weights = student_t(nu=3.0, scale=0.5), jnp.array([-2.0, -0.1, 0.3, 5.0])
@@ -192,8 +191,8 @@ print("exact", np.asarray(exact).round(4))
 # %% [markdown]
 # ## Together
 #
-# Ingredients combine freely: each of two samplers with each of two priors, on the digits that ship with the
-# package, with nine of ten weights pruned on the way.
+# Ingredients combine freely. We run each of two samplers with each of two priors on the digits that ship with the
+# package, and prune nine of ten weights on the way.
 
 # %%
 digits, normalize = aeb.data.load("digits"), aeb.data.normalizer("digits")
@@ -230,14 +229,15 @@ for sampler, dynamics in samplers.items():
         print(f"{sampler:6} {name:15} {right:.1%} right with {zeros:.0%} zeros")
 
 # %% [markdown]
-# All four learn the digits with a tenth of their weights. Nobody tuned ours, and on this problem the library's
-# spike-and-slab prior does better with either sampler: one reason may be that Student's t pulls from the
-# first step on, while the other waits until the ramp asks.
+# All four learn the digits with a tenth of their weights. Nobody tuned ours. On this problem the library's
+# spike-and-slab prior does better with either sampler. One reason may be that Student's t pulls from the first
+# step on, while the other prior waits until the ramp asks for zeros.
 #
 # ## Make it part of the library
 #
-# Your sampler is one file in `aeb/dynamics/`, your prior one in `aeb/priors/`. The tests that every one of
-# them has to pass are a row in a table each: structure and dtype kept, same key same chain, exact law on a
-# normal posterior, and what is left at temperature 0. [CONTRIBUTING.md](../CONTRIBUTING.md) says where.
+# A sampler is one file in `aeb/dynamics/`, and a prior is one file in `aeb/priors/`. Add a row for yours to each
+# table of the shared tests. They check that structure and dtype are kept, that the same key gives the same chain,
+# that the chain samples the exact law of a normal posterior, and what it does at temperature 0.
+# [CONTRIBUTING.md](../CONTRIBUTING.md) says where the tables are.
 #
 # **Where next**: [the optax face](optax_face.ipynb) puts your sampler into an existing training loop.

@@ -17,8 +17,8 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# Start here if `aeb` is new to you. We train a small network in Flax, make nine of ten weights zero with one
-# call, look at what is left, and save it. It takes half a minute on a laptop. The small mode shown here
+# Start here if `aeb` is new to you. We train a small network in Flax, set nine of ten weights to zero with one
+# call, look at the result, and save it. It takes half a minute on a laptop. The small mode shown here
 # downloads no data: the 8x8 digits ship with the package.
 
 # %%
@@ -101,7 +101,10 @@ print(f"dense: {accuracy(variables):.1%} right")
 #
 # One call does it. It holds out a tenth of the training images and uses them to find a learning rate. Then it
 # goes on training under a spike-and-slab prior that learns itself. On the way it sets the smallest weights to
-# zero, a few more at each step, so that the others can make up for them.
+# zero, a few more at each step, so that the other weights can make up for them.
+#
+# The figure below shows the run: over the steps, the share of weights that are zero, and the accuracy on the
+# held-out images, both in per cent.
 
 # %%
 result = aeb.compress(
@@ -132,14 +135,14 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# The zeros come in the first two fifths of the run, and the accuracy on the rows held out stays where it was. On
+# The zeros come in the first two fifths of the run, and the accuracy on the held-out images hardly changes. On
 # the test images the sparse network is level with the dense one (two of 360 images apart), and far above a
-# network that is pruned at once. In the first lines of the report, the score of the dense network looks better
-# than it is, because it was trained on the rows that are now held out. The test images are the fair comparison.
+# network that is pruned at once. The report's first lines make the dense network look better than it is, because
+# it was trained on the rows that are now held out. The fair comparison is on the test images.
 #
 # ## Save it
 #
-# A sparse file stores one bit for each weight, and the weights that are left.
+# A sparse file stores one bit for each weight, and the values of the weights that are not zero.
 
 # %%
 import tempfile
@@ -155,8 +158,8 @@ print(f"loaded: {accuracy(loaded):.1%} right on the test images")
 # %% [markdown]
 # ## Where next
 #
-# - [Compress a ResNet](compress_resnet.ipynb): BatchNorm, convolutions, and the control that every method of
-#   pruning should be held against.
+# - [Compress a ResNet](compress_resnet.ipynb): BatchNorm, convolutions, and a control that every pruning method
+#   should be compared with.
 # - [The optax face](optax_face.ipynb): you have a training loop and want to keep it.
 # - [How sure is my network?](how_sure.ipynb): sample instead of train, and average.
 # - [Sparse regression](regression.ipynb): more columns than rows.

@@ -17,9 +17,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/)
 #
-# You have a table with more columns than rows and have to act on it. We take 60 diabetes patients with 64
-# columns, ask which columns matter, and then decide which of 382 other patients to see early. It takes
-# half a minute on a laptop; no GPU is needed.
+# You have a table with more columns than rows, and you have to act on it. We take 60 diabetes patients with 64
+# columns, ask which columns matter, and then decide which of 382 other patients to see early. It takes half a
+# minute on a laptop and needs no GPU.
 
 # %%
 # Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
@@ -45,9 +45,9 @@ NUM_DRAWS = 250 if SMALL else 1000
 # ## The data
 #
 # Each row is a patient, each column a measurement: age, sex, body mass index, blood pressure and
-# six values from a blood sample. `target` says how far the disease has got a year later. Two
+# six values from a blood sample. `target` says how far the disease has progressed a year later. Two
 # measurements may act together, so we add the square of each column and the product of each pair.
-# That turns 10 columns into 64 (sex has only two values, so its square adds nothing).
+# That makes 64 columns out of 10 (sex has only two values, so its square adds nothing).
 
 # %%
 table, target = load_diabetes(return_X_y=True, as_frame=True, scaled=True)
@@ -67,18 +67,20 @@ print(f"{len(X)} patients with {X.shape[1]} columns each; {len(X_new)} more to d
 # ## Which columns matter?
 #
 # `aeb.regression` takes the data frame as it is. *Inclusion* is the probability that a column belongs
-# in the model at all. Two intervals follow: one averaged over models (0 where the column is left out),
-# one for the coefficient given that the column is in.
+# in the model at all. Two intervals follow. The first is averaged over models, and counts 0 where a model
+# leaves the column out. The second is for the coefficient given that the column is in.
 
 # %%
 fit = aeb.regression(X, y, num_draws=NUM_DRAWS)
 print(fit.summary(rows=6))
 
 # %% [markdown]
-# With 60 patients the data speak for two columns: `s5` (a fat in the blood) and `bmi`. Of the others none
-# is likely. *Not likely* is not *ruled out*: blood pressure keeps a chance of one in eleven.
+# With 60 patients the data support two columns: `s5` (a fat in the blood) and `bmi`. None of the others is
+# likely. *Not likely* does not mean *ruled out*: blood pressure keeps a chance of one in eleven.
 #
-# All chains came to the same answer: R-hat near 1. Had they not, we would ask for more draws.
+# All chains came to the same answer: R-hat is near 1. If it were not, we would ask for more draws.
+#
+# The bars below show the inclusion probabilities of the twelve most likely columns. The dashed line is at 1/2.
 
 # %%
 chance = fit.inclusion[np.argsort(-fit.inclusion)][:12]
@@ -93,8 +95,8 @@ plt.show()
 # %% [markdown]
 # ## How well does it predict?
 #
-# On the 382 patients that the fit has not seen, beside the lasso, whose penalty is chosen by ten-fold
-# cross-validation, and beside the plain mean.
+# We predict the 382 patients that the fit has not seen. We compare with the lasso, whose penalty is chosen by
+# ten-fold cross-validation, and with the plain mean.
 
 # %%
 lasso = LassoCV(cv=10, random_state=0, max_iter=50_000).fit(X, y)
@@ -113,8 +115,8 @@ for name, guess in predictions.items():
 #
 # Suppose that a visit costs 1, and that missing a patient whose disease goes beyond 200 costs 4. Then the
 # cheapest rule is to see everyone whose chance of going beyond 200 is above 1 / 4. For this rule we need a
-# probability, not a best guess. Each draw of the posterior is a whole model with its own coefficients
-# and its own noise, so we ask all of them and take the mean.
+# probability, not a best guess. Each draw of the posterior is a complete model with its own coefficients
+# and its own noise, so we ask all draws and take the mean.
 
 # %%
 BEYOND, VISIT, MISS = 200, 1, 4
@@ -136,8 +138,8 @@ for patient in range(3):
     )
 
 # %% [markdown]
-# What does each rule cost over all new patients? For the lasso we try both: act where its guess is beyond
-# 200, and act on a probability that we make from its guess and the spread of its residuals.
+# What does each rule cost over all new patients? For the lasso we try two rules. The first acts if its guess is
+# beyond 200. The second acts on a probability that we compute from its guess and the spread of its residuals.
 
 # %%
 residual = np.sqrt(np.sum((lasso.predict(X) - y) ** 2) / (len(y) - columns["lasso"] - 1))
@@ -155,10 +157,10 @@ for name, seen in rules.items():
     print(f"{name:24} cost {cost:.2f} a patient ({seen.sum():3} seen, {missed:2} missed)")
 
 # %% [markdown]
-# ## Can the probabilities be believed?
+# ## Are the probabilities right?
 #
-# We sort the new patients by their chance, cut them into six groups, and compare the mean chance of each
-# group with the share that did go beyond 200. On the diagonal the two agree.
+# We sort the new patients by their chance, and cut them into six groups. The figure compares the mean predicted
+# chance of each group with the share that did go beyond 200. On the gray diagonal the two agree.
 
 # %%
 groups = np.array_split(np.argsort(chances), 6)
@@ -174,12 +176,12 @@ plt.show()
 # %% [markdown]
 # ## What we saw
 #
-# - Two of 64 columns carry the prediction. The lasso keeps six and its error is a little smaller; if all you
+# - Two of 64 columns carry the prediction. The lasso keeps six, and its error is a little smaller. If all you
 #   want is one number per patient, it is a good and quicker tool.
-# - What the posterior adds is a probability for each column and each patient. Acting on a probability
-#   cost less than acting on a guess. Here the lasso's guess with the spread of its residuals cost a
-#   little less than the posterior, so the gain comes from using a probability, whoever computes it.
-# - The chances are close to what happened; at the lower end they are a little too high.
+# - The posterior adds a probability for each column and each patient. Acting on a probability cost less than
+#   acting on a guess. Here the lasso's guess with the spread of its residuals cost a little less than the
+#   posterior, so the gain comes from using a probability, whoever computes it.
+# - The chances are close to what happened. At the lower end they are a little too high.
 #
 # **Where next**: [how sure is my network?](how_sure.ipynb) asks the same of a neural network. How
 # `aeb.regression` compares over 50 data sets with known truth is in

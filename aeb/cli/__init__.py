@@ -34,9 +34,9 @@ Command = (
 )
 
 COMPLETION = "--tyro-print-completion"
-"""Prints what makes a shell complete the command; `docs/guides/compress.md` says how to use it."""
+"""Prints a completion script for a shell. `docs/guides/compress.md` says how to use it."""
 
-DESCRIPTION = "Sparse Bayesian deep learning. `aeb demo` is the place to start; `aeb --version`."
+DESCRIPTION = "Sparse Bayesian deep learning. Start with `aeb demo`. Version: `aeb --version`."
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the words after `aeb`; None takes those of the process.
 
     Returns:
-        The exit code: 0, or 2 where the input was at fault, after one line that says what to
+        The exit code. It is 0, or 2 if the input was wrong. Then one line on stderr says what to
         change.
     """
     words = list(sys.argv[1:] if args is None else args)
@@ -68,12 +68,12 @@ def main(args: Sequence[str] | None = None) -> int:
         return complain("aeb", str(error))
     as_json = command.as_json
     try:
-        # What code of the user's prints may not stand between a program and the one object.
+        # The user's code may print. With --json, stdout must hold nothing but one JSON object.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             outcome = command()
         print(outcome.show(as_json=as_json))
     except BrokenPipeError:
-        # The reader has left, `aeb inspect FILE | head` for instance.
+        # The reader closed the pipe, as in `aeb inspect FILE | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UsageError, DataError, DamagedFileError, OSError) as error:
         return complain("aeb", str(error))

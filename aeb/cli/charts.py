@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Charts as inline SVG: no library, no network, colours of the page's style sheet.
+"""Draw charts as inline SVG, without a library or a network.
 
 Each function returns a `<svg>` of the same width. Lines, bars and text take their colours from CSS
-classes (`s0`, `s1`, ... for series; `axis`, `grid`, `label`), so that a page in the dark shows them
-in the dark.
+classes of the page (`s0`, `s1`, ... for series; `axis`, `grid`, `label`), so the charts follow its
+light or dark theme.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["Series", "bars", "columns", "lines"]
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 36
 SERIES = 6
-"""Colours of the style sheet."""
+"""The number of colours in the style sheet."""
 
 
 class Series(NamedTuple):
-    """Points that a line joins."""
+    """Points joined by a line."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -32,7 +32,7 @@ class Series(NamedTuple):
 
 
 class _Scale(NamedTuple):
-    """From numbers to places on an axis."""
+    """Maps numbers to places on an axis."""
 
     low: float
     high: float
@@ -58,11 +58,11 @@ def lines(
 
     Args:
         series: each with its points, in order.
-        x_label: below the axis.
-        y_label: above the axis.
-        y_range: its ends; None for those of the points.
-        x_range: likewise.
-        log: whether the axis of y is logarithmic; points at 0 or below are left out.
+        x_label: the label below the axis.
+        y_label: the label above the axis.
+        y_range: the ends of the y axis; None for those of the points.
+        x_range: the ends of the x axis; None for those of the points.
+        log: whether the y axis is logarithmic. Points at 0 or below are omitted.
         diagonal: whether to draw the line y = x behind them.
 
     Returns:
@@ -108,12 +108,12 @@ def columns(
     """Draw a histogram over equal bins from 0 to 1.
 
     Args:
-        values: one a bin, >= 0.
-        x_label: below the axis.
-        y_label: above the axis.
-        log: whether the axis of the values is logarithmic, from a fifth of the least that is not 0.
+        values: one value per bin, >= 0.
+        x_label: the label below the axis.
+        y_label: the label above the axis.
+        log: whether the y axis is logarithmic. It begins at a fifth of the least positive value.
         numbers: whether to write each value above its column.
-        height: of the picture.
+        height: the height of the chart.
 
     Returns:
         A `<svg>`.
@@ -144,10 +144,10 @@ def columns(
 
 
 def bars(rows: Sequence[tuple[str, float, str]]) -> str:
-    """Draw a bar from 0 to 1 for each row, its name above it and its text at the right.
+    """Draw a bar from 0 to 1 for each row, with its name above and its text on the right.
 
     Args:
-        rows: name, share in [0, 1], text.
+        rows: for each row its name, share in [0, 1], and text.
 
     Returns:
         A `<svg>`, as high as the rows need.
@@ -177,7 +177,7 @@ def _axes(
     y_ticks: Sequence[float] | None = None,
     powers: bool = False,
 ) -> str:
-    """Draw both axes, their grid, ticks and labels."""
+    """Draw both axes with grid, ticks and labels."""
     parts = []
     for tick in _ticks(y.low, y.high) if y_ticks is None else y_ticks:
         at = y(tick)
@@ -198,7 +198,7 @@ def _axes(
 
 
 def _svg(parts: Sequence[str], height: int) -> str:
-    # The figure's caption says in words what it shows.
+    # Hidden from screen readers, because the caption describes the figure in words.
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" aria-hidden="true" focusable="false">'
         f"{''.join(parts)}</svg>"
@@ -218,7 +218,7 @@ def _text(x: float, y: float, text: str, style: str, anchor: str) -> str:
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis that holds some values, apart from each other."""
+    """Return the ends of an axis for some values. The ends always differ."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     if high > low:
         return low, high
@@ -236,7 +236,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Return the logarithms of round numbers: powers of ten, and where these are few, 2 and 5."""
+    """Return the logs of round numbers: powers of ten, and also 2 and 5 if these are few."""
     times = (1, 2, 5) if high - low < 2.5 else (1,)
     logs = [
         power + math.log10(factor)
@@ -255,5 +255,5 @@ def _short(value: float) -> str:
 
 
 def _clipped(name: str, most: int = 42) -> str:
-    """Cut a long path at its front, for its end tells more."""
+    """Cut a long path at its front, because its end says more."""
     return name if len(name) <= most else f"...{name[3 - most :]}"

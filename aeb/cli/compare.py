@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb compare`: runs side by side, the settings in which they differ and what they reached."""
+"""`aeb compare`: show runs side by side, with the settings that differ and the scores."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["Compare"]
 
 @dataclasses.dataclass(frozen=True)
 class Compare:
-    """Put runs side by side: the settings that differ, and the scores."""
+    """Show runs side by side: the settings that differ, and the scores."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
-    """Folders of aeb demo or aeb compress, two or more."""
+    """Two or more folders of aeb demo or aeb compress."""
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     def check(self) -> None:
-        """Raise a ValueError where there is nothing to compare."""
+        """Raise a ValueError if there is nothing to compare."""
         if len(self.runs) < 2:
             raise ValueError(f"RUN: got {len(self.runs)} of them; name two or more")
 
     def __call__(self) -> Outcome:
-        """Read the runs and lay them out."""
+        """Read the runs, and show them."""
         runs = [read_run(folder) for folder in self.runs]
         unfinished = [str(run.folder) for run in runs if not run.scores[1]]
         if unfinished:
@@ -56,7 +56,7 @@ class Compare:
 
 
 def _differing(runs: list[Run]) -> dict[str, list[Any]]:
-    """List the settings in which runs differ; where one has none, it is None."""
+    """List the settings in which runs differ. A missing setting is None."""
     names = dict.fromkeys(name for run in runs for name in run.settings if name != "out")
     values = {name: [run.settings.get(name) for run in runs] for name in names}
     return {name: each for name, each in values.items() if any(v != each[0] for v in each)}
@@ -90,7 +90,7 @@ def _text(runs: list[Run], differ: dict[str, list[Any]]) -> str:
 
 
 def _laid_out(rows: list[tuple[str, ...]], texts: int) -> list[str]:
-    """Pad a table; the first columns are texts, the others numbers."""
+    """Align the columns of a table. The first columns are texts, the others numbers."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return [
         "  ".join(

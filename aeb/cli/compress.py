@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb demo` and `aeb compress`: compress a network, compare, and keep the result.
+"""`aeb demo` and `aeb compress`: compress a network, compare, and save the result.
 
     one of ours       trained here, compressed by every arm, compared (`aeb.comparison`)
-    one of your own   `--model package.module:factory`, by `aeb.compress` (`aeb.cli.custom`)
+    your own          `--model package.module:factory`, by `aeb.compress` (`aeb.cli.custom`)
 
-A run lives in one folder (`aeb.cli.runs`). Each stage checkpoints into a folder of its own, so the
-same command continues where it was stopped; a folder that holds a run with other settings is
-refused.
+A run has one folder (`aeb.cli.runs`). Each stage keeps checkpoints in a folder of its own, so the
+same command continues where it stopped. A folder with a run of other settings is refused.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ __all__ = ["Compress", "Demo"]
 Arm = Literal["magnitude", "em", "sa", "learned"]
 
 OURS = ("cnn", "resnet20")
-"""Networks that go by a name."""
+"""Networks that have a short name."""
 
 ONLY_OURS = ("start", "arms", "seeds", "v0", "v1")
-"""Settings that a network of one's own does not have."""
+"""Settings for our networks only."""
 
 ONLY_CUSTOM = ("test", "params", "preprocess", "augment", "num_steps", "where", "scope", "seed")
-"""Settings that it alone has."""
+"""Settings for the user's own network only."""
 
 DEFAULTS: dict[str, Any] = {
     "data": "fashion_mnist",
@@ -53,7 +52,7 @@ DEFAULTS: dict[str, Any] = {
     "temperature": 1e-2,
     "weight_decay": 5e-4,
 }
-"""Those of our networks where one of your own has others."""
+"""Defaults for our networks, where they differ from those for the user's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +62,9 @@ class Demo(Recipe):
     out: Path = Path("aeb-demo")
     """Folder for the model, the figure and the results."""
     seeds: int = 3
-    """Runs with different seeds, over which the table takes means."""
+    """Number of runs with different seeds. The table shows their means."""
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
@@ -86,63 +85,63 @@ class Compress:
     """
 
     model: str = "cnn"
-    """cnn, resnet20, or package.module:name of your own linen or NNX module, or what makes one."""
+    """cnn, resnet20, or package.module:name of your linen or NNX module, or of what makes it."""
     data: str | None = None
-    """digits, mnist, fashion_mnist (default), cifar10; your own: npz of x and y, or TFDS folder."""
+    """digits, mnist, fashion_mnist (default), cifar10. Your own: npz of x and y, or TFDS folder."""
     test: str | None = None
-    """Your own: test rows in the same form, scored once, at the end."""
+    """Your own: test rows in the same form. They are scored once, at the end."""
     params: Path | None = None
-    """Your own: trained weights (.safetensors, .msgpack, .npz); else it is trained first."""
+    """Your own: trained weights (.safetensors, .msgpack, .npz). By default it is trained first."""
     preprocess: str | None = None
     """Your own: package.module:function, applied to the inputs of each batch."""
     augment: str | None = None
-    """Your own: package.module:function, (key, inputs) -> inputs, applied next, in training."""
+    """Your own: package.module:function, (key, inputs) -> inputs, applied next, training only."""
     start: Literal["scratch", "authors"] = "scratch"
     """Ours: train the dense network here, or take the authors' ResNet20 for CIFAR-10."""
     arms: tuple[Arm, ...] = ("magnitude", "em", "sa", "learned")
-    """Ours: ways to compress, to be compared."""
+    """Ours: the ways to compress that are compared."""
     sparsity: float | None = 0.9
-    """Share of all parameters to set to zero, in [0, 1); your own: None, the prior decides."""
+    """Share of all parameters to set to zero, in [0, 1). Your own: with None the prior decides."""
     where: str | None = None
-    """Your own: regular expression over paths of leaves; by default all but bias and scale."""
+    """Your own: regular expression for paths of leaves to prune. By default all but bias, scale."""
     scope: Literal["relative", "global", "leaf"] = "relative"
-    """Your own: one threshold relative to each leaf's norm, one over all, or each leaf alike."""
+    """Your own: one threshold relative to each leaf's norm, one for all, or one per leaf."""
     dense_epochs: int | None = None
-    """Epochs of dense training. By default 30; your own 30, and at least 1,000 steps."""
+    """Epochs of dense training. By default 30. Your own: 30, and at least 1,000 steps."""
     epochs: int | None = None
-    """Epochs of compressing. By default 30; your own 20, and at least 1,000 steps."""
+    """Epochs of compression. By default 30. Your own: 20, and at least 1,000 steps."""
     num_steps: int | None = None
-    """Your own: steps of compressing, in place of --epochs."""
+    """Your own: steps of compression, instead of --epochs."""
     batch_size: int | None = None
-    """Rows in a minibatch. By default 500; your own 128."""
+    """Rows in a minibatch. By default 500. Your own: 128."""
     learning_rate: float | None = None
-    """Highest learning rate of the mean loss. By default 0.1; your own: it is looked for."""
+    """Highest learning rate for the mean loss. By default 0.1. Your own: found by trials."""
     temperature: float | None = None
-    """Temperature of the sampler; 1: posterior, 0: no noise. By default 0.01; your own 0."""
+    """Temperature of the sampler: 1 is the posterior, 0 no noise. By default 0.01. Your own: 0."""
     weight_decay: float | None = None
     """L2 penalty per example. Ours: 5e-4, in arms without the spike-and-slab prior. Your own: 0."""
     v0: float = 0.01
-    """Ours: scale of the spike, about that of a weight that may go."""
+    """Ours: scale of the spike, about the size of a weight that may be pruned."""
     v1: float = 1.0
     """Ours: variance of the slab."""
     validation: float = 0.1
-    """Share of the training rows to hold out, by which all is chosen, in (0, 1)."""
+    """Share of the training rows to hold out, in (0, 1). All choices are made on these rows."""
     limit_images: int | None = None
-    """Take the first so many training and test rows only, for a first look."""
+    """Use only the first N training rows and the first N test rows, for a quick try."""
     seeds: int = 1
-    """Ours: runs with different seeds, over which the table takes means."""
+    """Ours: number of runs with different seeds. The table shows their means."""
     seed: int = 0
     """Your own: seed of the weights, the split and the minibatches."""
     out: Path = Path("aeb-runs")
-    """Folder for the run; the same command continues what it holds."""
+    """Folder for the run. The same command continues an unfinished run there."""
     dry_run: Switch = False
-    """Say what would be done, and write nothing."""
+    """Show what would be done, and write nothing."""
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     @property
     def is_custom(self) -> bool:
-        """Whether the network is the user's."""
+        """Whether the network is the user's own."""
         return is_name(self.model)
 
     def check(self) -> None:
@@ -202,7 +201,7 @@ class Compress:
                 guards.at_least(name, getattr(self, name), 0.0)
 
     def __call__(self) -> Outcome:
-        """Run it, or say what would be run."""
+        """Run it, or show what would be run."""
         return self._run_custom() if self.is_custom else self._run_ours()
 
     def _run_custom(self) -> Outcome:
@@ -242,7 +241,7 @@ class Compress:
 
 
 def _plan(*args: Any, **options: Any) -> Plan:
-    """Make a plan; what cannot be planned is at fault in what was typed."""
+    """Make a plan. An error in planning means that the user's input was wrong."""
     try:
         return make_plan(*args, **options)
     except ValueError as error:
@@ -250,12 +249,12 @@ def _plan(*args: Any, **options: Any) -> Plan:
 
 
 def _dry(plan: RunPlan, out: Path) -> Outcome:
-    """Show a plan in place of running it."""
+    """Show a plan instead of running it."""
     return Outcome(f"{plan}\n\nnothing was written; it would go to {out}", plan.to_dict())
 
 
 def _describe(plan: Plan, seeds: int) -> RunPlan:
-    """Say what a comparison would do."""
+    """Describe what a comparison would do."""
     task, recipe = plan.task, plan.recipe
     params, model_state = jax.eval_shape(task.init, jax.random.key(0))
     steps = task.num_data // recipe.batch_size
@@ -278,13 +277,13 @@ def _describe(plan: Plan, seeds: int) -> RunPlan:
 
 
 def _run(plan: Plan, seeds: int, out: Path, *, resume: bool) -> Outcome:
-    """Run a plan, write its files, and give its table and where they are."""
+    """Run a plan, write its files, and return the table and the places of the files."""
     images = plan.task.num_data
     tell(f"aeb {aeb.__version__}: {plan.title}, {seeds} seed(s), {images} images to train on")
     out.mkdir(parents=True, exist_ok=True)
     writers: dict[tuple[int, str], Any] = {}
     if not resume:
-        for name in (METRICS, RESULTS):  # of a run before, in the same folder
+        for name in (METRICS, RESULTS):  # of an earlier run in the same folder
             (out / name).unlink(missing_ok=True)
 
     def log(seed: int, stage: str, row: Mapping[str, Any]) -> None:
@@ -300,14 +299,14 @@ def _run(plan: Plan, seeds: int, out: Path, *, resume: bool) -> Outcome:
 
 
 def _recipe(settings: Recipe) -> Recipe:
-    """Take the shared part of a command's settings."""
+    """Return the part of a command's settings that all commands share."""
     names = [field.name for field in dataclasses.fields(Recipe)]
     return Recipe(**{name: getattr(settings, name) for name in names})
 
 
 def _claim(path: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a run, or see that they are those it was started with."""
-    free = ("out", "seeds", "arms")  # of these a run may have others when it goes on
+    """Write the settings of a run, or check that they are the ones it was started with."""
+    free = ("out", "seeds", "arms")  # these may change when a run continues
     mine = {name: plain(value) for name, value in settings.items() if name not in free}
     if not path.exists():
         path.write_text(json.dumps(mine, indent=2) + "\n")

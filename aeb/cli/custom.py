@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb compress` for a network of one's own: read it, plan, train it if need be, compress, keep it.
+"""`aeb compress` for the user's own network: read, plan, train if necessary, compress, save.
 
-    1  a share of the rows is held out; all choices are made on these
+    1  a share of the rows is held out; all choices are made on these rows
     2  without trained weights, Adam trains the network dense
     3  `aeb.compress`
-    4  the test rows, where there are any, are looked at once
+    4  the test rows, if there are any, are scored once
 
 Steps 2 and 3 keep checkpoints in the run's folder, so the same command goes on where it stopped.
 """
@@ -49,11 +49,11 @@ from aeb.types import ArrayTree
 __all__ = ["Job", "Settings", "make_plan", "prepare", "run"]
 
 DENSE_EPOCHS = 30
-"""Passes of dense training where no number is given; at least `LEAST_STEPS`."""
+"""The default number of epochs of dense training, with at least `LEAST_STEPS` steps."""
 
 
 class Settings(NamedTuple):
-    """What the command takes; `aeb.cli.compress.Compress` says what each means."""
+    """The settings of the command. `aeb.cli.compress.Compress` describes each."""
 
     model: str
     data: str
@@ -82,7 +82,7 @@ class Job(NamedTuple):
 
     settings: Settings
     module: Any
-    recipe: Any  # what a file says of the module, see `aeb.cli.named.Found`
+    recipe: Any  # how a file describes the module, see `aeb.cli.named.Found`
     variables: Any  # as `aeb.compress` takes them
     network: Network  # on the rows to train on
     held_out: tuple[np.ndarray, np.ndarray]
@@ -95,21 +95,21 @@ class Job(NamedTuple):
 
     @property
     def num_data(self) -> int:
-        """Rows to train on."""
+        """The number of rows to train on."""
         return len(self.network.data["targets"])
 
 
 def prepare(settings: Settings) -> Job:
-    """Read the network, its weights and its rows, and see that they fit each other.
+    """Read the network, its weights and its rows, and check that they fit each other.
 
     Args:
-        settings: of the command.
+        settings: the settings of the command.
 
     Returns:
         A `Job`.
 
     Raises:
-        UsageError: something is not there or does not fit; the message names the option.
+        UsageError: something is missing or does not fit. The message names the option.
     """
     module, recipe = find_network(settings.model, settings.seed)
     rows = read_rows("data", settings.data, "train", settings.limit_images)
@@ -119,7 +119,7 @@ def prepare(settings: Settings) -> Job:
     variables = _variables(settings, module, rows, preprocess)
     train, held_out = _hold_out(rows, settings.validation, settings.seed)
     network = _fitted("data", module, variables, train, preprocess, augment)
-    # Labels of rows that are held out or for the test alone have to suit the network too.
+    # The labels of held-out rows and test rows have to suit the network too.
     for option, more in (("data", held_out), ("test", None if test is None else test.pair)):
         if more is not None:
             _fitted(option, module, variables, more, preprocess, None)
@@ -147,7 +147,7 @@ def prepare(settings: Settings) -> Job:
 
 
 def make_plan(job: Job) -> RunPlan:
-    """Say what a job would do.
+    """Describe what a job would do.
 
     Args:
         job: made by `prepare`.
@@ -156,7 +156,7 @@ def make_plan(job: Job) -> RunPlan:
         A `RunPlan`.
 
     Raises:
-        UsageError: the leaves that may be pruned are none, or too few for the sparsity.
+        UsageError: no leaf may be pruned, or too few may be to reach the sparsity.
     """
     settings = job.settings
     try:
@@ -182,17 +182,17 @@ def make_plan(job: Job) -> RunPlan:
 
 
 def run(job: Job, plan: RunPlan) -> Outcome:
-    """Train the network if need be, compress it, score it, and write the folder of the run.
+    """Train the network if necessary, compress it, score it, and write the folder of the run.
 
     Args:
-        job: made by `prepare`; the folder is there.
-        plan: of the job.
+        job: made by `prepare`. Its folder exists.
+        plan: the plan of the job.
 
     Returns:
-        What to print.
+        The text and the facts to print.
 
     Raises:
-        UsageError: `aeb.compress` refuses what was typed.
+        UsageError: `aeb.compress` refuses the settings.
     """
     settings, out = job.settings, job.settings.out
     dense_key, key = jax.random.split(jax.random.key(settings.seed))
@@ -248,7 +248,7 @@ def run(job: Job, plan: RunPlan) -> Outcome:
 
 
 class _Progress:
-    """Tell of each look, and write it down."""
+    """Print each look, and append it to the metrics of the run."""
 
     def __init__(self, job: Job, stage: str, total: int) -> None:
         self._stage, self._total = stage, total
@@ -264,7 +264,7 @@ class _Progress:
     def __call__(self, look: Look) -> None:
         row: dict[str, Any] = {"step": look.step, "epoch": look.step / self._epoch}
         row |= {"loss": look.loss, "accuracy": look.accuracy, "sparsity": look.sparsity}
-        # The state after a step was pruned by the count before it.
+        # The state after a step was pruned with the step count before it.
         target = None if self._ramp is None else float(self._ramp(look.step - 1))
         self._write(row | {"target": target})
         right = "" if look.accuracy is None else f", accuracy {look.accuracy:.2%}"
@@ -275,7 +275,7 @@ class _Progress:
 
 
 def _train_dense(job: Job, key: jax.Array) -> tuple[Any, Any]:
-    """Train by Adam and keep the dense network; returns module and variables."""
+    """Train with Adam, save the dense network, and return its module and variables."""
     network, held_out, out = job.network, _as_batch(job.held_out), job.settings.out
     tell(
         f"dense: {job.dense_steps:,} steps of Adam first; --params FILE begins with weights that "
@@ -307,12 +307,12 @@ def _train_dense(job: Job, key: jax.Array) -> tuple[Any, Any]:
         ) from error
     _save_network(job, out / DENSE, network.stored(state.position, state.model_state), {})
     variables = network.variables(state.position, state.model_state)
-    # An NNX module carries its weights.
+    # An NNX module holds its weights.
     return (variables, None) if job.variables is None else (job.module, variables)
 
 
 def _read_test(settings: Settings, rows: Rows) -> Rows | None:
-    """Read the test rows; a set that has a name has its own."""
+    """Read the test rows. A named data set has its own."""
     place = settings.test
     if place is None and settings.data in SETS:
         place = settings.data
@@ -330,7 +330,7 @@ def _read_test(settings: Settings, rows: Rows) -> Rows | None:
 
 
 def _functions(settings: Settings) -> tuple[Any, Any]:
-    """Find what is applied to the inputs; sets that have a name are normalized."""
+    """Find the functions to apply to the inputs. Named data sets are normalized."""
     preprocess = augment = None
     if settings.preprocess is not None:
         preprocess = find("preprocess", settings.preprocess)
@@ -346,7 +346,7 @@ def _functions(settings: Settings) -> tuple[Any, Any]:
 
 
 def _variables(settings: Settings, module: Any, rows: Rows, preprocess: Any) -> Any:
-    """Initialize the weights, or read them; returns them as `aeb.compress` takes them."""
+    """Initialize or read the weights, and return them in the form for `aeb.compress`."""
     arrays = None if settings.params is None else read_weights(settings.params)
     if isinstance(module, nnx.Module):
         if arrays is not None:
@@ -379,12 +379,12 @@ def _variables(settings: Settings, module: Any, rows: Rows, preprocess: Any) -> 
 
 
 def _length(epochs: int | None, usual: int, batches: int) -> int:
-    """Read a length in steps; one that was not given has a floor."""
+    """Return a length in steps. The default has a lower bound."""
     return max(usual * batches, LEAST_STEPS) if epochs is None else epochs * batches
 
 
 def _hold_out(rows: Rows, share: float, seed: int) -> tuple[Any, Any]:
-    """Split the rows by a permutation; every choice is made on the second part."""
+    """Split the rows by a permutation. Every choice is made on the second part."""
     size = len(rows.targets)
     count = max(round(share * size), 1)
     if count >= size:
@@ -400,7 +400,7 @@ def _hold_out(rows: Rows, share: float, seed: int) -> tuple[Any, Any]:
 def _fitted(
     option: str, module: Any, variables: Any, pair: Any, preprocess: Any, augment: Any
 ) -> Network:
-    """Bring network and rows together; what does not fit is said of the option."""
+    """Combine the network with its rows. If they do not fit, the error names the option."""
     try:
         return as_network(module, variables, pair, preprocess=preprocess, augment=augment)
     except Exception as error:  # the user's own code, which may raise anything: told in a line
@@ -412,7 +412,7 @@ def _fitted(
 
 
 def _as_option(message: str) -> str:
-    """Write the argument that a message of `aeb.compress` begins with as an option."""
+    """Turn the argument name at the start of a message of `aeb.compress` into an option."""
     name, colon, rest = message.partition(":")
     is_option = name.replace("_", "").isalpha() and bool(colon)
     return f"--{name.replace('_', '-')}:{rest}" if is_option else message
@@ -423,7 +423,7 @@ def _as_batch(pair: Any) -> dict[str, Any]:
 
 
 def _save_network(job: Job, path: Path, stored: Any, about: Mapping[str, Any]) -> None:
-    """Write a sparse file that `aeb.load` rebuilds, where the module lets itself be written."""
+    """Write a sparse file. `aeb.load` can rebuild the network if its module can be written."""
     metadata = {"model": job.settings.model, **about}
     fault = "name the class itself, or functools.partial of it, as --model"
     if job.recipe is not None:
@@ -433,13 +433,13 @@ def _save_network(job: Job, path: Path, stored: Any, about: Mapping[str, Any]) -
             fault = str(error)
         else:
             return
-    # After hours of training the weights come first.
+    # After hours of training, saving the weights comes first.
     tell(f"{path} holds the weights without their module, so aeb.load cannot build it: {fault}")
     save_sparse(path, stored, metadata=metadata)
 
 
 def _results(job: Job, plan: RunPlan, dense: Any, sparse: Compressed) -> dict[str, Any]:
-    """Score both networks, on the test rows too, and put down all that the report needs."""
+    """Score both networks, also on the test rows, and collect all that the report needs."""
     module, variables = dense
     first = as_network(module, variables, _pair(job.network.data), preprocess=job.preprocess)
     networks = {
@@ -455,7 +455,7 @@ def _results(job: Job, plan: RunPlan, dense: Any, sparse: Compressed) -> dict[st
         for split, (inputs, labels) in rows.items():
             found, probs = _scores(network, params, model_state, inputs, labels)
             scores[split][name] = [found | about]
-            # The last, which are the test rows where there are any.
+            # Of the last rows scored, which are the test rows if there are any.
             facts[name] = network_facts(params, rho, probs, labels) | {"rows": split}
     counts = ("num_data", "num_held_out", "num_test", "batch_size", "dense_steps", "num_steps")
     return {
@@ -473,7 +473,7 @@ def _results(job: Job, plan: RunPlan, dense: Any, sparse: Compressed) -> dict[st
 def _scores(
     network: Network, params: ArrayTree, model_state: Any, inputs: Any, labels: Any
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """Score a network as in use; probabilities where the targets are classes."""
+    """Score a network in evaluation mode. Also return probabilities if the targets are classes."""
     assert network.outputs is not None  # a module has them
     outputs = np.concatenate(
         [

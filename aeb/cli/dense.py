@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a network dense, where there are no trained weights to begin with.
+"""Train a dense network, if the user gives no trained weights.
 
-Adam (Kingma and Ba, ICLR 2015), because it trains most networks at one learning rate: it rises over
-the first twentieth of the run and falls to 0 by a cosine. No prior, no pruning.
+It is trained with Adam (Kingma and Ba, ICLR 2015), which trains most networks with the same
+learning rate. The rate rises over the first twentieth of the run, then falls to 0 by a cosine.
+There is no prior and no pruning.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from aeb.types import ArrayTree, Batch, PRNGKey
 __all__ = ["LEARNING_RATE", "DenseState", "train_dense"]
 
 LEARNING_RATE = 1e-3
-"""The highest, of the mean loss."""
+"""The highest learning rate, for the mean loss."""
 
 
 class DenseState(NamedTuple):
-    """What a step of Adam needs."""
+    """The state of Adam."""
 
     step: jax.Array  # i32[]: steps taken
     position: ArrayTree  # the weights
     optimizer: Any  # the state of optax.adam
     model_state: Any  # running moments and such, or ()
-    loss: jax.Array  # f32[]: of the last minibatch, inf before any
+    loss: jax.Array  # f32[]: loss of the last minibatch; inf at the start
 
 
 def train_dense(
@@ -51,24 +52,24 @@ def train_dense(
 
     Args:
         network: made by `aeb.network.as_network`; training starts from its weights.
-        rows: to train on, in the form of its data.
-        key: of minibatches and dropout.
-        num_steps: minibatches.
-        batch_size: rows of a minibatch.
-        folder: checkpoints go here, and the same call goes on from them.
-        callback: called with the state after every so many steps, and at the end.
-        callback_every: how many.
-        progress: whether to show a bar.
+        rows: the rows to train on, in the form of the network's data.
+        key: a typed key for minibatches and dropout.
+        num_steps: the number of minibatches.
+        batch_size: the rows of a minibatch.
+        folder: where checkpoints are kept. The same call resumes from them.
+        callback: called with the state every `callback_every` steps, and at the end.
+        callback_every: the number of steps between two calls.
+        progress: whether to show a progress bar.
 
     Returns:
         The last state.
 
     Raises:
-        aeb.DivergenceError: the loss is not finite any more.
+        aeb.DivergenceError: the loss is no longer finite.
     """
     rise = max(num_steps // 20, 1)
     rate = optax.schedules.warmup_cosine_decay_schedule(
-        # One step more than is taken: a rate of exactly 0 would waste the last.
+        # One step longer than the run: a rate of exactly 0 would waste the last step.
         LEARNING_RATE / rise,
         LEARNING_RATE,
         rise,
@@ -91,8 +92,8 @@ def train_dense(
         network.model_state,
         jnp.full((), jnp.inf),
     )
-    # Its types are those of our samplers; as its docstring says, it takes a kernel and a state like
-    # these too.
+    # `sample` is typed for our samplers, but its docstring also allows kernels and states like
+    # these.
     run: Any = sample
     state: DenseState
     state, _ = run(

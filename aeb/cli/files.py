@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb inspect` and `aeb data`: look into a sparse file, make the image sets ready."""
+"""`aeb inspect` and `aeb data`: look into a sparse file, and prepare the image sets."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Inspect:
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
     """A file written by aeb demo, aeb compress or aeb.save_sparse."""
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     def check(self) -> None:
-        """Nothing to check before the file is opened."""
+        """Do nothing: there is nothing to check before the file is opened."""
 
     def __call__(self) -> Outcome:
         """Read it."""
@@ -49,14 +49,14 @@ class Inspect:
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Find, decode and cache image sets; TFDS downloads those that are not there, if it can."""
+    """Find, decode and cache image sets. TFDS downloads missing ones if it can."""
 
     names: tyro.conf.Positional[tuple[ImageSet, ...]] = ("mnist", "fashion_mnist", "cifar10")
-    """Which sets."""
+    """The image sets to prepare."""
     data_dir: Path | None = None
-    """Folder of the sets that TFDS prepared; by default $TFDS_DATA_DIR."""
+    """The folder of the sets that TFDS prepared. By default $TFDS_DATA_DIR."""
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     def __call__(self) -> Outcome:
         """Load each set once."""
@@ -71,10 +71,10 @@ class Prepare:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Say which image sets are ready, without downloading any."""
+    """Show which image sets are ready, without downloading any."""
 
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     def __call__(self) -> Outcome:
         """Look for each set."""
@@ -93,7 +93,7 @@ class Status:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Make image sets ready, or see which are."""
+    """Prepare image sets, or show which are ready."""
 
     command: (
         Annotated[Prepare, tyro.conf.subcommand("prepare")]
@@ -101,11 +101,11 @@ class Data:
     )
 
     def check(self) -> None:
-        """Nothing to check before the sets are looked for."""
+        """Do nothing: there is nothing to check before the sets are looked for."""
 
     @property
     def as_json(self) -> bool:
-        """What the subcommand was told."""
+        """Whether the subcommand got `--json`."""
         return self.command.as_json
 
     def __call__(self) -> Outcome:

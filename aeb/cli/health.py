@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is well with a run and what to look at, in sentences, from the folder of the run."""
+"""Describe in sentences what is fine with a run and what to look at, from its folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from aeb.cli.runs import Run
 __all__ = ["Line", "health"]
 
 LOST = 0.01
-"""Share of right classes that a sparse network may lose before it is said."""
+"""The loss of accuracy by a sparse network above which it is reported."""
 
 ROSE = 1.2
-"""How many times its least the loss may be at the end."""
+"""How many times its smallest value the loss may be at the end."""
 
 
 class Line(NamedTuple):
@@ -30,7 +30,7 @@ def health(run: Run) -> list[Line]:
         run: made by `aeb.cli.runs.read_run`.
 
     Returns:
-        Findings, those that ask for a look first.
+        The findings, problems first.
     """
     found = [*_end(run), *_loss(run)]
     for name, facts in (run.results or {}).get("networks", {}).items():
@@ -50,7 +50,7 @@ def _end(run: Run) -> list[Line]:
 
 
 def _loss(run: Run) -> list[Line]:
-    """Judge the loss since the ramp was at its target."""
+    """Judge the loss since the ramp reached its target."""
     found = []
     for (seed, stage), rows in stages(run).items():
         name = run.label(stage) if seed == 0 else f"{run.label(stage)} (seed {seed})"
@@ -80,7 +80,7 @@ def _zeros(run: Run, name: str, label: str, leaves: list[dict[str, Any]]) -> lis
     found = []
     wanted = run.settings.get("sparsity")
     if wanted is not None and name != "learned":
-        # A ramp is a float32, so its count may be off by its rounding.
+        # A ramp is a float32, so its count may be off by rounding.
         is_there = abs(zeros - wanted * size) <= 1.0 + 1e-6 * size
         verb = "reached" if is_there else "missed"
         share = f"{zeros / size:.2%} of {wanted:.2%}"
@@ -94,7 +94,7 @@ def _zeros(run: Run, name: str, label: str, leaves: list[dict[str, Any]]) -> lis
 
 
 def _rho(label: str, rho: dict[str, list[int]] | None) -> list[Line]:
-    """Judge what the prior holds of the weights."""
+    """Judge the inclusion probabilities."""
     if rho is None:
         return []
     counts = [sum(column) for column in zip(*rho.values(), strict=True)]
@@ -125,7 +125,7 @@ def _scores(run: Run) -> list[Line]:
             text = f"it is as often right as the dense network on the {split} rows"
         else:
             text = f"it {'loses' if lost > 0 else 'wins'} {points}"
-        # A network may be right more often and, surer than it should be, have the worse NLL.
+        # A network may be right more often, but have a worse NLL because it is overconfident.
         text += f"; NLL {mean['nll']:.4g}, that of the dense network {dense['nll']:.4g}."
         found.append(Line(lost <= LOST, f"{run.label(name)}: {text}"))
     return found

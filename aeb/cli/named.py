@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The user's own code by name, `package.module:name`, and what can be wrong with it.
+"""Find the user's own code by its name, `package.module:name`, and explain what is wrong with it.
 
 The current folder is on the path, as with `python -m`.
 """
@@ -26,29 +26,29 @@ __all__ = ["Found", "described", "find", "find_network", "is_name", "use_current
 
 
 class Found(NamedTuple):
-    """A network, and what a sparse file can say of it so that `aeb.load` rebuilds it."""
+    """A network, and the recipe in a sparse file from which `aeb.load` can rebuild it."""
 
     module: Any  # a linen or NNX module
     recipe: Any  # the linen module, functools.partial of an NNX class, or None
 
 
 def is_name(text: str) -> bool:
-    """Whether a text has the form of a name, `package.module:name`, and is no file."""
+    """Return whether a text has the form `package.module:name` and is not a file."""
     return ":" in text and not os.path.exists(text)
 
 
 def find(option: str, name: str) -> Any:
-    """Import a module and take a name from it.
+    """Import a module, and return what a name in it refers to.
 
     Args:
-        option: of the command line, for the message.
-        name: `package.module:name`; the name may have dots.
+        option: the option of the command line, for messages.
+        name: `package.module:name`. The name may contain dots.
 
     Returns:
-        What the name stands for.
+        The object of this name.
 
     Raises:
-        UsageError: it has another form, there is no such module or name, or the import failed.
+        UsageError: the name has another form, does not exist, or its import failed.
     """
     place, _, path = name.partition(":")
     if place.endswith(".py") or "/" in place:
@@ -67,12 +67,12 @@ def find(option: str, name: str) -> Any:
 
 
 def find_network(name: str, seed: int) -> Found:
-    """Find a network: a module of linen or NNX, or a function or a class that makes one.
+    """Find a network: a linen or NNX module, or a function or class that makes one.
 
     Args:
         name: `package.module:name`. A function or a class is called without arguments, or with
-            `rngs=` where it needs them.
-        seed: of the random streams of an NNX module.
+            `rngs=` if it needs them.
+        seed: the seed of the random streams of an NNX module.
 
     Returns:
         The module, and its recipe.
@@ -106,23 +106,23 @@ def find_network(name: str, seed: int) -> Found:
         )
     if isinstance(made, flax.linen.Module):
         return Found(made, made)
-    # An NNX module does not keep what it was made with: a class or a partial of one says it.
+    # An NNX module does not keep the arguments it was made with. A class or a partial of it does.
     is_partial = isinstance(found, functools.partial) and isinstance(found.func, type)
     recipe = functools.partial(found) if isinstance(found, type) else found if is_partial else None
     return Found(made, recipe)
 
 
 def use_current_folder() -> str:
-    """Put the current folder on the path, where modules of the user's are; returns the folder."""
+    """Put the current folder, with the user's modules, on the path. Return the folder."""
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
-    importlib.invalidate_caches()  # the file may be younger than this process
+    importlib.invalidate_caches()  # the file may be newer than this process
     return here
 
 
 def described(error: BaseException) -> str:
-    """Describe an error of the user's code in one line, with the place where it was raised."""
+    """Describe an error in the user's code in one line, with the place where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     message = " ".join(str(error).split())
@@ -151,9 +151,9 @@ def _needed(function: Any) -> list[str]:
     """List the arguments without a default."""
     is_class = isinstance(function, type)
     try:
-        # The metaclass of NNX hides what its classes take.
+        # The metaclass of NNX hides the arguments of its classes.
         signature = inspect.signature(function.__init__ if is_class else function)
-    except ValueError:  # some builtins tell nothing
+    except ValueError:  # some builtins have no signature
         return []
     parameters = list(signature.parameters.values())[is_class:]  # without self
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -161,7 +161,7 @@ def _needed(function: Any) -> list[str]:
 
 
 def _instead(found: Any, part: str) -> str:
-    """Say which names there are, the nearest first."""
+    """List the names that exist, the most similar first."""
     public = [
         name
         for name, value in vars(found).items()

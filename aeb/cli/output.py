@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a command's words go.
+"""Decide where the output of a command goes.
 
     stdout    the result, once, at the end: text, or one JSON object with `--json`
-    stderr    all else: what is going on, progress, complaints
+    stderr    everything else: messages, progress, errors
 
-So `aeb compress ... --json > result.json` keeps what a program reads and shows what a person reads.
+So `aeb compress ... --json > result.json` writes the result to the file and shows the messages.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from tqdm import tqdm
 __all__ = ["AsJson", "Countdown", "Outcome", "Switch", "is_watched", "plain", "tell"]
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-"""A flag without its opposite."""
+"""A flag without a `--no-` form."""
 
 AsJson = Annotated[Switch, tyro.conf.arg(name="json")]
-"""The flag `--json`; the field is `as_json`."""
+"""The flag `--json`. Its field is `as_json`."""
 
 
 class Outcome(NamedTuple):
-    """What a command has to say at its end."""
+    """The result of a command."""
 
     text: str  # for people
-    facts: dict[str, Any]  # the same for programs, what JSON can hold
+    facts: dict[str, Any]  # the same for programs; it fits into JSON
 
     def show(self, *, as_json: bool) -> str:
-        """Return what goes to stdout."""
+        """Return the text for stdout."""
         if not as_json:
             return self.text
         return json.dumps(plain(self.facts), indent=2, allow_nan=False)
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON can hold: a number that is not finite becomes None, the rest is written out.
+    """Convert a value to what JSON can hold. Numbers that are not finite become None.
 
     Example:
         >>> plain({"loss": float("nan"), "shape": (3, 4)})
@@ -57,25 +57,25 @@ def plain(value: Any) -> Any:
 
 
 def tell(line: str) -> None:
-    """Say what is going on, above the bar where there is one."""
+    """Print a message on stderr, above the progress bar if there is one."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()
 
 
 def is_watched() -> bool:
-    """Whether stderr is a terminal, where a line can be drawn over."""
+    """Return whether stderr is a terminal, where a line can be overwritten."""
     return sys.stderr.isatty()
 
 
 class Countdown:
-    """How long a run still takes, from the clock and the steps that it took since it began here."""
+    """Estimates the time left, from the clock and the steps taken since this process began."""
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._first: tuple[int, float] | None = None  # a run that goes on does not begin at 0
+        self._first: tuple[int, float] | None = None  # a resumed run does not begin at 0
 
     def left(self, step: int) -> str:
-        """Say the time left after a step, such as `, 2 min left`; nothing where it is unknown."""
+        """Return the time left after a step, such as `, 2 min left`; "" if it is unknown."""
         now = time.monotonic()
         if self._first is None:
             self._first = step, now

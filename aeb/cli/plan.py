@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of one's own network would do, before it does it.
+"""Describe what a run with the user's own network would do, before it does it.
 
-Bytes that a step needs, for p weights of w bytes each and q of them that may be pruned:
+A step needs these bytes for p weights of w bytes each, of which q may be pruned:
 
     weights, momentum, gradient    3 p w
     latents of the prior           3 max(4, w) q      rho, kappa0, kappa1
-    rows                           those of training, held out and in the test set
+    rows                           training, held-out and test rows
 
-What the layers hold of a minibatch comes on top; it depends on the network and is not counted.
+The activations of a minibatch come on top. They depend on the network and are not counted.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["LeafPlan", "RunPlan", "plan_leaves"]
 
 
 class LeafPlan(NamedTuple):
-    """What becomes of one leaf."""
+    """What happens to one leaf."""
 
     path: str
     shape: tuple[int, ...]
     size: int
     bytes: int
-    why_not: str | None  # why it stays dense; None where it may be pruned
+    why_not: str | None  # why it stays dense; None if it may be pruned
 
 
 class RunPlan(NamedTuple):
-    """A run that was checked, and is yet to start; `str` prints it."""
+    """A run that was checked but has not started. `print` shows it."""
 
     title: str
     leaves: tuple[LeafPlan, ...]
@@ -43,30 +43,30 @@ class RunPlan(NamedTuple):
     num_test: int
     row_bytes: int
     batch_size: int
-    dense_steps: int  # 0 where trained weights were given
+    dense_steps: int  # 0 if trained weights were given
     num_steps: int
     dense_by: str = "Adam"
-    arms: int = 1  # ways to compress, each of so many steps
+    arms: int = 1  # the number of ways to compress, each with as many steps
 
     @property
     def size(self) -> int:
-        """Weights in all."""
+        """The number of weights."""
         return sum(leaf.size for leaf in self.leaves)
 
     @property
     def prunable(self) -> int:
-        """Weights that may be pruned."""
+        """The number of weights that may be pruned."""
         return sum(leaf.size for leaf in self.leaves if leaf.why_not is None)
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of weights, momentum, gradient and latents."""
+        """The bytes of weights, momentum, gradient and latents."""
         weights = 3 * sum(leaf.bytes for leaf in self.leaves)
         pruned = [leaf for leaf in self.leaves if leaf.why_not is None]
         return weights + 3 * sum(max(4 * leaf.size, leaf.bytes) for leaf in pruned)
 
     def check_reach(self) -> None:
-        """Raise a UsageError where the target is out of reach of the leaves that may be pruned."""
+        """Raise a UsageError if the leaves that may be pruned are too few for the target."""
         if self.sparsity is not None and self.sparsity * self.size > self.prunable:
             raise UsageError(
                 f"--sparsity: {self.sparsity:g} of all {self.size:,} weights is more than the "
@@ -75,7 +75,7 @@ class RunPlan(NamedTuple):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON can hold it."""
+        """Return the plan in a form that fits into JSON."""
         leaves = [
             leaf._asdict() | {"shape": list(leaf.shape), "sparse": leaf.why_not is None}
             for leaf in self.leaves
@@ -140,15 +140,15 @@ class RunPlan(NamedTuple):
 
 
 def plan_leaves(params: ArrayTree, model_state: Any, where: Where) -> tuple[LeafPlan, ...]:
-    """Say of each leaf whether it may be pruned, and if not, why not.
+    """Determine for each leaf whether it may be pruned, and if not, why not.
 
     Args:
         params: the weights, arrays or `jax.ShapeDtypeStruct`.
-        model_state: the rest of what the model carries.
-        where: the rule, as `aeb.compress` takes it.
+        model_state: what else the model carries.
+        where: the rule, as in `aeb.compress`.
 
     Returns:
-        A `LeafPlan` each; the leaves of the model state have no weights.
+        A `LeafPlan` per leaf. The leaves of the model state have no weights.
     """
     chosen = select(params, where)
     fault = "a bias or a scale" if where is None else "--where does not choose it"
@@ -173,7 +173,7 @@ def plan_leaves(params: ArrayTree, model_state: Any, where: Where) -> tuple[Leaf
 
 
 def _bytes(count: int) -> str:
-    """Write a number of bytes in the unit that suits it."""
+    """Write a number of bytes in a suitable unit."""
     for unit, name in ((1e9, "GB"), (1e6, "MB")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"

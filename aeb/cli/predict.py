@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb predict`: run the network that a sparse file names on rows, and write what it says.
+"""`aeb predict`: run the network of a sparse file on rows, and write its predictions.
 
-The network is rebuilt by `aeb.load`, which imports the package of its class and calls nothing
-else. What comes out goes by the targets of the rows; where they have none, several outputs are
-taken for the logits of classes:
+`aeb.load` rebuilds the network. It imports the package of the network's class and calls nothing
+else. The targets of the rows decide what is written. Without targets, several outputs count as the
+logits of classes:
 
     classes      `label` i32[n, ...], the likeliest, and `probability` f32[n, ..., classes]
     regression   `prediction` f32[n, ...]
@@ -49,19 +49,19 @@ class Predict:
     """
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
-    """A sparse file that names its module: of aeb demo, aeb compress, Compressed.save."""
+    """A sparse file that names its module, from aeb demo, aeb compress or Compressed.save."""
     data: str
-    """digits, mnist, fashion_mnist, cifar10, their test rows; or npz of image, perhaps label."""
+    """digits, mnist, fashion_mnist, cifar10 (their test rows), or an npz of image, maybe label."""
     out: Path = Path("predictions.npz")
-    """File to write, .npz or .csv."""
+    """The file to write, .npz or .csv."""
     preprocess: str | None = None
-    """package.module:function, applied to the inputs; a set that has a name brings its own."""
+    """package.module:function, applied to the inputs. A named data set brings its own."""
     batch_size: int = 512
-    """Rows at a time."""
+    """Number of rows to predict at a time."""
     raw: Switch = False
-    """Write the outputs as they are, no probabilities."""
+    """Write the raw outputs instead of probabilities."""
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
@@ -108,7 +108,7 @@ def _read(path: Path) -> Callable[[Any], Any]:
     use_current_folder()
     try:
         model = aeb.load(path)
-        if not hasattr(model.module, "apply"):  # of NNX, which holds its weights
+        if not hasattr(model.module, "apply"):  # an NNX module, which holds its weights
             return lambda inputs: model(inputs)
         apply = serving(model.module)
     except (ValueError, TypeError, ImportError) as error:
@@ -117,7 +117,7 @@ def _read(path: Path) -> Callable[[Any], Any]:
 
 
 def _rows(place: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read inputs, and targets where there are any."""
+    """Read inputs, and targets if there are any."""
     if Path(place).is_file():
         arrays = read_npz(place)
         if not set(TARGETS) & set(arrays):
@@ -137,7 +137,7 @@ def _run(
     preprocess: Callable[[Any], Any],
     batch_size: int,
 ) -> np.ndarray:
-    """Apply the network to all rows, some at a time."""
+    """Apply the network to all rows, a few at a time."""
     program = jax.jit(lambda batch: network(preprocess(batch)))
     parts = []
     try:
@@ -158,7 +158,7 @@ def _run(
 
 
 def _check_fit(outputs: np.ndarray, targets: np.ndarray, is_class: bool) -> None:
-    """See that targets and outputs can be compared."""
+    """Check that targets and outputs can be compared."""
     wanted = outputs.shape[:-1] if is_class else outputs.shape
     if targets.shape != wanted and not (not is_class and outputs.size == targets.size):
         raise UsageError(
@@ -183,7 +183,7 @@ def _scores(outputs: np.ndarray, targets: np.ndarray, is_class: bool) -> dict[st
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write the arrays; in csv a row a line, the entries of a row in columns."""
+    """Write the arrays. A csv file has one line per row and one column per entry."""
     if path.suffix == ".npz":
         write_npz(path, arrays)
         return

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb report`: one self-contained HTML page of a run, from what its folder holds.
+"""`aeb report`: make one self-contained HTML page from the folder of a run.
 
-No network, no script: the style sheet is in the page, charts are inline SVG. It follows the
-reader's light or dark theme and reads on a phone. A run that is still at work gets a page of what
-there is so far; a run of several seeds is drawn by its last.
+The page needs no network and no script: it contains its style sheet, and its charts are inline SVG.
+It follows the reader's light or dark theme and is readable on a phone. For an unfinished run, the
+page shows what there is so far. For a run of several seeds, the charts show the last.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from aeb.files.sparse_file import inspect_sparse
 __all__ = ["Report", "page"]
 
 COLOURS = {"dense": 5, "compress": 0, "sparse": 0, "magnitude": 1, "em": 2, "sa": 0, "learned": 3}
-"""A stage and the network that it leaves have the same colour in all charts."""
+"""A stage and its network have the same colour in all charts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +36,17 @@ class Report:
     """Make one HTML page of a run: curves, zeros by layer, calibration, health, settings."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of aeb demo or aeb compress."""
+    """The folder of a run of aeb demo or aeb compress."""
     to: Path | None = None
-    """The file to write; by default report.html in that folder."""
+    """The file to write. By default report.html in that folder."""
     as_json: AsJson = False
-    """Print one JSON object; all else goes to stderr."""
+    """Print one JSON object to stdout. Everything else goes to stderr."""
 
     def check(self) -> None:
-        """Nothing to check before the folder is read."""
+        """Do nothing: there is nothing to check before the folder is read."""
 
     def __call__(self) -> Outcome:
-        """Read the run, write the page."""
+        """Read the run, and write the page."""
         run = read_run(self.run)
         file = self.run / "report.html" if self.to is None else self.to
         with replacing(file) as target:
@@ -90,7 +90,7 @@ def page(run: Run) -> str:
 
 
 def _summary(run: Run) -> str:
-    """Say in a sentence what came out."""
+    """Summarise the result in a sentence."""
     name = _shown(run)
     facts = _leaves(run, name) if name else []
     if not (name and facts):
@@ -289,20 +289,20 @@ def _plain(value: Any) -> str:
 
 
 def _shown(run: Run) -> str | None:
-    """Choose the network that is shown alone: the best by validation, or the one that samples."""
+    """Choose the network to show in detail: the best by validation, or the one that samples."""
     results = run.results or {}
     sparse = [name for name in results.get("networks", {}) if name != "dense"]
     if results.get("best"):
         return str(results["best"])
     if sparse:
         return next((name for name in ("sa", "em") if name in sparse), sparse[-1])
-    # Runs of before have the files alone.
+    # Older runs have only the files.
     files = [path.stem for path in sorted(run.folder.glob("*.safetensors"))]
     return next((name for name in files if name not in ("dense", "model")), None)
 
 
 def _leaves(run: Run, name: str) -> list[dict[str, Any]]:
-    """List zeros by leaf, from the results or, where these are older, from the file."""
+    """List the zeros by leaf, from the results, or from the file if the results are older."""
     facts = (run.results or {}).get("networks", {}).get(name)
     if facts:
         return list(facts["leaves"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The user's own rows: an npz file, a folder that TFDS prepared, or an image set by its name.
+"""Read the user's rows: an npz file, a folder that TFDS prepared, or a named image set.
 
 inputs     `image`, `x` or `features`    [n, ...]
 targets    `label`, `y` or `target`      [n] whole numbers from 0 on for classes,
@@ -24,14 +24,14 @@ from aeb.guards import some
 __all__ = ["SETS", "Rows", "read_rows"]
 
 SETS = ("digits", "mnist", "fashion_mnist", "cifar10")
-"""Image sets that go by a name."""
+"""Image sets that have a name."""
 
 INPUTS = ("image", "x", "features")
 TARGETS = ("label", "y", "target")
 
 
 class Rows(NamedTuple):
-    """Inputs and targets, and where they are from."""
+    """Inputs and targets, and where they come from."""
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
 
     @property
     def pair(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows as `aeb.compress` takes them."""
+        """Return the rows in the form for `aeb.compress`."""
         return self.inputs, self.targets
 
     def __str__(self) -> str:
@@ -51,16 +51,16 @@ def read_rows(option: str, place: str, split: str, limit: int | None = None) -> 
     """Read inputs and targets.
 
     Args:
-        option: of the command line, `data` or `test`, for the message.
-        place: a file, a folder or a name of `SETS`.
-        split: `train` or `test`, of a folder or a named set.
-        limit: the first so many rows only; None for all.
+        option: the option of the command line, `data` or `test`, for messages.
+        place: a file, a folder or a name from `SETS`.
+        split: `train` or `test`, for a folder or a named set.
+        limit: how many of the first rows to read; None for all.
 
     Returns:
-        `Rows`; 64-bit numbers are cut to 32 bits, as jax would.
+        `Rows`. 64-bit numbers become 32-bit, as in JAX.
 
     Raises:
-        UsageError: there is nothing there, arrays are missing, or they do not fit each other.
+        UsageError: the place does not exist, arrays are missing, or they do not fit each other.
     """
     path = Path(place).expanduser()
     try:
@@ -87,7 +87,7 @@ def read_rows(option: str, place: str, split: str, limit: int | None = None) -> 
 
 
 def _chosen(option: str, path: Path, names: Collection[str], wanted: tuple[str, ...]) -> str:
-    """Take the one name of an array that is there."""
+    """Return the one array name that exists."""
     found = [name for name in wanted if name in names]
     if len(found) == 1:
         return found[0]
@@ -123,7 +123,7 @@ def _read_prepared(
         features = list(builder.info.features)
         names = [_chosen(option, version, features, wanted) for wanted in (INPUTS, TARGETS)]
         size = len(source) if limit is None else min(limit, len(source))
-        # disable=None: no bar where nobody watches
+        # disable=None: no bar unless stderr is a terminal
         rows = [source[at] for at in tqdm(range(size), desc=f"decode {split}", disable=None)]
     except prepared.damage() as error:
         raise UsageError(f"--{option}: {version} cannot be read: {error}") from error
@@ -141,7 +141,7 @@ def _narrowed(array: np.ndarray) -> np.ndarray:
 def _check(
     option: str, source: str, names: tuple[str, str], inputs: np.ndarray, targets: np.ndarray
 ) -> None:
-    """See that the two can belong together; whether they suit the network is seen later."""
+    """Check that inputs and targets fit each other. Later checks compare them with the network."""
     where = f"--{option}: in {source}"
     for name, array in zip(names, (inputs, targets), strict=True):
         if array.dtype.kind not in "biuf":

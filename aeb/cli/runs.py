@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the folder of a run holds, and how it is read again.
+"""Describe and read the folder of a run.
 
-settings.json        what was typed, defaults filled in
-metrics.jsonl        one JSON object a line, while the run goes on:
+settings.json        the settings, including defaults
+metrics.jsonl        one JSON object per line, written during the run:
                        time       seconds since 1970
                        seed       of the run
                        stage      `dense`, `compress`, or the name of an arm
                        step       steps that the stage has taken
                        epoch      the same in passes over the training rows
-                       loss       mean per row that is watched: nats, or half the squared error
-                       accuracy   share of right classes; null for a regression
+                       loss       mean per watched row: nats, or half the squared error
+                       accuracy   share of correct classes; null for a regression
                        sparsity   share of zeros over all weights
                        target     share of zeros that the ramp asks for; null without a target
-results.json         at the end: scores by network, zeros by leaf, rho, reliability
-model.safetensors    the sparse network; the others have names of their own
+results.json         written at the end: scores by network, zeros by leaf, rho, reliability
+model.safetensors    the sparse network; other networks have other names
 the rest             checkpoints
 """
 
@@ -52,21 +52,21 @@ COLUMNS = {
     "sparsity": ("zeros %", lambda value: f"{100 * value:.2f}"),
     "bytes": ("bytes", lambda value: f"{value:,.0f}"),
 }
-"""Scores: what a table calls them and how it writes them."""
+"""Scores: their names in a table and their formats."""
 
 
 class Run(NamedTuple):
-    """What a folder holds."""
+    """The contents of a folder."""
 
     folder: Path
     title: str
     settings: dict[str, Any]
     metrics: list[dict[str, Any]]  # rows of metrics.jsonl, in order
-    results: dict[str, Any] | None  # None while the run goes on
+    results: dict[str, Any] | None  # None until the run has ended
 
     @property
     def scores(self) -> tuple[str, dict[str, dict[str, Any]]]:
-        """Which rows the networks were scored on, and means over seeds by network."""
+        """Return which rows the networks were scored on, and means over seeds by network."""
         results = self.results or {}
         for split, key in (("test", "arms"), ("validation", "validation")):
             if results.get(key):
@@ -74,7 +74,7 @@ class Run(NamedTuple):
         return "test", {}
 
     def label(self, network: str) -> str:
-        """Return what a table calls a network."""
+        """Return the name of a network in tables."""
         return LABELS.get(network, network)
 
 
@@ -82,13 +82,13 @@ def read_run(folder: Path) -> Run:
     """Read the folder of a run, finished or not.
 
     Args:
-        folder: what `--out` named.
+        folder: the folder given as `--out`.
 
     Returns:
         A `Run`.
 
     Raises:
-        UsageError: it is no folder of a run, or a file in it is damaged.
+        UsageError: it is not the folder of a run, or a file in it is damaged.
     """
     if not folder.is_dir():
         raise UsageError(f"RUN: there is no folder {folder}")
@@ -107,21 +107,21 @@ def read_run(folder: Path) -> Run:
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write `results.json`, whole or not at all.
+    """Write `results.json` atomically.
 
     Args:
-        folder: of the run.
-        results: what JSON can hold; a number that is not finite is written as null.
+        folder: the folder of the run.
+        results: values that fit into JSON. A number that is not finite is written as null.
     """
     with replacing(folder / RESULTS) as file:
         file.write((json.dumps(plain(dict(results)), indent=2) + "\n").encode())
 
 
 def score_table(scores: Mapping[str, list[Mapping[str, Any]]]) -> str:
-    """Lay scores out, a line a network; only the columns that some network has.
+    """Make a table of scores with one line per network. Columns that no network has are omitted.
 
     Args:
-        scores: by network, one mapping a seed.
+        scores: for each network, one mapping per seed.
 
     Returns:
         Text of several lines.
@@ -136,7 +136,7 @@ def score_table(scores: Mapping[str, list[Mapping[str, Any]]]) -> str:
 
 
 def written(key: str, value: Any) -> str:
-    """Write a score as tables do."""
+    """Format a score as in tables."""
     return "-" if value is None else COLUMNS[key][1](value)
 
 
@@ -163,7 +163,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    # A run that is at work may be in the middle of its last line.
+    # The run may still be writing the last line.
     whole, _, _ = path.read_text().rpartition("\n")
     try:
         return [json.loads(line) for line in whole.splitlines()]

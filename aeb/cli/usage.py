@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a command takes its words and complains about them: one line, exit code 2.
+"""Parse the words of a command line, and report errors in one line with exit code 2.
 
-Shared by `aeb` and by the scripts in `benchmarks/`.
+`aeb` and the scripts in `benchmarks/` share this.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import tyro
 __all__ = ["USAGE_ERROR", "UsageError", "complain", "parse"]
 
 USAGE_ERROR = 2
-"""Exit code where the input was at fault."""
+"""The exit code for wrong input."""
 
 
 class UsageError(Exception):
-    """Input at fault, found after the words were read; its message says what to change."""
+    """Wrong input, found after parsing. The message says what to change."""
 
 
 def parse(
     command: Any, words: Sequence[str], *, prog: str, description: str, **options: Any
 ) -> Any:
-    """Read words by tyro; its panel of complaint is boiled down to one line.
+    """Parse words with tyro, and reduce its error panel to one line.
 
     Args:
         command: the type to build, a dataclass or a union of them.
         words: the words after the name of the program.
-        prog: that name.
+        prog: the name of the program.
         description: the first lines of the help.
         **options: passed on to `tyro.cli`.
 
@@ -40,8 +40,8 @@ def parse(
         An instance of `command`.
 
     Raises:
-        ValueError: the words make no sense; the message is one line.
-        SystemExit: help was asked for and given.
+        ValueError: the words cannot be parsed. The message is one line.
+        SystemExit: the user asked for help, which was printed.
     """
     panel = io.StringIO()
     try:
@@ -54,14 +54,14 @@ def parse(
 
 
 def complain(prog: str, message: str) -> int:
-    """Print one line on the error stream; returns the exit code."""
+    """Print one line on stderr, and return the exit code."""
     print(f"{prog}: " + " ".join(message.split()), file=sys.stderr)
     return USAGE_ERROR
 
 
 def _first_sentence(panel: str) -> str:
-    """Read the complaint off a panel of title, message, rules and hints, boxed or plain."""
-    # tyro 1.0.17 has no public way to the text: console_outputs=False drops it, and the hook
+    """Extract the message from a panel of title, message, rules and hints, boxed or plain."""
+    # tyro 1.0.17 has no public access to the text: console_outputs=False drops it, and the hook
     # tyro._errors.on_parse_error "may change or be removed in any release".
     message: list[str] = []
     for line in panel.splitlines()[1:]:

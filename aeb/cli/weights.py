@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trained weights from a file, put where a network has them.
+"""Read trained weights from a file into a network.
 
-A file is read as flat: path to array, whatever its format. The weights of a network are then looked
-for under one prefix: a checkpoint of a whole training state holds them under `position` or
-`params`, beside an optimizer's moments of the same names and shapes, which are passed over.
+A file of any format is read as a flat dict from path to array. The weights of the network are then
+looked for under one prefix. A checkpoint of a whole training state holds them under `position` or
+`params`. It may also hold the moments of an optimizer under the same names and with the same
+shapes; these are ignored.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ FORMATS = (
 SUFFIXES = (".npz", ".msgpack", ".flax", ".safetensors")
 
 HOMES = ("", "params", "position", "model_state")
-"""Last words of the prefixes under which a training state keeps a network."""
+"""The last words of the prefixes under which a training state holds a network."""
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a file by path, keys joined by `/`.
+    """Read the arrays of a file by path, with keys joined by `/`.
 
     Args:
-        path: a sparse file, a checkpoint or its folder, or a file of safetensors, msgpack or npz.
+        path: a sparse file, a checkpoint or its folder, or a safetensors, msgpack or npz file.
 
     Returns:
         A dict from path to array.
 
     Raises:
-        UsageError: there is no such file, or it does not read.
+        UsageError: the file does not exist, or cannot be read.
     """
     path = path.expanduser()
     if path.is_dir():
@@ -66,12 +67,12 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def place(arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str) -> ArrayTree:
-    """Put arrays where a network has them.
+    """Put arrays into the tree of a network.
 
     Args:
-        arrays: path to array.
+        arrays: a dict from path to array.
         like: a tree of arrays or of `jax.ShapeDtypeStruct`.
-        what: what the tree is, for the message.
+        what: a name for the tree, for messages.
 
     Returns:
         A tree of the same structure.
@@ -108,11 +109,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _format(path: Path) -> str:
-    """Return the suffix, or the one that a file of another name ought to have by its content."""
+    """Return the suffix of a file. If it is unknown, guess the format from the content."""
     if path.suffix in SUFFIXES:
         return path.suffix
     with path.open("rb") as file:
-        if file.read(9)[8:] == b"{":  # behind the length of the header
+        if file.read(9)[8:] == b"{":  # after the length of the header
             return ".safetensors"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -138,19 +139,19 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 
 def _slashed(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `layer.kernel`, as other libraries do, in our notation of paths."""
+    """Convert paths like `layer.kernel`, from other libraries, to our notation."""
     return {name.replace(".", "/"): array for name, array in arrays.items()}
 
 
 def _flat(tree: Any) -> dict[str, Any]:
-    """List what is an array, with all keys in its path."""
+    """List the arrays of a tree, with all keys in their paths."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     named = {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in flat}
     return {path: leaf for path, leaf in named.items() if hasattr(leaf, "shape")}
 
 
 def _prefix(arrays: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> str:
-    """Find what stands before the paths of the network in the file."""
+    """Find the prefix that the paths of the network have in the file."""
     first = next(iter(wanted))
     ends = [path for path in arrays if path == first or path.endswith(f"/{first}")]
     whole = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a network, compress it in several ways, and compare: what the command runs."""
+"""Train a network, compress it in several ways, and compare. The command line runs this."""
 
 from aeb.comparison.arms import ARMS, LABELS, Fit, Recipe
 from aeb.comparison.run import Comparison, Plan, compare, make_plan, make_stages, run_plan, run_seed

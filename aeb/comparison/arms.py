@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arms of a comparison: train a network dense, then adapt and prune it in several ways.
 
-Every arm is the same sampler with other ingredients, starts from the same dense network, takes the
-same number of steps and rewinds the learning rate in the same way:
+All arms use the same sampler with different ingredients. They start from the same dense network,
+take the same number of steps and rewind the learning rate in the same way:
 
     magnitude    no Bayes: momentum SGD with weight decay, the smallest weights pruned on a ramp
     em           the spike-and-slab prior by EM (gain 1), pruned on the same ramp
-    sa           the same by stochastic approximation
-    learned      no target: from half way on, the weights that the prior takes for spike are zero
+    sa           the same prior by stochastic approximation
+    learned      no target: from half way on, each weight that the prior assigns to the spike is 0
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LABELS = {
     "sa": "stochastic approximation",
     "learned": "learned sparsity",
 }
-"""What a table or a figure calls them."""
+"""The labels of the arms in tables and figures."""
 
 FRICTION = 0.1
 """One minus the momentum, as in the paper."""
@@ -65,17 +65,17 @@ class Recipe:
     dense_epochs: int = 30
     """Epochs of dense training."""
     epochs: int = 30
-    """Epochs of adapting and pruning, from the dense network on."""
+    """Epochs of adapting and pruning, starting from the dense network."""
     batch_size: int = 64
     """Rows in a minibatch."""
     learning_rate: float = 0.05
-    """Highest learning rate for the mean loss; falls by a cosine, and is rewound for each arm."""
+    """Highest learning rate for the mean loss. It falls by a cosine, anew for each arm."""
     weight_decay: float = 5e-4
     """L2 penalty of the arms without the spike-and-slab prior, per example."""
     temperature: float = 1e-2
     """Temperature of the sampled arms, in [0, inf); 1 is the posterior, 0 is no noise."""
     v0: float = 0.01
-    """Scale of the spike, about that of a weight that may go."""
+    """Scale of the spike, about the size of a weight that may be pruned."""
     v1: float = 1.0
     """Variance of the slab."""
 
@@ -93,7 +93,7 @@ class Recipe:
 
 
 class Fit(NamedTuple):
-    """A trained network and how it got there."""
+    """A trained network, and the history of its training."""
 
     state: aeb.State
     history: np.ndarray  # f32[epochs, 2]: sparsity over all parameters, accuracy on watched rows
@@ -105,17 +105,17 @@ class Stage(NamedTuple):
     algorithm: aeb.Algorithm
     kernel: Kernel
     epochs: int
-    ramp: Any = None  # count -> share of zeros asked for, None without a target
+    ramp: Any = None  # count -> requested share of zeros; None without a target
 
 
 Report = Callable[[float, str | None], None]
-"""Called with the epochs since the last call and, where there is news, a line for the bar."""
+"""Called with the epochs since the last call, and a line for the progress bar or None."""
 
 Log = Callable[[str, Mapping[str, Any]], Any]
 """Called with the name of a stage and a row of numbers after each of its epochs."""
 
 BEATS = 10
-"""Calls of a report in an epoch."""
+"""The number of calls of a report per epoch."""
 
 
 def dense_stage(task: Task, recipe: Recipe) -> Stage:
@@ -146,9 +146,9 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
     else:
         algorithm = aeb.empirical_bayes(
             aeb.sghmc(_cosine(task, recipe, recipe.epochs), FRICTION, recipe.temperature),
-            # Pruned weights would drag a learned sigma down, and the spike's pull 1 / (v0 sigma)
-            # up; no penalty comes before rho has had a look at the weights; and no weight is given
-            # up before the ramp asks for it.
+            # Pruned weights would lower a learned sigma, and so raise the spike's pull
+            # 1 / (v0 sigma). No penalty applies before rho is learned from the weights. No weight
+            # is given up before the ramp asks for it.
             aeb.spike_slab(
                 recipe.v0, recipe.v1, kappa0=0.0, learn_sigma=False, follow_ramp=arm != "learned"
             ),
@@ -171,22 +171,22 @@ def fit(
     report: Report,
     log: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> Fit:
-    """Run the epochs of a stage that are still to do, checkpointing after each.
+    """Run the remaining epochs of a stage, with a checkpoint after each.
 
     Args:
         task: network and data.
         stage: how to train.
-        params: where to start.
-        model_state: batch statistics to start from.
-        key: of minibatches, augmentation and noise.
+        params: the initial weights.
+        model_state: the initial batch statistics.
+        key: for minibatches, augmentation and noise.
         batch_size: rows in a minibatch.
-        folder: keep checkpoints here and go on from the last; None keeps none.
-        report: told of progress, several times in an epoch.
+        folder: where to keep checkpoints and resume from the last; None keeps none.
+        report: called with the progress, several times per epoch.
         log: called with a row of numbers after each epoch.
 
     Returns:
-        A `Fit`. Its history is of the rows held out; where none are, of as many training rows as
-        there are test rows. The test rows are not looked at.
+        A `Fit`. Its history is measured on the held-out rows. If there are none, it is measured on
+        as many training rows as there are test rows. The test rows are not used.
     """
     steps = task.num_data // batch_size
     watched = task.watched
@@ -219,7 +219,7 @@ def fit(
             batch_size=batch_size,
             callback=tick,
             callback_every=max(steps // BEATS, 1),
-            missed="ignore",  # an epoch is a piece of the run
+            missed="ignore",  # an epoch is only a part of the run
             progress=False,
         )
         metrics, _ = evaluate(task, state.position, state.model_state, watched)
@@ -230,7 +230,7 @@ def fit(
             now = int(state.step)
             row: dict[str, Any] = {"step": now, "epoch": epoch + 1, "loss": metrics.nll}
             row |= {"accuracy": metrics.accuracy, "sparsity": metrics.sparsity}
-            # The state after a step was pruned by the count before it.
+            # The state after a step was pruned with the step count before it.
             log(row | {"target": None if stage.ramp is None else float(stage.ramp(now - 1))})
         report(
             0.0,
@@ -247,12 +247,12 @@ def momentum_sgd(
     weight_decay: float,
     sparsify: Sparsifier | None,
 ) -> aeb.Algorithm:
-    """Build momentum SGD with weight decay: no noise, and a Gaussian prior that stays.
+    """Build momentum SGD with weight decay: no noise, and a fixed Gaussian prior.
 
     Args:
-        step_size: the learning rate for the mean loss, over the number of examples.
-        num_data: N, examples in the data set.
-        weight_decay: L2 penalty per example on all weights but biases and scales.
+        step_size: the learning rate for the mean loss, divided by the number of examples.
+        num_data: N, the number of examples in the data set.
+        weight_decay: L2 penalty per example on all weights except biases and scales.
         sparsify: sets weights to zero; None never prunes.
 
     Returns:
@@ -273,7 +273,7 @@ def _stage(task: Task, algorithm: aeb.Algorithm, epochs: int) -> Stage:
 
 
 def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorithm:
-    """Build momentum SGD over a rewound cosine."""
+    """Build momentum SGD with a cosine that starts anew."""
     step_size = _cosine(task, recipe, epochs)
     return momentum_sgd(
         step_size, num_data=task.num_data, weight_decay=recipe.weight_decay, sparsify=pruning
@@ -281,8 +281,8 @@ def _plain(task: Task, recipe: Recipe, epochs: int, pruning: Any) -> aeb.Algorit
 
 
 def _cosine(task: Task, recipe: Recipe, epochs: int) -> Any:
-    """Return the step size over the run; that of a sum over N examples is the learning rate / N."""
+    """Return the schedule of the step size, which is the learning rate / N for N examples."""
     steps = epochs * (task.num_data // recipe.batch_size)
     peak = recipe.learning_rate / task.num_data
-    # One step more than is taken: a step size of exactly 0 would waste the last.
+    # One step longer than the run: a step size of exactly 0 would waste the last step.
     return optax.schedules.cosine_decay_schedule(peak, steps + 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run writes down of a network: zeros by leaf, inclusion probabilities, how sure it is.
+"""Collect the facts that a run stores about a network: zeros, inclusion probabilities, calibration.
 
-JSON can hold all of it, so a report needs nothing but the folder of the run.
+All of them fit into JSON, so a report needs only the folder of the run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aeb.types import ArrayTree
 __all__ = ["network_facts"]
 
 RHO_BINS = 20
-"""Bins of the inclusion probabilities, equally wide from 0 to 1."""
+"""The number of equal bins for the inclusion probabilities, from 0 to 1."""
 
 
 def network_facts(
@@ -30,9 +30,10 @@ def network_facts(
     """Describe a network.
 
     Args:
-        params: its weights.
-        rho: inclusion probabilities by path, where its prior has them.
-        probs: f32[..., K], what it predicts for some rows; None where the targets are no classes.
+        params: the weights of the network.
+        rho: inclusion probabilities by path, if the prior has them.
+        probs: f32[..., K], predicted probabilities for some rows; None if the targets are not
+            classes.
         labels: i32[...], the classes of these rows.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a compression: the ramp, the weights, the inclusion probabilities, calibration."""
+"""Draw a compression: the ramp, the weights, the inclusion probabilities and the calibration."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def draw(
     title: str,
     watched: str = "validation",
 ) -> None:
-    """Draw four panels from one seed's runs and write them to a file.
+    """Draw four panels from the runs of one seed, and write them to a file.
 
     Args:
-        path: the file, its ending chooses the format.
-        fits: what was trained, by arm.
-        probs: f32[n, K] on the test set, by arm.
+        path: the file. Its suffix chooses the format.
+        fits: the trained networks, by arm.
+        probs: f32[n, K], predictions on the test set, by arm.
         labels: i32[n], the test labels.
-        title: above all panels.
-        watched: the rows that the history of each fit is of.
+        title: the title above all panels.
+        watched: the rows on which the histories were measured.
     """
     figure, axes = plt.subplots(2, 2, figsize=(10.5, 7.5), layout="constrained")
     colours = {arm: f"C{number}" for number, arm in enumerate(LABELS)}

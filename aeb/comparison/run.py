@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run every arm on every seed, and say how they compare.
+"""Run every arm on every seed, and compare them.
 
-The test rows are looked at once, at the end. Progress and the choice of the best arm use training
-rows that were held out. Without any, no arm is chosen.
+The test rows are used once, at the end. Progress and the choice of the best arm use held-out
+training rows. If no rows are held out, no arm is chosen.
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ from aeb.models import load_authors_resnet20
 __all__ = ["Comparison", "Plan", "compare", "make_plan", "make_stages", "run_plan", "run_seed"]
 
 LINES_APART = 1.0
-"""Seconds between two lines of progress, at least, where there is no terminal."""
+"""The least number of seconds between two lines of progress, if there is no terminal."""
 
 
 class Plan(NamedTuple):
-    """A comparison that was checked, and is yet to run."""
+    """A comparison that was checked but has not run yet."""
 
     task: Task
     recipe: Recipe
-    stages: dict[str, Stage | None]  # the dense network and the arms; None where it is given
+    stages: dict[str, Stage | None]  # the dense network and the arms; None for a given network
     title: str
 
 
 class Comparison(NamedTuple):
-    """How the arms compare; `print` shows a table.
+    """The scores of all arms. `print` shows a table.
 
     Attributes:
-        plan: what was run.
-        test: scores on the test rows, by arm, one a seed.
-        validation: the same on the training rows held out; None where there are none.
+        plan: the plan that was run.
+        test: scores on the test rows, by arm, one per seed.
+        validation: the same on the held-out training rows; None if there are none.
         fits: the networks of the last seed, by arm.
-        probs: what they predict for the test rows, f32[n, K].
+        probs: their predictions for the test rows, f32[n, K].
     """
 
     plan: Plan
@@ -75,7 +75,7 @@ class Comparison(NamedTuple):
 
     @property
     def best(self) -> str | None:
-        """Return the arm of highest accuracy on the rows held out; None where there are none."""
+        """Return the arm with the highest accuracy on the held-out rows; None if there are none."""
         if self.validation is None:
             return None
         scores = {
@@ -93,11 +93,11 @@ class Comparison(NamedTuple):
         """Write the networks of the last seed, a figure and the numbers.
 
         Args:
-            folder: where to; it has to be there.
+            folder: the folder to write to. It must exist.
 
         Returns:
-            What each file holds, by its name. `model.safetensors` is the best arm, where rows were
-            held out to choose it by.
+            A description of each file, by its name. `model.safetensors` is the best arm, if rows
+            were held out to choose it.
         """
         from aeb.comparison.figure import draw  # matplotlib takes a second
 
@@ -153,12 +153,13 @@ def compare(
         data: a name that `aeb.data.load` knows.
         model: "cnn" or "resnet20".
         recipe: the settings; None for those of `aeb demo`.
-        arms: ways to compress, of `ARMS`.
-        seeds: one run of all arms for each.
-        start: "scratch" to train the dense network, "authors" for their ResNet20.
+        arms: the ways to compress, from `ARMS`.
+        seeds: the seeds. All arms run once per seed.
+        start: "scratch" to train the dense network, "authors" for the ResNet20 of the paper's
+            authors.
         validation: share of the training rows to hold out, in (0, 1); None holds out none.
-        limit: the first so many training and test images only; None for all.
-        folder: keep checkpoints here and go on from them; None keeps none.
+        limit: how many of the first training and test images to use; None for all.
+        folder: where to keep checkpoints and resume from; None keeps none.
         progress: whether to show a progress bar.
 
     Returns:
@@ -182,16 +183,16 @@ def make_plan(
     validation: float | None = None,
     limit: int | None = None,
 ) -> Plan:
-    """Load the data, put the arms together, and see that each can start.
+    """Load the data, build the arms, and check that each can start.
 
     Args:
-        data: as for `compare`, like the rest.
+        data: as in `compare`, like all other arguments.
         model: the network.
         recipe: the settings.
-        arms: ways to compress.
+        arms: the ways to compress.
         start: where the dense network comes from.
         validation: share of the training rows to hold out; None holds out none.
-        limit: the first so many images only.
+        limit: how many of the first images to use.
 
     Returns:
         A `Plan`.
@@ -226,11 +227,11 @@ def run_plan(
 
     Args:
         plan: made by `make_plan`.
-        seeds: one run of all arms for each, one or more.
-        folder: keep checkpoints here and go on from them; None keeps none.
+        seeds: one or more seeds. All arms run once per seed.
+        folder: where to keep checkpoints and resume from; None keeps none.
         log: called with the seed, the stage and a row of numbers after each epoch.
-        progress: whether to show a progress bar; where stderr is no terminal, lines a second or
-            more apart.
+        progress: whether to show a progress bar. If stderr is not a terminal, it is lines a second
+            or more apart.
 
     Returns:
         A `Comparison`.
@@ -248,7 +249,7 @@ def run_plan(
 
         def report(passed: float, news: str | None) -> None:
             nonlocal done, told
-            passed = min(passed, epochs - done)  # shares of an epoch add up with rounding
+            passed = min(passed, epochs - done)  # the sum of shares of an epoch is rounded
             done += passed
             bar.update(passed)
             if news is None or not progress:
@@ -283,20 +284,20 @@ def run_plan(
 def make_stages(
     task: Task, recipe: Recipe, arms: Sequence[str], start: str = "scratch"
 ) -> dict[str, Stage | None]:
-    """Put together dense training and the arms; None where the dense network is the authors'."""
+    """Build the stage of dense training and the arms; None if the dense network is the authors'."""
     dense = dense_stage(task, recipe) if start == "scratch" else None
     return {"dense": dense} | {arm: arm_stage(task, recipe, arm) for arm in arms}
 
 
 def _check_reach(task: Task, stages: Mapping[str, Stage | None]) -> None:
-    """See that every arm can start, before the first is trained."""
+    """Check that every arm can start, before training the first."""
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     try:
         for stage in filter(None, stages.values()):
             stage.algorithm.init(params, model_state)
     except ValueError as error:
-        # The ramp is ours, the sparsity what was typed.
+        # The user gave a sparsity, not a ramp. So the message speaks of the sparsity.
         raise ValueError(str(error).replace("ramp:", "sparsity:", 1)) from error
 
 
@@ -315,9 +316,10 @@ def run_seed(
         task: network and data.
         recipe: the settings.
         stages: made by `make_stages`.
-        seed: of initial weights, minibatches and noise; every arm sees the same of the latter two.
-        folder: keep checkpoints here and go on from them; None keeps none.
-        report: told of progress.
+        seed: the seed of initial weights, minibatches and noise. All arms share the minibatches and
+            the noise.
+        folder: where to keep checkpoints and resume from; None keeps none.
+        report: called with the progress.
         log: called with the stage and a row of numbers after each epoch.
 
     Returns:
@@ -342,7 +344,7 @@ def run_seed(
             jax.random.fold_in(jax.random.key(seed), arm == "dense"),
             batch_size=recipe.batch_size,
             folder=folder / arm if folder else None,
-            # mypy cannot infer a lambda with a default, which binds the arm of this turn.
+            # The default binds the arm of this turn. mypy cannot infer a lambda with a default.
             report=lambda passed, news, arm=arm: report(  # type: ignore[misc]
                 passed, None if news is None else f"{arm} {news}"
             ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is trained and compared: a data set, a network for it, and how it is scored."""
+"""The task of a comparison: a data set, a network for it, and how to score it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Task(NamedTuple):
     loss_fn: LossFn  # (params, batch, model_state, key) -> (f32[], model_state)
     init: Callable[[PRNGKey], tuple[ArrayTree, Any]]  # key -> (params, model_state)
     probs: Callable[[ArrayTree, Any, Any], jax.Array]  # (params, model_state, images) -> f32[n, K]
-    watched: dict[str, np.ndarray] | None = None  # rows held out of training, to look at in a run
-    module: nn.Module | None = None  # the network, which a file can name
+    watched: dict[str, np.ndarray] | None = None  # held-out rows, scored during a run
+    module: nn.Module | None = None  # the network, which a sparse file can name
 
     @property
     def num_data(self) -> int:
@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """How a network does on rows that it was not trained on, and what it weighs."""
+    """The scores of a network on rows that it was not trained on, and its size."""
 
     accuracy: float  # fraction
     nll: float  # nats per example
@@ -55,7 +55,7 @@ def make_task(data: str, model: str, limit: int | None = None) -> Task:
     Args:
         data: a name that `aeb.data.load` knows.
         model: "cnn" (a narrow one for the 8x8 digits) or "resnet20".
-        limit: the first so many training and test images only; None for all.
+        limit: how many of the first training and test images to use; None for all.
 
     Returns:
         A `Task`. CIFAR-10 is augmented by crops and flips.
@@ -90,9 +90,9 @@ def task_of(
 
     Args:
         dataset: images and labels.
-        module: from images to logits.
-        preprocess: from raw pixels to what the module takes.
-        augment: `(key, images) -> images` in training, or None.
+        module: a module that maps images to logits.
+        preprocess: a function from raw pixels to the inputs of the module.
+        augment: `(key, images) -> images` for training, or None.
 
     Returns:
         A `Task`.
@@ -113,12 +113,12 @@ def task_of(
 
 
 def hold_out(task: Task, share: float, seed: int = 0) -> Task:
-    """Take a share of the training rows out of training, to look at in a run and to choose by.
+    """Hold out a share of the training rows, to score runs and to choose between them.
 
     Args:
         task: network and data.
-        share: of the training rows, in (0, 1).
-        seed: of the choice of rows.
+        share: the share of the training rows, in (0, 1).
+        seed: the seed of the choice of rows.
 
     Returns:
         A `Task` with fewer training rows and `watched`.

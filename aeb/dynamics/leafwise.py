@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build a sampler from its update rule for one leaf.
 
-This is for samplers that treat every weight alike. You write two functions. `numbers` computes the
-scalars of the rule from the step size and the temperature, once a step. `move` is the rule itself,
-for the arrays of one leaf. The rest is done here: the noise, the loop over the leaves, the dtypes.
+This is for samplers that treat all weights in the same way. You write two functions. `numbers`
+computes the scalars of the rule from the step size and the temperature, once per step. `move` is
+the rule itself, for the arrays of one leaf. This module does the rest: the noise, the loop over the
+leaves, the dtypes.
 
 `move` gets arrays in float32, or in float64 where the weights are float64. What it returns is
 converted back to the dtypes of the weights and of the momentum.

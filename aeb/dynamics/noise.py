@@ -24,7 +24,7 @@ from aeb.xla.threefry import LARGEST_DRAW, is_threefry, normal_at, normals_at, s
 __all__ = ["noise_like", "standard_normal_like"]
 
 LARGE = 2**14
-"""Least size of a leaf that is drawn by itself."""
+"""The least size of a leaf that gets a draw of its own."""
 
 
 def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
@@ -93,7 +93,7 @@ def _in_place(words: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[j
 
 
 def _spans(parts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Join neighbours: parts `(start, length)` of which one begins where the other ends."""
+    """Join adjacent parts `(start, length)`, where one begins at the end of the other."""
     spans: list[tuple[int, int]] = []
     for start, length in parts:
         if spans and sum(spans[-1]) == start:
@@ -103,7 +103,7 @@ def _spans(parts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _cut(flat: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:
-    """Cut a flat array into arrays of the given shapes. Together they are as long as it is."""
+    """Cut a flat array into arrays of the given shapes. Their sizes add up to its length."""
     ends = list(itertools.accumulate(map(math.prod, shapes)))
     for part, shape in zip(jnp.split(flat, ends[:-1]), shapes, strict=True):
         yield part.reshape(shape)

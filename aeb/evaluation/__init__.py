@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good predictions are, how sure they are, and how well chains have mixed."""
+"""Evaluate predictions and chains: scores, calibration, averages over draws, and mixing."""
 
 from aeb.evaluation import diagnostics, mixing
 from aeb.evaluation.export import to_arviz

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good predictions are: accuracy, proper scores and calibration.
+"""Score predictions: accuracy, proper scores and calibration.
 
 These are pure functions of class probabilities p[..., c] and integer labels y[...]. Means are taken
 over all predictions, that is over every axis but the last.
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 HALVINGS = 60
-"""How often the interval of log(1 / T) is halved, from a width of 14 to float32 precision."""
+"""The number of bisections of log(1 / T), from a width of 14 to float32 precision."""
 
 ArrayLike: TypeAlias = jax.Array | np.ndarray
 
@@ -50,8 +50,8 @@ ArrayLike: TypeAlias = jax.Array | np.ndarray
 class ReliabilityCurve(NamedTuple):
     """Confidence against accuracy, bin by bin."""
 
-    confidence: jax.Array  # f32[num_bins]: mean confidence in the bin, nan where it is empty
-    accuracy: jax.Array  # f32[num_bins]: share of right predictions, nan where it is empty
+    confidence: jax.Array  # f32[num_bins]: mean confidence in the bin; nan if it is empty
+    accuracy: jax.Array  # f32[num_bins]: share of correct predictions; nan if it is empty
     counts: jax.Array  # i32[num_bins]: number of predictions in the bin
 
 
@@ -139,7 +139,7 @@ def calibrating_temperature(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
     limit = jnp.log(jnp.asarray(1e3, probs.dtype))
     low, high = jax.lax.fori_loop(0, HALVINGS, halve, (-limit, limit))
-    # A label that is not a class has made its sum nan.
+    # If a label is not a class, its sum is nan.
     return jnp.exp(-(low + high) / 2.0) + 0.0 * jnp.mean(of_label)
 
 
@@ -300,7 +300,7 @@ def _as_probs(probs: ArrayLike) -> jax.Array:
 def _bin_sums(
     probs: ArrayLike, labels: ArrayLike, num_bins: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Sum confidence, right predictions and ones over the bins ((m - 1) / M, m / M]."""
+    """Sum confidences, correct predictions and ones over the bins ((m - 1) / M, m / M]."""
     guards.at_least("num_bins", num_bins, 1)
     probs, labels = _checked(probs, labels)
     confidence = jnp.max(probs, axis=-1).ravel()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well the chains have mixed: effective sample size and split R-hat of draws[chains, draws].
+"""Measure how well chains mix: effective sample size and split R-hat of draws[chains, draws].
 
 Both take what `aeb.sample` collects with `aeb.chains`: a tree of arrays whose first axis is chains.
 

@@ -60,7 +60,7 @@ def predict(
         chains: whether the draws come from several chains. The average is over all chains.
         weights: f32[draws] or f32[chains, draws], non-negative; None for equal weights. They need
             not sum to 1.
-        batch_size: how many rows to predict at a time, to save memory; None for all at once.
+        batch_size: the number of rows to predict at a time, to save memory; None for all at once.
 
     Returns:
         A `Prediction` with the weighted mean and variance over draws.
@@ -105,7 +105,7 @@ def predict(
     batches = [jax.tree.map(itemgetter(slice(at, at + size)), inputs) for at in starts]
     try:
         parts = [average(draws, weights, batch) for batch in batches]
-    except Exception as error:  # whatever the user's function raises gets a note, and goes on
+    except Exception as error:  # any error of the user's function is raised again with a note
         shapes = {path: leaf.shape[1:] for path, leaf in named_leaves(draws).items()}
         error.add_note(
             f"chains: with chains={chains} a draw has the shapes {shapes}; if it has others, pass "

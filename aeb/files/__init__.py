@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written down: sparse models, checkpoints, and the report of what is left of a network."""
+"""Files: sparse models and checkpoints. Also the report of the zeros in a network."""
 
 from aeb.files import checkpoint
 from aeb.files.archive import DamagedFileError

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named arrays and a JSON header in one safetensors file that knows when it is damaged.
+"""Store named arrays and a JSON header in one safetensors file, with a checksum.
 
 The file's metadata has one entry, `aeb`: a checksum, a space, and JSON with what the file is for
 (`kind`), the `version` of the format, and the caller's `header`. The checksum is a SHA-256 over
 this JSON and over the name, dtype, shape and bytes of each array. safetensors itself checks only
-that sizes add up; a flipped bit in a weight would pass unseen.
+that sizes add up, so a flipped bit in a weight would go unnoticed.
 
-The same arrays and header give the same bytes: keys are sorted, and nothing tells the time. It is
-one entry because safetensors writes several in an order of its own choice; version 1 had four,
-`aeb` (the kind), `version`, `header` and `sha256`, and is still read.
+The same arrays and header give the same bytes: keys are sorted, and there is no time stamp. There
+is only one entry, because safetensors writes several in an arbitrary order. Version 1 had four,
+`aeb` (the kind), `version`, `header` and `sha256`, and can still be read.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ DTYPES = {
 
 
 class DamagedFileError(ValueError):
-    """A file of ours that is cut short or changed."""
+    """One of our files was truncated or changed."""
 
 
 def host_array(argument: str, path: str, leaf: Any) -> np.ndarray:
     """Fetch a leaf as a numpy array in C order and native byte order.
 
     Args:
-        argument: the caller's name for the tree, for the message.
-        path: the leaf's path in it.
+        argument: the name of the tree, for messages.
+        path: the path of the leaf in the tree.
         leaf: a jax or numpy array, or a numpy scalar.
 
     Returns:
@@ -92,8 +92,8 @@ def device_array(argument: str, path: str, array: np.ndarray) -> jax.Array:
     """Turn a numpy array into a jax array, bit for bit.
 
     Args:
-        argument: the caller's name for where the array is from, for the message.
-        path: the leaf's path.
+        argument: the name of the source of the array, for messages.
+        path: the path of the leaf.
         array: any array that a file can hold.
 
     Returns:
@@ -113,16 +113,16 @@ def device_array(argument: str, path: str, array: np.ndarray) -> jax.Array:
 def write_archive(
     path: Path, kind: str, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> None:
-    """Write a file, whole or not at all.
+    """Write a file atomically.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: the file. An existing file is replaced.
         kind: what the file is for, `sparse` or `checkpoint`.
-        arrays: name to array, as `host_array` returns them.
-        header: what JSON can hold.
+        arrays: a dict from name to array, as `host_array` returns them.
+        header: values that fit into JSON.
 
     Raises:
-        FileNotFoundError: the folder is not there.
+        FileNotFoundError: the folder does not exist.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: there is no folder {path.parent}; make it first")
@@ -145,10 +145,10 @@ def read_archive(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
         The arrays by name, and the header.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        IsADirectoryError: it is a folder.
-        DamagedFileError: the file is cut short or changed, or is no safetensors file.
-        ValueError: the file is whole but not of this kind, or from a later version of aeb.
+        FileNotFoundError: the file does not exist.
+        IsADirectoryError: the path is a folder.
+        DamagedFileError: the file was truncated or changed, or is not a safetensors file.
+        ValueError: the file is complete but not of this kind, or from a later version of aeb.
     """
     if path.is_dir():
         inside = sorted(file.name for file in path.glob("*.safetensors"))
@@ -159,7 +159,7 @@ def read_archive(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
     try:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
-        # Not through the open file, which cannot read float8 into numpy.
+        # Not through `safe_open`, which cannot read float8 into NumPy.
         entries = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise DamagedFileError(f"{path} is damaged, or no safetensors file: {error}") from error
@@ -189,10 +189,10 @@ def read_archive(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
 
 
 class _About(NamedTuple):
-    """What the metadata of a file says."""
+    """The metadata of a file."""
 
     checksum: str
-    text: str  # what the checksum is over, beside the arrays
+    text: str  # what the checksum covers besides the arrays
     kind: str
     version: int
     header: dict[str, Any]

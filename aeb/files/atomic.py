@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file that takes the place of another whole, or not at all.
+"""Replace a file atomically.
 
-It is written beside its target, flushed to the disk, and moved over it. If the writer is killed on
-the way, the target is still the old file or already the new one, and whole. If two processes write
-the same target at once, the file of one of them remains.
+The new file is written beside its target, flushed to the disk, and moved over the target. If the
+writer is killed, the target is either the old file or the new one, and complete. If two processes
+write the same target at once, the file of one of them remains.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["leftovers", "replacing"]
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write that takes the place of `path` when the block ends without an error.
+    """Open a file that replaces `path` when the block ends without an error.
 
     Args:
-        path: the target; its folder has to be there.
+        path: the target. Its folder must exist.
 
     Yields:
         A file to write bytes into.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full; nothing is left behind.
+        OSError: the folder cannot be written, or the disk is full. No file is left behind.
 
     Example:
         >>> import tempfile
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         ...     Path(folder, "a").read_bytes()
         b'whole'
     """
-    # In the same folder, so that moving it is one step of the file system.
+    # In the same folder, so that moving it is a single step of the file system.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -52,5 +52,5 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def leftovers(folder: Path, pattern: str) -> Iterator[Path]:
-    """List what writers that were killed left behind of targets whose name matches a pattern."""
+    """List files that killed writers left behind, for targets whose name matches a pattern."""
     return folder.glob(f".{pattern}.tmp")

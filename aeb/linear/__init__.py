@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear regression: the coefficients are integrated out and the model alone is sampled."""
+"""Linear regression. The coefficients are integrated out, and only the model is sampled."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ __all__ = ["Regression", "regression"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the estimators, and scikit-learn with them, when one of them is asked for."""
+    """Import the estimators, and with them scikit-learn, only when one of them is used."""
     if name not in ("SparseClassifier", "SparseRegressor"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

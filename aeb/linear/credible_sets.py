@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Credible sets: columns that stand for each other, found in the draws of the model.
+"""Credible sets: columns that can replace each other, found from the draws of the model.
 
-Where two columns are nearly the same, the data cannot say which of them matters, and each has half
+If two columns are nearly the same, the data cannot say which of them matters, and each gets half
 the probability. It may still be certain that one of them does. Let gamma[s, j] be the draws of the
 model, r the correlations of the columns, and P the share of draws. A credible set C has
 
@@ -11,19 +11,20 @@ model, r the correlations of the columns, and P the share of draws. A credible s
 
 The sets are disjoint, and are found one by one.
 
-1. A set begins with the column that is most often in the model, is in no set yet, and has not begun
-   a set in vain.
-2. Of the columns whose correlations allow it, the set takes in the one of largest difference
+1. A set begins with the column that is most often in the model, among those that are in no set yet
+   and have not failed to start one.
+2. Among the columns whose correlations allow it, the set adds the one with the largest difference
 
        P(gamma_j = 1 | none of C is in) - P(gamma_j = 1 | some of C is in),
 
-   and goes on until it reaches the level. If no difference is above 0 before that, it is dropped.
-3. A set that reaches the level leaves out the columns that it can spare, the least likely first.
+   and repeats this until it reaches the level. If no difference is above 0 before that, the set is
+   dropped.
+3. A set that reaches the level drops the columns that it does not need, the least likely first.
 
-As in SuSiE, the level is that of *one* effect: the probability that the set holds a column whose
-coefficient is not 0. SuSiE is told a number of effects. Here whole models are counted, so no number
-is needed, and the probability of a set allows for the other columns being in or out. It is a Monte
-Carlo estimate: 1,000 independent draws give .95 to within .007.
+As in SuSiE, the level refers to *one* effect: the probability that the set contains a column whose
+coefficient is not 0. SuSiE needs the number of effects. Here whole models are counted, so no such
+number is needed, and the probability of a set averages over the other columns being in or out. It
+is a Monte Carlo estimate: 1,000 independent draws give .95 to within .007.
 
 References: Wang, Sarkar, Carbonetto and Stephens (JRSSB 2020), for credible sets, their level and
 their purity; Spector and Janson (2022, arXiv:2203.17208), for disjoint sets from draws of any
@@ -40,16 +41,16 @@ import numpy as np
 __all__ = ["Correlated", "CredibleSet", "correlated", "credible_sets"]
 
 MOST = 1000
-"""Columns whose correlations are kept: those most often in the model."""
+"""The number of columns whose correlations are kept: those most often in the model."""
 
 
 class CredibleSet(NamedTuple):
-    """Columns of which at least one is in the model, with at least the probability asked for.
+    """Columns of which at least one is in the model, with at least the requested probability.
 
     Attributes:
-        columns: i64[k], the most likely first; a group as a whole.
-        names: theirs.
-        probability: that at least one of them is in the model.
+        columns: i64[k], the most likely first. A group is contained as a whole.
+        names: the names of these columns.
+        probability: the probability that at least one of them is in the model.
         purity: the least absolute correlation between two of them; 1 for a single column.
     """
 
@@ -60,7 +61,7 @@ class CredibleSet(NamedTuple):
 
 
 class Correlated(NamedTuple):
-    """The columns that the draws had in the model, and how they correlate."""
+    """Columns that were in the model in some draw, and their correlations."""
 
     columns: np.ndarray  # i64[k]
     correlation: np.ndarray  # f32[k, k]
@@ -72,9 +73,9 @@ def correlated(x: np.ndarray, included: np.ndarray, group: np.ndarray | None = N
     Args:
         x: f64[n, p], of mean 0 and mean square 1.
         included: bool[draws, p].
-        group: i64[p], the first column of the group of each, if there are groups. That column
-            stands for its group. The correlation of two groups is the largest, in size, of a
-            column of one with a column of the other.
+        group: i64[p], for each column the first column of its group, if there are groups. This
+            column represents the group. The correlation of two groups is the largest absolute
+            correlation between a column of one and a column of the other.
 
     Returns:
         At most `MOST` columns, the one most often in the model first, and their correlations.
@@ -104,20 +105,20 @@ def credible_sets(
     level: float = 0.95,
     purity: float = 0.5,
 ) -> tuple[CredibleSet, ...]:
-    """Return the credible sets of the draws of a model, as defined above.
+    """Return the credible sets of draws of the model, as defined above.
 
     Args:
         included: bool[draws, p].
-        among: the columns to look at, and how they correlate.
-        names: of the p columns.
-        level: least probability of a set, in (0, 1).
-        purity: least absolute correlation within a set, in [0, 1].
+        among: the columns to consider, and their correlations.
+        names: the names of the p columns.
+        level: the least probability of a set, in (0, 1).
+        purity: the least absolute correlation within a set, in [0, 1].
 
     Returns:
         The sets, in the order in which they were found.
 
     Example:
-        Two columns that are the same, of which each draw has one:
+        Two columns are the same, and each draw has one of them:
 
         >>> draws = np.array([[True, False, False], [False, True, False]] * 50)
         >>> x = np.array([[1.0, 1.0, -1.0], [-1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]])
@@ -156,7 +157,7 @@ def credible_sets(
 def _grow(
     drawn: np.ndarray, alike: np.ndarray, near: np.ndarray, lead: int, level: float
 ) -> np.ndarray | None:
-    """Add columns to the lead until the level is reached, and leave out what it can spare."""
+    """Add columns to the lead until the set reaches the level, then drop those it can spare."""
     near = near.copy()
     near[lead] = False
     found, held = [lead], drawn[:, lead]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user says of the columns: which are always in, belong together, or wait for others.
+"""Read what the user says about columns: always in, grouped, or waiting for others.
 
-A column goes by its name in X, or by its place there. A column of a data frame may have become
-several columns of the matrix, one for each level. It goes by its name or place in the frame, or by
-one of its levels, such as `town[York]`, which stands for the whole group. A column without a group
-is on its own.
+The user names a column by its name or place in X. A column of a data frame may have become several
+columns of the matrix, one per level. It is named by its name or place in the frame, or by one of
+its levels, such as `town[York]`, which means the whole group. A column without a group is on its
+own.
 
-Nobody waits for a parent that is always in.
+A parent that is always in holds nothing back, so no column waits for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Design", "read_design", "restrict", "tie_columns"]
 
 
 class Design(NamedTuple):
-    """What is said of the p columns of the matrix."""
+    """The structure of the p columns of the matrix."""
 
     always: np.ndarray  # i64[k]: always in, ascending
     group: np.ndarray  # i64[p]: the first column of the group of each
@@ -35,7 +35,7 @@ class Design(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """How the columns may be named."""
+    """The names by which the user may refer to columns."""
 
     sources: list[np.ndarray]  # for each column of X the columns of the matrix
     places: dict[str, np.ndarray]
@@ -53,23 +53,23 @@ def read_design(
     heredity: str = "strong",
     inclusion_odds: Any = None,
 ) -> Design:
-    """Read what `aeb.regression` is told of the columns, and check it.
+    """Read and check what the user of `aeb.regression` says about the columns.
 
     Args:
-        names: of the p columns of the matrix.
-        encoding: how a data frame became that matrix; None if it was no data frame.
-        always: names, places or truth values of columns that are always in.
-        groups: a label for each column of X, an integer or a text; None for one on its own.
-        requires: a mapping from columns to those that they wait for.
-        heredity: "strong", if they wait for all of those, or "weak", if for one.
+        names: the names of the p columns of the matrix.
+        encoding: how a data frame became that matrix; None if X was not a data frame.
+        always: names, places or truth values of the columns that are always in.
+        groups: a label for each column of X, an integer or a text; None for a column on its own.
+        requires: a mapping from columns to the columns that they wait for.
+        heredity: "strong" if they wait for all columns listed, "weak" if one is enough.
         inclusion_odds: a factor of the prior odds for each column of X.
 
     Returns:
         The design of the p columns.
 
     Raises:
-        ValueError: a column is not known, a group or the odds do not fit X, or columns wait for
-            one another.
+        ValueError: a column does not exist, the groups or the odds do not fit X, or columns wait
+            for one another.
 
     Example:
         >>> design = read_design(["a", "b", "c"], None, groups=[0, 1, 1], requires={"c": "a"})
@@ -90,25 +90,25 @@ def read_design(
 
 
 def tie_columns(design: Design, columns: np.ndarray) -> Ties | None:
-    """Build the ties of some columns; parents that are not among them count as in.
+    """Build the ties of some columns. Parents that are not among them count as in the model.
 
     Args:
-        design: of all columns.
-        columns: i64[k], in rising order.
+        design: the design of all columns.
+        columns: i64[k], in ascending order.
 
     Returns:
-        The ties of the k columns, None if each is on its own.
+        The ties of the k columns; None if every column is on its own.
     """
     first = _first(design, columns)
     return tie(design.group[columns], _waiting(design, first), strong=design.strong)
 
 
 def restrict(design: Design, columns: np.ndarray) -> dict[str, Any]:
-    """Say the same of some columns alone, as arguments of `aeb.regression`.
+    """Restrict a design to some columns, as arguments of `aeb.regression`.
 
     Args:
-        design: of all columns.
-        columns: i64[k], in rising order. Parents that are not among them count as in.
+        design: the design of all columns.
+        columns: i64[k], in ascending order. Parents that are not among them count as in the model.
 
     Returns:
         Keyword arguments for the matrix of these columns.
@@ -151,7 +151,7 @@ def _named(names: Sequence[str], encoding: Encoding | None) -> _Named:
 
 
 def _columns(argument: str, entry: Any, named: _Named) -> np.ndarray:
-    """Find what one name or place stands for, i64[k]."""
+    """Find the columns that one name or place refers to, i64[k]."""
     if isinstance(entry, str) and entry in named.places:
         return named.places[entry]
     place = not isinstance(entry, str | bool | np.bool_) and hasattr(entry, "__index__")
@@ -221,7 +221,7 @@ def _parents(
     for child, own in value.items():
         lead = int(group[_columns("requires", child, named)[0]])
         places = [_columns("requires", entry, named)[0] for entry in _listed(own)]
-        # Of two columns of a group each may have been given its own.
+        # The columns of a group may each have been given parents of their own.
         leads = dict.fromkeys([*parents.get(lead, ()), *(int(group[place]) for place in places)])
         if not leads:
             raise ValueError(f"requires: got no column that {child!r} waits for, needs one or more")

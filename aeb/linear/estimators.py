@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`aeb.regression` as scikit-learn estimators, for pipelines, searches and cross-validation.
 
-They differ from the function in three ways, all of them scikit-learn's customs:
+They differ from the function in three ways, all of them conventions of scikit-learn:
 
-- A column may be constant in the rows of a fold. It is left out, with coefficient 0; the function
-  refuses it.
-- The seed is `random_state`. By default it is 0, so that the same call gives the same answer.
-- What was learned is in attributes that end in an underscore; `result_` is the whole `Regression`.
+- A column may be constant, as happens within a fold. It stays out of the model, with coefficient 0.
+  The function refuses such a column.
+- The seed is `random_state`. By default it is 0, so the same call gives the same answer.
+- Fitted attributes end in an underscore. `result_` is the whole `Regression`.
 
-Only the function takes weights of rows and offsets. `import aeb` does not import this module, which
-needs scikit-learn; the first use of `aeb.SparseRegressor` or `aeb.SparseClassifier` does.
+Only the function takes row weights and offsets. This module needs scikit-learn, so `import aeb`
+does not import it. The first use of `aeb.SparseRegressor` or `aeb.SparseClassifier` does.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from aeb.linear.table import column_names, dense, is_constant
 __all__ = ["SparseClassifier", "SparseRegressor"]
 
 SHARED = ("level", "num_chains", "num_draws", "warmup", "thinning", "v1", "v0")
-"""Settings that both hand to `aeb.regression`, by the same names."""
+"""Settings that both estimators pass to `aeb.regression` under the same names."""
 
 DESIGN = ("always", "groups", "requires", "heredity", "inclusion_odds")
-"""Those that say something of the columns."""
+"""Settings that describe the columns."""
 
 OWN = ("family", "nu", "lam", "freedom", "concentration")
-"""Those that the regressor alone has."""
+"""Settings of the regressor alone."""
 
 
 class _Sparse(BaseEstimator):
-    """What both estimators have: the settings they share."""
+    """The settings that both estimators share."""
 
     _encoding: frames.Encoding | None
 
@@ -104,22 +104,22 @@ class SparseRegressor(RegressorMixin, _Sparse):
         thinning: changes of the model for each draw.
         v1: guess of the variance of a coefficient in the model.
         v0: variance of one that is left out; None learns it.
-        nu: observations that the prior of sigma^2 counts for.
-        lam: guess of sigma^2 over the variance of y.
-        freedom: degrees of freedom of "student_t"; None learns them.
+        nu: the number of observations that the prior of sigma^2 counts as.
+        lam: a guess of sigma^2 divided by the variance of y.
+        freedom: the degrees of freedom of "student_t"; None learns them.
         concentration: r of "negative_binomial"; None learns it.
-        random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
+        random_state: an int, a `numpy.random.RandomState`, or None for a different seed each time.
 
-    `aeb.regression` describes each of them in full.
+    `aeb.regression` describes each setting in full.
 
     Attributes:
-        result_: the `Regression`: tables, credible sets, plots, draws.
+        result_: the `Regression`, with its tables, credible sets, plots and draws.
         coef_: f64[p], posterior means of the coefficients.
-        intercept_: posterior mean.
+        intercept_: the posterior mean of the intercept.
         inclusion_: f64[p], the probability that a column is in the model.
         n_features_in_: the number of columns of X.
-        feature_names_in_: their names, if X was a data frame whose names are all text. Of a frame
-            with text or categories, `result_.names` has the columns that it became.
+        feature_names_in_: their names, if X was a data frame and all its names are text. If the
+            frame had text or categories, `result_.names` lists the columns that they became.
 
     Example:
         >>> import pytest; _ = pytest.importorskip("sklearn")
@@ -206,10 +206,11 @@ class SparseRegressor(RegressorMixin, _Sparse):
 
         Args:
             X: [rows, p].
-            return_std: whether to have the standard deviation of a new y too, its noise included.
+            return_std: whether to return the standard deviation of a new y too, noise included.
 
         Returns:
-            f64[rows]; with `return_std` a pair of them.
+            The mean of y, f64[rows]. With `return_std`, a pair of the mean and the standard
+            deviation.
         """
         matrix = _read(self, X)
         if return_std:
@@ -217,7 +218,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
         return self.result_.predict(matrix)
 
     def predict_interval(self, X: Any, level: float = 0.9) -> np.ndarray:
-        """Return central intervals of a new y, its noise included.
+        """Return central intervals of a new y, noise included.
 
         Args:
             X: [rows, p].
@@ -248,9 +249,9 @@ class SparseRegressor(RegressorMixin, _Sparse):
 class SparseClassifier(ClassifierMixin, _Sparse):
     """Sparse logistic regression with its uncertainty, as a scikit-learn estimator.
 
-    If there are more than two classes, each is fitted against the rest, with columns of its own,
-    and the probabilities are divided by their sum (one-vs-rest). They then add up to 1, but they
-    are not the posterior of one model of all classes.
+    With more than two classes, each class is fitted against the rest (one-vs-rest), and selects its
+    own columns. The probabilities are divided by their sum, so they add up to 1. They are not the
+    posterior of one model of all classes.
 
     Args:
         expected_size: how many columns the prior expects in the model.
@@ -266,19 +267,20 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         thinning: changes of the model for each draw.
         v1: guess of the variance of a coefficient in the model.
         v0: variance of one that is left out; None learns it.
-        random_state: an int, a `numpy.random.RandomState`, or None for another answer each time.
+        random_state: an int, a `numpy.random.RandomState`, or None for a different seed each time.
 
-    `aeb.regression` describes each of them in full.
+    `aeb.regression` describes each setting in full.
 
     Attributes:
         classes_: [K], the labels.
-        results_: the `Regression`s. With two labels there is one, for the probability of the
-            second; with more there is one for each against the rest.
-        result_: the only one, where there are two labels.
-        coef_: posterior means of the coefficients, f64[1, p]; f64[K, p] with more than two labels.
-        intercept_: posterior means, f64[1] or f64[K].
-        inclusion_: the probability that a column is in the model, f64[p]; f64[K, p] with more than
-            two labels.
+        results_: the `Regression`s. With two labels there is one, for the probability of the second
+            label. With more there is one per label, against the rest.
+        result_: the only `Regression`, if there are two labels.
+        coef_: posterior means of the coefficients, f64[1, p], or f64[K, p] with more than two
+            labels.
+        intercept_: posterior means of the intercepts, f64[1] or f64[K].
+        inclusion_: the probability that a column is in the model, f64[p], or f64[K, p] with more
+            than two labels.
         n_features_in_: the number of columns of X.
         feature_names_in_: their names, as for `SparseRegressor`.
 
@@ -316,7 +318,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) == 1:
             raise ValueError(f"y: got one class, {self.classes_[0]!r}, needs two classes")
-        # Of two classes the second; its complement would say the same again.
+        # Of two classes, only the second is fitted. The first is its complement.
         wanted = range(len(self.classes_)) if len(self.classes_) > 2 else (1,)
         self.results_ = [
             _fit(self, matrix, (places == own).astype(float), names, {"family": "binomial"})
@@ -325,7 +327,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class, the mean over all models.
+        """Return the probability of each class, averaged over all models.
 
         Args:
             X: [rows, p].
@@ -337,12 +339,12 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         chances = np.stack([own.predict(matrix) for own in self.results_], axis=1)
         if len(self.classes_) == 2:
             return np.concatenate([1.0 - chances, chances], axis=1)
-        # A row that no class wants is for all of them the same.
+        # If every probability is 0, all classes get the same share.
         chances = np.maximum(chances, np.finfo(np.float64).tiny)
         return chances / chances.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the class that is more likely.
+        """Return the most likely class of each row.
 
         Args:
             X: [rows, p].
@@ -358,7 +360,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
 
         Args:
             X: [rows, p].
-            level: the posterior probability that an interval holds it, in (0, 1).
+            level: the posterior probability that an interval contains it, in (0, 1).
 
         Returns:
             f64[rows, 2].
@@ -399,7 +401,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
 def _learn(
     estimator: Any, X: Any, y: Any, *, numeric: bool = True
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Read the data of a fit; remember how many columns X has, and how they are named and encoded.
+    """Read the data of a fit, and store the number, the names and the encoding of the columns.
 
     Returns:
         f64[n, p], [n], and the names of the p columns.
@@ -422,7 +424,7 @@ def _learn(
 
 
 def _read(estimator: Any, X: Any) -> np.ndarray:
-    """Read rows of the columns that were fitted, f64[rows, p]."""
+    """Read new rows with the fitted columns, f64[rows, p]."""
     check_is_fitted(estimator, ["result_", "results_"], all_or_any=any)
     if frames.is_frame(X):
         validate_data(estimator, X, reset=False, skip_check_array=True)
@@ -442,7 +444,7 @@ def _fit(
     names: tuple[str, ...],
     settings: dict[str, Any],
 ) -> Regression:
-    """Fit the columns that vary, and put the others back with coefficient 0."""
+    """Fit the columns that vary, then add the others with coefficient 0."""
     varies = ~is_constant(matrix)
     if not varies.any():
         raise ValueError(f"X: none of its {len(varies)} columns varies; there is nothing to learn")
@@ -467,12 +469,12 @@ def _fit(
 
 
 def _widen(fit: Regression, kept: np.ndarray, names: tuple[str, ...]) -> Regression:
-    """Put columns that were not fitted between those that were: never in, their coefficient 0.
+    """Add the columns that were not fitted: never in the model, with coefficient 0.
 
     Args:
-        fit: of some columns.
-        kept: their places.
-        names: of all.
+        fit: the fit of some columns.
+        kept: the places of these columns among all.
+        names: the names of all columns.
     """
 
     def wide(array: np.ndarray, axis: int, fill: float = 0.0) -> np.ndarray:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The laws that y may have, each as a normal regression whose weights and response are redrawn.
+"""The families of y, each as a normal regression whose weights and response are redrawn.
 
 Given weights omega and a response z, the likelihood of the linear predictor eta is that of
 
     z_i ~ N(eta_i, sigma^2 / omega_i).
 
-Given eta, sigma and y, omega and z can be drawn. With w the weights that the user gave the rows:
+Given eta, sigma and y, omega and z can be drawn. With w the row weights that the user gave:
 
     student_t          y = eta + t_f sigma / sqrt w.  z = y, omega = w g,
                        g ~ Gamma((f + 1) / 2) / ((f + w (y - eta)^2 / sigma^2) / 2)
@@ -15,10 +15,10 @@ Given eta, sigma and y, omega and z can be drawn. With w the weights that the us
                        sigma = 1, omega ~ PG(w (y + r), eta - log r),
                        z = w (y - r) / (2 omega) + log r
 
-f and r are drawn first, given eta alone; given omega too they would hardly move. They are drawn
-from a grid that is even in the logarithm. f has the prior Gamma(2, 1/10) (Juarez and Steel, JBES
-2010), between 1 and 100. log r has a flat prior, with r between 0.02 and 500. The offset, the known
-part of eta, is subtracted from z.
+f and r are drawn first, given eta alone. If omega were given too, they would hardly move. They are
+drawn from a grid that is evenly spaced in the logarithm. f has the prior Gamma(2, 1/10) (Juarez and
+Steel, JBES 2010), between 1 and 100. log r has a flat prior, with r between 0.02 and 500. The
+offset, the known part of eta, is subtracted from z.
 
 Reference: Polson, Scott and Windle (JASA 2013), for the last two families.
 """
@@ -39,7 +39,7 @@ __all__ = ["FAMILIES", "Family", "Response", "Rows", "shapes"]
 
 
 class Rows(NamedTuple):
-    """The data: the columns to choose from, and the base, which is always in."""
+    """The data: the columns to choose from, and the base, whose columns are always in."""
 
     x: jax.Array  # f64[n, p]
     base: jax.Array  # f64[n, k]: what is always in, the intercept first
@@ -48,11 +48,11 @@ class Rows(NamedTuple):
     weights: jax.Array  # f64[n]: w
     offset: jax.Array  # f64[n]: part of eta that is known
     grid: jax.Array  # f64[g]: of f or r
-    heights: jax.Array  # f64[g]: the part of its log density that eta is not in
+    heights: jax.Array  # f64[g]: the part of its log density that does not depend on eta
 
 
 class Response(NamedTuple):
-    """The normal regression that stands for y."""
+    """The normal regression that replaces y."""
 
     weights: jax.Array  # f64[n]: omega
     target: jax.Array  # f64[n]: z
@@ -60,7 +60,7 @@ class Response(NamedTuple):
 
 
 class Family(NamedTuple):
-    """One kind of y: `start(rows)` and `redraw(key, rows, eta, sigma)` give a response."""
+    """A family of y. `start(rows)` and `redraw(key, rows, eta, sigma)` return a response."""
 
     start: Callable[[Rows], Response]
     redraw: Callable[[PRNGKey, Rows, jax.Array, jax.Array], Response]
@@ -70,17 +70,17 @@ class Family(NamedTuple):
 def shapes(
     family: str, given: float | None, y: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the grid of f or r, and the part of its log density that eta is not in.
+    """Return the grid of f or r, and the part of its log density that does not depend on eta.
 
     Args:
         family: a name in `FAMILIES`.
-        given: f or r, if it is known: the grid is then this one point.
+        given: f or r, if it is known. The grid is then this one point.
         y: f64[n].
         weights: f64[n], w.
 
     Returns:
-        The grid and its heights, f64[g] each. They are one point, of height 0, for a family that
-        has neither f nor r.
+        The grid and its heights, f64[g] each. For a family without f and r, the grid is one point
+        of height 0.
 
     Example:
         >>> shapes("student_t", 4.0, np.zeros(3), np.ones(3))[0].tolist()
@@ -167,4 +167,4 @@ FAMILIES = {
     "binomial": Family(_start_binomial, _redraw_binomial, known_sigma=True),
     "negative_binomial": Family(_start_counts, _redraw_counts, known_sigma=True),
 }
-"""By name; bernoulli is binomial with one trial a row."""
+"""The families by name. "bernoulli" is "binomial" with one trial per row."""

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data frames as matrices: numbers as they are, text and categories as indicators.
+"""Turn data frames into matrices: numbers as they are, text and categories as indicators.
 
-A frame is whatever narwhals reads: pandas, polars, PyArrow and others. Without narwhals a frame is
-read as an array, and has to hold nothing but numbers.
+A frame is anything that narwhals reads: pandas, polars, PyArrow and others. Without narwhals, a
+frame is read as an array, and may contain only numbers.
 
     numbers, booleans        one column, f64
     text, categories         the first of K levels is the base; each of the others has a column,
                              which is 1 at that level and 0 elsewhere, named `column[level]`
     dates, lists and others  refused
 
-Only levels that occur count. They are in the order of an ordered category, and sorted otherwise.
-This is treatment coding: a coefficient says how its level differs from the base. The columns of one
-category are a group, which is in the model or out of it as a whole (`ties.py`). Coefficients are
-shrunk towards 0, which means levels towards the base. To choose another base, order the levels.
+Only levels that occur in the data count. Those of an ordered category keep their order; others are
+sorted. This is treatment coding: a coefficient says how its level differs from the base. The
+columns of one category are a group, which is in the model or out of it as a whole (`ties.py`).
+Coefficients are shrunk towards 0, so levels are shrunk towards the base. To choose another base,
+order the levels.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ __all__ = ["Column", "Encoding", "encode", "is_frame", "read"]
 
 
 class Column(NamedTuple):
-    """One column of a frame: its name, and for text and categories the levels with indicators."""
+    """One column of a frame: its name, and for text and categories its levels with indicators."""
 
     name: str
     levels: tuple[str, ...] | None = None
-    base: str | None = None  # the level at which they are all 0
+    base: str | None = None  # the level at which all indicators are 0
 
 
 class Encoding(NamedTuple):
@@ -56,14 +57,14 @@ class Encoding(NamedTuple):
 
     @property
     def sources(self) -> list[np.ndarray]:
-        """For each column of the frame, those of the matrix that it became."""
+        """For each column of the frame, the columns of the matrix that it became."""
         counts = [1 if column.levels is None else len(column.levels) for column in self.columns]
         return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
 
 
 def is_frame(value: Any) -> bool:
-    """Tell whether narwhals reads it as a data frame; without narwhals nothing is one."""
-    # Of the class: a property of its own would be worked out.
+    """Return whether narwhals reads a value as a data frame. Without narwhals, nothing is one."""
+    # Look at the class: on the instance, a property would be computed.
     if not hasattr(type(value), "columns"):
         return False
     try:
@@ -77,15 +78,15 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
     """Turn a data frame into a matrix.
 
     Args:
-        name: the caller's name for it.
+        name: the name of the argument, for messages.
         value: the frame.
 
     Returns:
         f64[n, p] without missing numbers, and the encoding, which `encode` needs.
 
     Raises:
-        ValueError: values are missing, or a text differs in nearly every row.
-        TypeError: a column is neither number nor text.
+        ValueError: values are missing, or a text column has a different value in nearly every row.
+        TypeError: a column contains neither numbers nor text.
 
     Example:
         >>> import pytest; polars = pytest.importorskip("polars")
@@ -103,19 +104,19 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
 
 
 def encode(name: str, value: Any, encoding: Encoding) -> np.ndarray:
-    """Turn another frame of the same columns into a matrix.
+    """Turn another frame with the same columns into a matrix.
 
     Args:
-        name: the caller's name for it.
-        value: a frame with the columns that were read, in their order.
-        encoding: of the frame that was read.
+        name: the name of the argument, for messages.
+        value: a frame with the columns of the first frame, in the same order.
+        encoding: the encoding of the first frame.
 
     Returns:
         f64[n, p].
 
     Raises:
-        ValueError: values are missing, or a level occurs that was not read.
-        TypeError: a column was a number and is not now, or the other way round.
+        ValueError: values are missing, or a level did not occur in the first frame.
+        TypeError: a column was numeric and is not now, or the other way round.
     """
     return _matrix(name, _series(name, value), encoding)
 
@@ -131,7 +132,7 @@ def _frame(name: str, value: Any) -> Any:
 
 
 def _series(name: str, value: Any) -> list[Any]:
-    """List the columns of a frame, or say in which of them values are missing."""
+    """List the columns of a frame, or raise an error that says where values are missing."""
     frame = _frame(name, value)
     series = [frame[:, j] for j in range(frame.shape[1])]
     empty = np.array([_missing(own) for own in series]).reshape(len(series), len(frame))
@@ -144,11 +145,11 @@ def _series(name: str, value: Any) -> list[Any]:
 
 
 def describe_missing(missing: np.ndarray, names: Sequence[Any] | None) -> str:
-    """Say how many values are missing, of which columns, and what to do.
+    """Say how many values are missing, in which columns, and what to do.
 
     Args:
         missing: bool[n, p].
-        names: of the columns, if they have any.
+        names: the names of the columns, if they have any.
     """
     counts = missing.sum(axis=0)
     order = np.argsort(-counts, kind="stable")
@@ -168,7 +169,7 @@ def _label(column: int, names: Sequence[Any] | None) -> str:
 
 
 def _missing(series: Any) -> np.ndarray:
-    """Tell which values are null or nan, bool[n]."""
+    """Return which values are null or nan, bool[n]."""
     empty = series.is_null()
     if series.dtype.is_float():
         empty = empty | series.is_nan().fill_null(True)
@@ -176,7 +177,7 @@ def _missing(series: Any) -> np.ndarray:
 
 
 def _column(name: str, series: Any) -> Column:
-    """Say how one column becomes numbers."""
+    """Describe how one column becomes numbers."""
     import narwhals.stable.v2 as narwhals
 
     dtype, title = series.dtype, str(series.name)
@@ -201,7 +202,7 @@ def _column(name: str, series: Any) -> Column:
             "drop it if it names the rows, or put its levels together"
         )
     if len(levels) < 2:
-        # A constant, which is refused as all constants are.
+        # A constant column. It is refused later, as all constants are.
         return Column(title, levels)
     return Column(title, levels[1:], levels[0])
 

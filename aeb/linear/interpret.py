@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a fit needs beside its draws: prior probabilities, correlations, a look at its chains."""
+"""Complete a fit: add prior probabilities and correlations to its draws, and check its chains."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from aeb.linear.ties import prior_draws
 __all__ = ["interpret"]
 
 MOST_R_HAT = 1.1
-"""Above it chains disagree (Gelman et al., Bayesian Data Analysis (2013), 11.4)."""
+"""Chains with a larger R-hat disagree (Gelman et al., Bayesian Data Analysis (2013), 11.4)."""
 
 LEAST_INCLUSION = 0.01
-"""Columns less likely than that are no answer, whether the chains agree on them or not."""
+"""Less likely columns are not reported, so it does not matter whether the chains agree on them."""
 
 
 def interpret(
@@ -33,11 +33,12 @@ def interpret(
     """Add the prior, the correlations and the encoding to a fit, and compare its chains.
 
     Args:
-        fit: with `included_draws` and `always`.
+        fit: a fit with `included_draws` and `always`.
         x: f64[n, p], columns of mean 0 and mean square 1.
         odds: f64[p], the factor of each column's prior odds.
         encoding: how a data frame became columns.
-        design: which columns belong together, and which wait; None if each is on its own.
+        design: which columns belong together, and which wait for others. None if every column is on
+            its own.
 
     Returns:
         The fit with `prior_inclusion`, `prior_size`, `correlated`, `encoding` and `group`.
@@ -64,16 +65,16 @@ def interpret(
 def _prior(
     prior: np.ndarray, free: np.ndarray, group: np.ndarray, design: Design | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the columns, f64[p], and of 0, 1, ... groups, before y is seen.
+    """Return prior probabilities of the columns, f64[p], and of 0, 1, ... groups in the model.
 
-    The latter follow from the former, and are left empty, where no column waits.
+    If no column waits for others, the latter follow from the former and are left empty.
     """
     first = np.flatnonzero(group == np.arange(len(group)))
     ties = None if design is None else tie_columns(design, free)
     if ties is None or ties.waits is None:
         return prior, np.zeros(0)
     drawn = prior_draws(ties, prior[free])
-    # Those that wait for nobody are in with their own probability.
+    # Columns that wait for no other are in with their own probability.
     waits = np.isin(ties.lead, ties.waits.child)
     prior = prior.copy()
     prior[free[waits]] = drawn[:, waits].mean(axis=0)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the draws say: which models are likely, how many columns they have, and which to select.
+"""Read the draws: which models are likely, how many columns they have, and which to select.
 
 A model is the set of columns whose gamma is 1. All draws gamma[s, j] weigh the same.
 
     P(model)         the share of draws that are this model
     P(size = k)      the share of draws with k columns. A group of columns that are in or out
                      together counts as one. A priori gamma_j ~ Bernoulli(prior_j), independent, so
-                     that the size is Poisson-binomial
-    selection        the columns are sorted by P(gamma_j = 1 | y), the most likely first. It is the
-                     longest list whose mean of P(gamma_j = 0 | y) is at most the rate asked for
+                     the size is Poisson-binomial
+    selection        sort the columns by P(gamma_j = 1 | y), the most likely first. Select the
+                     longest list whose mean of P(gamma_j = 0 | y) is at most the requested rate
 
-That mean is the expected share of false finds in the list, given the data: the Bayesian false
+Given the data, this mean is the expected share of false discoveries in the list: the Bayesian false
 discovery rate.
 
 References: Newton, Noueiry, Sarkar and Ahlquist (Biostatistics 2004) and Muller, Parmigiani, Robert
@@ -40,8 +40,8 @@ class ModelSize(NamedTuple):
 
     Attributes:
         prior: f64[sizes], before y is seen, at the inclusion rate that was learned.
-        posterior: f64[sizes], after y is seen. Both end with the last size to which one of them
-            gives a millionth or more.
+        posterior: f64[sizes], after y is seen. Both end with the last size whose probability is at
+            least a millionth in one of them.
     """
 
     prior: np.ndarray
@@ -53,11 +53,11 @@ def most_probable(included: np.ndarray, names: Sequence[str], count: int) -> tup
 
     Args:
         included: bool[draws, p].
-        names: of the p columns.
-        count: the most to return.
+        names: the names of the p columns.
+        count: the largest number of models to return.
 
     Returns:
-        At most `count` models, each once.
+        At most `count` different models.
 
     Example:
         >>> draws = np.array([[True, False], [True, False], [True, True], [True, False]])
@@ -78,8 +78,8 @@ def prior_size(inclusion: np.ndarray, sizes: int) -> np.ndarray:
     """Return the probabilities that 0, 1, ... of independent columns are in, f64[sizes].
 
     Args:
-        inclusion: f64[p], the prior probability of each.
-        sizes: how many to return.
+        inclusion: f64[p], the prior probability of each column.
+        sizes: the number of probabilities to return.
 
     Example:
         >>> prior_size(np.array([0.5, 0.5, 1.0]), 4).round(3).tolist()
@@ -89,7 +89,7 @@ def prior_size(inclusion: np.ndarray, sizes: int) -> np.ndarray:
 
     total = np.zeros(sizes)
     total[0] = 1.0
-    # Columns that share their probability are binomial together.
+    # The number of columns in the model among those of equal probability is binomial.
     for chance, count in zip(*np.unique(inclusion, return_counts=True), strict=True):
         alike = binom.pmf(np.arange(min(sizes, count + 1)), count, chance)
         total = np.convolve(total, alike)[:sizes]
@@ -104,8 +104,8 @@ def model_size(
     Args:
         included: bool[draws, p].
         prior_inclusion: f64[p], the prior probability of each column.
-        prior: f64[at most p + 1], the prior probabilities of 0, 1, ... columns, where the columns
-            are not independent.
+        prior: f64[at most p + 1], the prior probabilities of 0, 1, ... columns, if the columns are
+            not independent.
 
     Returns:
         Both distributions, over the same sizes.
@@ -119,7 +119,7 @@ def model_size(
 
 
 def select(inclusion: np.ndarray, fdr: float) -> np.ndarray:
-    """Return the longest list of columns whose expected share of false finds is at most `fdr`.
+    """Return the longest list of columns whose false discovery rate is at most `fdr`.
 
     Args:
         inclusion: f64[p], the posterior probability that a column is in the model.
@@ -134,5 +134,5 @@ def select(inclusion: np.ndarray, fdr: float) -> np.ndarray:
     """
     order = np.argsort(-inclusion, kind="stable")
     false = np.cumsum(1.0 - inclusion[order]) / np.arange(1, len(order) + 1)
-    # The mean rises along the list, so that those within the rate come first.
+    # The mean rises along the list, so the lists within the rate come first.
     return order[: int(np.searchsorted(false, fdr, side="right"))]

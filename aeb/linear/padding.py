@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Few shapes, so that a second table does not compile again.
+"""Pad tables to a few shapes, so that a second table need not compile again.
 
-A program is compiled for each shape of X, which takes seconds. A fold of a cross-validation is
-another shape, and so is a table with a column more. Tables are therefore padded to the next of few
-sizes, with rows and columns that change nothing:
+A program is compiled for each shape of X, which takes seconds. Each fold of a cross-validation may
+have another shape, and so does a table with one more column. So tables are padded to the next of a
+few sizes, with rows and columns that change nothing:
 
-    columns of 0 in X            out of the model for good: their prior odds are 0
-    rows of 0 in X and the       the likelihood is as before; the rows were counted, and sums over
-    base, whose y says nothing   them were taken, before the padding
+    columns of 0 in X            never in the model: their prior odds are 0
+    rows of 0 in X and the       the likelihood does not change; rows are counted, and sums over
+    base, whose y says nothing   them are taken, before the padding
 
-Sizes go up in steps of an eighth of a power of 2, or of a thirty-second in large tables, and of 16
-at least. Columns whose odds are 0 do not count where delta begins, nor where it is learned. The
-answer is the same up to the noise of Monte Carlo, since another shape draws other numbers.
+Sizes increase in steps of an eighth of a power of 2, or of a thirty-second in large tables, and at
+least in steps of 16. Columns with odds 0 count neither in the initial delta nor in its learning.
+The result is the same up to Monte Carlo noise, because another shape draws other random numbers.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from aeb.linear.ties import Ties, pad_ties
 __all__ = ["MOST", "pad", "pad_rows", "size", "trim", "widen"]
 
 MOST = 100_000
-"""Numbers in X from which on the steps are finer, for there running takes longer than compiling."""
+"""The size of X from which steps are finer, because running then takes longer than compiling."""
 
 SMALL, LARGE = 8, 32
-"""Steps between a power of 2 and the next, below `MOST` and from there on."""
+"""The number of steps between two powers of 2: below `MOST`, and from there on."""
 
 LEAST_STEP = 16
 LEAST_ROWS = 64
-"""For families that redraw weights: their rows are cheap, and their programs slow to compile."""
+"""The least size for rows whose weights are redrawn: cheap to run, but slow to compile."""
 
 NEUTRAL = {"student_t": 0.0, "binomial": 0.5}
-"""A y that says nothing of eta at 0, in a row of weight 1. A count always says something."""
+"""A y that carries no information at eta = 0, in a row of weight 1. A count always carries some."""
 
 
 def size(count: int, least_step: int = LEAST_STEP, steps: int = SMALL) -> int:
-    """Return the size that so many rows or columns are padded to.
+    """Return the size to which a number of rows or columns is padded.
 
     Args:
-        count: at least 1.
-        least_step: the size of a small count, and what a larger one goes up by at least.
-        steps: how many there are between a power of 2 and the next.
+        count: the number, at least 1.
+        least_step: the least size, and the least step between sizes.
+        steps: the number of sizes between two powers of 2.
 
     Example:
         >>> [size(count) for count in (1, 16, 17, 100, 129, 1000)]
@@ -61,10 +61,10 @@ def pad(problem: Problem) -> Problem:
     """Pad a normal problem with rows and columns that change nothing.
 
     Args:
-        problem: its x is f[m, p].
+        problem: a problem whose x is f[m, p].
 
     Returns:
-        A problem of x f[m', p'], with `log_odds`.
+        A problem whose x is f[m', p'], with `log_odds`.
     """
     m, p = problem.x.shape
     steps = _steps(m * p)
@@ -83,13 +83,13 @@ def pad_rows(
     """Pad the data of a family that redraws weights.
 
     Args:
-        rows: of f64[n, p]. Their grid and its heights stay.
+        rows: the data, whose x is f64[n, p]. The grid and its heights do not change.
         log_odds: f64[p] or None.
-        family: of y; rows are not padded for one that is not in `NEUTRAL`.
-        ties: of the columns.
+        family: the family of y. If it is not in `NEUTRAL`, only columns are padded.
+        ties: the ties between the columns.
 
     Returns:
-        Rows of f64[n', p'], their log odds and their ties.
+        Data whose x is f64[n', p'], the log odds and the ties.
     """
     n, p = rows.x.shape
     steps = _steps(n * p)
@@ -106,17 +106,17 @@ def pad_rows(
 
 
 def widen(starts: np.ndarray, width: int) -> np.ndarray:
-    """Pad the sets to start from, bool[chains, p], to as many columns; none of those is in."""
+    """Pad the starting sets, bool[chains, p], to `width` columns. The new columns are out."""
     return _more(starts, len(starts), width)
 
 
 def trim(totals: Totals, snapshots: Snapshot, p: int) -> tuple[Totals, Snapshot]:
-    """Leave out the columns that were added.
+    """Remove the columns that padding added.
 
     Args:
-        totals: leaves of columns are f64[..., p'].
-        snapshots: likewise.
-        p: columns that are the data's.
+        totals: totals over p' columns.
+        snapshots: draws over p' columns.
+        p: the number of columns of the data.
     """
 
     def cut(tree: Any, names: tuple[str, ...]) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer of a regression on one page: four panels of matplotlib."""
+"""Plot the result of a regression in four panels, with matplotlib."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 __all__ = ["plot"]
 
 MOST_SETS = 9
-"""Credible sets with a colour of their own."""
+"""The number of credible sets that get their own colour."""
 
 MOST_NAMED = 12
-"""Columns written out beside their inclusion probability."""
+"""The number of columns whose names stand beside their inclusion probabilities."""
 
 
 def plot(fit: Regression, columns: int) -> Any:
-    """Draw inclusion, intervals, model size and traces; `Regression.plot` says what is on it.
+    """Draw inclusion, intervals, model size and traces. `Regression.plot` describes the panels.
 
     Args:
-        fit: what to draw.
-        columns: how many columns to show the intervals of.
+        fit: the fit to draw.
+        columns: the number of columns whose intervals to show.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -47,7 +47,7 @@ def plot(fit: Regression, columns: int) -> Any:
 def _inclusion(fit: Regression, axis: Any) -> None:
     place = np.arange(len(fit.names))
     axis.plot(place, fit.inclusion, ".", color="0.6", markersize=4)
-    # A set of one says no more than the height of its point.
+    # A set of one column shows no more than the height of its point.
     sets = [own for own in fit.credible_sets() if len(own.columns) > 1][:MOST_SETS]
     for number, own in enumerate(sets):
         axis.plot(
@@ -91,7 +91,7 @@ def _intervals(fit: Regression, axis: Any, columns: int) -> None:
 
 def _size(fit: Regression, axis: Any) -> None:
     prior, posterior = fit.model_size
-    # As far as either has anything to show.
+    # End where both distributions have nothing more to show.
     last = int(np.flatnonzero((prior > 1e-3) | (posterior > 1e-3)).max()) + 1
     place = np.arange(last)
     axis.bar(place, posterior[:last], width=0.8, color="C0", label="posterior")

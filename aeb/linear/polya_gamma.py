@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws of Gamma and Polya-Gamma variables, many at once (Polson, Scott and Windle, JASA 2013).
+"""Draw many Gamma and Polya-Gamma variables at once (Polson, Scott and Windle, JASA 2013).
 
 PG(b, z) is the law of
 
     omega = sum_k g_k d_k,   g_k ~ Gamma(b, 1),   d_k = 1 / (2 pi^2 ((k - 1/2)^2 + z^2 / (4 pi^2)))
 
-over k = 1, 2, ...; its mean is b tanh(z / 2) / (2 z). It makes a logistic likelihood normal:
+over k = 1, 2, ... Its mean is b tanh(z / 2) / (2 z). It turns a logistic likelihood into a normal
+one:
 
     exp(a psi) / (1 + exp psi)^b = 2^-b exp((a - b/2) psi) E exp(-omega psi^2 / 2)
 
@@ -13,13 +14,13 @@ with omega ~ PG(b, 0). So psi given omega has a normal likelihood, with weight o
 (a - b/2) / omega, and omega given psi is PG(b, psi).
 
 **b = 1** is drawn exactly, by Devroye's method. 4 omega is proposed from an inverse Gaussian below
-t = 0.64, and from an exponential above. The partial sums of an alternating series decide whether
-the proposal is taken, as more than 99.9 % are.
+t = 0.64, and from an exponential above. The partial sums of an alternating series decide whether to
+accept the proposal. More than 99.9 % are accepted.
 
 **Any b** is drawn as the first K = 16 terms of the sum. A gamma variable with the mean and the
-variance of the other terms takes their place, so the first two cumulants of the draw are exact. The
-third is too small by less than 2e-9 of itself at z = 0, and by less than 1e-3 at z = 30. At z = 0
-the terms that are replaced have 1 / 400 of the standard deviation.
+variance of the other terms replaces them, so the first two cumulants of the draw are exact. The
+relative error of the third, which is too small, is below 2e-9 at z = 0 and below 1e-3 at z = 30. At
+z = 0 the replaced terms have 1 / 400 of the standard deviation.
 
 Reference: Windle, Polson and Scott, arXiv:1405.0506, for more ways to do it.
 """
@@ -38,29 +39,29 @@ from aeb.types import PRNGKey
 __all__ = ["gamma", "polya_gamma", "polya_gamma_one"]
 
 _Tried = tuple[jax.Array, jax.Array, jax.Array]
-"""Rounds so far, i32[]; what was taken; where nothing was taken yet, bool."""
+"""The number of rounds, i32[]; the accepted values; where none is accepted yet, bool."""
 
 CUT = 0.64
-"""t: where one proposal and one series change to the other."""
+"""t, where the proposal and the series change."""
 
 TERMS = 16
-"""K."""
+"""K, the number of exact terms."""
 
 MOST = 1000
-"""Rounds of proposals. Of numbers every one is taken long before; what is nan comes back as nan."""
+"""The most rounds of proposals. Numbers are accepted long before; nan comes back as nan."""
 
 
 def gamma(key: PRNGKey, shape: jax.Array) -> jax.Array:
     """Draw from Gamma(shape, 1), by Marsaglia and Tsang (2000).
 
-    XLA takes seconds to compile `jax.random.gamma`.
+    It replaces `jax.random.gamma`, which XLA takes seconds to compile.
 
     Args:
         key: consumed.
-        shape: positive.
+        shape: the shape parameters, positive.
 
     Returns:
-        As many draws, independent.
+        Independent draws, one per entry of `shape`.
 
     Example:
         >>> float(gamma(jax.random.key(0), jnp.full(1000, 3.0)).mean().round())
@@ -92,10 +93,10 @@ def polya_gamma_one(key: PRNGKey, z: jax.Array) -> jax.Array:
 
     Args:
         key: consumed.
-        z: of either sign.
+        z: the parameters, of either sign.
 
     Returns:
-        As many draws, independent.
+        Independent draws, one per entry of `z`.
 
     Example:
         >>> float(polya_gamma_one(jax.random.key(0), jnp.zeros(10_000)).mean().round(2))
@@ -103,7 +104,7 @@ def polya_gamma_one(key: PRNGKey, z: jax.Array) -> jax.Array:
     """
     half = 0.5 * jnp.abs(z)
     rate = math.pi**2 / 8.0 + 0.5 * jnp.square(half)
-    # Logarithms of the masses of the two proposals, up to a factor.
+    # Logs of the masses of the two proposals, up to a common factor.
     right = math.log(math.pi / 2.0) - jnp.log(rate) - rate * CUT
     left = math.log(2.0) + _log_below(half)
     share = jax.nn.sigmoid(right - left)
@@ -122,7 +123,7 @@ def polya_gamma_one(key: PRNGKey, z: jax.Array) -> jax.Array:
 
 
 def _log_below(half: jax.Array) -> jax.Array:
-    """Log of exp(-z) P(X < t) for X inverse Gaussian with mean 1 / z and shape 1."""
+    """Return log(exp(-z) P(X < t)) for X inverse Gaussian with mean 1 / z and shape 1."""
     root = 1.0 / math.sqrt(CUT)
     near = jax.scipy.stats.norm.logcdf(root * (CUT * half - 1.0)) - half
     far = jax.scipy.stats.norm.logcdf(-root * (CUT * half + 1.0)) + half
@@ -130,7 +131,7 @@ def _log_below(half: jax.Array) -> jax.Array:
 
 
 def _inverse_gaussian_below(key: PRNGKey, z: jax.Array, wanted: jax.Array) -> jax.Array:
-    """Draw from the inverse Gaussian of mean 1 / z and shape 1, below t, where it is wanted."""
+    """Draw from the inverse Gaussian with mean 1 / z and shape 1, below t, where wanted."""
     narrow = z * CUT > 1.0  # the mean is below t
     mean = 1.0 / jnp.where(narrow, z, 1.0)
     tail = 0.5 * math.erfc(1.0 / math.sqrt(2.0 * CUT))
@@ -139,9 +140,9 @@ def _inverse_gaussian_below(key: PRNGKey, z: jax.Array, wanted: jax.Array) -> ja
         count, value, open_ = tried
         keys = jax.random.split(jax.random.fold_in(key, count), 3)
         level = 1.0 - jax.random.uniform(keys[0], z.shape, z.dtype)
-        # At mean infinity it is 1 / N^2; below t, N is in a tail.
+        # With an infinite mean the variable is 1 / N^2. Below t, N is in a tail.
         wide = 1.0 / jnp.square(jax.scipy.special.ndtri(tail * level))
-        # With the mean inside, by Michael, Schucany and Haas.
+        # With the mean below t, use the method of Michael, Schucany and Haas.
         square = jnp.square(jax.random.normal(keys[1], z.shape, z.dtype))
         pull = 0.5 * mean * square
         low = mean * (1.0 + pull - jnp.sqrt(pull * (2.0 + pull)))
@@ -155,7 +156,7 @@ def _inverse_gaussian_below(key: PRNGKey, z: jax.Array, wanted: jax.Array) -> ja
 
 
 def _until_taken(step: Callable[[_Tried], _Tried], wanted: jax.Array, dtype: Any) -> jax.Array:
-    """Propose until all that are wanted are taken; those not wanted, or never taken, are nan."""
+    """Propose until all wanted entries are accepted. Others, and those never accepted, are nan."""
     start = jnp.zeros((), int), jnp.full(wanted.shape, jnp.nan, dtype), wanted
 
     def go(tried: _Tried) -> jax.Array:
@@ -165,7 +166,7 @@ def _until_taken(step: Callable[[_Tried], _Tried], wanted: jax.Array, dtype: Any
 
 
 def _is_taken(level: jax.Array, x: jax.Array) -> jax.Array:
-    """Tell whether level times the first term of the series is below its sum."""
+    """Return whether `level` times the first term of the series is below its sum."""
     log_x = jnp.log(x)
 
     def term(n: jax.Array) -> jax.Array:
@@ -180,8 +181,8 @@ def _is_taken(level: jax.Array, x: jax.Array) -> jax.Array:
         n, total, taken, open_ = carry
         odd = n % 2 == 1
         total += jnp.where(odd, -term(n), term(n))
-        # Partial sums close in on the sum from below after an odd term, from above after an even.
-        # What is nan leaves.
+        # Partial sums approach the sum from below after an odd term, and from above after an even
+        # one. A nan ends the loop.
         takes, leaves = odd & (height <= total), ~odd & ~(height <= total)
         return n + 1, total, taken | (takes & open_), open_ & ~takes & ~leaves
 
@@ -192,7 +193,7 @@ def _is_taken(level: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def polya_gamma(key: PRNGKey, b: jax.Array, z: jax.Array) -> jax.Array:
-    """Draw from PG(b, z) by sixteen terms and the best gamma variable for the others.
+    """Draw from PG(b, z) by sixteen terms and a gamma variable that matches the others.
 
     Args:
         key: consumed.
@@ -210,7 +211,7 @@ def polya_gamma(key: PRNGKey, b: jax.Array, z: jax.Array) -> jax.Array:
     place = jnp.arange(TERMS, dtype=z.dtype)[:, None] + 0.5
     d = 0.5 / (jnp.square(math.pi * place) + jnp.square(0.5 * z)[None, :])
     mean, variance = _unit_moments(z)
-    # Of the terms that are left out, for b = 1.
+    # Mean and variance of the replaced terms, for b = 1.
     mean -= jnp.sum(d, axis=0)
     variance -= jnp.sum(jnp.square(d), axis=0)
     shapes = jnp.concatenate([jnp.broadcast_to(b, d.shape), (b * mean**2 / variance)[None]])
@@ -219,13 +220,13 @@ def polya_gamma(key: PRNGKey, b: jax.Array, z: jax.Array) -> jax.Array:
 
 
 def _unit_moments(z: jax.Array) -> tuple[Any, Any]:
-    """Mean and variance of PG(1, z)."""
+    """Return the mean and the variance of PG(1, z)."""
     z = jnp.abs(z)
     square, near = jnp.square(z), z < 0.03
     safe = jnp.where(near, 1.0, z)
     low = jnp.exp(-safe)
     mean = jnp.tanh(0.5 * safe) / (2.0 * safe)
     variance = (1.0 - low**2 - 2.0 * safe * low) / (2.0 * safe**3 * (1.0 + low) ** 2)
-    # Their series around 0, where the formulas lose their digits.
+    # Use their series near 0, where the formulas lose digits.
     mean = jnp.where(near, (1.0 - square / 12.0 + square**2 / 120.0) / 4.0, mean)
     return mean, jnp.where(near, (1.0 - square / 5.0 + 17.0 * square**2 / 560.0) / 24.0, variance)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prediction by the posterior: the mean, spread and quantiles of a new y, averaged over the draws.
+"""Compute the mean, spread and quantiles of a new y, averaged over the posterior draws.
 
 Draw s of the coefficients gives row x the linear predictor eta_s = offset + intercept_s + x'beta_s.
 Given s, a new y has mean mu_s and
@@ -11,9 +11,9 @@ Given s, a new y has mean mu_s and
     binomial             1 with probability mu_s          mu_s = 1 / (1 + exp(-eta_s))
 
 Its posterior predictive distribution is the mean of these over s, F(y) = mean_s F_s(y). Its
-variance is E var(y | s) + var mu_s. Its quantiles are found by bisection of F, without drawing any
-noise. A binomial y is 0 or 1, and its quantiles would say nothing. For this family, spread and
-quantiles are those of the probability mu_s.
+variance is E var(y | s) + var mu_s. Its quantiles are found by bisection of F, without drawing
+noise. A binomial y is 0 or 1, so its quantiles would not be informative. For this family, spread
+and quantiles are those of the probability mu_s.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import numpy as np
 __all__ = ["Posterior", "mean", "quantiles", "standard_deviation"]
 
 MOST = 2**21
-"""Numbers [rows, draws] that are held at once."""
+"""The largest size of an array [rows, draws] that is held at once."""
 
 HALVINGS = 60
-"""Bisections of an interval, after which it is as short as rounding."""
+"""The number of bisections, after which an interval is as short as rounding allows."""
 
 
 class Posterior(NamedTuple):
@@ -57,7 +57,7 @@ def mean(posterior: Posterior, x: np.ndarray, offset: np.ndarray) -> np.ndarray:
 
 
 def standard_deviation(posterior: Posterior, x: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Return the predictive standard deviation of each row, f64[rows]; inf if a t has none."""
+    """Return the predictive standard deviation of each row, f64[rows]; inf if it does not exist."""
     parts = []
     for eta in _rows(posterior, x, offset):
         mu = _mean(posterior, eta)
@@ -87,12 +87,12 @@ def quantiles(
             ]
             parts.append(np.stack(quantiles, axis=1))
     found = np.concatenate(parts)
-    # Counts are whole: the least whose distribution reaches the probability.
+    # Counts are whole numbers: take the least count at which F reaches the probability.
     return np.ceil(found - 1e-9) if posterior.family == "negative_binomial" else found
 
 
 def _rows(posterior: Posterior, x: np.ndarray, offset: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the linear predictors of some rows at a time, f64[rows, S]."""
+    """Yield the linear predictors for a few rows at a time, f64[rows, S]."""
     # With a spike at 0, most columns are 0 in every draw.
     used = np.flatnonzero(posterior.beta.any(axis=0))
     beta = posterior.beta[:, used].astype(np.float64).T
@@ -135,7 +135,7 @@ def _distribution(posterior: Posterior, mu: np.ndarray) -> Callable[[np.ndarray]
         return special.stdtr(posterior.freedom, (y[:, None] - mu) / posterior.sigma).mean(axis=1)
 
     def negative_binomial(y: np.ndarray) -> np.ndarray:
-        # P(Y <= y) is the incomplete beta function at (r, y + 1); in between whole y it rises on.
+        # P(Y <= y) is the incomplete beta function at (r, y + 1). It also rises between whole y.
         r = posterior.concentration
         within = np.maximum(y[:, None] + 1.0, 1e-300)
         return np.where(y < 0, 0.0, special.betainc(r, within, r / (r + mu)).mean(axis=1))

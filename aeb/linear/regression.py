@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sparse regression with its uncertainty: `aeb.regression(X, y)`.
 
-The columns and y are standardised. Several chains run from sets of columns far apart. What they
-found is put back into the units of the data.
+The columns and y are standardised. Several chains then run, each from a different set of columns.
+Their results are converted back into the units of the data.
 
     support.py    the model, and the sampler for normal noise
     wide.py       the sampler for normal noise and very many columns
@@ -58,18 +58,18 @@ BLOCK = 5
 """Draws between two moves of the latents."""
 
 EXPECTED_SIZE = 2.0
-"""Columns in the model where y says nothing, unless the caller says otherwise.
+"""Expected number of columns in the model before y is seen, unless the caller sets another.
 
 The learned delta is (a - 1 + k) / (a + b - 2 + p) for k columns in the model. With a = b = 2 it is
-above k / p, which lets in more columns, and so on: models came out half as large again as the truth
-(docs/lab-notes.md).
+above k / p, which lets in more columns and raises delta further. The models were then half as
+large again as the truth (docs/lab-notes.md).
 """
 
 AT_ONCE = 8192
-"""Columns whose draws are summed up at a time."""
+"""Number of columns whose draws are summarised in one call."""
 
 WIDE = 10.0
-"""Standard deviation of the intercept and of what is always in, where their prior is not flat."""
+"""Prior standard deviation of the coefficients that are always in, where the prior is not flat."""
 
 NORMAL = ("gaussian", "student_t")
 COUNTS = ("binomial", "negative_binomial")
@@ -105,80 +105,82 @@ def regression(
     concentration: float | None = None,
     key: PRNGKey | None = None,
 ) -> Regression:
-    """Fit a sparse regression, with more columns than rows if need be.
+    """Fit a sparse regression. There may be more columns than rows.
 
-    A column is in the model with probability delta. The coefficient of a standardised column is
-    N(0, v1 sigma^2) where it is in, and N(0, v0 sigma^2) where it is left out. delta, v1 and v0 are
-    learned by stochastic approximation. Where few columns matter, v0 comes out as 0 or next to it,
-    and what is left out has coefficient 0. Where all matter a little, v0 takes over, and the fit is
-    a ridge regression whose penalty was learned.
+    Each column is in the model with probability delta. The coefficient of a standardised column has
+    the prior N(0, v1 sigma^2) if the column is in the model, and N(0, v0 sigma^2) if it is not.
+    Stochastic approximation learns delta, v1 and v0. If few columns matter, the learned v0 is 0 or
+    close to it, and a column outside the model has coefficient 0. If every column matters a little,
+    v0 takes over, and the fit is a ridge regression with a learned penalty.
 
-    With v0 > 0 a column is "in the model" when its coefficient is drawn from the wide normal. The
-    coefficients, their draws and the averaged intervals hold the small part of a column left out
-    too; what is said to be "if included" does not.
+    With v0 > 0, a column is "in the model" when its coefficient comes from the wide normal. A
+    column outside the model then still has a small coefficient. It counts in `coefficients`,
+    `draws` and `interval_averaged`, but not in the results "if included".
 
     Args:
-        X: [n, p], real and finite, no column constant; an array or a data frame.
+        X: [n, p], an array or a data frame. Its values are real and finite, and no column is
+            constant.
         y: [n], real and finite.
-        family: the law of y given eta = offset + intercept + X beta. "gaussian" is normal noise.
-            "student_t" is noise with heavy tails, of scale sigma. "binomial" has success with
-            probability 1 / (1 + exp(-eta)); y is 0 or 1, or with `weights` a share of successes.
-            "negative_binomial" has counts of mean exp(eta). For the last two sigma is 1.
-        names: of the columns; by default those of the data frame, or x0, x1, ...
-        weights: [n], at least 0; rows of weight 0 are left out. The noise of a row has variance
-            sigma^2 / weight; for "binomial" they are the numbers of trials, and for
-            "negative_binomial" powers of the likelihood, as if a row were there so many times.
-        offset: [n], the part of eta that is known; for counts the logarithm of the exposure.
+        family: the distribution of y given eta = offset + intercept + X beta. "gaussian" has normal
+            noise. "student_t" has heavy-tailed noise of scale sigma. "binomial" has the success
+            probability 1 / (1 + exp(-eta)); y is 0 or 1, or a share of successes if `weights` are
+            given. "negative_binomial" has counts of mean exp(eta). The last two have sigma = 1.
+        names: the names of the columns. By default those of the data frame, or x0, x1, ...
+        weights: [n], at least 0. Rows of weight 0 are dropped. The noise of a row has variance
+            sigma^2 / weight. For "binomial" the weights are the numbers of trials. For
+            "negative_binomial" they are powers of the likelihood: a row of weight 2 counts as two
+            rows.
+        offset: [n], the known part of eta. For counts it is the logarithm of the exposure.
         always: columns that are always in the model: names, indices or bool[p]. If one column of a
-            group is, all are. Like the intercept they have a flat prior; for "binomial" and
-            "negative_binomial" a normal one, of standard deviation 10 for a standardised column.
-        groups: [p], an integer or a name for each column, None for a column on its own. Columns
-            with the same label are in the model or out of it together, and count as one where
-            columns are counted. Each coefficient has a slab of its own. A category of a data frame
-            is a group without being told.
-        requires: a mapping from columns to those that they wait for. `{"a:b": ["a", "b"]}` says
-            that the product may be in the model only where both factors are.
-        heredity: "strong", if a column waits for all of those, or "weak", if for one.
-        expected_size: how many columns are in the model where y says nothing, above 0, without
-            those always in. It sets a = 2 and b = p / expected_size. There are fewer where some
-            wait for others. By default 2, and never more than half of the columns. The rate is
-            learned, so many more can be found.
-        inclusion_odds: [p], positive; the prior odds of each column are multiplied by it. The same
-            for the columns of a group.
-        level: of the intervals, in (0, 1).
-        num_chains: chains, from different starts.
-        num_draws: draws kept of each chain, a multiple of 5, at least 10.
-        warmup: draws left out before them, a multiple of 5; delta, v1 and v0 are learned in them,
-            v0 from their second fifth on.
-        thinning: changes of the model for each draw; by default 20, or 100 where they cost
-            little. That is with normal noise and either fewer than 100,000 numbers in X, or fewer
-            than 100 rows of 4,000 columns and more.
-        a: first parameter of the Beta prior of delta, at least 1; a - 1 counts as columns that are
-            in the model. At 1 delta can sink to 0 for good.
-        b: second parameter of it, at least 1; at 1 delta can rise to 1 for good. None is
-            p / expected_size.
-        v1: guess of the slab's variance, in units of sigma^2 for standardised columns.
-        v1_weight: columns that the guess counts for, > 0; `math.inf` holds v1 at it.
-        v0: variance of a coefficient that is left out, in the same units, at least 0 and below v1;
-            None learns it. At 0 whatever is left out has no effect.
-        nu: observations that the prior of sigma^2 counts for, > 0.
-        lam: guess of sigma^2 over the variance of y, > 0. Where the noise is a thousandth of y or
-            less (R^2 above .999999), lower it and lengthen the warm-up, or sigma comes out too
-            large.
-        freedom: degrees of freedom of "student_t", > 0; None learns them, between 1 and 100.
-        concentration: r of "negative_binomial", > 0, where the variance is mean + mean^2 / r; None
-            learns it, between 0.02 and 500.
-        key: a typed key; by default `jax.random.key(0)`, so that the same call gives the same
-            answer.
+            group is listed, the whole group is always in. These columns have a flat prior, as the
+            intercept has. For "binomial" and "negative_binomial" the prior is normal instead, with
+            standard deviation 10 for a standardised column.
+        groups: [p], a label for each column: an integer or a name, or None for a column on its own.
+            Columns with the same label are in the model or out of it together, and count as one
+            wherever columns are counted. Each coefficient has its own slab. The columns that a
+            category of a data frame becomes are a group automatically.
+        requires: a mapping from columns to the columns that they require. With
+            `{"a:b": ["a", "b"]}`, the product can be in the model only if both factors are.
+        heredity: "strong" if a column requires all columns listed for it, "weak" if one is enough.
+        expected_size: the expected number of columns in the model before y is seen, above 0. It
+            does not count columns that are always in, and is lower if some columns require others.
+            It sets a = 2 and b = p / expected_size. By default it is 2, but never more than half of
+            the columns. The rate is learned, so many more columns can be found.
+        inclusion_odds: [p], positive. The prior odds of each column are multiplied by its entry.
+            All columns of a group need the same entry.
+        level: the level of the intervals, in (0, 1).
+        num_chains: the number of chains. Each has a different start.
+        num_draws: the number of draws to keep from each chain, a multiple of 5 and at least 10.
+        warmup: the number of draws to discard before them, a multiple of 5. delta, v1 and v0 are
+            learned during the warm-up, v0 only from its second fifth on.
+        thinning: the number of changes of the model per draw. By default it is 20, or 100 where
+            changes are cheap: with normal noise, and either fewer than 100,000 numbers in X, or
+            fewer than 100 rows and at least 4,000 columns.
+        a: the first parameter of the Beta prior of delta, at least 1. It acts like a - 1 more
+            columns in the model. With a = 1, delta can sink to 0 and stay there.
+        b: the second parameter, at least 1. With b = 1, delta can rise to 1 and stay there. None
+            means p / expected_size.
+        v1: a guess of the slab's variance, in units of sigma^2, for standardised columns.
+        v1_weight: the number of columns that this guess counts as, > 0. `math.inf` fixes v1 at the
+            guess.
+        v0: the variance of a coefficient outside the model, in the same units, at least 0 and below
+            v1. None learns it. With v0 = 0, columns outside the model have no effect.
+        nu: the number of observations that the prior of sigma^2 counts as, > 0.
+        lam: a guess of sigma^2 divided by the variance of y, > 0. If the noise is a thousandth of y
+            or less (R^2 above .999999), lower `lam` and lengthen the warm-up. Otherwise sigma comes
+            out too large.
+        freedom: the degrees of freedom of "student_t", > 0. None learns them, between 1 and 100.
+        concentration: r of "negative_binomial", > 0; the variance is mean + mean^2 / r. None learns
+            it, between 0.02 and 500.
+        key: a typed key. By default `jax.random.key(0)`, so the same call gives the same answer.
 
     Returns:
         A `Regression` with coefficients, intervals, inclusion probabilities, R-hat, `predict` and
         `summary`.
 
     Raises:
-        ValueError: the data have too few rows, a constant column, a number that is not finite,
-            shapes that do not match or a y that the family does not have, or an argument is out of
-            its range.
+        ValueError: the data have too few rows, a constant column, a number that is not finite or
+            shapes that do not match; y does not suit the family; or an argument is out of range.
         TypeError: the data are not real numbers.
 
     Example:
@@ -241,10 +243,10 @@ def regression(
     with jax.enable_x64(True):
         hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight)))
         host_key, run_key = jax.random.split(key)
-        # What XLA would take seconds to compile is drawn outside it.
+        # Some draws would take XLA seconds to compile, so NumPy makes them.
         rng = np.random.default_rng(np.asarray(jax.random.bits(host_key, (4,), jnp.uint32)))
         blocks = warmup // BLOCK
-        # The slab has its first fifth to find what is large, or the spike would take it over.
+        # In the first fifth only the slab learns. Otherwise the spike would absorb large effects.
         spike = (0.0, blocks // 5) if v0 is None else (float(v0), blocks)
         plan = _Plan(
             hyper,
@@ -267,10 +269,11 @@ def regression(
 
 
 def _default_thinning(family: str, num_rows: int, num_columns: int) -> int:
-    """Return how many flips there are for each draw: more where they cost little.
+    """Return the number of flips per draw: more where flips are cheap.
 
-    Few rows of many columns need more, for there many columns can stand for each other
-    (riboflavin, 71 x 4,088: with 20 R-hat was up to 2.4, with 100 it was 1.09).
+    Tables with few rows and many columns need more flips, because many of their columns can
+    replace each other. On riboflavin (71 x 4,088) R-hat was up to 2.4 with 20 flips, and 1.09 with
+    100.
     """
     small = num_rows * num_columns < 100_000
     few_rows = num_rows < 100 and num_columns >= wide.LEAST
@@ -302,7 +305,7 @@ class _Plan(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """What the chains found; alpha are the coefficients of the intercept and what is always in."""
+    """What the chains found. alpha: coefficients of the intercept and of what is always in."""
 
     chain: Chain
     totals: Totals
@@ -319,7 +322,7 @@ def _read(
     offset: Any,
     always: np.ndarray,
 ) -> _Table:
-    """Check what belongs to the rows, and leave out those of weight 0."""
+    """Check y, the weights and the offset, and drop the rows of weight 0."""
     n = len(matrix)
     y = as_target("y", y, n)
     offset = np.zeros(n) if offset is None else as_target("offset", offset, n)
@@ -363,12 +366,12 @@ def _check_given(name: str, value: float | None, family: str, of: str) -> None:
 
 
 def _standardised(table: _Table, names: tuple[str, ...], family: str) -> Standardised:
-    """Standardise the columns, and y where it is measured on a scale."""
+    """Standardise the columns, and also y unless it is 0/1, a share or a count."""
     if family in NORMAL:
         return standardise(table.matrix, table.y - table.offset, names)
     data = standardise(table.matrix, table.y, names)
     weights = np.ones(len(table.y)) if table.weights is None else table.weights
-    # The prior of the intercept is about what the mean of y would make it.
+    # The prior of the intercept is centred at the intercept that the mean of y implies.
     if family == "binomial":
         mean = weights @ table.y / weights.sum()
         centre = math.log(mean / (1.0 - mean)) - weights @ table.offset / weights.sum()
@@ -387,7 +390,7 @@ def _normal(
     rng: np.random.Generator,
     key: PRNGKey,
 ) -> _Sample:
-    """Sample with normal noise, whose weights hold still: all is prepared before the run."""
+    """Sample with normal noise. Its weights are fixed, so all is prepared before the run."""
     x, y, n = data.x[:, table.free], data.y, len(data.y)
     base = np.c_[np.ones(n), data.x[:, table.always]]
     plain = table.weights is None and not len(table.always)
@@ -396,7 +399,7 @@ def _normal(
     if np.abs(np.diag(r)).min() < 1e-8 * n**0.5:
         raise ValueError("always: these columns are linear combinations of one another; drop some")
     if not plain:
-        # What is centred has nothing left that the intercept could take.
+        # Plain data need neither step: they are centred, so the intercept explains nothing.
         x, y = root[:, None] * x, root * y
     of_x, of_y = q.T @ x, q.T @ y
     if not plain:
@@ -439,7 +442,7 @@ def _weighted(
     rng: np.random.Generator,
     key: PRNGKey,
 ) -> _Sample:
-    """Sample with weights that are drawn."""
+    """Sample a family whose weights are redrawn during the run."""
     n, k = len(table.y), 1 + len(table.always)
     weights = np.ones(n) if table.weights is None else table.weights
     if family == "student_t":
@@ -485,7 +488,7 @@ def _weighted(
 def _compress(
     x: np.ndarray, y: np.ndarray, rest: float, degrees: float, log_odds: Any = None
 ) -> Problem:
-    """Put the data into at most p rows that say the same of the coefficients."""
+    """Reduce the data to at most p rows with the same likelihood of the coefficients."""
     if x.shape[0] > x.shape[1]:
         rotation, shorter = np.linalg.qr(x)
         along = rotation.T @ y
@@ -501,7 +504,7 @@ def _compress(
 
 
 def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray:
-    """Sets of columns to start from, bool[chains, p]: none and a random few, in turn."""
+    """Return the starting sets, bool[chains, p]: in turn the empty set and a few random columns."""
     starts = np.zeros((chains, p), bool)
     for included in starts[1::2]:
         included[rng.choice(p, size=min(10, p, max(1, n // 4)), replace=False)] = True
@@ -512,9 +515,9 @@ def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray
 def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
     """Compile the run: `(problem, hyper, starts, spike, chi, key) -> (chain, totals, snapshots)`.
 
-    `spike` is v0 to begin with, and the first block in which it is learned. `chi` is
-    f64[blocks, chains, draws in a block]. The totals are those of the blocks after the warm-up and
-    lead with the chains; the snapshots are shaped as `chi`.
+    `spike` is the initial v0, and the first block in which v0 is learned. `chi` is
+    f64[blocks, chains, draws in a block]. The totals are over the blocks after the warm-up, and
+    their first axis is chains. The snapshots lead with the axes of `chi`.
     """
 
     @jax.jit
@@ -562,11 +565,11 @@ def _collect(
     family: str,
     sample: _Sample,
 ) -> Regression:
-    """Average, and put back into the units of the data."""
+    """Average the draws, and convert them back into the units of the data."""
     totals = sample.totals
     time, rho, included, beta, beta_if_included, sigmas = map(_by_chain, sample.snapshots)
     tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    # A chain counts by itself, not by how long its states stayed.
+    # All chains weigh the same, however long their states stayed.
     share = totals.time[:, None]
     inclusion = np.mean(totals.rho / share, axis=0)
     slab = np.mean(totals.beta / share, axis=0)
@@ -594,18 +597,18 @@ def _collect(
         mean = np.concatenate([mean, alpha[1:]])[order]
         drawn = np.concatenate([drawn, own], axis=2)[..., order]
         given = np.concatenate([given, sure], axis=1)[:, order]
-        # What is always in has no chance that could vary; its coefficient has to settle.
+        # The inclusion of a column that is always in cannot vary. Check its coefficient instead.
         kept = np.concatenate([kept, own], axis=2)[..., order]
         models = np.concatenate([models, np.ones(own.shape, bool)], axis=2)[..., order]
     unit = data.y_scale / data.x_scale
-    # In place where the array is our own, which may be the largest that there is.
+    # In place where we own the array: it may be the largest array of all.
     place = drawn if drawn.flags.writeable else None
     draws = np.multiply(drawn, unit.astype(np.float32), out=place)
     intercepts = data.y_mean - np.matmul(draws, data.x_mean) + data.y_scale * alpha_draws[..., 0]
     averaged = _by_columns(lambda values: np.quantile(_flat(values), tails, axis=0), draws)
     noise_scale = data.y_scale
     if table.weights is not None and family in NORMAL:
-        # Until here sigma was that of a row of the average weight.
+        # So far sigma was that of a row of average weight.
         noise_scale *= table.weights.mean() ** 0.5
     return Regression(
         names=names,
@@ -638,7 +641,7 @@ def _of(sample: _Sample, has_one: bool) -> np.ndarray:
 
 
 def _picked(draws: np.ndarray, picks: np.ndarray) -> np.ndarray:
-    """Take draws of each chain; without a copy, which may be large, where all are taken."""
+    """Take draws of each chain. If all are taken, return the array itself: a copy may be large."""
     if np.all(picks == np.arange(draws.shape[1])):
         return draws
     return np.take_along_axis(draws, picks.reshape(picks.shape + (1,) * (draws.ndim - 2)), axis=1)
@@ -649,7 +652,7 @@ def _flat(draws: np.ndarray) -> np.ndarray:
 
 
 def _by_columns(call: Callable[..., np.ndarray], *draws: np.ndarray) -> np.ndarray:
-    """Call for some columns at a time, for what it needs is a multiple of the draws."""
+    """Call a function on some columns at a time: its memory is a multiple of the draws."""
     p = draws[0].shape[-1]
     return np.concatenate(
         [
@@ -661,8 +664,8 @@ def _by_columns(call: Callable[..., np.ndarray], *draws: np.ndarray) -> np.ndarr
 
 
 def _r_hat(draws: np.ndarray) -> np.ndarray:
-    """Split R-hat; 1 where all draws are the same, inf where each chain has stopped at its own."""
-    # Padded, for it is compiled for each shape.
+    """Return split R-hat: 1 if all draws are equal, inf if each chain is stuck at its own value."""
+    # Padded, because it is compiled for each shape.
     more = [(0, padding.size(count) - count) for count in draws.shape[2:]]
     padded = np.pad(draws, [(0, 0), (0, 0), *more])
     r_hat = np.asarray(potential_scale_reduction(padded), np.float64)
@@ -672,20 +675,20 @@ def _r_hat(draws: np.ndarray) -> np.ndarray:
 
 
 def _by_chain(leaf: Any) -> np.ndarray:
-    """Bring [blocks, chains, draws in a block, ...] into [chains, draws, ...]."""
+    """Reshape [blocks, chains, draws in a block, ...] to [chains, draws, ...]."""
     array = np.moveaxis(np.asarray(leaf), 1, 0)
     return array.reshape(len(array), -1, *array.shape[3:])
 
 
 def _resample(weights: np.ndarray) -> np.ndarray:
-    """Indices of as many draws of equal weight, i64[draws], by even spacing over the weights."""
+    """Return indices of equally weighted draws, i64[draws], evenly spaced over the weights."""
     heights = np.cumsum(weights / weights.sum())
     places = (np.arange(len(weights)) + 0.5) / len(weights)
     return np.minimum(np.searchsorted(heights, places), len(weights) - 1)
 
 
 def _weighted_quantile(values: np.ndarray, weights: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    """Quantiles of each column, f64[tails, p]: the least value with that share of the weight."""
+    """Return quantiles, f64[tails, p]: the least value that reaches each share of the weight."""
     order = np.argsort(values, axis=0)
     heights = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0, dtype=np.float64)
     heights /= heights[-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `aeb.regression` returns: the posterior, and methods that answer questions about it."""
+"""The result of `aeb.regression`: the posterior, and methods that answer questions about it."""
 
 from __future__ import annotations
 
@@ -21,52 +21,53 @@ from aeb.linear.table import as_matrix, as_target
 __all__ = ["Regression"]
 
 EMPTY = np.zeros((0, 0))
-"""Draws that a family does not have."""
+"""Stands for draws of a parameter that the family does not have."""
 
 
 class Regression(NamedTuple):
-    """The posterior of a sparse regression; coefficients are in the units of the data.
+    """The posterior of a sparse regression. Coefficients are in the units of the data.
 
     Attributes:
-        names: the p names of the columns.
-        intercept: posterior mean.
+        names: the names of the p columns.
+        intercept: the posterior mean of the intercept.
         coefficients: f64[p], posterior means, averaged over which columns are in the model.
-        inclusion: f64[p], the probability that a column is in the model: that its coefficient comes
-            from the prior's wide normal and not from the narrow one.
+        inclusion: f64[p], the probability that a column is in the model, that is, that its
+            coefficient comes from the wide normal of the prior and not from the narrow one.
         coefficients_if_included: f64[p], posterior means given that the column is in the model.
-        interval_if_included: f64[p, 2], central intervals given that.
-        interval_averaged: f64[p, 2], central intervals of the coefficients whether in the model or
-            not. With v0 = 0 they are [0, 0] for a column that hardly ever matters.
-        level: of both intervals.
-        sigma: posterior mean of sigma for a row of weight 1, in the unit of y. It is the standard
-            deviation of normal noise and the scale of Student's t; for "binomial" and
+        interval_if_included: f64[p, 2], central intervals given that the column is in the model.
+        interval_averaged: f64[p, 2], central intervals averaged over the column being in the model
+            or not. With v0 = 0 they are [0, 0] for a column that hardly ever matters.
+        level: the level of both kinds of intervals.
+        sigma: the posterior mean of sigma for a row of weight 1, in the unit of y. It is the
+            standard deviation of normal noise and the scale of Student's t. For "binomial" and
             "negative_binomial" it is 1.
         r_hat: f64[p], split R-hat of the probability that a column is in the model given the other
-            columns; 1 where it never changes.
+            columns; 1 if that never changes.
         r_hat_sigma: split R-hat of sigma, or of the intercept where sigma is 1.
-        draws: f32[chains, draws, p], of the coefficients, all of equal weight.
-        intercept_draws: f64[chains, draws].
-        sigma_draws: f64[chains, draws].
-        delta: the inclusion rate that was learned.
-        v1: the variance of the slab that was learned, for standardised columns and in units of
-            sigma^2.
-        named: whether `names` were given, by a data frame or by hand, and are not x0, x1, ...
-        family: of the response.
-        v0: the variance of a coefficient that is left out, learned or given, in the units of v1.
-        included_draws: bool[chains, draws, p], which columns were in the model at each draw. With
-            v0 > 0 the others have small coefficients, so that `draws != 0` does not tell.
-        freedom_draws: f64[chains, draws], degrees of freedom of Student's t; else empty.
-        concentration_draws: f64[chains, draws], of the negative binomial; else empty.
-        always: the columns that were always in the model.
+        draws: f32[chains, draws, p], equally weighted draws of the coefficients.
+        intercept_draws: f64[chains, draws], draws of the intercept.
+        sigma_draws: f64[chains, draws], draws of sigma.
+        delta: the learned inclusion rate.
+        v1: the learned variance of the slab, for standardised columns, in units of sigma^2.
+        named: whether `names` came from a data frame or the caller. False if they are x0, x1, ...
+        family: the family of the response.
+        v0: the variance of a coefficient outside the model, learned or given, in the units of v1.
+        included_draws: bool[chains, draws, p], which columns are in the model in each draw. With
+            v0 > 0 the other columns have small coefficients, so `draws != 0` does not tell.
+        freedom_draws: f64[chains, draws], degrees of freedom of Student's t. Empty for other
+            families.
+        concentration_draws: f64[chains, draws], r of the negative binomial. Empty for other
+            families.
+        always: the columns that are always in the model.
         prior_inclusion: f64[p], the probability that a column is in the model before y is seen, at
-            the rate that was learned.
+            the learned rate.
         prior_size: f64[sizes], the probabilities of 0, 1, ... columns in the model before y is
-            seen; a group counts as one. It is empty unless some columns wait for others, because
-            otherwise it follows from `prior_inclusion`.
+            seen. A group counts as one column. It is empty unless some columns wait for others,
+            because otherwise it follows from `prior_inclusion`.
         correlated: the columns most often in the model, and their correlations.
         encoding: how a data frame became columns; None if the data were a matrix.
-        group: i64[p], the first column of the group of each: columns that are in the model or out
-            of it together. A column on its own is its own group.
+        group: i64[p], for each column the first column of its group. The columns of a group are in
+            the model or out of it together. A column on its own is its own group.
 
     Example:
         >>> import aeb
@@ -111,7 +112,7 @@ class Regression(NamedTuple):
 
     @property
     def selected(self) -> np.ndarray:
-        """The columns more likely in the model than not, i64[k], the most likely first."""
+        """Columns with an inclusion probability above 1/2, i64[k], the most likely first."""
         order = np.argsort(-self.inclusion, kind="stable")
         return order[self.inclusion[order] > 0.5]
 
@@ -140,25 +141,25 @@ class Regression(NamedTuple):
         interval: float | None = None,
         return_std: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict by the posterior mean, and say how far a new y may be from it.
+        """Predict by the posterior mean, with intervals or standard deviations of a new y.
 
         Args:
-            x: [rows, p], in the order and the units of the columns that were fitted; or a data
-                frame of the same columns.
+            x: [rows, p], with the columns in the same order and units as in the fit, or a data
+                frame with the same columns.
             offset: [rows], added to the linear predictor.
-            interval: a probability in (0, 1), to have central intervals too.
-            return_std: whether to have standard deviations too.
+            interval: a probability in (0, 1). If given, central intervals are returned too.
+            return_std: whether to return standard deviations too.
 
         Returns:
-            The mean of y, f64[rows]. With `interval` it is a pair of the mean and the interval of a
-            new y, f64[rows, 2]; with `return_std` a pair of the mean and the standard deviation of
-            a new y, f64[rows]. Both include the noise, and are averaged over models. If the family
-            is binomial, all of these are about the probability of 1.
+            The mean of y, f64[rows]. With `interval`, a pair of the mean and the interval of a new
+            y, f64[rows, 2]. With `return_std`, a pair of the mean and the standard deviation of a
+            new y, f64[rows]. Both include the noise, and average over models. If the family is
+            binomial, all of these describe the probability of 1.
 
         Raises:
-            ValueError: the shape is wrong, a number is not finite, both `interval` and
-                `return_std` are asked for, or the columns of a data frame have other names than
-                those fitted, or another order. The names do not count if the fit was given none.
+            ValueError: the shape is wrong, a number is not finite, both `interval` and `return_std`
+                are given, or the columns of a data frame differ from the fitted ones in name or
+                order. Names are not compared if the fit had none.
             TypeError: the numbers are not real.
 
         Example:
@@ -191,7 +192,7 @@ class Regression(NamedTuple):
         return mean
 
     def _matrix(self, x: Any) -> np.ndarray:
-        """Read rows as those that were fitted, f64[rows, p]."""
+        """Read new rows in the form of the fitted ones, f64[rows, p]."""
         if self.encoding is not None and is_frame(x):
             numbers_only = self.encoding.names == self.encoding.frame_names
             names_at = "fit.names" if numbers_only else "fit.encoding.frame_names"
@@ -222,32 +223,32 @@ class Regression(NamedTuple):
         )
 
     def _is_free(self) -> np.ndarray:
-        """Which columns are not always in the model, bool[p]."""
+        """Return which columns are not always in the model, bool[p]."""
         return ~np.isin(np.arange(len(self.names)), self.always)
 
     def _included(self) -> np.ndarray:
-        """Which columns were in the model, bool[all draws, p]."""
+        """Return which columns are in the model in each draw, bool[all draws, p]."""
         return self.included_draws.reshape(-1, len(self.names))
 
     def _first(self) -> np.ndarray:
-        """The first column of each group, i64[groups]."""
+        """Return the first column of each group, i64[groups]."""
         return np.flatnonzero(self.group == np.arange(len(self.names)))
 
     def _whole(self, first: np.ndarray) -> np.ndarray:
-        """All columns of the groups of these, in their order."""
+        """Return all columns of the groups that begin with these, in the same order."""
         return np.concatenate(
             [np.zeros(0, np.int64), *(np.flatnonzero(self.group == j) for j in first)]
         )
 
     def models(self, count: int = 10) -> tuple[Subset, ...]:
-        """Return the most probable models: which columns stand in them together.
+        """Return the most probable models, that is, sets of columns.
 
         Args:
-            count: the most to return, at least 1.
+            count: the largest number of models to return, at least 1.
 
         Returns:
-            `Subset(columns, names, probability)`, the most probable first. A probability is the
-            share of the draws, and so a multiple of one over their number.
+            `Subset(columns, names, probability)`s, the most probable first. The probability of a
+            model is its share of the draws.
 
         Example:
             >>> import aeb
@@ -261,14 +262,14 @@ class Regression(NamedTuple):
         return most_probable(self._included(), self.names, count)
 
     def select(self, fdr: float = 0.1) -> np.ndarray:
-        """Return the longest list of columns whose expected share of false finds is at most `fdr`.
+        """Return the longest list of columns whose false discovery rate is at most `fdr`.
 
         Args:
-            fdr: the Bayesian false discovery rate, in (0, 1): the mean over the list of the
-                probability that a column is *not* in the model.
+            fdr: the Bayesian false discovery rate, in (0, 1). It is the probability that a column
+                is *not* in the model, averaged over the list.
 
         Returns:
-            i64[k], the most likely first, without those that are always in. A group is in the list
+            i64[k], the most likely first, without the columns that are always in. A group is listed
             as a whole, and counts as one column.
 
         Example:
@@ -286,9 +287,9 @@ class Regression(NamedTuple):
 
     @property
     def model_size(self) -> ModelSize:
-        """The prior and the posterior probability of 0, 1, ... columns in the model.
+        """The prior and posterior probabilities of 0, 1, ... columns in the model.
 
-        A group of columns counts as one.
+        A group counts as one column.
         """
         first, prior = self._first(), self.prior_size
         return model_size(
@@ -296,18 +297,18 @@ class Regression(NamedTuple):
         )
 
     def credible_sets(self, level: float = 0.95, purity: float = 0.5) -> tuple[CredibleSet, ...]:
-        """Return sets of columns, each with a column of the model in it, at probability `level`.
+        """Return sets of columns that each contain a column of the model, at probability `level`.
 
-        Columns that are nearly the same share their inclusion probability, and it may be that none
-        of them is likely by itself. `aeb.linear.credible_sets` defines the sets exactly.
+        Nearly equal columns share their inclusion probability, so perhaps none of them is likely by
+        itself. `aeb.linear.credible_sets` defines the sets exactly.
 
         Args:
-            level: least probability that a set holds a column of the model, in (0, 1).
-            purity: least absolute correlation between two columns of a set, in [0, 1].
+            level: the least probability that a set contains a column of the model, in (0, 1).
+            purity: the least absolute correlation between two columns of a set, in [0, 1].
 
         Returns:
-            `CredibleSet(columns, names, probability, purity)`, in the order of their leading
-            column. Sets are disjoint, and hold a group as a whole.
+            `CredibleSet(columns, names, probability, purity)`s, in the order of their leading
+            columns. The sets are disjoint. A group is in a set as a whole or not at all.
 
         Example:
             >>> import aeb
@@ -330,12 +331,13 @@ class Regression(NamedTuple):
         return found._replace(columns=columns, names=tuple(self.names[j] for j in columns))
 
     def to_arviz(self) -> Any:
-        """Hand the draws to ArviZ, 0.23 or 1.x; needs `pip install arviz`.
+        """Convert the draws for ArviZ, 0.23 or 1.x. Needs `pip install arviz`.
 
         Returns:
-            What `aeb.to_arviz` returns. `posterior` has `coefficient` and `included`, of dimensions
-            (chain, draw, column), and `intercept`, `sigma`, and where the family has them `freedom`
-            and `concentration`, of (chain, draw). The columns have their names.
+            What `aeb.to_arviz` returns. `posterior` has `coefficient` and `included`, with
+            dimensions (chain, draw, column). With dimensions (chain, draw) it has `intercept`,
+            `sigma`, and `freedom` or `concentration` if the family has them. The columns are
+            labelled by name.
 
         Raises:
             ImportError: ArviZ is not installed.
@@ -356,16 +358,16 @@ class Regression(NamedTuple):
         )
 
     def plot(self, columns: int = 10) -> Any:
-        """Draw the answer on one page; needs matplotlib.
+        """Plot the result in four panels. Needs matplotlib.
 
         Args:
-            columns: how many columns to show the intervals of, at least 1.
+            columns: the number of columns whose intervals to show, at least 1.
 
         Returns:
-            A `matplotlib.figure.Figure`. Its four panels show the inclusion probabilities with the
-            credible sets; the intervals of the leading columns; the number of columns in the model,
-            prior and posterior; and the traces of that number and of sigma (of the intercept where
-            the family has no sigma), a line a chain.
+            A `matplotlib.figure.Figure`. Its panels show the inclusion probabilities with the
+            credible sets; the intervals of the leading columns; the prior and posterior number of
+            columns in the model; and the traces of that number and of sigma, one line per chain.
+            If the family has no sigma, the trace of the intercept takes its place.
         """
         from aeb.linear.plot import plot  # matplotlib takes a second
 
@@ -382,13 +384,13 @@ class Regression(NamedTuple):
         )
 
     def summary(self, rows: int = 10) -> str:
-        """Make a table of the columns, the most likely first.
+        """Return a table of the columns, the most likely first.
 
         Args:
-            rows: how many columns to show, at least 1.
+            rows: the number of columns to show, at least 1.
 
         Returns:
-            Text, a line a column.
+            Text with one line per column.
 
         Raises:
             ValueError: `rows` is below 1.
@@ -419,7 +421,7 @@ class Regression(NamedTuple):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """The table and the credible sets, for a notebook."""
+        """Return the table and the credible sets as HTML, for notebooks."""
         order = np.argsort(-self.inclusion, kind="stable")[:10]
         level = f"{100 * self.level:g}% interval"
         heads = ["column", "inclusion", "mean", level, "if included", level, "R-hat"]
@@ -451,15 +453,15 @@ class Regression(NamedTuple):
 
     @property
     def largest_r_hat(self) -> float:
-        """The largest R-hat, that of sigma included."""
+        """The largest R-hat, including that of sigma."""
         return float(max(self.r_hat.max(), self.r_hat_sigma))
 
 
 def _check_names(fitted: tuple[str, ...], given: tuple[str, ...], names_at: str) -> None:
-    """Require the columns that were fitted, in their order.
+    """Check that the columns are the fitted ones, in the same order.
 
-    A category has one column in a frame and several in `fit.names`, so the advice names the place
-    where the user finds the names of the frame.
+    A category has one column in a frame and several in `fit.names`, so the message says where the
+    names of the frame's columns are.
     """
     if given == fitted:
         return

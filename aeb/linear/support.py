@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sampling which columns of a linear regression matter, the coefficients integrated out.
+"""Sample which columns of a linear regression matter, with the coefficients integrated out.
 
 The prior has a normal spike and a normal slab:
 
@@ -7,8 +7,8 @@ The prior has a normal spike and a normal slab:
     beta_j | gamma_j ~ N(0, v_j sigma^2),  v_j = v1 if gamma_j = 1, else v0,
     gamma_j ~ Bernoulli(delta),  0 <= v0 <= v1
 
-At v0 = 0 the spike is a point, and a coefficient in it is 0. With no column in the slab the model
-is ridge regression with penalty 1 / v0. Let S be the columns whose gamma is 1, v = v1 - v0, and
+With v0 = 0 the spike is a point mass at 0. With no column in the slab, the model is ridge
+regression with penalty 1 / v0. Let S be the set of columns whose gamma is 1, v = v1 - v0, and
 
     P = (I + v0 X X' + v X_S X_S')^-1,
     q_j = x_j' P x_j,   s_j = x_j' P y,   R = y' P y + nu lam,   e_j = 1 - 2 gamma_j.
@@ -18,10 +18,11 @@ Flipping gamma_j multiplies the posterior of S by exp(D_j),
     t_j = 1 + e_j v q_j
     D_j = e_j log(delta / (1 - delta)) - log(t_j) / 2 - (N + nu) / 2 log(1 - e_j v s_j^2 / (t_j R))
 
-**Invariant law.** The Gibbs sampler in continuous time, where every gamma_j is redrawn from its
-conditional at rate 1, leaves p(S | y, delta, v1) invariant. It is simulated without its idle draws:
-S stays for 1 / sum_j sigmoid(D_j) on average, then the flip of j is taken with probability in
-proportion to sigmoid(D_j). Averages weigh a state by its stay. A flip costs one product with X,
+**Invariant law.** The continuous-time Gibbs sampler redraws every gamma_j from its conditional at
+rate 1, and leaves p(S | y, delta, v1) invariant. The simulation skips the draws that change
+nothing: S stays for 1 / sum_j sigmoid(D_j) on average, then gamma_j flips with probability
+proportional to sigmoid(D_j). Averages weight each state by its stay. A flip costs one product with
+X,
 
     w = P x_j,  a = X' w,  c = e_j v / t_j:
     P <- P - c w w',   q <- q - c a^2,   s <- s - c a s_j,   R <- R - c s_j^2
@@ -37,20 +38,21 @@ approximation towards
              F = (tr A^2 - (tr A)^2 / (N + nu)) / 2
 
 averaged over the block and over the chains, which share the latents. v0 is kept in [0, v1]. The
-first line is Eq. 8 of the paper, and the second is the same for the slab; g is a guess that counts
-as m coefficients. After the warm-up the latents are held, so that what is kept comes from one law.
+first line is Eq. 8 of the paper, and the second is its counterpart for the slab; g is a guess that
+counts as m coefficients. After the warm-up the latents are fixed, so all draws kept come from one
+law.
 
-U is the derivative of log p(y | S) with respect to v0, and F the information in y about it. The
-mean square of the excluded coefficients, v0 + 2 v0^2 U / (p - |S|), would also do as a target, but
-it could never leave 0. U / F leaves 0 as soon as U is positive. k v0 is the variance that the spike
-explains over that of the noise. The term k / (1 + k v0) gives log(1 + k v0) a flat prior: with more
-columns than rows the likelihood alone may rise for ever.
+U is the derivative of log p(y | S) with respect to v0, and F is the information in y about v0. The
+mean square of the excluded coefficients, v0 + 2 v0^2 U / (p - |S|), would also be a target, but it
+could never leave 0. A step of U / F leaves 0 as soon as U is positive. k v0 is the variance that
+the spike explains divided by that of the noise. The term k / (1 + k v0) gives log(1 + k v0) a flat
+prior. Without it the likelihood could keep rising with v0 if there are more columns than rows.
 
 **Draws** of the coefficients are exact: u_j ~ N(0, v_j sigma^2), d ~ N(0, sigma^2 I), and
-u + V X' P (y - X u - d) is a draw of beta, V being diagonal with the v_j.
+u + V X' P (y - X u - d) is a draw of beta, where V is diagonal with the v_j.
 
-**Ties.** Columns may come in groups that are in or out together, or wait for others. `ties.py` says
-what that changes.
+**Ties.** Columns may form groups that are in or out together, or may wait for others. `ties.py`
+says what that changes.
 
 References: Bortz, Kalos and Lebowitz (1975), for the simulation; Zanella (JASA 2020), for locally
 informed flips; Bhattacharya, Chakraborty and Mallick (Biometrika 2016), for the draws.
@@ -97,7 +99,7 @@ __all__ = [
 C = TypeVar("C")
 
 LARGEST = 60.0
-"""What D is clipped to, so that even where every flip is hopeless a stay has an end."""
+"""The bound on |D|. It keeps every stay finite, even where every flip is very unlikely."""
 
 
 class Problem(NamedTuple):
@@ -116,7 +118,7 @@ class Problem(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """The hyper-priors of delta, Beta(a, b), and of v1, a guess and its weight."""
+    """The hyper-priors: Beta(a, b) for delta, and a guess and its weight for v1."""
 
     a: jax.Array
     b: jax.Array
@@ -139,7 +141,7 @@ class Chain(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Integrals over the time of a chain; divided by the first they are averages."""
+    """Integrals over the time of a chain. Dividing them by `time` gives averages."""
 
     time: jax.Array  # f64[]
     rho: jax.Array  # f64[p]
@@ -173,12 +175,12 @@ class _Odds(NamedTuple):
     sign: jax.Array  # f64[p]: e
     rate: jax.Array  # f32[p]: sigmoid(D)
     rho: jax.Array  # f32[p]
-    turned: Turned  # what a flip makes of s and q
+    turned: Turned  # s and q after a flip
     open: jax.Array | None  # bool[p]: which may be in, where some wait for others
 
 
 def start(problem: Problem, included: jax.Array, delta: Any, v1: Any, v0: Any = 0.0) -> Chain:
-    """Begin a chain at a set of columns, bool[p]."""
+    """Start a chain at a set of columns, bool[p]."""
     m, p = problem.x.shape
     zeros = jnp.zeros(p)
     latents = jnp.asarray(delta), v1, jnp.asarray(v0, float)
@@ -187,7 +189,7 @@ def start(problem: Problem, included: jax.Array, delta: Any, v1: Any, v0: Any = 
 
 
 def refresh(problem: Problem, chain: Chain) -> Chain:
-    """Work out P, q, s and R from S, v0 and v1; this also removes the rounding errors of flips."""
+    """Compute P, q, s and R from S, v0 and v1. This also removes the rounding errors of flips."""
     chosen = jnp.where(chain.included[None, :], problem.x, 0.0)
     gram = jnp.eye(len(problem.y)) + (chain.v1 - chain.v0) * jnp.matmul(chosen, chosen.T)
     gram += chain.v0 * jnp.matmul(problem.x, problem.x.T)
@@ -212,8 +214,8 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     )
     if problem.ties is not None:
         turned = tied.turned(problem.ties, chain, turned, step)
-    # In float32, where logarithms are many times faster. Both are precise at small arguments, and
-    # where a term is large the rate is 0 or 1.
+    # In float32, where logarithms are many times faster. Both are precise for small arguments, and
+    # where a term is large the rate is 0 or 1 anyway.
     prior = (jnp.log(chain.delta) - jnp.log1p(-chain.delta)).astype(jnp.float32)
     if problem.log_odds is not None:
         prior += problem.log_odds.astype(jnp.float32)
@@ -243,26 +245,26 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
 
 
 def _precision(problem: Problem, chain: Chain) -> jax.Array:
-    """E(1 / sigma^2 | gamma, y), f64[]."""
+    """Return E(1 / sigma^2 | gamma, y), f64[]."""
     if problem.sigma is None:
         return problem.degrees / chain.misfit
     return 1.0 / jnp.square(problem.sigma)
 
 
 def _mean_if_included(chain: Chain, odds: _Odds) -> jax.Array:
-    """E(beta_j | gamma_j = 1, the other gammas, y), f64[p]."""
+    """Return E(beta_j | gamma_j = 1, the other gammas, y), f64[p]."""
     score = jnp.where(chain.included, chain.score, odds.turned.score)
     return chain.v1 * score / jnp.where(chain.included, 1.0, odds.turned.t)
 
 
 def _mean_if_excluded(chain: Chain, odds: _Odds) -> jax.Array:
-    """E(beta_j | gamma_j = 0, the other gammas, y), f64[p]."""
+    """Return E(beta_j | gamma_j = 0, the other gammas, y), f64[p]."""
     score = jnp.where(chain.included, odds.turned.score, chain.score)
     return chain.v0 * score / jnp.where(chain.included, odds.turned.t, 1.0)
 
 
 def _over(problem: Problem, chain: Chain, odds: _Odds, stay: Any) -> Totals:
-    """Integrals over a stay."""
+    """Compute the integrals over a stay."""
     inside = jnp.where(chain.included, chain.v1 * (1.0 - chain.v1 * chain.leverage), 0.0)
     fitted = jnp.where(chain.included, jnp.square(chain.v1 * chain.score), 0.0)
     precision = _precision(problem, chain)
@@ -281,7 +283,7 @@ def _over(problem: Problem, chain: Chain, odds: _Odds, stay: Any) -> Totals:
 
 
 def averages(problem: Problem, chain: Chain) -> Totals:
-    """Integrals over a unit of time in which the chain stays where it is."""
+    """Compute the integrals over a unit of time in which the chain does not move."""
     return _over(problem, chain, _odds(problem, chain), jnp.ones(()))
 
 
@@ -290,14 +292,14 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
 
     Args:
         problem: the data.
-        chain: where it stands.
+        chain: the current state.
         key: consumed.
 
     Returns:
         The chain after the flip, and the integrals over the stay before it.
     """
     odds = _odds(problem, chain)
-    # A group is flipped by any of its columns.
+    # Drawing any column of a group flips the group.
     rate = tied.units(problem.ties, odds.rate)
     stay = 1.0 / jnp.sum(rate, dtype=float)
     stayed = _over(problem, chain, odds, stay)
@@ -328,7 +330,7 @@ def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: 
     s = tied.gather(chain.score, columns)
     one = jnp.eye(len(columns))
     t_inverse = tied.sweep((one + step * jnp.matmul(x.T, w))[None], one[None])[0][0]
-    # Made symmetric, or what rounding makes of P is doubled by every flip or two.
+    # Made symmetric. Otherwise every flip or two doubles the rounding error of P.
     c = 0.5 * step * (t_inverse + t_inverse.T)
     ca, cs = jnp.matmul(c, a), jnp.matmul(c, s)
     return chain._replace(
@@ -345,7 +347,10 @@ def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: 
 
 
 def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
-    """Draw an index in proportion to its weight, in two levels: a long sum is slow to scan."""
+    """Draw an index with probability proportional to its weight.
+
+    This is done in two levels, because a cumulative sum over one long axis is slow.
+    """
     width = max(1, round(len(weights) ** 0.5))
     rows = jnp.pad(weights, (0, -len(weights) % width)).reshape(-1, width)
     outer_key, inner_key = jax.random.split(key)
@@ -353,7 +358,7 @@ def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
     def pick(weights: jax.Array, key: PRNGKey) -> jax.Array:
         heights = jnp.cumsum(weights)
         level = jax.random.uniform(key, (), weights.dtype) * heights[-1]
-        # The last with any weight, should rounding carry the level to the top.
+        # Rounding may carry the level to the top. Then take the last index with any weight.
         last = jnp.max(jnp.where(weights > 0, jnp.arange(len(weights)), 0))
         return jnp.minimum(jnp.sum(heights <= level), last)
 
@@ -362,7 +367,7 @@ def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Multiply in the lower of the two precisions: to widen a large x would take longer."""
+    """Multiply in the lower of the two precisions: widening a large x would take longer."""
     dtype = jnp.float32 if jnp.float32 in (left.dtype, right.dtype) else jnp.float64
     return jnp.matmul(left.astype(dtype), right.astype(dtype)).astype(float)
 
@@ -382,8 +387,8 @@ def snapshot(
     off = problem.y - sigma * (_product(problem.x, u) + noise)
     pulled = _product(jnp.matmul(chain.inverse, off), problem.x)
     beta = sigma * u + own_variance * pulled
-    # With j included, v1 (1 - v1 q_j) is the variance of beta_j over that of the noise, and R what
-    # the fit leaves; where j is not in S both follow from the flip.
+    # With j included, v1 (1 - v1 q_j) is the variance of beta_j divided by that of the noise, and R
+    # is the misfit. If j is not in S, both follow from the flip.
     turned = odds.turned
     leverage = jnp.where(chain.included, chain.leverage, turned.leverage / turned.t)
     variance = chain.v1 * (1.0 - chain.v1 * leverage)
@@ -407,17 +412,17 @@ def span(
 ) -> tuple[Chain, Totals, jax.Array]:
     """Flip for a stretch of time, with stays drawn from their law.
 
-    At the end of a stretch the chain stands at a draw of p(S | y). After a number of flips it does
-    not, unless it is weighted by its stay. So only the end of a stretch may change the problem.
+    At the end of a stretch, S is a draw of p(S | y). After a number of flips it is not, unless it
+    is weighted by its stay. So the problem may change only at the end of a stretch.
 
     Args:
         problem: the data.
-        chain: where it stands.
+        chain: the current state.
         key: consumed.
-        length: of the stretch.
+        length: the length of the stretch.
 
     Returns:
-        The chain, the integrals over the stretch, and how many flips were made, i32[].
+        The chain, the integrals over the stretch, and the number of flips, i32[].
     """
 
     def go(carry: tuple[Chain, Totals, jax.Array]) -> jax.Array:
@@ -431,7 +436,7 @@ def span(
         ends = totals.time + stay >= length
         share = jnp.where(ends, length - totals.time, stay) / stayed.time
         totals = jax.tree.map(lambda total, part: total + share * part, totals, stayed)
-        # Rounding must not leave a rest of the time, as long as it is short.
+        # The last stay uses up the time exactly. A rest left by rounding would cause another flip.
         totals = totals._replace(time=jnp.where(ends, length, totals.time))
         chain = jax.tree.map(lambda new, old: jnp.where(ends, old, new), moved, chain)
         return chain, totals, count + jnp.where(ends, 0, 1)
@@ -441,7 +446,7 @@ def span(
 
 
 def nothing(p: int, ties: Ties | None = None) -> Totals:
-    """Integrals over no time."""
+    """Return integrals over no time: zeros."""
     one, each = jnp.zeros(()), jnp.zeros(p)
     waits = ties is not None and ties.waits is not None
     return Totals(one, each, each, each, one, one, one, (each,) if waits else ())
@@ -450,21 +455,22 @@ def nothing(p: int, ties: Ties | None = None) -> Totals:
 def block(
     problem: Problem, chain: Chain, key: PRNGKey, chi: jax.Array, *, flips: int
 ) -> tuple[Chain, Totals, Snapshot]:
-    """Flip, and make a draw of every `flips` flips.
+    """Flip, and make one draw per `flips` flips.
 
-    A draw is made at one of the states between its flips, which is chosen in proportion to the
-    stays, and it weighs as much as all these stays together. The last state would not do: after an
-    even number of flips |S| is odd if it was odd before.
+    A draw is made at one of the states between its flips, chosen with probability proportional to
+    the stays. Its weight is the sum of these stays. The last state would not do: after an even
+    number of flips, |S| is odd if it was odd before.
 
     Args:
         problem: the data.
-        chain: where it stands.
+        chain: the current state.
         key: consumed.
         chi: f64[draws], draws of Gamma((N + nu) / 2).
-        flips: for each draw.
+        flips: the number of flips per draw.
 
     Returns:
-        The chain, the integrals over the block, and the draws, whose leaves lead with `draws`.
+        The chain, the integrals over the block, and the draws. The first axis of their leaves is
+        draws.
     """
     empty = nothing(problem.x.shape[1], problem.ties)
 
@@ -491,15 +497,16 @@ def block(
 
 
 def gains(number: jax.Array, warmup: int, first: Any) -> tuple[jax.Array, jax.Array]:
-    """Return how far the latents move after a block, as shares of the way; 0 after the warm-up.
+    """Return the gains with which the latents move after a block; 0 after the warm-up.
 
     Args:
-        number: i32[], of the block, counted from 0.
-        warmup: blocks in which they are learned.
-        first: the block from which v0 is learned.
+        number: i32[], the number of the block, counted from 0.
+        warmup: the number of blocks in which the latents are learned.
+        first: the first block in which v0 is learned.
 
     Returns:
-        The gain of delta and v1, and that of v0, both (2 + k)^-0.7 in block k of the learning.
+        The gain of delta and v1, and that of v0. Both are (2 + k)^-0.7 in the k-th block of their
+        learning.
     """
     gain = robbins_monro(1.0, 2.0)
     late = number - first
@@ -513,15 +520,15 @@ def gains(number: jax.Array, warmup: int, first: Any) -> tuple[jax.Array, jax.Ar
 def adapt(
     problem: Problem, hyper: Hyper, chains: Chain, totals: Totals, omega: Any, omega_v0: Any = 0.0
 ) -> Chain:
-    """Move delta, v1 and v0 of all chains a fraction of the way to their targets.
+    """Move delta, v1 and v0 of all chains part of the way to their targets.
 
     Args:
         problem: the data.
         hyper: the hyper-priors.
-        chains: lead with the chains.
-        totals: of their last block.
+        chains: the chains; the first axis of each leaf is chains.
+        totals: the integrals over their last block.
         omega: the gain of delta and v1, in [0, 1].
-        omega_v0: that of v0.
+        omega_v0: the gain of v0, in [0, 1].
 
     Returns:
         The chains, refreshed.
@@ -532,13 +539,13 @@ def adapt(
 
 
 def ask(tell: Callable[[C], Information], chains: C, omega_v0: Any) -> Information:
-    """Read off each chain what it tells about v0, if v0 is to move.
+    """Compute the information about v0 of each chain, if v0 is to move.
 
-    If v0 is held, nobody reads the answer, which costs as much as a refresh; it is ones then.
+    It costs as much as a refresh. If v0 does not move, nobody uses it, and it is ones.
 
     Args:
-        tell: reads it off one chain.
-        chains: lead with the chains.
+        tell: computes it for one chain.
+        chains: the chains; the first axis of each leaf is chains.
         omega_v0: the gain of v0.
     """
     one = jnp.ones(len(jax.tree.leaves(chains)[0]))
@@ -546,15 +553,15 @@ def ask(tell: Callable[[C], Information], chains: C, omega_v0: Any) -> Informati
 
 
 def stretched(length: jax.Array, flips: jax.Array, thinning: int, omega: Any) -> jax.Array:
-    """Move the length of a stretch to where it has as many flips as were asked for.
+    """Move the length of a stretch towards the one that has the requested number of flips.
 
     Args:
-        length: of the last stretches.
-        flips: in one of them, on average.
-        thinning: how many were asked for.
-        omega: how far to move, as a share of the way.
+        length: the length of the last stretches.
+        flips: the average number of flips in one of them.
+        thinning: the requested number.
+        omega: the gain, in [0, 1].
     """
-    # One flip more, so that none at all does not make the next stretch endless.
+    # Add one to both, so that a stretch without flips does not make the next one endless.
     return approximate(length, length * (thinning + 1.0) / (flips + 1.0), omega)
 
 
@@ -568,20 +575,20 @@ def learn(
     log_odds: jax.Array | None = None,
     ties: Ties | None = None,
 ) -> Chain:
-    """Move the latents, and leave what follows from them as it is.
+    """Move the latents, without updating what follows from them.
 
     Args:
         hyper: the hyper-priors.
-        chains: lead with the chains.
-        totals: of their last block.
-        told: about v0, of each chain.
+        chains: the chains; the first axis of each leaf is chains.
+        totals: the integrals over their last block.
+        told: the information about v0 of each chain.
         omega: the gain of delta and v1, in [0, 1].
-        omega_v0: that of v0.
-        log_odds: f64[p], of the columns' own prior odds.
-        ties: of the columns.
+        omega_v0: the gain of v0, in [0, 1].
+        log_odds: f64[p], logs of the columns' own prior odds.
+        ties: the ties between the columns.
 
     Returns:
-        The chains; P, q, s and R are still those of the old latents.
+        The chains. Their P, q, s and R are still those of the old latents.
     """
     p = num_columns(chains.included.shape[1], log_odds, ties)
     own = jax.tree.map(
@@ -600,11 +607,11 @@ def learn(
     size = own.rho
     opened = own.open[0] if own.open else None
     if opened is not None:
-        # Columns that may not be in say nothing of delta.
+        # Columns that may not be in carry no information about delta.
         can = 1.0 if log_odds is None else (log_odds > -jnp.inf).astype(float)
         p = jnp.sum(tied.units(ties, opened * can))
     if log_odds is not None:
-        # What delta alone would give for what the odds of the columns give; no less than none.
+        # Correct the size for the columns' own odds, as if delta alone had applied.
         logit = jnp.log(old[0]) - jnp.log1p(-old[0])
         expected = jax.nn.sigmoid(logit + log_odds)
         expected = expected if opened is None else opened * expected
@@ -626,7 +633,7 @@ def learn(
 
 
 def num_columns(p: int, log_odds: jax.Array | None, ties: Ties | None = None) -> Any:
-    """Count the columns that may be in the model, a group as one; those of odds 0 are padding."""
+    """Count the columns that may be in the model. A group counts as one; odds of 0 mark padding."""
     if ties is not None:
         can = jnp.ones(p) if log_odds is None else (log_odds > -jnp.inf).astype(float)
         return jnp.sum(tied.units(ties, can))
@@ -634,15 +641,15 @@ def num_columns(p: int, log_odds: jax.Array | None, ties: Ties | None = None) ->
 
 
 def information(problem: Problem, chain: Chain, kernel: jax.Array | None = None) -> Information:
-    """Compute what y can tell about v0; it is less where sigma has to be learned.
+    """Compute the information in y about v0. It is smaller if sigma has to be learned.
 
     Args:
         problem: the data.
-        chain: where it stands.
+        chain: the current state.
         kernel: X X', f64[m, m], if it is known.
 
     Returns:
-        F, as if no column were in S, and k.
+        F, computed as if no column were in S, and k.
     """
     if kernel is None:
         a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
@@ -654,7 +661,7 @@ def information(problem: Problem, chain: Chain, kernel: jax.Array | None = None)
     if problem.sigma is None:
         fisher -= 0.5 * jnp.square(trace) / problem.degrees
     return Information(
-        # Orthogonal columns, as many as rows, say nothing of v0.
+        # As many orthogonal columns as rows carry no information about v0.
         fisher=jnp.maximum(fisher, 1e-6 * jnp.square(trace)),
         scale=size / problem.degrees,
     )

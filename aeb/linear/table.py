@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and checking a table of numbers, and standardising it."""
+"""Read, check and standardise a table of numbers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = [
 
 
 MOST_DENSE = 500_000_000
-"""Numbers of a sparse matrix that is made dense: 4 GB."""
+"""The largest size of a sparse matrix that is made dense: 4 GB."""
 
 EXTREME = 1e30
-"""How far apart the units of y and of a column may be; a float32 ends at 3e38."""
+"""The largest ratio between the units of y and of a column. A float32 ends at 3e38."""
 
 
 class Standardised(NamedTuple):
-    """Columns of mean 0 and mean square 1, and how they were made so."""
+    """Columns with mean 0 and mean square 1, and how to undo the standardisation."""
 
     x: np.ndarray  # f64[n, p]
     y: np.ndarray  # f64[n]
@@ -46,13 +46,13 @@ def as_table(
     """Read a matrix or a data frame, and check it.
 
     Args:
-        name: the caller's name for it.
+        name: the name of the argument, for messages.
         value: an array, a sparse matrix or a data frame.
-        names: of the columns of the matrix; by default those of the data frame, or x0, x1, ...
+        names: the names of the columns. By default those of the data frame, or x0, x1, ...
 
     Returns:
-        The matrix, f64[n, p]; the names of its columns; and how a data frame became that matrix,
-        None if it was no data frame.
+        The matrix, f64[n, p]; the names of its columns; and how a data frame became that matrix, or
+        None if it was not a data frame.
     """
     encoding = None
     if is_frame(value):
@@ -66,9 +66,9 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
     """Read a matrix of finite real numbers as f64[n, p], and check it.
 
     Args:
-        name: the caller's name for it.
+        name: the name of the argument, for messages.
         value: an array, a sparse matrix, which is made dense, or a data frame of numbers.
-        names: of its columns, for the message; by default those of the data frame.
+        names: the names of its columns, for messages. By default those of the data frame.
     """
     names = getattr(value, "columns", None) if names is None else names
     matrix = _real(name, value, names)
@@ -85,7 +85,7 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
 
 
 def as_target(name: str, value: Any, rows: int) -> np.ndarray:
-    """Read one number for each row, such as the target, as f64[n], and check it."""
+    """Read one number per row, such as the target, as f64[n], and check them."""
     if isinstance(value, str):
         raise TypeError(
             f"{name}: got the text {value!r}, needs a number for each row; pass the column itself, "
@@ -108,7 +108,7 @@ def as_target(name: str, value: Any, rows: int) -> np.ndarray:
 
 
 def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[str, ...]:
-    """Take the names given, those of a data frame, or x0, x1, ..."""
+    """Return the names that are given, those of a data frame, or x0, x1, ..."""
     if names is None:
         names = getattr(value, "columns", None)
     if names is None:
@@ -119,7 +119,7 @@ def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[s
 
 
 def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardised:
-    """Give every column and y mean 0 and mean square 1.
+    """Scale y and every column to mean 0 and mean square 1.
 
     Raises:
         ValueError: there are fewer than three rows, a column or y is constant, or a coefficient
@@ -144,7 +144,7 @@ def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardi
             f"X: y is up to {y_size:.3g} and {names[j]} up to {x_size[j]:.3g}, too far apart; "
             "measure them in other units"
         )
-    # The square of a large number is no number. By powers of 2, which leave no rounding.
+    # Squares of large numbers overflow, so rescale first. Powers of 2 cause no rounding.
     x_size, y_size = _power_of_2(x_size), float(_power_of_2(y_size))
     x, y = x / x_size, y / y_size
     x_mean, y_mean = x.mean(axis=0), float(y.mean())
@@ -161,26 +161,26 @@ def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardi
 
 
 def _power_of_2(size: Any) -> Any:
-    """Return the largest power of 2 that is at most this."""
+    """Return the largest power of 2 that is at most `size`."""
     return np.ldexp(1.0, np.frexp(size)[1] - 1)
 
 
 def is_constant(x: np.ndarray) -> np.ndarray:
-    """Tell which columns vary by no more than rounding, bool[p]."""
+    """Return which columns vary by no more than rounding, bool[p]."""
     rounding = 8 * np.finfo(np.float64).eps
     low, high = x.min(axis=0), x.max(axis=0)
-    # Halved, for the whole range of large numbers may be no number.
+    # Halved, because the range of large numbers may overflow.
     return high / 2 - low / 2 <= rounding * np.maximum(np.abs(low), np.abs(high))
 
 
 def _column(column: int, names: Sequence[str] | None) -> str:
-    """Say which column, by name where there is one."""
+    """Describe a column, by its name if there is one."""
     known = names is not None and not isinstance(names, str) and column < len(names)
     return f"column {column}" + (f" ({names[column]!r})" if known and names is not None else "")
 
 
 def dense(name: str, value: Any) -> Any:
-    """Make a sparse matrix dense; leave all else as it is.
+    """Make a sparse matrix dense, and return anything else unchanged.
 
     Raises:
         ValueError: it would have more than half a billion numbers.
@@ -204,7 +204,7 @@ def _real(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarr
     except ValueError as error:
         raise ValueError(f"{name}: its rows differ in length") from error
     if array.dtype == object:
-        # Text that reads as a number is text all the same.
+        # Text that looks like a number is still text.
         text = [isinstance(entry, str | bytes) for entry in array.flat]
         try:
             if any(text):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Columns that are tied: groups that are in or out together, and columns that wait for others.
+"""Tied columns: groups that are in or out together, and columns that wait for others.
 
-**Groups.** The columns of a group g share one gamma, and each coefficient has a slab
-N(0, v1 sigma^2) of its own. In the terms of `support.py`, with X_g the k columns of g,
+**Groups.** The columns of a group g share one gamma. Each coefficient has its own slab
+N(0, v1 sigma^2). In the notation of `support.py`, with X_g the k columns of g,
 
     Q = X_g' P X_g,  s = X_g' P y,  T = I + e v Q,  C = e v T^-1,
     D_g = e log(delta / (1 - delta)) - log det(T) / 2 - (N + nu) / 2 log(1 - s' C s / R)
@@ -12,20 +12,20 @@ and a flip costs a product of k columns with X,
     W = P X_g,  A = W' X:
     P <- P - W C W',   q_j <- q_j - a_j' C a_j,   s <- s - A' C s_g,   R <- R - s_g' C s_g
 
-After the flip T^-1 s and T^-1 Q stand where s and Q stood. The chain keeps the matrices Q of all
-groups of more than one column, padded with columns of 0 to a power of two. T^-1 is computed by
-Gauss-Jordan elimination, for all groups at once. That needs no pivots, because T is positive
-definite. A column on its own is a group of one.
+After the flip, T^-1 s and T^-1 Q replace s and Q. The chain keeps the matrices Q of all groups with
+more than one column, padded with zero columns to a power of two. T^-1 is computed by Gauss-Jordan
+elimination, for all groups at once. This needs no pivots, because T is positive definite. A column
+on its own is a group of one.
 
-**Heredity.** A column c may wait for others, its parents. It may be in only where at least `need`
-of them are: all (strong heredity) or one (weak). Where it may be in, it is in with its prior
-probability (Chipman, Canadian Journal of Statistics 1996). The prior of a parent is therefore as if
-it had no children. The flip of a parent changes whether c may be in where
+**Heredity.** A column c may wait for others, its parents. It may be in only if at least `need` of
+them are in: all (strong heredity) or one (weak). If it may be in, it is in with its prior
+probability (Chipman, Canadian Journal of Statistics 1996). So the prior of a parent is the same as
+without children. The flip of a parent changes whether c may be in if
 
     (number of c's other parents that are in) = need_c - 1.
 
 Such a flip is impossible while c is in. While c is out, the odds of this parent gain the factor
-1 - prior_c, the probability that c is out where it may be in.
+1 - prior_c, the probability that c is out although it may be in.
 """
 
 from __future__ import annotations
@@ -54,29 +54,29 @@ __all__ = [
 ]
 
 NONE = np.iinfo(np.int32).max
-"""Stands for no column in a table of columns: reads 0, and is written nowhere."""
+"""Means "no column" in a table of columns. Reading it gives 0; writing to it does nothing."""
 
 
 class Waits(NamedTuple):
-    """Columns that wait for others, each the first of its group; arrays of numpy or of JAX."""
+    """Columns that wait for others, each the first of its group; NumPy or JAX arrays."""
 
     child: Any  # i32[c]
-    parents: Any  # i32[c, most]: filled up with NONE
-    need: Any  # i32[c]: how many of them have to be in
+    parents: Any  # i32[c, most]: padded with NONE
+    need: Any  # i32[c]: how many of the parents have to be in
 
 
 class Ties(NamedTuple):
-    """Which columns belong together, and which wait; arrays of numpy or of JAX."""
+    """Which columns belong together, and which wait for others; NumPy or JAX arrays."""
 
     share: Any  # f64[p]: 1 over the number of columns in the group
     lead: Any  # i32[p]: the first column of the group
-    mates: Any  # i32[p, largest]: the columns of the group, filled up with NONE
-    tables: tuple[Any, ...]  # i32[groups, k]: those of more than one column, by size
+    mates: Any  # i32[p, largest]: the columns of the group, padded with NONE
+    tables: tuple[Any, ...]  # i32[groups, k]: groups of more than one column, by size
     waits: Waits | None
 
 
 class Turned(NamedTuple):
-    """What a flip of gamma_j makes of s_j and q_j: score / t and leverage / t."""
+    """s_j and q_j after a flip of gamma_j: score / t and leverage / t."""
 
     t: jax.Array  # f64[p]
     log_t: jax.Array  # f32[p]: log det T
@@ -88,13 +88,13 @@ class Turned(NamedTuple):
 def tie(
     labels: np.ndarray, parents: dict[int, tuple[int, ...]], *, strong: bool = True
 ) -> Ties | None:
-    """Build the ties, or None where every column is on its own.
+    """Build the ties, or return None if every column is on its own.
 
     Args:
-        labels: i64[p], the same for the columns of a group.
-        parents: a mapping from the columns that wait to their parents; all of them are the first
+        labels: i64[p], equal for the columns of a group.
+        parents: a mapping from the columns that wait to their parents. All of these are the first
             columns of their groups.
-        strong: whether they wait for all parents, or for one.
+        strong: whether they wait for all parents or for one.
     """
     p = len(labels)
     _, first, place, size = np.unique(
@@ -130,7 +130,7 @@ def tie(
 
 
 def pad_ties(ties: Ties | None, p: int) -> Ties | None:
-    """Add columns on their own until there are p."""
+    """Add untied columns until there are p."""
     if ties is None:
         return None
     own = np.arange(len(ties.share), p, dtype=np.int32)
@@ -144,7 +144,7 @@ def pad_ties(ties: Ties | None, p: int) -> Ties | None:
 
 
 def close(included: np.ndarray, ties: Ties | None) -> np.ndarray:
-    """Make sets possible, bool[..., p]: groups as their first column, none that waits in."""
+    """Make sets valid, bool[..., p]: groups follow their first column, waiting columns are out."""
     if ties is None:
         return included
     if ties.waits is not None:
@@ -154,12 +154,12 @@ def close(included: np.ndarray, ties: Ties | None) -> np.ndarray:
 
 
 def prior_draws(ties: Ties, prior: np.ndarray, draws: int = 10_000) -> np.ndarray:
-    """Draw which columns are in where y says nothing, bool[draws, p].
+    """Draw from the prior which columns are in, bool[draws, p].
 
     Args:
-        ties: with columns that wait, their parents before them.
-        prior: f64[p], the probability of each where it may be in.
-        draws: how many.
+        ties: ties with columns that wait, parents before their children.
+        prior: f64[p], the probability of each column if it may be in.
+        draws: the number of draws.
     """
     rng = np.random.default_rng(0)
     included = rng.random((draws, len(prior)), np.float32) < prior
@@ -171,7 +171,7 @@ def prior_draws(ties: Ties, prior: np.ndarray, draws: int = 10_000) -> np.ndarra
 
 
 def units(ties: Ties | None, values: jax.Array) -> jax.Array:
-    """Let the columns of a group count as one in a sum over columns, f64[..., p]."""
+    """Weight values, f64[..., p], so that a group counts as one column in a sum."""
     if ties is None:
         return values
     share = ties.share.astype(values.dtype)
@@ -179,12 +179,12 @@ def units(ties: Ties | None, values: jax.Array) -> jax.Array:
 
 
 def gather(array: jax.Array, columns: jax.Array) -> jax.Array:
-    """Read columns of f[..., p] by a table of their places, 0 where the place is p or `NONE`."""
+    """Read columns of f[..., p] at the given places; 0 where the place is p or `NONE`."""
     return array.at[..., columns].get(mode="fill", fill_value=0)
 
 
 def blocks(ties: Ties | None, x: jax.Array, weighted: jax.Array) -> tuple[jax.Array, ...]:
-    """Compute Q of each group, f64[groups, k, k] a table, from X and P X, f64[m, p]."""
+    """Compute Q of each group from X and P X, f64[m, p]: one f64[groups, k, k] per table."""
     if ties is None:
         return ()
     return tuple(
@@ -219,12 +219,12 @@ def sweep(matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def turned(ties: Ties, chain: Any, alone: Turned, step: jax.Array) -> Turned:
-    """Work out what a flip would make of the columns in groups of more than one.
+    """Compute what follows from a flip of the columns in groups of more than one.
 
     Args:
-        ties: with the tables.
-        chain: where it stands.
-        alone: what the flip of a column on its own makes of it.
+        ties: ties with the tables.
+        chain: the current state.
+        alone: the same for flips of single columns.
         step: f64[p], e v.
     """
     for table, q in zip(ties.tables, chain.blocks, strict=True):
@@ -250,21 +250,21 @@ def turned(ties: Ties, chain: Any, alone: Turned, step: jax.Array) -> Turned:
 def limits(
     waits: Waits, included: jax.Array, prior: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Work out what heredity does to each column that is the first of its group.
+    """Compute the effect of heredity on each column that is the first of its group.
 
     Args:
-        waits: who waits for whom.
+        waits: which columns wait for which.
         included: bool[p].
         prior: f32[p], log prior odds of each column.
 
     Returns:
-        Which columns may not be flipped, bool[p]; what is added to the log prior odds, f32[p]; and
-        which columns may be in, bool[p].
+        Which columns may not flip, bool[p]; what is added to the log prior odds, f32[p]; and which
+        columns may be in, bool[p].
     """
     child, parents, need = waits
     held = gather(included.astype(jnp.int32), parents)
     count = jnp.sum(held, axis=1, dtype=held.dtype)
-    # Those that would open or close the way for the child.
+    # Parents whose flip would change whether the child may be in.
     turns = count[:, None] - held == (need - 1)[:, None]
     is_in = included[child]
     closed = jnp.zeros(len(included), bool).at[child].set(count < need)

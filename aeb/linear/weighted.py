@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sampling which columns matter where the rows have weights that are themselves drawn.
+"""Sample which columns matter when the rows have weights that are drawn too.
 
-The process in continuous time of `support.py` runs in stretches of a fixed length. The weights
-omega and the response z hold still during a stretch. After it (`families.py`)
+The continuous-time process of `support.py` runs in stretches of a fixed length. During a stretch
+the weights omega and the response z do not change. After it (`families.py`)
 
     sigma, beta and alpha are drawn given S, omega and z;  omega and z are drawn given these.
 
@@ -10,15 +10,15 @@ The stretch and the redrawing each leave p(S, omega | y) invariant. The draws at
 stretches all weigh the same. Averages are integrals over the stretches.
 
 **Columns that are always in**, the intercept among them, have coefficients alpha with the prior
-N(0, sigma^2 / T). T is diagonal, and an entry of 0 means a flat prior. Alpha is integrated out by
-taking from the weighted data what the base explains. With B the weighted base above sqrt T, with
-rows of zeros below the weighted x and z, and with Q R = B,
+N(0, sigma^2 / T). T is diagonal, and an entry of 0 means a flat prior. To integrate alpha out, the
+part that the base explains is subtracted from the weighted data. Stack the weighted base on
+sqrt T, and call it B. Put rows of zeros below the weighted x and z to match. With Q R = B,
 
     x <- x - Q Q' x,   z <- z - Q Q' z,   alpha | beta ~ N(R^-1 Q' (z - x beta), sigma^2 (R'R)^-1).
 
 If there are more rows than columns, p rows with the same x'x and x'z take the place of x.
 
-In the warm-up `length` moves to where a stretch has as many flips as were asked for.
+During the warm-up, `length` moves to where a stretch has the requested number of flips.
 """
 
 from __future__ import annotations
@@ -82,16 +82,16 @@ def condense(
     log_odds: Any,
     ties: Ties | None = None,
 ) -> tuple[Problem, Base]:
-    """Weight the rows, take out the base, and leave no more rows than columns.
+    """Weight the rows, project out the base, and reduce to at most as many rows as columns.
 
     Args:
         rows: the data.
-        response: weights and response.
+        response: the weights and the response.
         degrees: N + nu.
         rest: nu lam.
         known_sigma: whether sigma is known to be 1.
-        log_odds: f64[p], of the columns' own prior odds, or None.
-        ties: of the columns.
+        log_odds: f64[p], logs of the columns' own prior odds, or None.
+        ties: the ties between the columns.
 
     Returns:
         The problem, and what is needed to draw alpha.
@@ -122,15 +122,16 @@ def program(family: str, chains: int, warmup: int, thinning: int) -> Callable[..
 
     Args:
         family: a name in `FAMILIES`.
-        chains: how many.
-        warmup: blocks of it.
-        thinning: flips of a stretch, on average.
+        chains: the number of chains.
+        warmup: the number of blocks in the warm-up.
+        thinning: flips per stretch, on average.
 
     Returns:
         A function of the data, the hyper-priors, N + nu, nu lam, log odds or None, ties or None,
-        bool[chains, p] to start from, v0 to start from and the first block in which it is learned,
-        `chi` as in `block`, f64[blocks, chains, draws in a block], and a key. It returns the
-        chains, the totals of the blocks after the warm-up, and the draws, shaped as `chi`.
+        the starting sets bool[chains, p], the pair of the initial v0 and the first block in which
+        it is learned, `chi` as in `block`, f64[blocks, chains, draws in a block], and a key. It
+        returns the chains, the totals over the blocks after the warm-up, and the draws, shaped as
+        `chi`.
     """
     kind: Family = FAMILIES[family]
 

@@ -1,37 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sampling which columns matter where there are very many: flips among a few of them at a time.
+"""Sample which of very many columns matter, by flips among a few of them at a time.
 
-The process in continuous time of `support.py` redraws every gamma at rate 1, and each of its flips
-costs a product with X. Here only the columns in a set A flip, so that a flip costs a product with
-X_A. Each chain has its own A, and a new one for each draw of the coefficients:
+The continuous-time process of `support.py` redraws every gamma at rate 1, and each flip costs a
+product with X. Here only the columns in a set A flip, so a flip costs a product with X_A. Each
+chain has its own A, and draws a new one for each draw of the coefficients:
 
     A | S   column j is in A with probability tau_j if it is in S, and pi_j if it is not
     S | A   the process runs for a stretch of `length`; only the columns in A flip, and their
             log prior odds are raised by log(tau_j / pi_j), the tilt
-    then q and s of all columns are worked out from S, and a draw of the coefficients is made
+    then q and s of all columns are computed from S, and a draw of the coefficients is made
 
-**Invariant law.** Both steps leave p(S | y) P(A | S) invariant, whatever pi and tau are. P(A | S)
-is a product over the columns, in which a column in A has the factor tau_j if it is in S and pi_j if
-it is not. Given A the odds of these columns are therefore tau_j / pi_j times what they are given y.
+**Invariant law.** Both steps leave p(S | y) P(A | S) invariant for any pi and tau. P(A | S) is a
+product over the columns. A column in A has the factor tau_j if it is in S, and pi_j if it is not.
+So conditioning on A multiplies the odds of these columns by tau_j / pi_j.
 
-With tau = 1 the chains mix as if all columns flipped. A column that came in by chance is in the
-next A too, so it can leave again. A rare column is offered with probability pi_j, and its odds are
-then multiplied by 1 / pi_j, so that it comes in about as often.
+With tau = 1 the chains mix as if all columns flipped. A column that came in by chance is also in
+the next A, so it can leave again. A rare column is in A with probability pi_j, and its odds are
+then multiplied by 1 / pi_j, so it comes in about as often.
 
-A has `ACTIVE` places. If it needs more, S stays as it is for that stretch. This leaves the law
-invariant as well, because it depends on A alone, which the flips do not change.
+A has `ACTIVE` places. If it needs more, S does not change during that stretch. The law stays
+invariant, because whether this happens depends on A alone, and the flips do not change A.
 
-A stretch ends at a time and not after so many flips: the states after a flip have another law. So
-all draws weigh the same. The average of rho_j leaves out the tilt. It is over the stretch if j is
-in A, and else at the end; given A, both have the same expectation.
+A stretch ends after a fixed time, not after a number of flips, because the states right after a
+flip have another law. So all draws weigh the same. The average of rho_j does not include the tilt.
+For j in A it is taken over the stretch, and otherwise at its end. Given A, both have the same
+expectation.
 
-**Choice of pi and tau.** They follow the chains in the warm-up, and are then held. pi is in
-proportion to the average rho_j plus 1 / p, but at most 1. tau is 1 unless that many columns of S
-would crowd A; then each column of S that pi has not put into A is kept with a common probability.
+**Choice of pi and tau.** They follow the chains during the warm-up, and are then fixed. pi_j is
+proportional to the average of rho_j plus 1 / p, but at most 1. tau is 1 unless S would take too
+many places of A. Then each column of S that pi did not put into A is kept with a common
+probability.
 
-**Precision.** The data are rounded once, to an X in float32. P and the flips are in float64, and so
-are q and s of the columns in A; q and s of the others are in float32. P is worked out from S before
-each stretch, by adding a few columns at a time to what v0 alone gives.
+**Precision.** X is rounded once, to float32. P, the flips, and q and s of the columns in A are in
+float64. q and s of the other columns are in float32. P is computed from S before each stretch,
+starting from its value for v0 alone and adding a few columns at a time.
 """
 
 from __future__ import annotations
@@ -67,27 +69,27 @@ from aeb.types import PRNGKey
 __all__ = ["ACTIVE", "LEAST", "Offer", "active", "offer", "run", "shares"]
 
 LEAST = 4_000
-"""Tables with at least this many columns are sampled so.
+"""Tables with at least this many columns are sampled this way.
 
-By the seconds at 10,000 columns, a draw would take about as long either way at 1,000.
+Extrapolated from the times at 10,000 columns, both ways would take about as long at 1,000.
 """
 
 ACTIVE = 256
 """Places for columns in A."""
 
 AT_ONCE = 4
-"""Columns of S that a pass over X takes into account."""
+"""Columns of S that one pass over X adds."""
 
 
 class Bare(NamedTuple):
-    """What v0 gives with no column in S."""
+    """P and q for v0 alone, with no column in S."""
 
     inverse: jax.Array  # f64[m, m]: (I + v0 X X')^-1
     leverage: jax.Array  # f64[p]: of each column, from float32
 
 
 class State(NamedTuple):
-    """All that the next block needs; the chains lead with the chains."""
+    """All that the next block needs. The first axis of `chains` is chains."""
 
     chains: Chain
     bare: Bare
@@ -100,7 +102,7 @@ def shares(chance: jax.Array, count: float) -> jax.Array:
 
     Args:
         chance: f64[p], at least 0.
-        count: what they add up to, below p.
+        count: their sum, below p.
 
     Returns:
         f64[p].
@@ -112,7 +114,7 @@ def shares(chance: jax.Array, count: float) -> jax.Array:
         over = jnp.sum(jnp.minimum(jnp.exp(middle) * weights, 1.0)) > count
         return jnp.where(over, ends[0], middle), jnp.where(over, middle, ends[1])
 
-    # At the upper end all are 1, whose sum is p.
+    # At the upper end all are 1, and their sum is p.
     ends = jnp.zeros(()) - 50.0, -jnp.log(jnp.min(weights))
     low, high = jax.lax.fori_loop(0, 60, halve, ends)
     part = jnp.minimum(jnp.exp(0.5 * (low + high)) * weights, 1.0)
@@ -120,7 +122,7 @@ def shares(chance: jax.Array, count: float) -> jax.Array:
 
 
 class Offer(NamedTuple):
-    """How A is drawn."""
+    """The probabilities with which A is drawn."""
 
     out: jax.Array  # f64[p], pi: the probability of a column that is out of S
     inside: jax.Array  # f64[p], tau: that of a column in S
@@ -134,8 +136,8 @@ def offer(chance: jax.Array, count: int) -> Offer:
         count: places for A, at most p.
 
     Returns:
-        Probabilities with which A has fewer columns than places, on average by four standard
-        deviations, or half of the places where these are few.
+        Probabilities that leave room in A: on average four standard deviations of its size, or
+        half of the places if these are few.
     """
     # The variance of the number of columns in A is no larger than `count`.
     room = max(count - 4.0 * count**0.5, 0.5 * count)
@@ -154,8 +156,8 @@ def active(offer: Offer, included: jax.Array, level: jax.Array, count: int) -> j
         count: places for A.
 
     Returns:
-        The columns in rising order, i64[count]. Places that are left over hold p. All places do if
-        A has more columns than places.
+        The columns in ascending order, i64[count]. Unused places hold p. If A has more columns than
+        places, all places hold p.
     """
     rank = jnp.cumsum(level < jnp.where(included, offer.inside, offer.out))
     columns = jnp.searchsorted(rank, jnp.arange(1, count + 1))
@@ -176,14 +178,14 @@ def _bare(problem: Problem, kernel: jax.Array, v0: jax.Array) -> Bare:
 
 
 def _sweep(problem: Problem, bare: Bare, chains: Chain) -> Chain:
-    """Work out P, q, s and R from S, a pass over X for several columns of all chains."""
+    """Compute P, q, s and R from S. One pass over X adds several columns of all chains."""
     count, p = chains.included.shape
     rank = jnp.cumsum(chains.included, axis=1)
     find = jax.vmap(jnp.searchsorted, in_axes=(0, None))
     most = jnp.max(rank[:, -1])
 
     def add(inverse: jax.Array, columns: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Put columns into P; return P and what they take off, f64[columns, m]."""
+        """Add columns to P. Return P and the roots of what they subtract, f64[columns, m]."""
         x = gather(problem.x, columns).astype(float)
         w = jnp.matmul(inverse, x)
         factor = jnp.linalg.cholesky(jnp.eye(AT_ONCE) + step * jnp.matmul(x.T, w))
@@ -219,7 +221,7 @@ def _draw(
     key: PRNGKey,
     chi: jax.Array,
 ) -> tuple[Chain, jax.Array, Totals, Snapshot]:
-    """Run a stretch; return the chains, their flips, the averages, and a draw of each chain."""
+    """Run a stretch. Return the chains, their flips, the averages, and a draw of each chain."""
     chains, p = state.chains, problem.x.shape[1]
     keys = jax.random.split(key, (3, len(chi)))
     odds = jnp.zeros(p) if problem.log_odds is None else problem.log_odds
@@ -228,7 +230,7 @@ def _draw(
     def go(chain: Chain, own: PRNGKey, key: PRNGKey) -> tuple[jax.Array, Chain, Totals, jax.Array]:
         level = jax.random.uniform(own, (p,), float)
         columns = active(offered, chain.included, level, min(ACTIVE, p))
-        # A place that is left over holds a column of zeros, which stays out of the model.
+        # An unused place holds a column of zeros, which stays out of the model.
         part = problem._replace(
             x=gather(problem.x, columns).astype(float),
             log_odds=odds.at[columns].get(mode="fill", fill_value=-jnp.inf),
@@ -280,7 +282,7 @@ def _program(warmup: int, thinning: int) -> Callable[..., Any]:
             bare = _bare(problem, kernel, state.chains.v0[0])
             return state._replace(bare=bare, chains=_sweep(problem, bare, state.chains))
 
-        # At first, and after each block in which the latents have moved.
+        # For the first block, and after each block that moved the latents.
         state = jax.lax.cond(number <= warmup, prepare, lambda state: state, state)
         offered = offer(state.chance, min(ACTIVE, problem.x.shape[1]))
 
@@ -309,12 +311,12 @@ def _program(warmup: int, thinning: int) -> Callable[..., Any]:
 
 
 def _begin(problem: Problem, hyper: Hyper, starts: np.ndarray, v0: Any) -> State:
-    """Return the state before the first block; the block fills in what follows from S."""
+    """Return the state before the first block, which itself computes what follows from S."""
     (count, p), m = starts.shape, len(problem.y)
     delta = float(hyper.a / (hyper.a + hyper.b + num_columns(p, problem.log_odds)))
 
     def full(value: Any, *shape: int) -> jax.Array:
-        # From the host, or XLA would compile for each shape.
+        # Made on the host: XLA would compile a program for each shape.
         return jnp.array(np.full(shape, float(value)))
 
     chains = Chain(
@@ -341,21 +343,21 @@ def run(
     warmup: int,
     thinning: int,
 ) -> tuple[Chain, Totals, Snapshot]:
-    """Sample. The results come back on the host, because they are most of what needs memory.
+    """Sample. The results are kept on the host, because they need the most memory.
 
     Args:
         problem: its x is f32[m, p].
         hyper: the hyper-priors.
         starts: bool[chains, p].
-        spike: v0 to begin with, and the first block in which it is learned.
+        spike: the initial v0, and the first block in which v0 is learned.
         chi: f64[blocks, chains, draws in a block], draws of Gamma((N + nu) / 2).
         key: consumed.
-        warmup: blocks left out, fewer than there are.
-        thinning: flips for each draw, on average.
+        warmup: the number of blocks to discard, fewer than there are.
+        thinning: flips per draw, on average.
 
     Returns:
-        The chains, the totals after the warm-up, and the draws, which lead with (1, chains,
-        draws), as those of a single block.
+        The chains, the totals after the warm-up, and the draws. The draws lead with
+        (1, chains, draws), as if they came from a single block.
     """
     block = _program(warmup, thinning)
     kernel = _kernel(np.asarray(problem.x))
@@ -390,7 +392,7 @@ def run(
 
 
 def _kernel(x: np.ndarray) -> jax.Array:
-    """X X' in float64, of a few columns at a time."""
+    """Compute X X' in float64, from a few columns at a time."""
     kernel = np.zeros((len(x), len(x)))
     for first in range(0, x.shape[1], 4096):
         part = x[:, first : first + 4096].astype(np.float64)

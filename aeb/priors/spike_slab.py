@@ -21,23 +21,23 @@ likelihood. So the sampler samples
 w = 1 is Bayes' rule and the paper. w < 1 is a power prior. If there are more weights than data, a
 prior that is narrow enough to select would shrink the weights too hard. The pull of the spike on a
 weight is w (1 - rho) / (v0 sigma). So w changes how hard the prior pulls, but not which weights it
-takes for spike: rho is the inclusion probability under the prior itself, not under its power.
+assigns to the spike: rho is the inclusion probability under the prior itself, not under its power.
 
-Weight decay is a further factor N(beta; 0, 1 / tau) on the same weights, and w leaves it alone.
-Without it hardly anything holds the weights in front of a BatchNorm: as their scale changes no
-output, they grow at a high learning rate. A threshold that all leaves share then keeps whole leaves
-that grew, and empties others.
+Weight decay is a further factor N(beta; 0, 1 / tau) on the same weights, to which w does not apply.
+Without it hardly anything limits the weights in front of a BatchNorm. Their scale does not change
+the outputs, so they grow at a high learning rate. A threshold that all leaves share then keeps
+whole leaves that grew, and empties others.
 
 If v0, v1 and w are not given, the prior takes them from each leaf at `init`. With s_l the size of a
 weight in the leaf (`typical_size`), p the number of sparse weights and N the number of examples:
 
     v0 sigma = s_l / 10,   v1 sigma^2 = (3 s_l)^2,   w = min(1, N / (5 p))
 
-So rho tells weights well below s_l from weights well above it, and all sparse weights together
+So rho separates weights well below s_l from weights well above it, and all sparse weights together
 count at most a fifth as much as the data. If the weights of a leaf are c times as large and compute
-the same function, the gradients are 1 / c times as large. So are the pull of this spike,
-w / (v0 sigma), and that of this slab, w beta / (v1 sigma^2), so w need not depend on the scale. The
-latent keeps s_l and w.
+the same function, the gradients are 1 / c times as large. The pull of this spike, w / (v0 sigma),
+and that of this slab, w beta / (v1 sigma^2), change by the same factor. So w need not depend on the
+scale. The latent keeps s_l and w.
 
 One update with gain omega moves each latent x <- (1 - omega) x + omega x~, in this order. Each
 target x~ is computed from the values that have already moved (Eqs. 5-8):
@@ -56,12 +56,12 @@ densities, so nothing under- or overflows. (The Gaussian Ra follows the paper; t
 Q written out has N + sum p_l + nu + 2.)
 
 With `follow_ramp` and a rule that has a target, sum rho in the last line is replaced by p_l times
-the share of weights that the rule leaves, and delta_l takes the new value at once.
+the share of weights that the rule keeps, and delta_l takes the new value at once.
 
 Beware of the trap at delta = 0. With a = 1 and small weights, delta~ = sum rho / (b + p - 1)
-shrinks with rho, rho shrinks with delta, and both sink to 0 for good. Here a and b default to 2, so
-that 1 / (p + 2) <= delta~ <= (p + 1) / (p + 2). The log odds against a weight then stay within
-log(p + 1), and data that support the weight can bring it back.
+shrinks with rho, rho shrinks with delta, and both sink to 0 and stay there. Here a and b are 2 by
+default, so 1 / (p + 2) <= delta~ <= (p + 1) / (p + 2). The log odds against a weight then stay
+within log(p + 1), and data that support the weight can bring it back.
 """
 
 from __future__ import annotations
@@ -93,21 +93,21 @@ __all__ = [
 
 
 SPIKE = 0.1
-"""Scale of the spike that is not given, in units of a weight's size at the start."""
+"""The default scale of the spike, in units of the initial size of a weight."""
 
 SLAB = 3.0
-"""Standard deviation of the slab that is not given, likewise."""
+"""The default standard deviation of the slab, in the same units."""
 
 SHARE = 0.2
-"""What all sparse weights together count for at most, where their weight is not given, as a share
-of the examples. ResNet20 on 50,000 images wants about this much: w = 1/30 for 270,000 weights."""
+"""By default, all sparse weights together count at most as much as this share of the examples.
+ResNet20 on 50,000 images needs about this much: w = 1/30 for 270,000 weights."""
 
 PAPER = {0.3: (0.5, 1e-3), 0.5: (0.1, 5e-4), 0.7: (0.1, 5e-5), 0.9: (0.005, 1e-5)}
-"""v0 and v1 of the authors' ResNet20 on CIFAR-10, by the sparsity."""
+"""v0 and v1 of the authors' ResNet20 on CIFAR-10, by sparsity."""
 
 
 class SpikeSlabLatent(NamedTuple):
-    """The latents; trees are dicts from the path of a sparse leaf to an array.
+    """The latents of the prior. Trees are dicts from the path of a sparse leaf to an array.
 
     Example:
         >>> latent = spike_slab().init({"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)})
@@ -120,8 +120,8 @@ class SpikeSlabLatent(NamedTuple):
     kappa1: dict[str, jax.Array]  # f32[leaf shape]: expected slab penalty, kappa_1
     delta: dict[str, jax.Array]  # f32[]: prior inclusion rate of the leaf, delta_l
     sigma: jax.Array  # f32[]: scale of the prior, and of the noise in a regression
-    size: Any = ()  # f32[] by path: size of a weight at the start, s_l; () where v0, v1 are given
-    weight: Any = ()  # f32[]: w, once N is known; () where it is given
+    size: Any = ()  # f32[] by path: initial size of a weight, s_l; () if v0 and v1 are given
+    weight: Any = ()  # f32[]: w, once N is known; () if it is given
 
 
 def spike_slab(
@@ -169,8 +169,8 @@ def spike_slab(
         nu: degrees of freedom of the prior of sigma^2, > 0.
         lam: scale of the prior of sigma^2, > 0.
         sigma0: standard deviation of the prior of all other leaves, > 0; inf is flat.
-        precision: tau, of a further factor N(0, 1 / tau) on each weight that has this prior, >= 0.
-            N times the weight decay that the network was trained with goes on with that decay.
+        precision: tau of a further factor N(0, 1 / tau) on each weight that has this prior, >= 0.
+            To continue with the weight decay of the original training, pass N times that decay.
         rho: starting inclusion probability, in [0, 1].
         kappa0: starting spike penalty, >= 0. With 0, no weight is pulled before rho has been
             learned. None is (1 - rho) / v0, which pulls all weights alike.
@@ -263,7 +263,7 @@ def spike_slab(
     def log_density(params: ArrayTree, latent: SpikeSlabLatent) -> jax.Array:
         def sparse_term(path: str, beta: jax.Array) -> jax.Array:
             scaled = beta / latent.sigma.astype(beta.dtype)
-            # Its slope at 0 is 0. That of JAX's abs is 1, which would pull on every pruned weight.
+            # Its slope at 0 is 0. The slope of JAX's abs is 1, and would pull every pruned weight.
             laplace = latent.kappa0[path] * scaled * jnp.sign(scaled)
             mixture = power(latent, beta.dtype) * jnp.sum(
                 laplace + 0.5 * latent.kappa1[path] * jnp.square(scaled)
@@ -323,7 +323,7 @@ def spike_slab(
             target = scale(linear, quadratic, size, nu=nu, lam=lam, num_data=num_data, rss=rss)
             new_sigma = approximate(latent.sigma, target, omega)
         if follow_ramp and kept is not None:
-            # Given, not learned: no gain stands between the ramp and the rate.
+            # The ramp sets the rate directly. It is not learned, so no gain applies.
             share = jnp.asarray(kept, latent.sigma.dtype)
             new_delta = {
                 path: inclusion_rate(
@@ -406,8 +406,8 @@ def paper_spike_slab(
 def typical_size(leaf: jax.Array) -> jax.Array:
     """Compute the root mean square of the weights of a leaf that are not zero.
 
-    So a pruned leaf has the size of the weights that are left. A leaf of zeros gets the size that
-    an initializer would give it: one over the square root of its number of inputs.
+    So the size of a pruned leaf is that of its remaining weights. A leaf of zeros gets the size
+    that an initializer would give it: one over the square root of its number of inputs.
 
     Args:
         leaf: f32[...], the weights.
@@ -420,7 +420,7 @@ def typical_size(leaf: jax.Array) -> jax.Array:
         3.0
     """
     magnitude = jnp.abs(leaf.astype(working_dtype(leaf)))
-    # In units of the largest, so that no square under- or overflows.
+    # Relative to the largest weight, so that no square under- or overflows.
     largest = jnp.max(magnitude, initial=0.0)
     unit = jnp.where(largest > 0, largest, 1.0)
     kept = jnp.maximum(jnp.sum(magnitude > 0), 1).astype(magnitude.dtype)
@@ -452,8 +452,8 @@ def inclusion_probability(
     """
     scaled = jnp.abs(beta) / sigma.astype(beta.dtype)
     rate = delta.astype(beta.dtype)
-    # 1 / sigma is in both densities and cancels. No logarithm of delta: for a small model on a CPU
-    # that one scalar takes longer than all of the weights.
+    # 1 / sigma is in both densities and cancels. We avoid the logarithm of delta: for a small model
+    # on a CPU, this one scalar would take longer than all the weights.
     spike = -scaled / v0 - jnp.log(2.0 * v0)
     slab = -0.5 * jnp.square(scaled) / v1 - 0.5 * jnp.log(2.0 * jnp.pi * v1)
     largest = 0.9 * math.log(jnp.finfo(beta.dtype).max)

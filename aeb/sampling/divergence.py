@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detect that a run diverges, and do what the user asked for.
+"""Detect that a run diverges, and act as the user asked.
 
     raise     raise a DivergenceError that names the step, the leaf and what to try
     stop      return the last finite state, with a DivergenceWarning that says the same
-    skip      leave out a step whose result is not finite; the next has other rows and other noise
+    skip      undo a step whose result is not finite; the next has other rows and other noise
     ignore    go on
 
 A value has diverged if it was finite and no longer is. So an infinity that the user put into the
-model state is no divergence, and neither is the loss of a state before its first step. A loss that
-is nan always is one. A run has also diverged if its loss stays above a bound for a tenth of the
-steps in a row, and at least for 100. The bound may be the loss of a constant guess.
+model state is not a divergence, and neither is the loss of a state before its first step. A nan
+loss always is. A run has also diverged if its loss stays above a bound for a tenth of the steps in
+a row, and for at least 100. The bound may be the loss of a constant guess.
 
-How it is done: "raise" and "stop" check the loss at each step. The loop carries the first step at
-which it diverged, and for how many steps it has been above the bound; that costs nothing. After
-each compiled call, which takes about a second, they check the whole state. "stop" also copies the
-state before each call. If the call diverges, it repeats the steps from that copy, up to the last
-finite one. "skip" compares the whole state at each step: it reads the state twice more, and needs
-memory for a second one.
+Implementation: "raise" and "stop" check the loss at each step. The loop carries the first step at
+which it diverged, and the number of steps for which it has been above the bound. This costs
+nothing. After each compiled call, which takes about a second, they check the whole state. "stop"
+also copies the state before each call. If the call diverges, it repeats the steps from that copy,
+up to the last finite one. "skip" compares the whole state at each step: it reads the state twice
+more, and needs memory for a second one.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ __all__ = [
 POLICIES = ("raise", "stop", "skip", "ignore")
 
 PATIENCE = 100
-"""Most steps in a row that "skip" leaves out, or that a loss may be above its bound."""
+"""The most steps in a row that "skip" may undo, or for which a loss may be above its bound."""
 
 LOST_AFTER = 0.1
-"""Share of a run in which the loss may be above its bound in a row, if that is more."""
+"""The share of a run for which a loss may be above its bound in a row, if that is more."""
 
 ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. "
@@ -77,7 +77,7 @@ class DivergenceError(FloatingPointError):
 
 
 class DivergenceWarning(UserWarning):
-    """A run ended early, or left out steps, because it diverged.
+    """A run ended early, or skipped steps, because it diverged.
 
     Example:
         >>> import aeb, warnings
@@ -97,34 +97,34 @@ class Health(NamedTuple):
     """What the loop records, for each of C chains if there are several."""
 
     first: jax.Array  # i32[] or i32[C]: the first step whose loss diverged, 0 for none
-    skipped: jax.Array  # i32[] or i32[C]: steps that were not taken
-    in_a_row: jax.Array  # i32[] or i32[C]: those of them just before this one, without a gap
-    above: jax.Array  # i32[] or i32[C]: steps up to this one, without a gap, of too high a loss
-    bound: jax.Array  # f32[] or f32[C]: above it a loss is too high; inf for no bound
+    skipped: jax.Array  # i32[] or i32[C]: the number of skipped steps
+    in_a_row: jax.Array  # i32[] or i32[C]: the number of skipped steps just before this one
+    above: jax.Array  # i32[] or i32[C]: the number of steps in a row, up to now, of too high a loss
+    bound: jax.Array  # f32[] or f32[C]: a higher loss is too high; inf for no bound
 
 
 def healthy(state: Any, loss_bound: float | None = None) -> Health:
-    """Return the health of a run that begins."""
+    """Return the health of a run before its first step."""
     first, skipped, in_a_row, above = (jnp.zeros_like(state.step) for _ in range(4))
     bound = jnp.full(jnp.shape(state.step), jnp.inf if loss_bound is None else loss_bound)
     return Health(first, skipped, in_a_row, above, bound)
 
 
 def ignore(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
-    """Note nothing."""
+    """Record nothing."""
     del old
     return new, health
 
 
 def observe(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
-    """Note the first step whose loss diverged."""
+    """Record the first step whose loss diverged."""
     found = (health.first == 0) & ~_loss_is_sound(old, new)
     health = health._replace(first=jnp.where(found, new.step, health.first))
     return new, _count_above(new, health)
 
 
 def skip(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
-    """Go back to the old state where the new one diverged; the step counts all the same."""
+    """Go back to the old state if the new one diverged. The step still counts."""
     fine = sound(old, new)
     first = jnp.where((health.first == 0) & ~fine, new.step, health.first)
     missed = jnp.where(fine, 0, 1)
@@ -149,7 +149,7 @@ def sound(old: Any, new: Any) -> jax.Array:
 
 
 def take_where(choice: jax.Array, new: Any, old: Any) -> Any:
-    """Take the new state, or that of each chain, where `choice` says so."""
+    """Take the new state where `choice` is true, for each chain if there are several."""
 
     def pick(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(choice.reshape(choice.shape + (1,) * (new.ndim - choice.ndim)), new, old)
@@ -158,19 +158,19 @@ def take_where(choice: jax.Array, new: Any, old: Any) -> Any:
 
 
 class Watch:
-    """The host's side of a policy: it reads what the loop recorded, and says what is wrong."""
+    """The host side of a policy. It reads what the loop recorded, and says what is wrong."""
 
     def __init__(self, state: Any, data: Batch, policy: str) -> None:
         self.policy = policy
         self._data, self._chains = data, bool(jnp.ndim(state.step))
         self._paths = [path for path, _ in _inexact(state)]
-        # Values that are not finite from the start are the user's own; see the module's docstring.
+        # The user chose the values that are not finite at the start; see the module docstring.
         self._given = None if policy == "ignore" else self._not_finite(state)
         if self._given is not None:
             self._check_start(self._given)
 
     def look(self, state: Any, health: Health, start: int, stop: int) -> str | None:
-        """Say how the steps after `start` up to `stop` diverged; None where they did not."""
+        """Say how the steps after `start` up to `stop` diverged, or return None."""
         if self._given is None:
             return None
         first, in_a_row = np.atleast_1d(*jax.device_get((health.first, health.in_a_row)))
@@ -186,7 +186,7 @@ class Watch:
         return self._message(when, "the loss" if seen.size else None, leaves, diverged)
 
     def lost(self, health: Health, num_steps: int, stop: int) -> str | None:
-        """Say that the loss has been above a bound for too long; None where it has not."""
+        """Say that the loss has been above its bound for too long, or return None."""
         above, bound = np.atleast_1d(*jax.device_get((health.above, health.bound)))
         if self._given is None or above.max() < max(PATIENCE, LOST_AFTER * num_steps):
             return None
@@ -198,7 +198,7 @@ class Watch:
         )
 
     def skipped(self, health: Health) -> str | None:
-        """Say how many steps were left out in all; None where none was."""
+        """Say how many steps were skipped in all, or return None if none was."""
         most = int(np.max(jax.device_get(health.skipped)))
         if self.policy != "skip" or not most:
             return None
@@ -229,7 +229,7 @@ class Watch:
         )
 
     def _not_finite(self, state: Any) -> np.ndarray:
-        """Return which leaves of which chains hold such a value, bool[leaves, C or 1]."""
+        """Return which leaves of which chains are not finite, bool[leaves, C or 1]."""
         leaves = [leaf for _, leaf in _inexact(state)]
         return np.asarray(_not_finite(leaves, self._chains)) if leaves else np.zeros((0, 1), bool)
 
@@ -251,7 +251,7 @@ def _count_above(state: Any, health: Health) -> Health:
 
 
 def _loss_is_sound(old: Any, new: Any) -> jax.Array:
-    """Return whether the loss did not diverge; true where the state has none."""
+    """Return whether the loss did not diverge; true if the state has no loss."""
     if getattr(new, "loss", None) is None:
         return jnp.ones(jnp.shape(new.step), bool)
     return jnp.isfinite(new.loss) | (~jnp.isfinite(old.loss) & ~jnp.isnan(new.loss))
@@ -277,13 +277,13 @@ def _inexact(tree: Any) -> list[tuple[str, jax.Array]]:
 
 
 def about(data: Batch) -> str:
-    """Say, for the end of a message, whether the data hold a value that is not finite.
+    """Return a last sentence for a message if the data contain values that are not finite.
 
     Args:
         data: a pytree of arrays.
 
     Returns:
-        A sentence that begins with a space; "" where all values are finite.
+        A sentence that begins with a space; "" if all values are finite.
 
     Example:
         >>> about(jnp.array([1.0, jnp.nan]))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """End a run that no longer improves on held-out rows.
 
-This is a callback for `aeb.sample` and `aeb.compress`. It scores each state that it is given, keeps
-the best, and ends the run after `patience` scores in a row that are no better. While weights are
-being pruned, scores get worse for another reason. So scores before `begin` are recorded but do not
+This is a callback for `aeb.sample` and `aeb.compress`. It scores each state that it gets, keeps the
+best, and ends the run after `patience` scores in a row that are no better. While weights are being
+pruned, scores get worse because of the pruning. So scores before `begin` are recorded, but do not
 count.
 """
 
@@ -72,7 +72,7 @@ class EarlyStop:
         self.best_state: Any = None
 
     def __call__(self, state: Any) -> bool:
-        """Note how a state does, and say whether the run should end."""
+        """Score a state, and return whether the run should end."""
         look = Score(int(jax.device_get(steps_taken(state))), float(self._score(state)))
         self.history.append(look)
         if look.step < self._begin:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a run: what is saved, when, and which run may be resumed."""
+"""Save the checkpoints of a run, and decide which run may resume from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aeb.types import PRNGKey
 __all__ = ["Keeper"]
 
 SAVE_EVERY = 60.0
-"""Seconds between two checkpoints."""
+"""The number of seconds between two checkpoints."""
 
 
 class Keeper:
@@ -41,7 +41,7 @@ class Keeper:
         self._saved = self._began
 
     def restore(self, state: Any, stop: int) -> tuple[Any, list[Any]]:
-        """Read the newest state and the draws before it; what was given where there is none."""
+        """Read the newest state and the draws before it. Without a save, return `state` itself."""
         if files.latest_step(self._folder) is None:
             return state, []
 
@@ -75,17 +75,17 @@ class Keeper:
                 f"checkpoint: {self._folder} holds step {last}, and this run ends at {stop}; ask "
                 "for more steps, or name another folder"
             )
-        # Of later files none was whole; in their place come new ones.
+        # Later files were damaged. New ones will replace them.
         files.discard_after(self._folder, last)
         return tree["state"], [tree["draws"]] if "draws" in tree else []
 
     def save_if_due(self, state: Any, draws: list[Any]) -> None:
-        """Save where the last time is long enough ago."""
+        """Save if the last save was long enough ago."""
         if time.monotonic() - self._saved >= SAVE_EVERY:
             self.save(state, draws)
 
     def end_if_over(self, state: Any, draws: list[Any], done: int, stop: int) -> None:
-        """Save and end the run where its seconds are over and steps are left."""
+        """Save and end the run if its time is over and steps are left."""
         if self._limit is None or time.monotonic() - self._began < self._limit or done == stop:
             return
         self.save(state, draws)
@@ -95,7 +95,7 @@ class Keeper:
         )
 
     def save(self, state: Any, draws: list[Any]) -> None:
-        """Write a checkpoint; the draws are brought together on the way."""
+        """Write a checkpoint. This also concatenates the draws."""
         if len(draws) > 1:
             draws[:] = [jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)]
         step = int(jax.device_get(steps_taken(state)))

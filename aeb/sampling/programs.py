@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled loop: which rows and which key a step takes, and many steps in one call.
+"""The compiled loop: many steps in one call, and the rows and the key of each step.
 
 Step k (counted by `state.step`) takes rows `[j B, j B + B)` of the permutation of its epoch, where
 M = floor(N / B) minibatches make an epoch, j = k mod M, and the permutation is drawn from the
@@ -37,7 +37,7 @@ class Keys(NamedTuple):
 
     @classmethod
     def of(cls, key: PRNGKey, chains: int | None) -> Keys:
-        """Derive them from the run's key; `chains` is C where each has data of its own."""
+        """Derive the keys from the run's key. `chains` is C if each chain has its own data."""
         if jnp.ndim(key):
             return cls(key, jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, ORDER))
         order = jax.random.fold_in(key, ORDER)
@@ -47,13 +47,13 @@ class Keys(NamedTuple):
 class Carry(NamedTuple):
     """What the loop carries from step to step."""
 
-    state: Any  # the caller's; each array leads with C where there are chains
-    order: jax.Array  # i32[N] or i32[C, N]: rows of the running epoch; i32[0] without minibatches
+    state: Any  # the caller's; with chains, the first axis of each array is C
+    order: jax.Array  # i32[N] or i32[C, N]: rows of the current epoch; i32[0] without minibatches
     health: Health
 
 
 class Programs(NamedTuple):
-    """What is compiled for a kernel, a function that collects, and sizes.
+    """The programs compiled for a kernel, a `collect` function, and sizes.
 
     Attributes:
         order_at: `(step, keys) -> order`.
@@ -62,7 +62,8 @@ class Programs(NamedTuple):
         series: `(carry, data, keys, lead, every, draws, tail, *, room) -> (carry, rows)`; the
             first `draws` of the `room` rows are filled.
         watch: `state -> row`, each leaf with a new leading axis of length 1.
-        until_bad: `(carry, data, keys, steps) -> carry`, fewer steps where the next diverges.
+        until_bad: `(carry, data, keys, steps) -> carry`, which stops early if the next step
+            diverges.
     """
 
     order_at: Callable[[Any, Keys], jax.Array]
@@ -82,7 +83,7 @@ def build(
     data_per_chain: bool,
     policy: str,
 ) -> Programs:
-    """Build the programs of a run; a second run with the same arguments compiles nothing anew."""
+    """Build the programs of a run. A second run with the same arguments compiles nothing."""
     note = {"skip": divergence.skip, "ignore": divergence.ignore}.get(policy, divergence.observe)
     batches = 1 if batch_size is None else num_rows // batch_size
 
@@ -136,7 +137,7 @@ def build(
         rows = jax.tree.map(lambda s: jnp.zeros((room, *s.shape[1:]), s.dtype), shapes)
 
         def put(old: jax.Array, new: jax.Array, draw: Any) -> jax.Array:
-            """Write row `draw`; what comes after the last draw is no row, and writes nothing."""
+            """Write row `draw`. After the last draw there is no row, and nothing is written."""
             place = jnp.minimum(draw, room - 1)
             there = jax.lax.dynamic_slice_in_dim(old, place, 1)
             return jax.lax.dynamic_update_slice_in_dim(
@@ -191,18 +192,18 @@ def take(
     """Take the steps after `start` up to `stop`, and gather the rows that are due.
 
     Args:
-        programs: of the run.
-        carry: where to start; used up.
+        programs: the programs of the run.
+        carry: where to start; its buffers are reused.
         data: all rows.
-        keys: of the run.
-        start: steps already taken.
-        stop: steps to have taken.
-        due: steps of the run after which a row is gathered; empty where none ever is.
-        room: most rows that are due between `start` and `stop`.
-        dispatch: whether to call the compiled step from Python rather than loop inside XLA.
+        keys: the keys of the run.
+        start: the number of steps already taken.
+        stop: the number of steps taken in the end.
+        due: the steps of the run after which a row is gathered; empty if none is.
+        room: the most rows that can be due between `start` and `stop`.
+        dispatch: whether to call the compiled step from Python instead of looping inside XLA.
 
     Returns:
-        The carry, and trees of rows to be concatenated.
+        The carry, and trees of rows to concatenate.
     """
     part = within(due, start, stop)
     if dispatch:
@@ -221,7 +222,7 @@ def take(
 
 
 def first(rows: list[Any], count: int) -> list[Any]:
-    """Bring trees of rows together, and keep the first of them."""
+    """Concatenate trees of rows, and keep the first `count` rows."""
     if not rows or not count:
         return []
     return [jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *rows)]
@@ -242,12 +243,12 @@ def row_bytes(programs: Programs, state: Any) -> int:
 
 
 def steps_taken(state: Any) -> jax.Array:
-    """Return the count, that of the first chain where there are several."""
+    """Return the number of steps taken; with several chains, that of the first."""
     return jnp.ravel(state.step)[0]
 
 
 def _step_key(state: Any, key: PRNGKey, step: Any) -> PRNGKey:
-    """Return the key of a step, or those of the chains."""
+    """Return the key of a step, or one key per chain."""
     if jnp.ndim(key):
         return jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, step)
     key = jax.random.fold_in(key, step)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a kernel for many steps with the data on the device.
 
-What a step does depends on the key of the run and on the number of the step, and on nothing else
-(`aeb.sampling.programs` says which rows and which key it takes). So you can stop a run anywhere and
-call `sample` again with the state it left: the run goes on as if it had never stopped. With
-`checkpoint`, `sample` saves as it goes. After a crash or a time limit, make the same call again and
-the run goes on from the last save.
+The rows and the key of a step depend only on the key of the run and on the number of the step
+(`aeb.sampling.programs` says how). So you can stop a run anywhere and call `sample` again with the
+state it returned: the run goes on as if it had never stopped. With `checkpoint`, `sample` saves as
+it goes. After a crash or a time limit, make the same call again, and the run goes on from the last
+save.
 
-An epoch leaves out N mod B rows, and each epoch leaves out others.
+Each epoch omits N mod B rows, and different ones each time.
 
-The loop is compiled, shuffling included. It is called in pieces of about a second. On a CPU, the
-gradients of JAX's own convolution are far slower inside a compiled loop than outside, so there a
-kernel that has them is called step by step. `aeb.models.conv_general_dilated` avoids that.
+The loop is compiled, including the shuffling, and called in pieces of about a second. On a CPU, the
+gradients of JAX's own convolution are far slower inside a compiled loop than outside. So on a CPU a
+kernel with such gradients is called step by step. `aeb.models.conv_general_dilated` avoids that.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ PATIENCE = 1.0
 """Seconds that one compiled call may take before the progress bar moves."""
 
 ENOUGH = 8
-"""Steps of a call over which the cost of a call is spread, if they are slow.
+"""The least number of steps per call if steps are slow, to spread the cost of the call.
 
-A call takes its memory from the system and gives it back. That took an eighth of a ResNet20 step at
-batch 100 (.46 s, 190 MB) when each call had two steps at most (docs/lab-notes.md).
+A call takes its memory from the system and gives it back. This took an eighth of a ResNet20 step at
+batch 100 (.46 s, 190 MB) when each call had at most two steps (docs/lab-notes.md).
 """
 
 LONGEST = 10.0
@@ -112,25 +112,25 @@ def sample(
         checkpoint: a folder for this run alone. State and draws are saved there about once a minute
             and at the end. If it already holds a save, the run goes on from there, and `state` must
             be the one the run began with. A call with another key, start, batch size, thinning,
-            warmup or number of rows is refused. Another kernel goes unnoticed, so give each kernel
-            a folder of its own.
-        limit_seconds: save and raise a TimeoutError after so many seconds, > 0. It needs
-            `checkpoint`, so that the same call can go on later. The clock is read between compiled
-            calls, which take about a second each.
+            warmup or number of rows is refused. A change of the kernel goes unnoticed, so give each
+            kernel a folder of its own.
+        limit_seconds: the number of seconds, > 0, after which to save and raise a TimeoutError. It
+            needs `checkpoint`, so that the same call can go on later. The clock is read between
+            compiled calls, which take about a second each.
         data_per_chain: whether each chain has its own rows, and its own order of minibatches. The
             kernel must then be `aeb.chains(kernel, same_batch=False)`. By default all chains take
             the same minibatches of the same rows.
         divergence: what to do when the loss or the state is no longer finite. "raise" raises a
             `DivergenceError` within about a second. "stop" returns the last finite state with a
-            `DivergenceWarning`. "skip" leaves out steps whose result is not finite, and says at the
-            end how many. "ignore" goes on. Only "skip" slows the loop: it reads the state twice
-            more at each step.
+            `DivergenceWarning`. "skip" undoes steps whose result is not finite, and reports their
+            number at the end. "ignore" goes on. Only "skip" slows the loop: it reads the state
+            twice more at each step.
         loss_bound: the loss of a network that only guesses, such as log(classes). A run has
             diverged if its loss stays above it for a tenth of `num_steps`, and at least for 100
             steps in a row. With "stop" it ends there.
-        missed: what to do when the run ends before the sparsity ramp has reached its target. "warn"
-            says what was reached. "raise" refuses such a run before its first step. "ignore" says
-            nothing: use it in all calls but the last, if you split a run into several. If you wrap
+        missed: what to do if the run ends before the sparsity ramp reaches its target. "warn" says
+            what was reached. "raise" refuses such a run before its first step. "ignore" says
+            nothing. If you split a run into several calls, use it in all but the last. If you wrap
             a kernel in a function of your own, `sample` cannot see the ramp.
         progress: whether to show a progress bar with the loss.
 
@@ -141,7 +141,7 @@ def sample(
     Warns:
         UserWarning: the run ended short of its sparsity target. The call that takes the 100th step
             also warns, before its first step, if the loss is a sum over the rows of a minibatch, or
-            if the `num_data` of the kernel and the number of rows differ by a factor of two.
+            if the kernel's `num_data` and the number of rows differ by a factor of two.
 
     Raises:
         ValueError: an argument is out of its range, the arrays of `data` differ in length, the
@@ -216,7 +216,7 @@ def sample(
     programs = loop.build(
         cast(Any, kernel), collect, num_rows, batch_size, data_per_chain, divergence
     )
-    given, state = state, _copy(state)  # the loop reuses the buffers it is given
+    given, state = state, _copy(state)  # the loop reuses the buffers of its input
     start = int(jax.device_get(loop.steps_taken(state)))
     stop = start + num_steps
     known = facts_of(kernel)
@@ -323,7 +323,7 @@ def _num_rows(data: Batch, chains: int | None, data_per_chain: bool) -> int:
 
 
 def _check_key(key: PRNGKey, chains: int | None, *, own_rows: bool) -> None:
-    """Require one typed key, or one a chain where the chains do not share their minibatches."""
+    """Require one typed key, or one per chain if the chains do not share their minibatches."""
     many = chains is not None and own_rows and jnp.ndim(key) > 0
     guards.check_key("key", key, many=many)
     if many and key.shape != (chains,):
@@ -331,7 +331,7 @@ def _check_key(key: PRNGKey, chains: int | None, *, own_rows: bool) -> None:
 
 
 def _is_true(answer: Any) -> bool:
-    """Return whether a callback said True, and not something else that Python takes for it."""
+    """Return whether a callback returned True, and not just a truthy value."""
     if hasattr(answer, "dtype"):
         return bool(answer.dtype == bool) and bool(answer)
     return answer is True
@@ -352,13 +352,13 @@ def _due(start: int, stop: int, every: int) -> range:
 
 
 def _filled(due: range, start: int, room: int) -> int | float:
-    """Return the last step before a draw for which there is no room, inf where all have it."""
+    """Return the last step before the first draw without room; inf if all draws have room."""
     rest = loop.within(due, start, due.stop)
     return rest[room] - 1 if len(rest) > room else float("inf")
 
 
 def _gathered(draws: list[Any], chains: bool) -> Any:
-    """Bring the rows together, chains first."""
+    """Concatenate the rows, with chains as the first axis."""
     if not draws:
         return None
     tree = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)
@@ -366,16 +366,16 @@ def _gathered(draws: list[Any], chains: bool) -> Any:
 
 
 class _Pace:
-    """How many steps a call takes, learned from the clock.
+    """The number of steps in a call, learned from the clock.
 
-    They last about `PATIENCE` seconds, or `LONGEST` where there are only `ENOUGH` of them.
+    A call lasts about `PATIENCE` seconds, or up to `LONGEST` to have `ENOUGH` steps.
     """
 
     def __init__(self) -> None:
         self.steps = 1
 
     def update(self, steps: int, seconds: float) -> None:
-        """Learn from a call; one that was cut short says nothing."""
+        """Learn from the time of a call. Calls that were cut short do not count."""
         if steps == self.steps and seconds < (LONGEST if steps < ENOUGH else PATIENCE) / 2:
             self.steps *= 2
         elif seconds > 2 * (LONGEST if steps <= ENOUGH else PATIENCE):
@@ -396,7 +396,7 @@ class _Bar:
         self._bar.close()
 
     def update(self, steps: int, state: Any) -> None:
-        """Move on by some steps."""
+        """Advance the bar by some steps."""
         self._bar.update(steps)
         loss = getattr(state, "loss", None)
         if self._progress and loss is not None and time.monotonic() - self._shown > 0.2:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a kernel weighs its data as it should: by N, the number of examples, times the mean loss.
+"""Check that a kernel weights its data correctly: N times the mean loss, for N examples.
 
-Two mistakes ruin a network and raise no error. The loss sums over the minibatch of B rows, so that
-each gradient is B times too large. Or `num_data` is not the number of examples.
+Two mistakes ruin a network without raising an error. In one, the loss is a sum over the B rows of
+the minibatch, so each gradient is B times too large. In the other, `num_data` is not the number of
+examples.
 
-A loss that sums grows by the same amount with each copy of its rows. One that averages stays where
-it is, that of a network with BatchNorm included. So the loss is read at m rows, then at two copies
-of them, and it is acquitted if it grows by less than a fifth. Two things grow and are no sum: a
-loss with dropout, which is random, and one that compares the rows of a batch with each other, which
-grows with the logarithm of their number. So it is read at four and eight copies too. It sums if the
-four lie on a line, and if eight copies add more than twice the loss of one.
+A loss that sums grows by the same amount with each copy of its rows. A loss that averages does not
+change, even with BatchNorm. So the loss is evaluated on m rows, then on two copies of them. If it
+grows by less than a fifth, it is not a sum. Two other kinds of loss grow: one with dropout, which
+is random, and one that compares the rows of a batch with each other, which grows with the logarithm
+of their number. So the loss is also evaluated on four and eight copies. It is a sum if the four
+values lie on a line, and if eight copies add more than twice the loss of one.
 
-To read a loss at other numbers of rows compiles it anew, which for a ResNet20 takes half as long as
-the step itself does. So a run that has the right N does that only once the loss of a minibatch is
-as large as few means are, and as a sum that does harm soon is: `SUSPICIOUS` for each row.
+Evaluating a loss on other numbers of rows compiles it again. For a ResNet20 this takes half as long
+as compiling the step itself. So if N is right, the check is made only once the loss of a minibatch
+exceeds `SUSPICIOUS` per row. Few means are that large, and a harmful sum soon is.
 """
 
 from __future__ import annotations
@@ -32,39 +33,41 @@ from aeb.types import ArrayTree, Batch, PRNGKey
 __all__ = ["SUSPICIOUS", "ScaleWatch", "sums_over_rows", "wrong_scale"]
 
 LONG = 100
-"""A call that takes this step of the chain is looked at; a chain that is shorter is soon over."""
+"""Only a call that takes this step of the chain is checked. Shorter chains are soon over."""
 
 SUSPICIOUS = 0.05
-"""Loss over the number of rows, in nats, above which the loss may be their sum.
+"""The loss per row, in nats, above which the loss may be a sum over rows.
 
-With 100 rows that is a loss of 5, more than that of guessing one of a hundred classes.
+With 100 rows this is a loss of 5, more than that of guessing one of a hundred classes.
 """
 
 ROWS = 32
-"""Rows that are copied."""
+"""The number of rows that are copied."""
 
 GROWTH = 0.2
-"""By what share of the loss it may grow with a second copy, and be acquitted."""
+"""The relative growth of the loss with a second copy up to which it is not a sum."""
 
 SLACK = 0.15
-"""How far the losses of a sum may be from a line, as a share of their range."""
+"""How far the values of a sum may be from a line, as a share of their range."""
 
 FACTOR = 2.0
 """How far `num_data` may be from the number of examples, as a factor."""
 
 
 class ScaleWatch:
-    """Looks once at how a run weighs its data, where something speaks against it.
+    """Checks once how a run weights its data, if something looks wrong.
 
-    That is at the start if N is wrong, and else at the first loss that is large or not finite.
+    This happens at the start if N is wrong, and otherwise at the first loss that is large or not
+    finite.
 
     Args:
-        facts: of the kernel.
-        state: where the run starts, of one chain or of several stacked.
+        facts: the facts of the kernel.
+        state: the first state, of one chain or of several stacked.
         data: the rows of one chain.
-        key: of the run; it is not consumed.
-        batch_size: B, rows of a minibatch.
-        num_steps: of this call; it is looked at if it takes step number `LONG` of the chain.
+        key: the key of the run; it is not consumed.
+        batch_size: B, the rows of a minibatch.
+        num_steps: the number of steps in this call. It is checked if it takes step `LONG` of the
+            chain.
     """
 
     def __init__(
@@ -77,10 +80,10 @@ class ScaleWatch:
         self._at_once = self._due and not _has_right_count(facts, data)
 
     def look(self, state: Any) -> str | None:
-        """Say what is wrong; None where nothing is, where that was said, or where it is not due.
+        """Say what is wrong. Return None if nothing is, if it was said, or if no check is due.
 
         Args:
-            state: of the run as it is now.
+            state: the current state of the run.
         """
         if not self._due:
             return None
@@ -99,14 +102,14 @@ def wrong_scale(facts: Facts, state: Any, data: Batch, key: PRNGKey, batch_size:
     """Say that a loss is a sum, or that `num_data` is not the number of examples.
 
     Args:
-        facts: of the kernel.
-        state: of one chain.
+        facts: the facts of the kernel.
+        state: the state of one chain.
         data: the rows of that chain.
-        key: of the run; it is not consumed.
-        batch_size: B, rows of a minibatch.
+        key: the key of the run; it is not consumed.
+        batch_size: B, the rows of a minibatch.
 
     Returns:
-        What was given, what is needed and what to change; None where nothing is wrong.
+        What was given, what is needed and what to change; None if nothing is wrong.
     """
     if facts.num_data is None or not hasattr(state, "position"):
         return None
@@ -114,7 +117,7 @@ def wrong_scale(facts: Facts, state: Any, data: Batch, key: PRNGKey, batch_size:
     said = None
     if facts.loss is not None:
         said = sums_over_rows(facts.loss, state.position, data, state.model_state, key)
-    # With N / B for N, a sum over B rows is weighed as it should be.
+    # If N / B is given for N, a sum over B rows is weighted correctly.
     counts = (rows, *_tokens(data)) if said is None else (rows / batch_size,)
     if any(_agree(facts.num_data, count) for count in counts):
         return None
@@ -144,12 +147,12 @@ def sums_over_rows(
     Args:
         loss: `(params, batch, model_state, key) -> (f32[], model_state)`, a pure function.
         params: the weights.
-        data: rows; the first few are read.
+        data: rows, of which the first few are used.
         model_state: what else the loss takes.
         key: tells which random generator to use; it is not consumed.
 
     Returns:
-        The losses that show it; None where the loss is no sum, or where that cannot be told.
+        The losses that show it; None if the loss is not a sum, or if this cannot be determined.
 
     Example:
         >>> def loss(w, x, model_state, key):
@@ -192,6 +195,6 @@ def _agree(num_data: float, count: float) -> bool:
 
 
 def _tokens(data: Batch) -> list[int]:
-    """Return how many tokens there are: a text i32[rows, length] has an example for each."""
+    """Return the numbers of tokens. In a text i32[rows, length], each token is an example."""
     sizes = {np.size(leaf) for leaf in named_leaves(data).values() if leaf.dtype.kind == "i"}
     return sorted(sizes)

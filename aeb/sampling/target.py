@@ -27,24 +27,24 @@ __all__ = ["POLICIES", "shortfall"]
 POLICIES = ("warn", "raise", "ignore")
 
 SLACK = 1e-3
-"""What a run may be short of its target, as a share of the chosen weights."""
+"""How far a run may fall short of its target, as a share of the chosen weights."""
 
 END = 2**31 - 1
-"""A step that no run comes to: the ramp is at its target there."""
+"""A step that no run reaches. The ramp is at its target there."""
 
 
 def shortfall(target: Target | None, state: Any, step: int, *, ended: bool = False) -> str | None:
-    """Say that the ramp is not at its target after a step.
+    """Say that the ramp is not at its target after a step, or return None.
 
     Args:
-        target: of the kernel; None for one without a ramp.
-        state: of one chain or of several.
-        step: steps taken.
-        ended: whether the state is that of the step, whose zeros are counted; by default only the
-            shapes of its weights are read.
+        target: the target of the kernel; None if it has no ramp.
+        state: the state of one chain or of several.
+        step: the number of steps taken.
+        ended: whether `state` is the state after this step, so that its zeros are counted. By
+            default only the shapes of its weights are used.
 
     Returns:
-        What is short and what to change; None where nothing is.
+        What is short and what to change; None if nothing is short.
     """
     if target is None or not hasattr(state, "position"):
         return None
@@ -65,7 +65,7 @@ def shortfall(target: Target | None, state: Any, step: int, *, ended: bool = Fal
 
 
 def _zeros(target: Target, state: Any) -> float:
-    """Return the share of zeros among the chosen weights; the least of several chains."""
+    """Return the share of zeros among the chosen weights; the smallest over several chains."""
     chains = bool(jnp.ndim(state.step))
     leaves = select(state.position, target.where).values()
     counts = sum(

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step is to be compiled for a CPU.
+"""Choose how to compile a step for a CPU.
 
-jaxlib 0.10 to 0.12 hand two-dimensional convolutions of more than 16 channels to YNNPACK, which is
-slower at gradients than XLA's own, and sums over many short rows, at which it is slower too;
-`compiler_options` switches that off. jaxlib 0.12 can hand convolutions to oneDNN instead, which
-took .6 to .7 of XLA's time for outputs and image gradients at 16 channels and .85 to 1.0 at 32 and
-64 (docs/lab-notes.md); `compiler_options` asks for it. And XLA runs one layout fast: images
-[N, ..., C] by kernels [..., C, D]. It brings others to it outside a loop, but not in the body of
-one, where they run far slower. The gradients of JAX's convolution are of that kind, those of
-`aeb.models.conv_general_dilated` are not; `collapses_in_a_loop` looks.
+jaxlib 0.10 to 0.12 pass two-dimensional convolutions of more than 16 channels to YNNPACK, and also
+sums over many short rows. At gradients and at these sums, YNNPACK is slower than XLA itself.
+`compiler_options` switches it off. jaxlib 0.12 can pass convolutions to oneDNN instead. That took
+.6 to .7 of XLA's time for outputs and image gradients at 16 channels and .85 to 1.0 at 32 and 64
+(docs/lab-notes.md). `compiler_options` asks for it.
+
+XLA has one fast layout: images [N, ..., C] by kernels [..., C, D]. Outside a loop it converts other
+layouts to it. In the body of a loop it does not, and they run far slower. The gradients of JAX's
+convolution have such layouts; those of `aeb.models.conv_general_dilated` do not.
+`collapses_in_a_loop` checks for them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums of several arrays in one pass over them.
+"""Sum several arrays in one pass.
 
-XLA reduces each sum of a large array on its own, on a CPU in windows and one entry at a time, which
-takes longer than all the exponentials of a prior do. Several arrays reduced together are read once,
-along with what makes them, and by rows, which XLA spreads over the cores. As a row is summed before
-the rows are, the rounding stays that of short sums.
+XLA computes each sum of a large array separately. On a CPU it does so in windows and one entry at a
+time, which takes longer than all the exponentials of a prior. If several arrays are summed
+together, they are computed and read once, and by rows, which XLA spreads over the cores. Each row
+is summed before the rows are, so the rounding error is that of short sums.
 
 Gain: the latents of a layer take about half the time (7,510 weights 25 microseconds for 47, the
 MNIST CNN 1.2 milliseconds for 2.3). For jaxlib 0.10 to 0.12 on a CPU.
@@ -21,13 +21,13 @@ import jax.numpy as jnp
 __all__ = ["sums"]
 
 LANES = 8
-"""Parts of a row that are summed apart, so that rows that are sharded are summed where they lie."""
+"""The number of parts of a row that are summed separately, so that each device sums its own."""
 
 SHORTEST = 16
-"""Rows are not parted into lanes shorter than this."""
+"""The least length of such a part."""
 
 LONGEST = 2**10
-"""Numbers that are added one after another, at most."""
+"""The most numbers that are added one after another."""
 
 
 def sums(*terms: jax.Array) -> tuple[jax.Array, ...]:

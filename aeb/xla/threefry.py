@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The normals of JAX's default generator, in a form that a compiler can fuse.
+"""Draw the normals of JAX's default generator, in a form that a compiler can fuse.
 
 `jax.random.normal` under a threefry key hashes the place of each number (Salmon, Moraes, Dror and
-Shaw, SC 2011) and sends the bits through the inverse of the normal distribution. On a CPU, XLA runs
+Shaw, SC 2011), and applies the inverse of the normal distribution to the bits. On a CPU, XLA runs
 the hash as a loop of whole passes over memory, which takes longer than the rest of a sampler. Here
-the same rounds are written out, and the bits are the same; so are the normals, but for how XLA
-rounds the last place of what it fuses. As each depends on its place alone, any part of a draw can
-be made without the rest, on the device that needs it.
+the same rounds are written out. The bits are the same. The normals are too, except that XLA may
+round their last digit differently when it fuses operations. Each number depends only on its place,
+so a device can compute its part of a draw without the rest.
 
 Gain: half the time of as many normals by `jax.random.normal`, or less, in a sampler of 1e7 weights
 (rows of `benchmarks/results/speed.jsonl`). For jaxlib 0.10 to 0.12 on a CPU; the bits are the same
@@ -27,7 +27,7 @@ from aeb.types import PRNGKey
 __all__ = ["LARGEST_DRAW", "is_threefry", "normal_at", "normals_at", "split"]
 
 LARGEST_DRAW = 2**32
-"""Numbers of one draw; beyond, their places take two words."""
+"""The most numbers in one draw. Beyond it, a place would take two words."""
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choose the k smallest of many numbers, exactly and without sorting them.
 
-A non-negative float and its bit pattern read as an unsigned integer have the same order, so the
-k-th smallest is found digit by digit, three bits at a time from the top: of the eight values that a
-digit can have, the largest is taken that fewer than k numbers lie below. Each digit costs one pass,
-which counts for all of them at once; as soon as some level has exactly k numbers below it, they are
-the ones. Numbers equal to the k-th are told apart by the next criterion, and in the end by their
-index.
+Non-negative floats have the same order as their bit patterns, read as unsigned integers. So the
+k-th smallest is found digit by digit, three bits at a time from the top. Of the eight values of a
+digit, take the largest with fewer than k numbers below it. Each digit costs one pass, which counts
+for all eight values at once. If some level has exactly k numbers below it, these are the k
+smallest, and the search ends. Ties with the k-th number are broken by the next criterion, and in
+the end by index.
 
 Gain: 67 to 122 times faster than `jnp.sort`, 55 to 97 times than `jax.lax.top_k`, at 1e5 to 1e7
 weights on a CPU (rows of `benchmarks/results/speed.jsonl`, jaxlib 0.10), and exact where weights
@@ -31,16 +31,16 @@ __all__ = ["order_bits", "smallest", "smallest_of_each"]
 Keys = list[jax.Array]
 
 Found = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-"""Digits found, the level they make, how many lie below it, and below the next of as many."""
+"""The number of digits found, their level, the count below it, and the count below the next."""
 
 Groups = np.ndarray | None
 """i32[rows], the group that each row of a joined array belongs to; None for a single group."""
 
 DIGIT = 3
-"""Bits found in one pass, which memory bounds up to about this many; counting more costs more."""
+"""The bits found in one pass. Up to about this many, memory bounds the time of a pass."""
 
 LANES = 8
-"""Parts of an array that are counted apart, which is what XLA spreads over the cores of a CPU."""
+"""The number of parts of an array that are counted separately. XLA spreads them over the cores."""
 
 SMALL = 2**16
 """Leaves of fewer entries are copied into one array: a program for each would be slow to compile,

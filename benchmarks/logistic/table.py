@@ -14,15 +14,15 @@ from benchmarks.selection.table import designs_of, over
 __all__ = ["report"]
 
 NOTE = """\
-Mean over data sets or folds ± its standard error, in brackets how many of the {sets} data sets or
-{folds} folds have been run. The log loss is in nats, over {fresh:,} new rows of a design or the
-rows of a fold; "truth" are the true probabilities, so the floor. Below it, the log loss of ours
-less that of each other method, paired: a negative number is a lead, and the words of the last
-column mean what they do in the section before. All methods fit and predict the same rows. Ridge,
-l1 and elastic net: least log loss in 10-fold cross-validation. abess fits its subset without a
-penalty and is charged for being sure and wrong, but no more than for a probability of 1e-6.
-Seconds are processor seconds of fit and prediction, with nothing left to import or to compile;
-below them those of a first call, where they were taken."""
+Mean over data sets or folds ± its standard error. The number in brackets says how many of the
+{sets} data sets or {folds} folds have been run. The log loss is in nats, over {fresh:,} new rows of
+a design or the rows of a fold. "truth" predicts by the true probabilities, so nothing can be below
+it. The second table has our log loss minus that of each other method, on the same data. If it is
+negative, ours is ahead. The words in its last column mean the same as in the section before. All
+methods fit and predict the same rows. Ridge, l1 and elastic net take the least log loss in 10-fold
+cross-validation. abess fits its subset without a penalty. It pays for being sure and wrong, but at
+most as for a probability of 1e-6. Seconds are processor seconds of fit and prediction, without
+imports and compiling. Below them are those of a first call, if they were measured."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
@@ -43,13 +43,19 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         f"`python -m benchmarks.logistic --preset {preset}`",
         note if tasks else markdown.NOT_RUN,
         designs_of(known, noise=False),
-        several("log loss", tasks=tasks, write=over("log_loss", count=True)),
-        differences("log loss", rows, tasks, rivals, markdown.metric("log_loss")),
-        several("area under the ROC curve", tasks=tasks, write=over("auroc")),
-        several("true finds", tasks=list(known), write=over("true_finds", digits=1)),
-        several("false finds", tasks=list(known), write=over("false_finds", digits=1)),
-        several("seconds", tasks=tasks, write=over("cpu_seconds", digits=2)),
-        several("first call", tasks=tasks, write=first_call),
+        several("Log loss", tasks=tasks, write=over("log_loss", count=True)),
+        differences(
+            "Log loss, ours minus the other method's",
+            rows,
+            tasks,
+            rivals,
+            markdown.metric("log_loss"),
+        ),
+        several("Area under the ROC curve", tasks=tasks, write=over("auroc")),
+        several("True finds", tasks=list(known), write=over("true_finds", digits=1)),
+        several("False finds", tasks=list(known), write=over("false_finds", digits=1)),
+        several("Seconds of a fit", tasks=tasks, write=over("cpu_seconds", digits=2)),
+        several("Seconds of a first call", tasks=tasks, write=first_call),
         made(harness.every_row(table)),
     ]
     return markdown.join(parts)

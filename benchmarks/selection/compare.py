@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of a line for each task and a column for each method, and how ours stands among them.
+"""Write tables with a line per task and a column per method, and say how ours compares.
 
-A difference is taken data set by data set, on those that both methods have. Ours is ahead of a
-method or behind it where the mean difference is more than its standard error, and level otherwise;
-of several tasks and methods some come out ahead or behind by chance.
+Differences are taken data set by data set, on the data sets that both methods have. Ours is ahead
+of a method or behind it if the mean difference is larger than its standard error, and level
+otherwise. With several tasks and methods, some come out ahead or behind by chance.
 """
 
 import statistics
@@ -22,37 +22,42 @@ OURS = "aeb"
 
 
 def by_method(
-    head: str,
+    title: str,
     rows: Rows,
     tasks: Sequence[str],
     methods: Sequence[str],
     write: Callable[[Sequence[harness.Row]], str],
 ) -> str:
-    """Write what `write` says of the rows of each method on each task; "" where there are none."""
+    """Write a titled table of what `write` says of each method's rows; "" if there are none."""
     shown = [method for method in methods if any(rows.get((task, method)) for task in tasks)]
     lines = [
         [task, *(write(of) if (of := rows.get((task, m))) else "-" for m in shown)]
         for task in tasks
     ]
-    return markdown.table([head, *shown], lines) if lines and shown else ""
+    return _titled(title, ["data", *shown], lines) if lines and shown else ""
+
+
+def _titled(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Write a table below a line that says what its numbers are."""
+    return f"{title}:\n\n{markdown.table(heads, lines)}"
 
 
 def gaps(rows: Rows, task: str, method: str, read: markdown.Read) -> list[float]:
-    """Return the number of ours less that of a method, on each data set that both have."""
+    """Return our number minus that of a method, on each data set that both have."""
     pairs = harness.paired(rows.get((task, OURS), ()), rows.get((task, method), ()))
     both = [(read(ours["metrics"]), read(theirs["metrics"])) for ours, theirs in pairs]
     return [mine - other for mine, other in both if mine is not None and other is not None]
 
 
 def differences(
-    head: str,
+    title: str,
     rows: Rows,
     tasks: Sequence[str],
     methods: Sequence[str],
     read: markdown.Read,
     digits: int = 3,
 ) -> str:
-    """Write the differences of `gaps`, with ours on each task among all in the last column."""
+    """Write a titled table of the differences of `gaps`. The last column says where ours stands."""
     others = [
         method
         for method in methods
@@ -67,11 +72,11 @@ def differences(
                 for gap in each.values()
             ]
             lines.append([task, *cells, _words(each)])
-    return markdown.table([head, *others, "ours is"], lines) if lines else ""
+    return _titled(title, ["data", *others, "ours is"], lines) if lines else ""
 
 
 def standing(gap: Sequence[float]) -> str:
-    """Say of paired differences whether ours, the less the better, is ahead, level or behind.
+    """Say by paired differences whether ours is ahead, level or behind; less is better.
 
     Example:
         >>> standing([-0.3, -0.2, -0.25]), standing([0.1, -0.1, 0.02]), standing([0.3, 0.2])
@@ -82,7 +87,7 @@ def standing(gap: Sequence[float]) -> str:
 
 
 def _words(each: Mapping[str, Sequence[float]]) -> str:
-    """Say whom ours is behind of, and whom it is level with; else that it is first."""
+    """Say which methods ours is behind, and which it is level with; else that it is first."""
     by: dict[str, list[str]] = {"behind": [], "level": [], "ahead": []}
     for method, gap in each.items():
         if len(gap) > 1:

@@ -33,32 +33,34 @@ over = functools.partial(markdown.column, digits=3)
 WITH_INCLUSION: tuple[Method, ...] = ("aeb", "aeb, v0 = 0", "susie", "millipede")
 
 NOTE = """\
-Mean over data sets ± its standard error; in brackets behind an error, how many of the {sets} data
-sets have been run ({wide} of "wide", {nuts} of the horseshoe). The error is the expected squared
-error on a new row, intercept included, known from the design; its floor is the variance of the
-noise. All methods see the same rows, and none is told the noise or, but for the horseshoe, a
-number of signals. Lasso, elastic net and MCP: least error in {folds}-fold cross-validation, not
-the largest penalty within a standard error of it; ridge: leaving one out; abess: size by EBIC.
-susie adds ten effects, its default, so it cannot find twenty. A find is a coefficient that is not
-0, or an inclusion probability above 0.5 where a method gives one; ridge keeps every column. Where
-there is "-" a method has not been run: ARD and the horseshoe are given no design on which one fit
-takes many minutes."""
+Mean over data sets ± its standard error. The number in brackets after an error says how many of the
+{sets} data sets have been run ({wide} of "wide", {nuts} of the horseshoe). The error is the
+expected squared error on a new row, intercept included. It is known from the design, and it is at
+least the variance of the noise. All methods see the same rows. None is told the noise, and only the
+horseshoe is told a number of signals. Lasso, elastic net and MCP take the least error in
+{folds}-fold cross-validation, not the largest penalty within a standard error of it. Ridge leaves
+one out, and abess chooses its size by EBIC. susie adds ten effects, its default, so it cannot find
+twenty. A find is a coefficient that is not 0, or an inclusion probability above 0.5 for a method
+that gives one. Ridge keeps every column. "-" means that a method has not been run: ARD and the
+horseshoe skip designs on which one fit takes many minutes."""
 
 GAPS = """\
-The error of `aeb.regression` less that of each other method, data set by data set, on those that
-both have: a negative number is a lead. The last column says "behind" and "level with" of every
-method whose mean difference is above 0 by more than its standard error, or within it of 0, and
-"first" where ours leads all by more than that. At one standard error some of these come out either
-way by chance."""
+The next table has the error of `aeb.regression` minus that of each other method. Differences are
+taken data set by data set, on the data sets that both have. If they are negative, ours is ahead. In
+the last column, ours is "behind" a method if the mean difference is above 0 by more than its
+standard error, and "level with" it if the difference is within one standard error of 0. Ours is
+"first" if it is ahead of all by more than that. At one standard error, some of these come out
+either way by chance."""
 
 CALIBRATION = """\
-Calibration, over all designs but those where every column matters: of the columns whose inclusion
-probability is in a bin, the share that are signals, of the mean probability stated, and how many
-columns. A bin of few columns says little."""
+Are the inclusion probabilities right? Take all columns whose probability is in a bin, over all
+designs except those where every column matters. A cell has the share of them that are signals, the
+mean probability that the method states, and in brackets the number of columns. A bin with few
+columns says little."""
 
 SECONDS = """\
-Processor seconds of one fit, with nothing left to import or to compile; below them those of a first
-call, where they were taken. On a machine with other work to do."""
+Processor seconds of one fit, without imports and compiling, on a machine that also did other work.
+Below them are the seconds of a first call, if they were measured."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
@@ -80,21 +82,27 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         note if known else markdown.NOT_RUN,
         f"![Error relative to the best method](figures/{FIGURE})" if known else "",
         designs_of({name: designs.DESIGNS[name] for name in known}),
-        several("error", tasks=known, write=over("error", count=True)),
+        several("Error", tasks=known, write=over("error", count=True)),
         GAPS if known else "",
-        differences("error", rows, known, settings.methods, markdown.metric("error")),
-        several("true finds", tasks=known, write=over("true_finds", digits=1)),
-        several("false finds", tasks=known, write=over("false_finds", digits=1)),
+        differences(
+            "Error, ours minus the other method's",
+            rows,
+            known,
+            settings.methods,
+            markdown.metric("error"),
+        ),
+        several("True finds", tasks=known, write=over("true_finds", digits=1)),
+        several("False finds", tasks=known, write=over("false_finds", digits=1)),
         CALIBRATION if known else "",
         _calibration(rows, known),
         _covered(rows, known),
         several(
-            f"squared error over the variance of y, {real.FOLDS} folds",
+            f"On real data, squared error divided by the variance of y, {real.FOLDS} folds",
             tasks=tasks,
             write=over("relative_error", count=True),
         ),
         differences(
-            "the same, less each other method's",
+            "The same, ours minus the other method's",
             rows,
             tasks,
             settings.methods,
@@ -103,8 +111,8 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         _sets(rows),
         _keys(rows.get((real.KEYS, "aeb"), ())),
         SECONDS if known or tasks else "",
-        several("seconds", tasks=[*known, *tasks], write=over("cpu_seconds", digits=2)),
-        several("first call", tasks=[*known, *tasks], write=first_call),
+        several("Seconds of a fit", tasks=[*known, *tasks], write=over("cpu_seconds", digits=2)),
+        several("Seconds of a first call", tasks=[*known, *tasks], write=first_call),
         made(harness.every_row(table)),
     ]
     return markdown.join(parts)
@@ -145,12 +153,11 @@ def _calibration(rows: Rows, names: Sequence[str]) -> str:
             cells = []
             for bins in zip(*known, strict=True):
                 count, stated, hits = (sum(part) for part in zip(*bins, strict=True))
-                share = f"{hits / count:.2f} of {stated / count:.2f} ({count:,})" if count else "-"
-                cells.append(share)
+                share, mean = (part / count if count else 0.0 for part in (hits, stated))
+                cells.append(f"{share:.2f}, stated {mean:.2f} ({count:,})" if count else "-")
             lines.append([method, *cells])
     heads = [f"{b / BINS:.1f} to {(b + 1) / BINS:.1f}" for b in range(BINS)]
-    title = "signals among the columns, of stated (columns)"
-    return markdown.table([title, *heads], lines) if lines else ""
+    return markdown.table(["method", *heads], lines) if lines else ""
 
 
 def _covered(rows: Rows, names: Sequence[str]) -> str:
@@ -170,7 +177,8 @@ def _covered(rows: Rows, names: Sequence[str]) -> str:
         return ""
     kinds = next(row["metrics"]["covered"] for name in names for row in rows.get((name, "aeb"), ()))
     heads = [f"{kind}: {which}" for kind in kinds for which in ("signals", "others")]
-    return markdown.table(["covered at 90 %, `aeb.regression`", *heads], lines)
+    table = markdown.table(["data", *heads], lines)
+    return f"Share of the coefficients inside the 90 % intervals of `aeb.regression`:\n\n{table}"
 
 
 def _sets(rows: Rows) -> str:
@@ -197,14 +205,15 @@ def _sets(rows: Rows) -> str:
                     f"{seconds:.1f}",
                 ]
             )
-    heads = ["credible sets, 95 %", "draws", "sets", "coverage", "power", "median size", "seconds"]
+    heads = ["method", "draws", "sets", "coverage", "power", "median size", "seconds"]
     gap = gaps(rows, effects.TASK, "susie", lambda m: m["effects_in_sets"] / m["effects"])
     said = (
-        "Draws of 1 to 5 effects at the genotypes, which explain 5 to 40 % of y: coverage is the "
-        "share of the sets that hold an effect, power the share of the effects that are in a set, "
-        "each ± its standard error as if sets and effects were independent."
+        "Credible sets at 95 %, for draws of 1 to 5 effects at the genotypes, which explain 5 to "
+        "40 % of y. Coverage is the share of the sets that hold an effect, and power the share of "
+        "the effects that are in a set, each ± its standard error as if sets and effects were "
+        "independent."
     )
-    paired = f"Power of ours less susie's, draw by draw: {markdown.mean(gap, 3)}." if gap else ""
+    paired = f"Our power minus susie's, draw by draw: {markdown.mean(gap, 3)}." if gap else ""
     return markdown.join([said, markdown.table(heads, lines), paired]).strip()
 
 

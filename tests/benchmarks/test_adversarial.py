@@ -252,14 +252,21 @@ def test_the_report_shows_rows_and_gaps(tmp_path, section_of):
     assert "| FGSM, the same favour to all | SGHMC" not in section
     assert "| PGD, fair | SGHMC | 95.0 | 12.5 | 12.5 | - | 12.5 | - | 12.5 | - |" in section
     assert (
-        "MNIST at 0.05: SGHMC-SA leads Vanilla by 25.0 points of FGSM as the authors measure, by "
-        "12.5 where the attack is fair, and by 6.2 under PGD; the authors' favour alone gives "
-        "Vanilla 12.5. PGD leaves the best arm 12.5 % there and 12.5 % at 0.3."
+        "MNIST at 0.05: compared with Vanilla, SGHMC-SA is 25.0 points ahead under FGSM as the "
+        "authors measure, 12.5 points ahead if FGSM is fair, and 6.2 points ahead under PGD. The "
+        "authors' favour moves Vanilla by +12.5 points. Under PGD the best arm has 12.5 % there "
+        "and 12.5 % at 0.3."
     ) in section
     files = adversarial_figure.figure("paper", results, tmp_path / "figures")
     assert [file.name for file in files] == list(adversarial_table.FIGURES)
     assert files[0].stat().st_size > 10_000
     assert adversarial_figure.figure("smoke", results, tmp_path / "none") == []
+
+
+def test_a_negative_lead_is_said_as_being_behind():
+    """Mutations: the sign of the number kept; ahead and behind swapped; no word for level."""
+    said = [adversarial_table.standing(points) for points in (14.06, -0.44, -0.04, 0.04)]
+    assert said == ["14.1 points ahead", "0.4 points behind", "level", "level"]
 
 
 def test_the_papers_curves_have_a_point_a_level():

@@ -42,13 +42,19 @@ WAYS = {
 }
 
 METHOD = """\
-Accuracy in % on the first {images:,} test images, mean over {seeds}, at perturbations of raw
-pixels in [0, 1]. *As the authors*: one step against a single network, away from its own prediction;
-Vanilla and Dropout are scored by that network, SGHMC and SGHMC-SA by the average over later draws,
-which the attack was not made against. That flatters them. *The same favour to all* scores Vanilla
-and Dropout so too: attacked at one step of their run, scored by the average over later ones.
-*Fair*: against what the arm predicts by, gradient through the average, away from the true class.
-*PGD*: the same in ten steps. In brackets the poster's curve, digitised, of the full size."""
+Accuracy in % on the first {images:,} test images, mean over {seeds}, by the size of the
+perturbation of raw pixels in [0, 1].
+
+- *As the authors*: one step against a single network, away from its own prediction. Vanilla and
+  Dropout are scored by that network. SGHMC and SGHMC-SA are scored by the average over later draws,
+  which were not attacked. That flatters them.
+- *The same favour to all*: Vanilla and Dropout are scored in this way too. The attack is on one
+  step of their run, and the score is that of the average over later steps.
+- *Fair*: against the prediction of the arm, with the gradient through its average, away from the
+  true class.
+- *PGD*: the same in ten steps.
+
+The numbers in brackets are from the poster's curve, digitised. It is of the full size."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
@@ -73,7 +79,7 @@ def _preset(name: str, rows: Found) -> list[str]:
 
 
 def _networks(rows: Found) -> str:
-    """Say of how many networks a cell is, as "3 seeds" or "1 to 3 seeds"."""
+    """Say how many networks a cell has, as "3 seeds" or "1 to 3 seeds"."""
     counts = [len(seeds) for seeds in rows.values() if seeds]
     least, most = min(counts), max(counts)
     count = f"{most}" if least == most else f"{least} to {most}"
@@ -87,11 +93,11 @@ def percent(rows: Sequence[harness.Row], way: str, place: int | None = None) -> 
 
 
 def verdict(settings: Adversarial, rows: Found) -> str:
-    """Say in a sentence a set what the rows show of robustness.
+    """Say for each data set what the rows show about robustness.
 
-    How much of the lead of SGHMC-SA over Vanilla as the authors measure it is left where the attack
-    is fair, at the level of PGD where that lead is largest, and what ten steps leave of any arm
-    there and at the largest level.
+    How far is SGHMC-SA ahead of Vanilla as the authors measure, how far if the attack is fair, and
+    how accurate is the best arm after ten steps? Of the levels of PGD, it is asked at the one where
+    the authors' lead is largest; the last question is also asked at the largest level.
     """
     said = []
     for name in dict.fromkeys(cell.set for cell in rows):
@@ -117,16 +123,29 @@ def _verdict(settings: Adversarial, arms: Mapping[ArmName, Sequence[harness.Row]
     zeta = shared[int(np.argmax([lead("authors", level) for level in shared]))]
     favour = at("vanilla", "favoured", zeta) - at("vanilla", "authors", zeta)
     return (
-        f"{zeta:g}: SGHMC-SA leads Vanilla by {lead('authors', zeta):.1f} points of FGSM as the "
-        f"authors measure, by {lead('fair', zeta):.1f} where the attack is fair, and by "
-        f"{lead('pgd', zeta):.1f} under PGD; the authors' favour alone gives Vanilla "
-        f"{favour:.1f}. PGD leaves the best arm {best(zeta):.1f} % there and "
+        f"{zeta:g}: compared with Vanilla, SGHMC-SA is {standing(lead('authors', zeta))} under "
+        f"FGSM as the authors measure, {standing(lead('fair', zeta))} if FGSM is fair, and "
+        f"{standing(lead('pgd', zeta))} under PGD. The authors' favour moves Vanilla by "
+        f"{favour:+.1f} points. Under PGD the best arm has {best(zeta):.1f} % there and "
         f"{best(max(shared)):.1f} % at {max(shared):g}."
     )
 
 
+def standing(points: float) -> str:
+    """Say how far ahead or behind an arm is, by its lead in points.
+
+    Example:
+        >>> standing(8.31), standing(-0.4), standing(-0.04)
+        ('8.3 points ahead', '0.4 points behind', 'level')
+    """
+    size = f"{abs(points):.1f}"
+    if size == "0.0":
+        return "level"
+    return f"{size} points {'ahead' if points > 0 else 'behind'}"
+
+
 def _table(settings: Adversarial, rows: Found, name: str) -> str:
-    """A way and an arm a line, a level a column."""
+    """Write a table with a line per attack and arm, and a column per level."""
 
     def accuracy(way: str, cell: Cell, level: float) -> str:
         at = settings.pgd_levels if way == "pgd" else settings.levels
@@ -148,8 +167,8 @@ def _table(settings: Adversarial, rows: Found, name: str) -> str:
             clean = _mean(percent(seeds, "clean")) if seeds else markdown.NOT_RUN
             texts = (accuracy(way, cell, level) for level in settings.levels)
             lines.append([label, arm, clean, *texts])
-    heads = [title, "arm", "clean", *(f"{level:g}" for level in settings.levels)]
-    return markdown.table(heads, lines)
+    heads = ["attack", "arm", "clean", *(f"{level:g}" for level in settings.levels)]
+    return f"{title}:\n\n{markdown.table(heads, lines)}"
 
 
 def _poster(cell: Cell, level: float) -> float | None:
