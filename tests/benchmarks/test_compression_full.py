@@ -2,7 +2,8 @@
 """The preset of all the data and few epochs: its cells, the keys of its rows, its tables.
 
 Mutations that fail here: `lengths` ignored; the epochs of a plan left out of a row's key; a new
-setting put into the keys of older rows; the gain taken over a control of other epochs.
+setting put into the keys of older rows; the gain taken over a control of other epochs, or of a
+frozen arm over the control whose weights may return; `regrow` not handed to the rule.
 """
 
 import dataclasses
@@ -13,8 +14,9 @@ import pytest
 from made_up import made_up_row
 
 from benchmarks.compression import table
-from benchmarks.compression.arms import rewound_step_size
-from benchmarks.compression.recipe import Rewound
+from benchmarks.compression.arms import make_stage, rewound_step_size
+from benchmarks.compression.network import make_setup
+from benchmarks.compression.recipe import Released, Rewound
 from benchmarks.compression.run import PRESETS, Cell
 from benchmarks.harness.rows import row_key
 
@@ -62,6 +64,23 @@ def test_the_scaled_arm_has_no_widths_in_its_key():
     given = FULL.config(Cell("aeb", 0.9, "authors", 5))["rewound"]
     assert set(given) - set(scaled) == {"v0", "v1", "weight"}
     assert scaled["follow_ramp"]
+
+
+@pytest.mark.parametrize("arm", ["control", "control_frozen", "aeb_scaled", "aeb_frozen"])
+def test_only_a_frozen_arm_remembers_what_is_pruned(arm):
+    size = dataclasses.replace(PRESETS["smoke"].size, epochs=4)
+    setup = make_setup(size)
+    params = {"kernel": jnp.linspace(-1.0, 1.0, 100), "bias": jnp.zeros(1)}
+    stage = make_stage(setup, size, Released(), Rewound(), arm, 0.8, params)
+    mask = stage.algorithm.init(params).mask
+    assert list(mask) == (["kernel"] if arm.endswith("frozen") else [])
+
+
+def test_a_frozen_arm_is_compared_with_the_frozen_control():
+    controls = {arm: table.control_of(arm) for arm in ("aeb", "aeb_scaled", "aeb_frozen")}
+    assert controls == {"aeb": "control", "aeb_scaled": "control", "aeb_frozen": "control_frozen"}
+    assert table.control_of("aeb_relative") == "control_relative"
+    assert {table.control_of(arm) for arm in ("control_frozen", "aeb_cycles")} == {"control"}
 
 
 def test_the_rate_falls_in_a_straight_line_where_it_is_told_to():
