@@ -177,8 +177,8 @@ def regression(
 
     Raises:
         ValueError: the data have too few rows, a constant column, a number that is not finite,
-            shapes that do not match or a y that the family does not have, or an argument is out of
-            its range.
+            shapes that do not match or a y that the family does not have, the labels of a pandas y
+            are those of X in another order, or an argument is out of its range.
         TypeError: the data are not real numbers.
 
     Example:
@@ -193,6 +193,8 @@ def regression(
     """
     guards.one_of("family", family, NORMAL + COUNTS)
     named = names is not None or hasattr(X, "columns")
+    for name, values in (("y", y), ("weights", weights), ("offset", offset)):
+        guards.check_order(X, name, values)
     matrix, names, encoding = as_table("X", X, names)
     design = read_design(
         names,
