@@ -58,7 +58,7 @@ from aeb.sparsity import learned, magnitude
 from aeb.sparsity.rule import SCOPES
 from aeb.tree import as_where, named_leaves, select
 from aeb.tuning import tune
-from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Where
+from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Sparsifier, Where
 
 __all__ = ["Compressed", "Look", "compress"]
 
@@ -397,8 +397,8 @@ def compress(
         A `Compressed`.
 
     Warns:
-        UserWarning: the run ended short of its target, or the given network is no better than a
-            constant guess.
+        UserWarning: the run ended short of its target, or the given network, or the one that
+            came out, is no better than a constant guess.
 
     Raises:
         TypeError: the model, its variables or the data have a form that is not supported.
@@ -452,6 +452,7 @@ def compress(
     num_steps = _length(num_steps, epochs, num_data // batch_size)
     guards.whole("num_draws", num_draws, 0)
     guards.within("num_draws", num_draws, f"[0, {num_steps // 2}]")
+    _check_reach(network.params, sparsity, num_steps, where, scope)
 
     before = score(network, network.params, network.model_state, held_out)
     if not math.isfinite(before.loss):
@@ -471,7 +472,8 @@ def compress(
         targets = network.data["targets"]
         noise = max(2.0 * before.loss / max(targets[0].size, 1), np.finfo(np.float32).tiny)
     guess = loss_of_a_guess(network)
-    if guess is not None and before.loss > guess and _only_guesses(before, held_out):
+    knew_nothing = _is_no_better(before, guess, held_out)
+    if knew_nothing:
         warnings.warn(
             f"variables: on the rows held out the given network has a loss of {before.loss:.4g}, "
             f"and a constant guess one of {guess:.4g}. See that these are the trained weights, and "
@@ -534,7 +536,20 @@ def compress(
     missed = _missed(result)
     if missed:
         warnings.warn(f"sparsity: {missed}; ask for more steps", stacklevel=2)
+    if not knew_nothing and _is_no_better(result.after, guess, held_out):
+        warnings.warn(
+            f"the network that came out is of no use: on the {len(held_out['targets'])} rows held "
+            f"out it has a loss of {result.after.loss:.4g}, and a constant guess one of "
+            f"{guess:.4g}. Try a lower sparsity, more steps, a lower learning rate than "
+            f"{learning_rate:.2g}, or more rows",
+            stacklevel=2,
+        )
     return result
+
+
+def _is_no_better(scores: Scores, guess: float | None, held_out: Batch) -> bool:
+    """Return whether a network is no better than a constant guess, whose loss is given."""
+    return guess is not None and scores.loss > guess and _only_guesses(scores, held_out)
 
 
 def _only_guesses(scores: Scores, held_out: Batch) -> bool:
@@ -596,17 +611,34 @@ def _tuned(run: _Run, key: PRNGKey) -> float:
 
 def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
     """Build the sampler, the prior and the pruning rule of a run."""
-    if run.sparsity is None:
-        rule = learned(begin=int(PRUNED_AFTER * run.num_steps))
-    else:
-        ramp = sparsity_ramp(run.sparsity, run.num_steps, until=PRUNED_AFTER)
-        rule = magnitude(ramp, scope=run.scope, of="all")
+    rule = _rule(run.sparsity, run.num_steps, run.scope)
     rate = _rate(learning_rate, run.num_steps)
     return empirical_bayes(
         sghmc(learning_rate=rate, friction=FRICTION, temperature=run.temperature),
         spike_slab(where=run.where, precision=run.weight_decay * run.num_data / run.noise),
         sparsify=rule,
     )
+
+
+def _rule(sparsity: float | None, num_steps: int, scope: str) -> Sparsifier:
+    """Build the pruning rule of a run."""
+    if sparsity is None:
+        return learned(begin=int(PRUNED_AFTER * num_steps))
+    ramp = sparsity_ramp(sparsity, num_steps, until=PRUNED_AFTER)
+    return magnitude(ramp, scope=scope, of="all")
+
+
+def _check_reach(
+    params: ArrayTree, sparsity: float | None, num_steps: int, where: Where, scope: str
+) -> None:
+    """Require that the chosen leaves can hold the zeros, before the search for a learning rate."""
+    if sparsity is None:
+        return
+    try:
+        _rule(sparsity, num_steps, scope).init(params, None, as_where(where))
+    except ValueError as error:
+        # The rule calls it the ramp, the caller the sparsity.
+        raise ValueError(str(error).replace("ramp:", "sparsity:", 1)) from error
 
 
 def _rate(highest: float, num_steps: int) -> Schedule:
@@ -620,14 +652,6 @@ def _rate(highest: float, num_steps: int) -> Schedule:
         max(num_steps, rise + 1) + 1,
     )
     return schedule
-
-
-def _named_start(algorithm: Algorithm, run: _Run) -> State:
-    """Return the first state. Turn an error about the ramp into one about `sparsity`."""
-    try:
-        return algorithm.init(run.network.params, run.network.model_state)
-    except ValueError as error:
-        raise ValueError(str(error).replace("ramp:", "sparsity:", 1)) from error
 
 
 def _train(
@@ -670,7 +694,7 @@ def _train(
 
     state, draws = sample(
         kernel,
-        _named_start(algorithm, run),
+        algorithm.init(run.network.params, run.network.model_state),
         run.train,
         key,
         num_steps=run.num_steps,

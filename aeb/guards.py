@@ -12,6 +12,7 @@ import math
 import os
 import re
 import reprlib
+import sys
 import sysconfig
 import traceback
 from collections import Counter
@@ -37,6 +38,7 @@ __all__ = [
     "check_key",
     "check_matches",
     "check_numbers",
+    "check_order",
     "check_params",
     "finite",
     "made_of",
@@ -220,6 +222,37 @@ def check_numbers(name: str, data: Any) -> None:
                 f"{name}: {what} holds {dtype}, needs to hold numbers; leave it out, or number its "
                 "values by np.unique(values, return_inverse=True)[1]"
             )
+
+
+def check_order(rows: Any, name: str, values: Any) -> None:
+    """Require values of pandas in the order of the rows that they belong to.
+
+    Rows are matched by place. Where both have the same labels in another order, one of them was
+    sorted or shuffled without the other.
+
+    Args:
+        rows: whatever holds the rows.
+        name: of the argument that has a value for each row.
+        values: these.
+
+    Raises:
+        ValueError: both are of pandas, and their labels differ in nothing but their order.
+    """
+    pandas = sys.modules.get("pandas")  # where nobody imported it, nothing is of it
+    if pandas is None or not all(
+        isinstance(each, pandas.DataFrame | pandas.Series) for each in (rows, values)
+    ):
+        return
+    first, second = rows.index, values.index
+    if len(first) != len(second) or first.equals(second):
+        return
+    if first.is_unique and second.is_unique and second.isin(first).all():
+        place = int(np.argmax(first != second))
+        raise ValueError(
+            f"{name}: its rows have the labels of those of the inputs in another order, row "
+            f"{place} is {second[place]!r} and there {first[place]!r}; rows are matched by place. "
+            f"Pass {name}.loc[inputs.index], or {name}.to_numpy() if the order is right"
+        )
 
 
 def check_batch(name: str, batch: Any) -> int | None:

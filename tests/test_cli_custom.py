@@ -27,6 +27,7 @@ import aeb
 from aeb.cli import main
 from aeb.cli.named import find
 from aeb.cli.plan import RunPlan, plan_leaves
+from aeb.cli.runs import alone
 from aeb.cli.usage import UsageError
 from aeb.cli.weights import place, read_weights
 from aeb.tree import named_leaves
@@ -188,6 +189,16 @@ def test_a_plan_says_what_would_be_done_and_writes_nothing(here, capsys):
     assert sorted(p for p in here.rglob("*") if "__pycache__" not in p.parts) == [
         p for p in before if "__pycache__" not in p.parts
     ]
+
+
+def test_a_run_leaves_the_folder_of_another_alone(here, capsys):
+    """Mutation: the folder not locked."""
+    busy = here / "busy"
+    busy.mkdir()
+    with alone(busy):
+        assert main([*RUN, "--out", str(busy), "--sparsity", "0.5"]) == 2
+    assert "out: another process is at work" in capsys.readouterr().err
+    assert [path.name for path in busy.iterdir()] == [".lock"]
 
 
 def test_the_memory_of_a_plan_is_that_of_a_state():

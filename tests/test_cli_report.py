@@ -17,7 +17,8 @@ from aeb.cli import charts, main
 from aeb.cli.charts import Series
 from aeb.cli.health import health
 from aeb.cli.report import page
-from aeb.cli.runs import read_run
+from aeb.cli.runs import alone, read_run
+from aeb.cli.usage import UsageError
 
 LEAVES = [
     {"path": "fc/kernel", "shape": [10, 10], "size": 100, "zeros": 90},
@@ -201,3 +202,15 @@ def test_charts_put_points_where_they_belong():
     heights = [float(bar.get("height")) for bar in root.iter("rect")]
     assert heights[1] == 0.0
     assert heights[2] == pytest.approx(2 * heights[0], rel=0.01)
+
+
+def test_a_folder_is_for_one_process(tmp_path):
+    """Mutations: no lock, one that is shared, one that is not let go."""
+    with (
+        alone(tmp_path),
+        pytest.raises(UsageError, match=r"^out: another process is at work in"),
+        alone(tmp_path),
+    ):
+        pass
+    with alone(tmp_path):
+        pass

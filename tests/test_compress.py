@@ -302,6 +302,24 @@ def test_a_run_that_is_no_better_than_a_guess_and_one_short_of_its_target():
     with pytest.warns(UserWarning, match=r"sparsity: 0.00% of the weights .* 1 steps, short of 40"):
         short = run(num_steps=1)
     assert "short of 40.00%" in str(short)
+    with pytest.warns(
+        UserWarning, match=r"^the network that came out is of no use: on the \d+ rows"
+    ):
+        run(temperature=1e5, divergence="ignore")
+
+
+def test_a_target_out_of_reach_is_refused_at_once():
+    """Before a learning rate is looked for. Mutation: not looked at before `sample` starts."""
+    calls = []
+
+    def loss(w, batch):
+        calls.append(1)
+        return jnp.mean((batch - w["kernel"].sum() - w["bias"]) ** 2)
+
+    w = {"kernel": jnp.ones(4), "bias": jnp.zeros(())}
+    with pytest.raises(ValueError, match=r"^sparsity: 0.9 of all parameters .* hold 0.8 of them"):
+        aeb.compress(loss, w, jnp.ones(9), sparsity=0.9, key=jax.random.key(0), progress=False)
+    assert len(calls) == 1  # for the shape of what it returns
 
 
 def test_a_network_that_knows_nothing_is_told_of(linen, rows):
@@ -437,6 +455,16 @@ def test_outputs_that_are_no_logits(pair, says):
 
 SOFT = np.full((4, 3), 0.05) + 0.85 * np.eye(3)[[0, 1, 2, 0]]
 BITS = np.array([[0.0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]])
+
+
+def test_targets_in_another_order_are_refused():
+    """Those of pandas, whose rows have labels. Mutation: not looked at."""
+    pandas = pytest.importorskip("pandas")
+    net, x = nn.Dense(3), pandas.DataFrame(np.zeros((4, 2), np.float32))
+    variables, y = net.init(jax.random.key(0), x.to_numpy()), pandas.Series([0, 1, 2, 0])
+    assert as_network(net, variables, (x, y)).kind == "categorical"
+    with pytest.raises(ValueError, match=r"^targets: its rows have the labels of those of the inp"):
+        as_network(net, variables, (x, y[::-1]))
 
 
 @pytest.mark.parametrize(("targets", "says"), [(SOFT, "sums to 1"), (BITS, "are 0 or 1")])

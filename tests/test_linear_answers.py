@@ -96,6 +96,10 @@ def test_chains_that_disagree_are_told_of():
         interpret(fit._replace(r_hat=apart), x, np.ones(12), None)
     with pytest.warns(UserWarning, match=r"disagree on 'sigma': R-hat is up to 1.50"):
         interpret(fit._replace(r_hat_sigma=1.5), x, np.ones(12), None)
+    # Where sigma is 1 that R-hat is of the intercept.
+    counts = fit._replace(r_hat_sigma=1.5, family="negative_binomial")
+    with pytest.warns(UserWarning, match=r"disagree on 'intercept': .*np\.log\(y\)"):
+        interpret(counts, x, np.ones(12), None)
     # A column that is hardly ever in is no answer.
     rare = fit.r_hat.copy()
     rare[7] = 2.0

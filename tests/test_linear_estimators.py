@@ -181,6 +181,24 @@ def test_it_lives_in_pipelines_and_searches():
     assert copy.get_params() == search.best_estimator_.get_params()
 
 
+def test_rows_and_columns_in_another_order_are_refused():
+    """Of pandas, whose rows have labels, and of names that scikit-learn does not keep. Mutations:
+    y not looked at; values of other labels refused too; columns not looked at."""
+    pandas = pytest.importorskip("pandas")
+    x, y = data(n=20)
+    frame = pandas.DataFrame(x)
+    shuffled = pandas.Series(y)[::-1]
+    for fit in (regressor().fit, aeb.regression):
+        with pytest.raises(ValueError, match=r"^y: its rows .* row 0 is 19 and there 0; .*y.loc"):
+            fit(frame, shuffled)
+    with pytest.raises(ValueError, match=r"^weights: its rows"):
+        aeb.regression(frame, y, weights=shuffled)
+    model = regressor().fit(frame, shuffled[::-1].set_axis(range(5, 25)))  # other labels pass
+    with pytest.raises(ValueError, match=r"^X: its columns .* column 0 is 7 and was 0"):
+        model.predict(frame[frame.columns[::-1]])
+    np.testing.assert_array_equal(model.predict(x), model.predict(frame))
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames_and_sparse_matrices(library):
     frame_of = pytest.importorskip(library).DataFrame

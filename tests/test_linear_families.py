@@ -17,7 +17,7 @@ import scipy.optimize
 from scipy.special import expit, gammaln
 
 import aeb
-from aeb.linear.families import Response, Rows
+from aeb.linear.families import FAMILIES, Response, Rows, shapes
 from aeb.linear.weighted import condense
 
 N, P = 36, 6
@@ -311,6 +311,25 @@ def test_columns_that_are_combinations_are_named():
     x = np.c_[X, X[:, 0] - X[:, 1]]
     with pytest.raises(ValueError, match="always: these columns are linear combinations"):
         aeb.regression(x, Y, always=[0, 1, 6])
+
+
+@pytest.mark.parametrize("level", [3.0, 8.0, 14.0])
+def test_large_counts_start_near_the_answer(level):
+    """Else the chains do not come to it. Mutations: weights r + y; 1 for log y."""
+    rng = np.random.default_rng(5)
+    x, weights, offset = rng.normal(size=400), rng.uniform(1, 2, size=400), rng.normal(size=400)
+    mean = np.exp(level + 0.5 * x + offset)
+    y = rng.poisson(rng.gamma(2.0, mean / 2.0)).astype(float)
+    grid, heights = shapes("negative_binomial", None, y, weights)
+    rows = Rows(x[:, None], np.ones((400, 1)), np.zeros(1), y, weights, offset, grid, heights)
+    start = FAMILIES["negative_binomial"].start(rows)
+    design = np.c_[np.ones(400), x]
+    weighted = design.T * np.asarray(start.weights)
+    intercept, slope = np.linalg.solve(weighted @ design, weighted @ np.asarray(start.target))
+    assert slope == pytest.approx(0.5, abs=0.15)
+    assert intercept == pytest.approx(level, abs=0.5)
+    # However large its count, a row says of log m what r allows.
+    assert float((start.weights / weights).max()) < start.shape
 
 
 @pytest.mark.slow

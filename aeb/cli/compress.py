@@ -25,9 +25,10 @@ from aeb.cli.named import is_name
 from aeb.cli.output import AsJson, Outcome, Switch, plain, tell
 from aeb.cli.plan import RunPlan, plan_leaves
 from aeb.cli.rows import SETS
-from aeb.cli.runs import METRICS, RESULTS, SETTINGS
+from aeb.cli.runs import METRICS, RESULTS, SETTINGS, alone
 from aeb.cli.usage import UsageError
 from aeb.comparison import ARMS, Plan, Recipe, make_plan, run_plan
+from aeb.files.atomic import replacing
 from aeb.logs import json_lines
 
 __all__ = ["Compress", "Demo"]
@@ -211,8 +212,9 @@ class Compress:
         if self.dry_run:
             return _dry(plan, self.out)
         self.out.mkdir(parents=True, exist_ok=True)
-        _claim(self.out / SETTINGS, {name: getattr(self, name) for name in names})
-        return custom.run(job, plan)
+        with alone(self.out):
+            _claim(self.out / SETTINGS, {name: getattr(self, name) for name in names})
+            return custom.run(job, plan)
 
     def _run_ours(self) -> Outcome:
         settings = {
@@ -236,8 +238,9 @@ class Compress:
         if self.dry_run:
             return _dry(_describe(plan, self.seeds), self.out)
         self.out.mkdir(parents=True, exist_ok=True)
-        _claim(self.out / SETTINGS, settings)
-        return _run(plan, self.seeds, self.out, resume=True)
+        with alone(self.out):
+            _claim(self.out / SETTINGS, settings)
+            return _run(plan, self.seeds, self.out, resume=True)
 
 
 def _plan(*args: Any, **options: Any) -> Plan:
@@ -309,7 +312,8 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
     free = ("out", "seeds", "arms")  # these may change when a run continues
     mine = {name: plain(value) for name, value in settings.items() if name not in free}
     if not path.exists():
-        path.write_text(json.dumps(mine, indent=2) + "\n")
+        with replacing(path) as file:
+            file.write((json.dumps(mine, indent=2) + "\n").encode())
         return
     try:
         theirs = json.loads(path.read_text())

@@ -14,17 +14,20 @@ metrics.jsonl        one JSON object per line, written during the run:
                        target     share of zeros that the ramp asks for; null without a target
 results.json         written at the end: scores by network, zeros by leaf, rho, reliability
 model.safetensors    the sparse network; other networks have other names
+.lock                empty; the process that works in the folder holds a lock on it
 the rest             checkpoints
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aeb.cli.output import plain
+from aeb.cli.output import plain, tell
 from aeb.cli.usage import UsageError
 from aeb.comparison import LABELS
 from aeb.files.atomic import replacing
@@ -36,12 +39,14 @@ __all__ = [
     "RESULTS",
     "SETTINGS",
     "Run",
+    "alone",
     "read_run",
     "score_table",
     "write_results",
 ]
 
 SETTINGS, METRICS, RESULTS = "settings.json", "metrics.jsonl", "results.json"
+LOCK = ".lock"
 MODEL, DENSE = "model.safetensors", "dense.safetensors"
 
 COLUMNS = {
@@ -104,6 +109,33 @@ def read_run(folder: Path) -> Run:
     if title is None:
         title = " on ".join(str(settings[name]) for name in ("model", "data") if name in settings)
     return Run(folder, title or folder.name, settings, metrics, results)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lock the folder of a run against other processes, until the block or the process ends.
+
+    Args:
+        folder: the folder of the run. It must exist.
+
+    Raises:
+        UsageError: another process holds the lock.
+    """
+    if sys.platform == "win32":  # it has other locks, which nobody tried here
+        yield
+        return
+    import fcntl
+
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"out: another process is at work in {folder}; wait for it, or name another folder"
+            ) from None
+        except OSError as error:
+            tell(f"{folder} takes no locks ({error.strerror}): let no second run work in it")
+        yield
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

@@ -29,7 +29,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         A file to write bytes into.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full. No file is left behind.
+        OSError: the folder cannot be written, or the disk is full. The error names the file, and no
+            file is left behind.
 
     Example:
         >>> import tempfile
@@ -47,6 +48,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # A full disk is reported without a name.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
 
+from aeb import guards
 from aeb.linear import frames
 from aeb.linear.credible_sets import Correlated
 from aeb.linear.design import read_design, restrict
@@ -406,6 +407,7 @@ def _learn(
     Returns:
         f64[n, p], [n], and the names of the p columns.
     """
+    guards.check_order(X, "y", y)
     matrix, names, estimator._encoding = X, None, None
     if frames.is_frame(X):
         matrix, estimator._encoding = frames.read("X", X)
@@ -430,11 +432,23 @@ def _read(estimator: Any, X: Any) -> np.ndarray:
         validate_data(estimator, X, reset=False, skip_check_array=True)
         if estimator._encoding is None:
             return frames.read("X", X)[0]
+        _check_order_of_columns(estimator._encoding.frame_names, X)
         return frames.encode("X", X, estimator._encoding)
     matrix = check_array(X, accept_sparse=True, dtype=np.float64, estimator=estimator)
     if estimator._encoding is None:
         validate_data(estimator, X, reset=False, skip_check_array=True)
     return dense("X", matrix)
+
+
+def _check_order_of_columns(fitted: tuple[str, ...], X: Any) -> None:
+    """Require the order of the fit of columns whose names are no text: scikit-learn keeps none."""
+    given = tuple(map(str, X.columns))
+    if given != fitted and sorted(given) == sorted(fitted):
+        place = next(j for j, name in enumerate(given) if name != fitted[j])
+        raise ValueError(
+            f"X: its columns are in another order than those fitted, column {place} is "
+            f"{given[place]} and was {fitted[place]}; choose them in the order of the fit"
+        )
 
 
 def _fit(

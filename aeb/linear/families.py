@@ -141,9 +141,10 @@ def _count(rows: Rows, r: jax.Array, weights: jax.Array) -> Response:
 
 def _start_counts(rows: Rows) -> Response:
     r = _middle(rows)
-    # The mean of omega with eta at the offset. The 1/1000 keeps 0 / 0 away.
-    psi = jnp.abs(rows.offset - jnp.log(r)) + 1e-3
-    return _count(rows, r, rows.weights * (rows.y + r) * jnp.tanh(0.5 * psi) / (2.0 * psi))
+    # The information of NB(m, r) about log m, at m = y: omega there would be up to y / r times as
+    # much, and large counts would hold the chain where it starts.
+    m = rows.y + 0.5
+    return Response(rows.weights * m * r / (m + r), jnp.log(m) - rows.offset, r)
 
 
 def _redraw_counts(key: PRNGKey, rows: Rows, eta: jax.Array, sigma: jax.Array) -> Response:

@@ -19,6 +19,12 @@ __all__ = ["interpret"]
 MOST_R_HAT = 1.1
 """Chains with a larger R-hat disagree (Gelman et al., Bayesian Data Analysis (2013), 11.4)."""
 
+COUNTS = (
+    ". The larger the counts, the slower these chains; where all are large, "
+    "aeb.regression(X, np.log(y)) asks for the same columns, and is fast"
+)
+"""What to do about chains of a negative binomial."""
+
 LEAST_INCLUSION = 0.01
 """Less likely columns are not reported, so it does not matter whether the chains agree on them."""
 
@@ -44,7 +50,8 @@ def interpret(
         The fit with `prior_inclusion`, `prior_size`, `correlated`, `encoding` and `group`.
 
     Warns:
-        UserWarning: the chains disagree on a column or on sigma.
+        UserWarning: the chains disagree on a column, or on sigma, or on the intercept where sigma
+            is 1.
     """
     always = np.isin(np.arange(len(fit.names)), fit.always)
     prior = odds * fit.delta
@@ -87,7 +94,8 @@ def _prior(
 def _look_at_chains(fit: Regression) -> None:
     apart = np.flatnonzero((fit.r_hat > MOST_R_HAT) & (fit.inclusion > LEAST_INCLUSION))
     names = [fit.names[j] for j in apart[np.argsort(-fit.r_hat[apart], kind="stable")]]
-    names += ["sigma"] * (fit.r_hat_sigma > MOST_R_HAT)
+    has_sigma = fit.family in ("gaussian", "student_t")
+    names += ["sigma" if has_sigma else "intercept"] * (fit.r_hat_sigma > MOST_R_HAT)
     if names:
         largest = max([fit.r_hat_sigma, *fit.r_hat[apart]])
         chains, draws = fit.sigma_draws.shape
@@ -95,6 +103,6 @@ def _look_at_chains(fit: Regression) -> None:
             f"the {chains} chains disagree on {some(names)}: R-hat is up to {largest:.2f}, and "
             f"should be below {MOST_R_HAT:g}. Raise num_draws (now {draws}), warmup and thinning; "
             "where columns stand for each other, read fit.credible_sets() and not the columns one "
-            "by one",
+            f"by one{COUNTS * (fit.family == 'negative_binomial')}",
             stacklevel=3,
         )

@@ -180,7 +180,8 @@ def regression(
 
     Raises:
         ValueError: the data have too few rows, a constant column, a number that is not finite or
-            shapes that do not match; y does not suit the family; or an argument is out of range.
+            shapes that do not match; a pandas y has the labels of X in another order; y does not
+            suit the family; or an argument is out of range.
         TypeError: the data are not real numbers.
 
     Example:
@@ -195,6 +196,8 @@ def regression(
     """
     guards.one_of("family", family, NORMAL + COUNTS)
     named = names is not None or hasattr(X, "columns")
+    for name, values in (("y", y), ("weights", weights), ("offset", offset)):
+        guards.check_order(X, name, values)
     matrix, names, encoding = as_table("X", X, names)
     design = read_design(
         names,

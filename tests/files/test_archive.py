@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of ours: whole or not there, and every damage found."""
 
+import errno
 import json
 import os
 
@@ -169,14 +170,14 @@ def test_a_missing_file_or_folder_is_told(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file_alone(path, monkeypatch):
-    """Fails if the target is written in place, or the temporary file stays."""
+    """Fails if the target is written in place, the temporary file stays, or no file is named."""
     good = path.read_bytes()
 
     def disk_full(descriptor):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match=f"no space left on device: '{path}'"):
         write_archive(path, "sparse", {"a": np.zeros(3)}, {})
     assert path.read_bytes() == good
     assert list(path.parent.iterdir()) == [path]
