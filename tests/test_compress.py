@@ -10,6 +10,7 @@ regression.
 import copy
 import dataclasses
 import functools
+import importlib
 import pickle
 
 import flax.linen as nn
@@ -277,6 +278,35 @@ def test_a_layer_of_small_weights_is_not_emptied():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_channel_that_is_gone_stays_gone(returns):
+    """A dead channel in front of BatchNorm gets a gradient that is divided by the root of epsilon."""
+    rule = importlib.import_module("aeb.compress")._rule(0.4, 2, "global")
+    if returns:  # the paper's rule, to see that the network is one in which it matters
+        rule = aeb.magnitude(aeb.sparsity_ramp(0.4, 2, until=0.4), scope="global", of="all")
+    x = jax.random.normal(jax.random.key(0), (64, 4))
+    y = jnp.sign(x[:, 0]) * x[:, 1]
+
+    def loss(params, batch):
+        z = batch[0] @ params["kernel"]
+        spread = jnp.sqrt(z.var(0, keepdims=True) + 1e-5)
+        z = (z - z.mean(0, keepdims=True)) / spread * params["scale"] + 0.5
+        return jnp.mean((batch[1] - jax.nn.relu(z).sum(-1)) ** 2)
+
+    algorithm = aeb.empirical_bayes(
+        aeb.sghmc(learning_rate=2e-3, temperature=0.0), aeb.spike_slab(), sparsify=rule
+    )
+    kernel = jax.jit(aeb.build_kernel(algorithm, loss, num_data=64))
+    weights = jnp.array([[1.0, 0.02], [0.9, 0.01], [0.8, -0.01], [0.7, -0.02]])
+    state = algorithm.init({"kernel": weights, "scale": jnp.ones((1, 2))})
+    gone = []
+    for step in range(20):
+        state = kernel(state, (x, y), jax.random.key(step))
+        gone.append(not state.position["kernel"][:, 1].any())
+    first = gone.index(True)
+    assert all(gone[first:]) is not returns
+
+
 def test_a_run_that_is_no_better_than_a_guess_and_one_short_of_its_target():
     """Mutations: the bound not handed on, a missed target unsaid, the half of a variance lost."""
     rng = np.random.default_rng(3)

@@ -140,7 +140,8 @@ def arm_stage(task: Task, recipe: Recipe, arm: str) -> Stage:
     guards.one_of("arms", arm, ARMS)
     steps = recipe.epochs * (task.num_data // recipe.batch_size)
     ramp = aeb.sparsity_ramp(recipe.sparsity, max(steps // 2, 1), until=1.0)
-    pruning = aeb.magnitude(ramp, scope="global", of="all")
+    # Why no weight returns: see the rule of `aeb.compress`.
+    pruning = aeb.magnitude(ramp, scope="global", of="all", regrow=False)
     if arm == "magnitude":
         algorithm = _plain(task, recipe, recipe.epochs, pruning)
     else:
