@@ -90,6 +90,7 @@ PLANS: dict[str, tuple[Plan, ...]] = {
         Plan(("control_taught", "aeb_taught"), (0.9,), ("own",), 3),
         Plan(("control", "aeb"), (0.95, 0.8), ("own",), 3),
         Plan(("control_leaf",), (0.9,), ("own",), 3),
+        Plan(("control_frozen", "aeb_frozen"), (0.95, 0.9), ("own",), 3),
     ),
     "full": (
         Plan(("control", "aeb"), (0.9,), ("authors",), 3),
