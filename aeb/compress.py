@@ -625,8 +625,8 @@ def _rule(sparsity: float | None, num_steps: int, scope: str) -> Sparsifier:
     if sparsity is None:
         return learned(begin=int(PRUNED_AFTER * num_steps))
     ramp = sparsity_ramp(sparsity, num_steps, until=PRUNED_AFTER)
-    # In front of BatchNorm, the gradient of an output channel without weights is divided by the root
-    # of BatchNorm's epsilon. Its weights would return all at once, and large.
+    # BatchNorm divides the gradient of an output channel without weights by the root of its epsilon.
+    # The weights of the channel would return all at once, and large.
     return magnitude(ramp, scope=scope, of="all", regrow=False)
 
 

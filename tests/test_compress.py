@@ -280,7 +280,7 @@ def test_a_layer_of_small_weights_is_not_emptied():
 @pytest.mark.slow
 @pytest.mark.parametrize("returns", [False, True])
 def test_a_channel_that_is_gone_stays_gone(returns):
-    """A dead channel in front of BatchNorm gets a gradient that is divided by the root of epsilon."""
+    """BatchNorm divides the gradient of a dead channel by the root of its epsilon."""
     rule = importlib.import_module("aeb.compress")._rule(0.4, 2, "global")
     if returns:  # the paper's rule, to see that the network is one in which it matters
         rule = aeb.magnitude(aeb.sparsity_ramp(0.4, 2, until=0.4), scope="global", of="all")

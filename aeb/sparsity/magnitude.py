@@ -33,7 +33,8 @@ def magnitude(
         of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters, as in
             the paper.
         regrow: whether a pruned weight may return; False freezes the mask and clears the momentum
-            under it.
+            under it. Use False if the network has BatchNorm and you prune more than nine tenths:
+            otherwise an output channel that has lost all its weights comes back with large ones.
 
     Returns:
         A `Sparsifier` that leaves exactly round(s * size) zeros and breaks ties by index. A
