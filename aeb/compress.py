@@ -625,7 +625,7 @@ def _rule(sparsity: float | None, num_steps: int, scope: str) -> Sparsifier:
     if sparsity is None:
         return learned(begin=int(PRUNED_AFTER * num_steps))
     ramp = sparsity_ramp(sparsity, num_steps, until=PRUNED_AFTER)
-    # BatchNorm divides the gradient of an output channel without weights by the root of its epsilon.
+    # BatchNorm divides the gradient of an output channel without weights by the root of epsilon.
     # The weights of the channel would return all at once, and large.
     return magnitude(ramp, scope=scope, of="all", regrow=False)
 
