@@ -213,7 +213,8 @@ def test_the_published_demo_is_the_one_that_runs():
 @pytest.fixture(scope="module")
 def short():
     """Every arm after a few epochs on part of the digits."""
-    recipe = Recipe(sparsity=0.8, dense_epochs=8, epochs=6, learning_rate=0.1)
+    # In 6 epochs, 60 steps, the arm "sa" ends anywhere from 73 to 85 %.
+    recipe = Recipe(sparsity=0.8, dense_epochs=8, epochs=12, learning_rate=0.1)
     plan = make_plan("digits", "cnn", recipe, ("magnitude", "sa"), validation=0.2, limit=800)
     return run_plan(plan, [0], progress=False)
 

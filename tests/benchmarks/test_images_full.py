@@ -233,7 +233,7 @@ def test_attacks_say_of_how_many_networks_they_are(tmp_path):
     curve, few = [0.5] * len(settings.levels), [0.5] * len(settings.pgd_levels)
     metrics = {"clean": 0.9, "authors": curve, "favoured": curve, "fair": curve, "pgd": few}
     rows = harness.Results(tmp_path / "adversarial.jsonl")
-    for seed, said in ((0, "mean over 1 seed, at"), (1, "mean over 1 to 2 seeds, at")):
+    for seed, said in ((0, "mean over 1 seed, by"), (1, "mean over 1 to 2 seeds, by")):
         of = [CLOTHES, CLOTHES._replace(arm="vanilla")][: 2 - seed]
         rows.append(
             [
