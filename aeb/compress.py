@@ -8,8 +8,9 @@ What `compress` does, in order:
 3. It goes on training the network by SGHMC, under a spike-and-slab prior that takes its scales from
    the weights. The learning rate rises over the first twentieth of the run, then falls to 0 along a
    cosine. The smallest weights, relative to their leaf, are pruned along a cubic ramp, which
-   reaches its target after two fifths of the run. With `sparsity=None` there is no target: from
-   that step on, each weight that the prior assigns to the spike is zero.
+   reaches its target after two fifths of the run; a pruned weight never returns. With
+   `sparsity=None` there is no target: from that step on, each weight that the prior assigns to the
+   spike is zero.
 4. It recomputes the running moments of BatchNorm for the final weights.
 
 A run diverges if a loss or a weight is not finite, or if the loss stays too high for a tenth of the
@@ -311,7 +312,7 @@ class _Run(NamedTuple):
     temperature: float
     weight_decay: float
     noise: float  # variance of a regression's noise; 1 for other losses
-    loss_bound: float | None  # the loss of a guess, divided by `noise`
+    loss_bound: float | None  # the larger loss of a guess and the given network, over `noise`
     divergence: str
 
     def loss_fn(self, params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:

@@ -189,7 +189,7 @@ def check_axes(params: ArrayTree) -> None:
 
 
 def check_key(name: str, key: Any, *, many: bool = False) -> None:
-    """Require one typed key, or an array of keys."""
+    """Require one typed key, or one axis of keys."""
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"{name}: expected a typed key as made by jax.random.key, got {key!r}")
     if key.ndim != many:
@@ -225,33 +225,37 @@ def check_numbers(name: str, data: Any) -> None:
 
 
 def check_order(rows: Any, name: str, values: Any) -> None:
-    """Require values of pandas in the order of the rows that they belong to.
+    """Require pandas objects with the same labels to have them in the same order.
 
-    Rows are matched by place. Where both have the same labels in another order, one of them was
-    sorted or shuffled without the other.
+    Rows are matched by place. If both have the same labels in another order, one of them was sorted
+    or shuffled without the other.
 
     Args:
-        rows: whatever holds the rows.
-        name: of the argument that has a value for each row.
-        values: these.
+        rows: the inputs.
+        name: the name of the argument that holds one value for each row.
+        values: that argument.
 
     Raises:
-        ValueError: both are of pandas, and their labels differ in nothing but their order.
+        ValueError: both are pandas objects, and their labels differ only in their order.
     """
-    pandas = sys.modules.get("pandas")  # where nobody imported it, nothing is of it
+    pandas = sys.modules.get("pandas")  # if nobody imported it, neither is a pandas object
     if pandas is None or not all(
         isinstance(each, pandas.DataFrame | pandas.Series) for each in (rows, values)
     ):
         return
     first, second = rows.index, values.index
-    if len(first) != len(second) or first.equals(second):
+    if len(first) != len(second) or first.nlevels != second.nlevels:
         return
-    if first.is_unique and second.is_unique and second.isin(first).all():
-        place = int(np.argmax(first != second))
+    if not (first.is_unique and second.is_unique):
+        return
+    places = first.get_indexer(second)  # -1 for a label that the inputs do not have
+    elsewhere = np.flatnonzero(places != np.arange(len(places)))
+    if elsewhere.size and (places >= 0).all():
+        place = elsewhere[0]
         raise ValueError(
-            f"{name}: its rows have the labels of those of the inputs in another order, row "
-            f"{place} is {second[place]!r} and there {first[place]!r}; rows are matched by place. "
-            f"Pass {name}.loc[inputs.index], or {name}.to_numpy() if the order is right"
+            f"{name}: the rows have the labels of the inputs in another order. Row {place} is "
+            f"{second[place]!s}, and {first[place]!s} in the inputs. Rows are matched by place, so "
+            "reorder by .loc[inputs.index], or pass .to_numpy() if the order is right"
         )
 
 

@@ -484,7 +484,7 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
         inputs, targets = data
     else:
         raise TypeError(f"data: got {type(data).__name__}, needs to be {wanted}")
-    guards.check_order(inputs, "targets", targets)
+    guards.check_order(inputs, "data: the targets", targets)
     targets = np.asarray(targets)
     if isinstance(inputs, list | tuple) and not all(map(np.ndim, jax.tree.leaves(inputs))):
         raise TypeError("data: the inputs are lists of numbers; pass an array, np.asarray(inputs)")

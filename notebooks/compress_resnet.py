@@ -190,7 +190,7 @@ for name, variables in rows.items():
 # - If it is pruned at once, the network is useless. If it is pruned along a ramp, it keeps nearly all of its
 #   accuracy with a tenth of its weights.
 # - **The control is about as good as `aeb.compress`.** It is two points behind here, with one seed and 360 test images,
-#   where the standard error of such a difference is almost two points. With several seeds the two are level.
+#   where the standard error of such a difference is almost two points. On other networks, with three seeds, the two are level.
 #   `aeb.compress` learns from nine tenths of the images, because it holds out the others.
 # - So the ramp saves the accuracy. What the prior adds is a sparsity that nobody has to choose: call
 #   `aeb.compress` with `sparsity=None`. Results for larger networks with several seeds are in

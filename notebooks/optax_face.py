@@ -178,7 +178,7 @@ print("loaded as it was saved:", all(jax.tree.leaves(same)))
 # ## With other transformations
 #
 # Put the `aeb` transformation last in a chain, because anything that scales its updates brings pruned weights
-# back. Any transformation may come before it, such as clipping.
+# back. A transformation that returns gradients, such as clipping, may come before it.
 
 # %%
 clipped = optax.chain(optax.clip_by_global_norm(1.0), tx)

@@ -136,7 +136,7 @@ plt.show()
 
 # %% [markdown]
 # The zeros come in the first two fifths of the run, and the accuracy on the held-out images hardly changes. On
-# the test images the sparse network is level with the dense one (two of 360 images apart), and far above a
+# the test images the sparse network is level with the dense one (one of 360 images apart), and far above a
 # network that is pruned at once. The report's first lines make the dense network look better than it is, because
 # it was trained on the rows that are now held out. The fair comparison is on the test images.
 #

@@ -8,6 +8,7 @@ million; the file saved without its module; the dense network called sparse; a r
 without its target; weights of NNX left as initialized; another split at the second start.
 """
 
+import importlib
 import json
 import sys
 import zipfile
@@ -201,16 +202,16 @@ def test_a_run_leaves_the_folder_of_another_alone(here, capsys):
     assert [path.name for path in busy.iterdir()] == [".lock"]
 
 
-def test_the_memory_of_a_plan_is_that_of_a_state():
-    """Mutation: latents left out."""
+@pytest.mark.parametrize("sparsity", [0.5, None])
+def test_the_memory_of_a_plan_is_that_of_a_state(sparsity):
+    """Mutations: latents left out; no mask, or one without a target."""
     params = {"a": {"kernel": jnp.ones((7, 5)), "bias": jnp.ones(5)}}
-    algorithm = aeb.empirical_bayes(
-        aeb.sghmc(learning_rate=0.1), aeb.spike_slab(), sparsify=aeb.magnitude(0.5)
-    )
+    rule = importlib.import_module("aeb.compress")._rule(sparsity, 10, "relative")
+    algorithm = aeb.empirical_bayes(aeb.sghmc(learning_rate=0.1), aeb.spike_slab(), sparsify=rule)
     state = jax.eval_shape(algorithm.init, params)
     arrays = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]  # numbers are no weights
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
-    plan = RunPlan("", plan_leaves(params, (), None), None, 1, 1, 1, 0, 1, 0, 1)
+    plan = RunPlan("", plan_leaves(params, (), None), sparsity, 1, 1, 1, 0, 1, 0, 1)
     gradient = 4 * plan.size
     assert plan.state_bytes == held + gradient
 

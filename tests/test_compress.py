@@ -23,6 +23,7 @@ import pytest
 from flax import nnx
 
 import aeb
+from aeb import guards
 from aeb.network import as_network, loss_of_a_guess, score
 from aeb.tree import named_leaves
 
@@ -277,7 +278,6 @@ def test_a_layer_of_small_weights_is_not_emptied():
     assert np.count_nonzero(out.params["last"]) > 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("returns", [False, True])
 def test_a_channel_that_is_gone_stays_gone(returns):
     """BatchNorm divides the gradient of a dead channel by the root of its epsilon."""
@@ -307,6 +307,7 @@ def test_a_channel_that_is_gone_stays_gone(returns):
     assert all(gone[first:]) is not returns
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_better_than_a_guess_and_one_short_of_its_target():
     """Mutations: the bound not handed on, a missed target unsaid, the half of a variance lost."""
     rng = np.random.default_rng(3)
@@ -493,8 +494,37 @@ def test_targets_in_another_order_are_refused():
     net, x = nn.Dense(3), pandas.DataFrame(np.zeros((4, 2), np.float32))
     variables, y = net.init(jax.random.key(0), x.to_numpy()), pandas.Series([0, 1, 2, 0])
     assert as_network(net, variables, (x, y)).kind == "categorical"
-    with pytest.raises(ValueError, match=r"^targets: its rows have the labels of those of the inp"):
+    with pytest.raises(ValueError, match=r"^data: the targets: the rows have the labels of "):
         as_network(net, variables, (x, y[::-1]))
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("kind", ["text", "Int64", "zone", "categories", "missing", "levels"])
+def test_labels_are_compared_whatever_their_kind(kind, refused):
+    """Mutation: compared by `isin` and `!=`, which is wrong for three of the kinds."""
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2020", periods=3, tz="UTC")
+    first, second = {
+        "text": (["a", "b", "c"], ["a", "b", "c"]),
+        "Int64": ([2, 0, 1], pandas.array([2, 0, 1], dtype="Int64")),
+        "zone": (days, days.tz_convert("Asia/Tokyo")),
+        "categories": (
+            pandas.CategoricalIndex(["a", "b", "c"]),
+            pandas.CategoricalIndex(["a", "b", "c"], categories=["c", "b", "a", "z"]),
+        ),
+        "missing": ([0.5, np.nan, 2.5], [0.5, np.nan, 2.5]),
+        "levels": (pandas.MultiIndex.from_tuples([(0, 1), (0, 2), (1, 1)]),) * 2,
+    }[kind]
+    rows = pandas.DataFrame(np.zeros((3, 1)), index=first)
+    values = pandas.Series([1.0, 2.0, 3.0], index=second)
+    check = functools.partial(guards.check_order, rows, "y")
+    if refused:
+        with pytest.raises(ValueError, match=r"^y: .* Row 0 is .*reorder by .loc"):
+            check(values[::-1])
+    else:
+        check(values)
+        check(values.set_axis(range(5, 8)))  # other labels, or other levels
+        check(values.set_axis(pandas.MultiIndex.from_product([[5], range(3)])))
 
 
 @pytest.mark.parametrize(("targets", "says"), [(SOFT, "sums to 1"), (BITS, "are 0 or 1")])

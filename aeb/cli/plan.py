@@ -5,6 +5,7 @@ A step needs these bytes for p weights of w bytes each, of which q may be pruned
 
     weights, momentum, gradient    3 p w
     latents of the prior           3 max(4, w) q      rho, kappa0, kappa1
+    mask                           q                  if there is a target
     rows                           training, held-out and test rows
 
 The activations of a minibatch come on top. They depend on the network and are not counted.
@@ -60,10 +61,11 @@ class RunPlan(NamedTuple):
 
     @property
     def state_bytes(self) -> int:
-        """The bytes of weights, momentum, gradient and latents."""
+        """The bytes of weights, momentum, gradient, latents and mask."""
         weights = 3 * sum(leaf.bytes for leaf in self.leaves)
         pruned = [leaf for leaf in self.leaves if leaf.why_not is None]
-        return weights + 3 * sum(max(4 * leaf.size, leaf.bytes) for leaf in pruned)
+        mask = 0 if self.sparsity is None else self.prunable
+        return weights + 3 * sum(max(4 * leaf.size, leaf.bytes) for leaf in pruned) + mask
 
     def check_reach(self) -> None:
         """Raise a UsageError if the leaves that may be pruned are too few for the target."""

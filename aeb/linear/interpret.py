@@ -20,10 +20,10 @@ MOST_R_HAT = 1.1
 """Chains with a larger R-hat disagree (Gelman et al., Bayesian Data Analysis (2013), 11.4)."""
 
 COUNTS = (
-    ". The larger the counts, the slower these chains; where all are large, "
-    "aeb.regression(X, np.log(y)) asks for the same columns, and is fast"
+    ". The larger the counts, the slower these chains; if all are large, aeb.regression(X, "
+    "np.log(y)), with the offset if there is one, asks much the same question and is fast"
 )
-"""What to do about chains of a negative binomial."""
+"""What to do about the chains of a negative binomial."""
 
 LEAST_INCLUSION = 0.01
 """Less likely columns are not reported, so it does not matter whether the chains agree on them."""

@@ -71,7 +71,7 @@ __all__ = ["ACTIVE", "LEAST", "Offer", "active", "offer", "run", "shares"]
 LEAST = 4_000
 """Tables with at least this many columns are sampled this way.
 
-Extrapolated from the times at 10,000 columns, both ways would take about as long at 1,000.
+The times at 10,000 columns suggest that both ways take about as long at 1,000.
 """
 
 ACTIVE = 256

@@ -16,9 +16,9 @@ __all__ = ["report"]
 NOTE = """\
 Mean over data sets or folds ± its standard error. The number in brackets says how many of the
 {sets} data sets or {folds} folds have been run. The log loss is in nats, over {fresh:,} new rows of
-a design or the rows of a fold. "truth" predicts by the true probabilities, so nothing can be below
-it. The second table has our log loss minus that of each other method, on the same data. If it is
-negative, ours is ahead. The words in its last column mean the same as in the section before. All
+a design or the rows of a fold. "truth" predicts by the true probabilities, so on average nothing is
+below it. The second table has our log loss minus that of each other method, on the same data. If it
+is negative, ours is ahead. The words in its last column mean the same as in the section before. All
 methods fit and predict the same rows. Ridge, l1 and elastic net take the least log loss in 10-fold
 cross-validation. abess fits its subset without a penalty. It pays for being sure and wrong, but at
 most as for a probability of 1e-6. Seconds are processor seconds of fit and prediction, without
