@@ -21,6 +21,7 @@ def test_round_trip_makes_folders(tmp_path):
     assert all(np.array_equal(read[k], v) and read[k].dtype == v.dtype for k, v in ARRAYS.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_damage_is_a_data_error_or_harmless(tmp_path, save):
     """Fails if an entry is left out of `_DAMAGE`, or if the checksums are not checked."""

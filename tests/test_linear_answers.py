@@ -73,6 +73,7 @@ def test_models_sets_and_selection():
     assert 0 not in always.select(0.6)
 
 
+@pytest.mark.slow
 def test_the_prior_is_that_of_the_rate_learned():
     fit, x, _ = fitted()
     np.testing.assert_allclose(fit.prior_inclusion, fit.delta)

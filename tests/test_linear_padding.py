@@ -122,6 +122,7 @@ def test_rows_that_are_added_say_nothing(x64, family):
         assert np.all(long[(slice(3, None),) * long.ndim] == 0) or not long.ndim
 
 
+@pytest.mark.slow
 def test_shapes_share_a_program():
     settings = {"num_draws": 10, "warmup": 5, "thinning": 3, "num_chains": 2}
     rng = np.random.default_rng(0)

@@ -101,6 +101,7 @@ def test_it_finds_the_signals():
     assert fit.intercept_draws.mean() == pytest.approx(fit.intercept, abs=0.1)
 
 
+@pytest.mark.slow
 def test_draws_have_equal_weight():
     """With a draw for each flip, a model that is left at once has as many draws as one that stays:
     the null column would be in half of them."""

@@ -65,6 +65,7 @@ def test_memory_layout_does_not_matter(tmp_path, array):
     np.testing.assert_array_equal(found, array)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(path):
     """Fails if the checksum leaves out the header, a name, a shape, or the bytes.
 

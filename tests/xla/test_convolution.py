@@ -170,6 +170,7 @@ def test_what_the_rule_does_not_cover_is_jaxs(others, key):
         np.testing.assert_array_equal(a.astype(jnp.float32), b.astype(jnp.float32))
 
 
+@pytest.mark.slow
 def test_chains_and_low_precision_pass_through(key):
     """Fails if vmap mixes the chains, or a gradient comes back as float32."""
     x, w = arrays(key, (70, 6, 6, 2), (3, 3, 3, 2, 4), jnp.float32)
