@@ -111,7 +111,7 @@ def export(
     make = jax.export.export(predict, platforms=None if platforms is None else list(platforms))
     try:
         exported = make(specs)
-    except Exception as error:  # the model's own code may fail on a symbolic number of rows
+    except Exception as error:  # the model may raise anything on a symbolic row count
         if batch_size is not None:
             raise
         raise ValueError(

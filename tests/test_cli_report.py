@@ -205,7 +205,7 @@ def test_charts_put_points_where_they_belong():
     assert heights[2] == pytest.approx(2 * heights[0], rel=0.01)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the lock is of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fcntl, and so no lock")
 def test_a_folder_is_for_one_process(tmp_path):
     """Mutations: no lock, one that is shared, one that is not let go."""
     with (

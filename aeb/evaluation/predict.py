@@ -105,7 +105,7 @@ def predict(
     batches = [jax.tree.map(itemgetter(slice(at, at + size)), inputs) for at in starts]
     try:
         parts = [average(draws, weights, batch) for batch in batches]
-    except Exception as error:  # any error of the user's function is raised again with a note
+    except Exception as error:  # the user's function may raise anything; a note is added
         shapes = {path: leaf.shape[1:] for path, leaf in named_leaves(draws).items()}
         error.add_note(
             f"chains: with chains={chains} a draw has the shapes {shapes}; if it has others, pass "

@@ -265,7 +265,7 @@ def test_the_report_shows_rows_and_gaps(tmp_path, section_of):
 
 def test_a_negative_lead_is_said_as_being_behind():
     """Mutations: the sign of the number kept; ahead and behind swapped; no word for level."""
-    said = [adversarial_table.standing(points) for points in (14.06, -0.44, -0.04, 0.04)]
+    said = [adversarial_table.ahead_or_behind(points) for points in (14.06, -0.44, -0.04, 0.04)]
     assert said == ["14.1 points ahead", "0.4 points behind", "level", "level"]
 
 

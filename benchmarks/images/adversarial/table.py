@@ -123,19 +123,19 @@ def _verdict(settings: Adversarial, arms: Mapping[ArmName, Sequence[harness.Row]
     zeta = shared[int(np.argmax([lead("authors", level) for level in shared]))]
     favour = at("vanilla", "favoured", zeta) - at("vanilla", "authors", zeta)
     return (
-        f"{zeta:g}: compared with Vanilla, SGHMC-SA is {standing(lead('authors', zeta))} under "
-        f"FGSM as the authors measure, {standing(lead('fair', zeta))} if FGSM is fair, and "
-        f"{standing(lead('pgd', zeta))} under PGD. The authors' favour moves Vanilla by "
-        f"{favour:+.1f} points. Under PGD the best arm has {best(zeta):.1f} % there and "
+        f"{zeta:g}: compared with Vanilla, SGHMC-SA is {ahead_or_behind(lead('authors', zeta))} "
+        f"under FGSM as the authors measure, {ahead_or_behind(lead('fair', zeta))} if FGSM is "
+        f"fair, and {ahead_or_behind(lead('pgd', zeta))} under PGD. The authors' favour moves "
+        f"Vanilla by {favour:+.1f} points. Under PGD the best arm has {best(zeta):.1f} % there and "
         f"{best(max(shared)):.1f} % at {max(shared):g}."
     )
 
 
-def standing(points: float) -> str:
+def ahead_or_behind(points: float) -> str:
     """Say how far ahead or behind an arm is, by its lead in points.
 
     Example:
-        >>> standing(8.31), standing(-0.4), standing(-0.04)
+        >>> ahead_or_behind(8.31), ahead_or_behind(-0.4), ahead_or_behind(-0.04)
         ('8.3 points ahead', '0.4 points behind', 'level')
     """
     size = f"{abs(points):.1f}"
