@@ -51,7 +51,7 @@ class State(NamedTuple):
     position: ArrayTree  # the user's tree, dtypes kept: weights, beta
     momentum: ArrayTree  # like position, or () without momentum: r
     latent: Any  # the prior's latent variables, at least float32: rho, kappa, sigma, delta
-    mask: Any  # bool by path, True where a weight is kept; () if pruned weights may return
+    mask: Any  # of the sparsifier: bool by path, True where a weight is kept; () if all may return
     model_state: Any  # what loss_fn carries (batch statistics), or ()
     loss: jax.Array  # f32[]: mean negative log-likelihood of the last minibatch; inf at the start
 
@@ -285,6 +285,8 @@ def empirical_bayes(
             latent = prior.update(latent, _working(position), omega, num_data, residual, kept=kept)
         mask = state.mask
         if sparsify is not None:
+            if sparsify.observe is not None:
+                mask = sparsify.observe(mask, grad)
             position, momentum, mask = sparsify.apply(
                 position, momentum, _inclusion(prior, latent), mask, state.step, prior.where
             )

@@ -234,6 +234,8 @@ class SparsifierInit(Protocol):
     ) -> Any:
         """Return the mask: bool arrays by path, or `()` for a rule that keeps no mask.
 
+        A rule that remembers more has a pytree of its own in its place.
+
         Raises:
             ValueError: the rule cannot work with these parameters or this prior.
         """
@@ -274,6 +276,8 @@ class Sparsifier(NamedTuple):
         kept: `(params, count, where) -> f32[]` in [0, 1], the share of the weights in the chosen
             leaves that the target keeps after this step. A rule that prunes whole units counts
             units. None for a rule without a target.
+        observe: `(mask, grad) -> mask`, called before `apply` with the gradient of the step, that
+            of the mean loss at the position before it. None for a rule that does not need it.
 
     Example:
         >>> import aeb, jax.numpy as jnp
@@ -286,6 +290,7 @@ class Sparsifier(NamedTuple):
     init: SparsifierInit
     apply: SparsifierApply
     kept: Callable[[ArrayTree, Any, Callable[[str, Any], bool]], Any] | None = None
+    observe: Callable[[Any, ArrayTree], Any] | None = None
 
 
 class Target(NamedTuple):

@@ -24,6 +24,7 @@ ArmName = Literal[
     "control_leaf",
     "control_relative",
     "control_frozen",
+    "control_fisher",
     "control_cycles",
     "control_taught",
     "aeb",
@@ -32,6 +33,7 @@ ArmName = Literal[
     "aeb_relative",
     "aeb_scaled",
     "aeb_frozen",
+    "aeb_fisher",
     "aeb_learned",
     "aeb_cycles",
     "aeb_taught",
@@ -45,7 +47,7 @@ class Arm(NamedTuple):
     kind: str  # "dense"; "released", "control" or "aeb": whose prior and steps
     gain: str = "falling"  # "zero", "one" or "falling"; released arms
     anneal: bool = False  # whether the temperature falls; released arms
-    score: str = "magnitude"  # what is pruned by: "magnitude", "rho" or "learned"
+    score: str = "magnitude"  # what is pruned by: "magnitude", "rho", "fisher", "learned"
     scope: str = "global"
     regrow: bool = True  # whether a pruned weight may return
     noise: bool = False  # whether T > 0; our arms
@@ -66,6 +68,7 @@ ARMS: dict[ArmName, Arm] = {
     "control_leaf": Arm("control, per layer", "control", scope="leaf"),
     "control_relative": Arm("control, relative", "control", scope="relative"),
     "control_frozen": Arm("control, frozen", "control", regrow=False),
+    "control_fisher": Arm("control, frozen, by Fisher", "control", score="fisher", regrow=False),
     "control_cycles": Arm("control, cycles", "control", cycles=True),
     "control_taught": Arm("control, cycles, taught", "control", cycles=True, taught=True),
     "aeb": Arm("aeb", "aeb"),
@@ -74,6 +77,9 @@ ARMS: dict[ArmName, Arm] = {
     "aeb_relative": Arm("aeb, relative", "aeb", scope="relative"),
     "aeb_scaled": Arm("aeb, scaled", "aeb", scaled=True),
     "aeb_frozen": Arm("aeb, scaled, frozen", "aeb", scaled=True, regrow=False),
+    "aeb_fisher": Arm(
+        "aeb, scaled, frozen, by Fisher", "aeb", score="fisher", scaled=True, regrow=False
+    ),
     "aeb_learned": Arm("aeb, no target", "aeb", score="learned"),
     "aeb_cycles": Arm("aeb, noise, cycles", "aeb", noise=True, cycles=True),
     "aeb_taught": Arm("aeb, noise, cycles, taught", "aeb", noise=True, cycles=True, taught=True),
@@ -195,6 +201,9 @@ def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Sc
     return step_size
 
 
+RULES = {"magnitude": aeb.magnitude, "rho": aeb.inclusion, "fisher": aeb.sparsity.fisher}
+
+
 def _cosine(phase: Any) -> Any:
     return 0.5 * (1.0 + jnp.cos(jnp.pi * phase))
 
@@ -203,6 +212,6 @@ def _rule(arm: Arm, sparsity: float | None, steps: int, cut: int | None) -> Spar
     if cut is not None:
         return aeb.learned(begin=cut)
     assert sparsity is not None
-    rule = aeb.inclusion if arm.score == "rho" else aeb.magnitude
+    rule = RULES[arm.score]
     ramp = aeb.sparsity_ramp(sparsity, max(steps, 1), until=1.0)
     return rule(ramp, scope=arm.scope, of="all", regrow=arm.regrow)

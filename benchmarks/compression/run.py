@@ -91,6 +91,7 @@ PLANS: dict[str, tuple[Plan, ...]] = {
         Plan(("control", "aeb"), (0.95, 0.8), ("own",), 3),
         Plan(("control_leaf",), (0.9,), ("own",), 3),
         Plan(("control_frozen", "aeb_frozen"), (0.95, 0.9), ("own",), 3),
+        Plan(("control_fisher", "aeb_fisher"), (0.95, 0.9), ("own",), 3),
     ),
     "full": (
         Plan(("control", "aeb"), (0.9,), ("authors",), 3),
@@ -101,7 +102,9 @@ PLANS: dict[str, tuple[Plan, ...]] = {
         Plan(("control", "aeb"), (0.98, 0.9), ("authors",), 3, epochs=5),
         Plan(("control_relative", "aeb_relative"), (0.98, 0.9), ("authors",), 1, epochs=5),
         Plan(("control_frozen", "aeb_frozen"), (0.98, 0.9), ("authors",), 3, epochs=5),
+        Plan(("control_fisher", "aeb_fisher"), (0.98, 0.95, 0.9), ("authors",), 3, epochs=5),
         Plan(("control_frozen", "aeb_frozen"), (0.98, 0.95, 0.9), ("authors",), 3),
+        Plan(("control_fisher", "aeb_fisher"), (0.98, 0.95, 0.9), ("authors",), 3),
         Plan(("control", "aeb"), (0.9,), ("authors",), 1, epochs=30),
         Plan(("control", "aeb"), (0.9,), ("authors",), 1, epochs=60),
         Plan(("sghmc_sa", "a_sghmc_sa"), (0.9,), ("authors",), 1),
