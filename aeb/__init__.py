@@ -32,7 +32,7 @@ from aeb.references import citation
 from aeb.sampling import DivergenceError, DivergenceWarning, EarlyStop, sample
 from aeb.schedules import annealing, cyclical, exponential_ramp, robbins_monro, sparsity_ramp
 from aeb.shrink import Shrunk, shrink
-from aeb.sparsity import inclusion, learned, magnitude, prune, units
+from aeb.sparsity import fisher, inclusion, learned, magnitude, prune, units
 from aeb.tuning import tune
 from aeb.types import Dynamics, Prior, Sparsifier
 from aeb.version import __version__
@@ -80,6 +80,7 @@ __all__ = [
     "empirical_bayes",
     "exponential_ramp",
     "export",
+    "fisher",
     "gaussian",
     "inclusion",
     "inspect_sparse",

@@ -276,8 +276,8 @@ class Sparsifier(NamedTuple):
         kept: `(params, count, where) -> f32[]` in [0, 1], the share of the weights in the chosen
             leaves that the target keeps after this step. A rule that prunes whole units counts
             units. None for a rule without a target.
-        observe: `(mask, grad) -> mask`, called before `apply` with the gradient of the step, that
-            of the mean loss at the position before it. None for a rule that does not need it.
+        observe: `(mask, grad) -> mask`, called before `apply` with the gradient of the
+            log-likelihood of all data, where the step began. None for a rule that does not need it.
 
     Example:
         >>> import aeb, jax.numpy as jnp

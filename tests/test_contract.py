@@ -30,6 +30,7 @@ ALGORITHMS = {
     },
     "frozen": {"dynamics": HOT, "sparsify": aeb.inclusion(0.5, regrow=False)},
     "units": {"dynamics": aeb.sgld(1e-4), "sparsify": aeb.units(0.4, scope="global")},
+    "fisher": {"dynamics": HOT, "sparsify": aeb.fisher(0.4, scope="global", regrow=False)},
     "learned": {"sparsify": aeb.learned(), "likelihood": "gaussian", "loss_fn": half_mse},
     "gaussian": {"prior": aeb.gaussian(), "likelihood": "gaussian", "loss_fn": half_mse},
     "own-prior": {"prior": laplace_prior()},
@@ -39,9 +40,17 @@ SPOT = ("frozen", "gaussian")
 """The dynamics with momentum, both likelihoods and priors, and a rule that keeps a mask."""
 
 
-@functools.cache
 def build(name, **kernel_options):
-    """Algorithm and kernel of a row; cached, so that a row is compiled about once."""
+    """Algorithm and kernel of a row; cached, so that a row is compiled about once.
+
+    Tests that compile without most optimisations have programs of their own: they round otherwise.
+    """
+    return _build(name, jax.config.read("jax_disable_most_optimizations"), **kernel_options)
+
+
+@functools.cache
+def _build(name, quickly, **kernel_options):
+    del quickly
     row = dict(ALGORITHMS[name])
     loss_fn = row.pop("loss_fn", cross_entropy)
     dynamics = row.pop("dynamics", aeb.sghmc(1e-4))

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune by what a weight is worth to the loss: beta_j^2 F_j, with F_j the Fisher information.
+"""Prune by what a weight is worth to the loss: beta_j^2 F_j, F_j being its Fisher information.
 
-To set a weight to zero at a minimum of the loss raises it by beta_j^2 H_jj / 2, to second order,
-with H the Hessian. This is Optimal Brain Damage. The diagonal of H is replaced here by that of the
-Fisher information, the mean square of the gradient. It is a latent statistic like those of the
-prior, learned by stochastic approximation from the gradients that the sampler takes anyway:
+At a minimum of the loss, setting beta_j to zero raises the loss by H_jj beta_j^2 / 2, to second
+order, where H is the Hessian. Ranking by that is Optimal Brain Damage. Here the diagonal of the
+Fisher information takes the place of that of H. It is the mean square of the gradient, learned by
+stochastic approximation with a constant gain from the gradients that the sampler takes anyway:
 
     F_j <- decay F_j + (1 - decay) g_j^2
 
-Of a weight whose gradient happens to be small, F_j says too little, and a large weight would go.
-So a share of the mean of F over the leaf is added. Weights are ranked by
+A weight may have a small gradient by chance for a while, and F_j is then too small. So a share of
+the average over the leaf is added, and the rank of a weight is
 
     beta_j^2 (F_j + damping mean_i F_i)
 
-which does not depend on the scale of the gradient, so a minibatch need not be weighed by N. Unlike
-|beta_j|, it compares leaves that BatchNorm has left on different scales: multiply a leaf in front
-of a BatchNorm by c, and its gradient is divided by c.
+The scale of the gradient does not matter. The scale of a leaf in front of a BatchNorm does not
+matter either, because if such a leaf is multiplied by c, its gradient is divided by c. Magnitudes
+of such leaves cannot be compared.
 
 References: LeCun, Denker and Solla, "Optimal Brain Damage", NIPS 1989; Theis, Korshunova, Tejani
 and Huszar, "Faster gaze prediction with dense networks and Fisher pruning", arXiv 1801.05787.
@@ -56,8 +56,7 @@ def fisher(
 ) -> Sparsifier:
     """Set the weights to zero that are worth the least to the loss.
 
-    It takes one array like the selected leaves. With `scope="global"` and `regrow=False` it beats
-    `aeb.magnitude` where few weights are left; the lab notes say by how much.
+    It needs one more array like the selected leaves.
 
     Args:
         ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
@@ -66,8 +65,8 @@ def fisher(
         of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters.
         regrow: whether a pruned weight may return.
         decay: in [0, 1), how much of F stays at each step.
-        damping: at least 0, the share of the leaf's mean F that is added to each. The larger, the
-            more it ranks by magnitude within a leaf.
+        damping: at least 0, the share of the leaf's average F that is added to each F_j. The
+            larger it is, the more the rule ranks by magnitude within a leaf.
 
     Returns:
         A `Sparsifier` that leaves exactly round(s * size) zeros. Its mask is a `Ranked`.

@@ -201,7 +201,7 @@ def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Sc
     return step_size
 
 
-RULES = {"magnitude": aeb.magnitude, "rho": aeb.inclusion, "fisher": aeb.sparsity.fisher}
+RULES = {"magnitude": aeb.magnitude, "rho": aeb.inclusion, "fisher": aeb.fisher}
 
 
 def _cosine(phase: Any) -> Any:
