@@ -7,7 +7,8 @@ or of the misfit in D, v1 missing in t, one degree of freedom more, stays not we
 last flip alone, an update of P, q, s or R left out, the slab's variance not scaled by sigma^2, the
 misfit of another model behind beta if included, the square of the mean alone in the slab's target.
 With a spike that is no point: v1 for v1 - v0 in t, in D, in c or in the misfit behind beta if
-included, v0 left out of P or of the draws, the half missing in U.
+included, v0 left out of P or of the draws, the half missing in U. In an exchange: the column that
+leaves is always the first, or does not come back, or the tilt is left out.
 """
 
 import itertools
@@ -25,6 +26,7 @@ from aeb.linear.support import (
     adapt,
     ask,
     block,
+    exchange,
     flip,
     information,
     refresh,
@@ -142,6 +144,44 @@ def run(problem, request):
     chi = jnp.asarray(rng.gamma(DEGREES / 2, size=(chains, draws)))
     keys = jax.random.split(jax.random.key(3), chains)
     return request.param, *jax.device_get(advance(problem, chain, keys, chi))
+
+
+def test_an_exchange_keeps_the_law_of_all_models(problem):
+    """From each model, 2,000 exchanges against the probabilities worked out by hand."""
+    x, y = numbers()
+    v0, count = SPIKES[1], 2000
+    tilt, odds = np.array([[0.0, 1.0, -0.5, 0.3, 0.0], [0.2, -0.4, 0.0, 0.6, 0.0]])
+    tilted = problem._replace(tilt=jnp.asarray(tilt), log_odds=jnp.asarray(odds))
+
+    def begun(chosen):
+        return start(tilted, chosen, DELTA, jnp.asarray(V1), v0)
+
+    def from_all(keys):
+        chains = jax.vmap(begun)(jnp.asarray(np.array(models())))
+        one = jax.vmap(exchange, in_axes=(None, None, 0))
+        after = jax.vmap(one, in_axes=(None, 0, 0))(tilted, chains, keys)
+        return after, jax.vmap(jax.vmap(begun))(after.included)
+
+    after, fresh = jax.jit(from_all)(jax.random.split(jax.random.key(1), (2**P, count)))
+    for part, own in zip(after, fresh, strict=True):
+        np.testing.assert_allclose(part, own, rtol=1e-9, atol=1e-12)
+    logs = [log_evidence(x, y, own, v0=v0) + own @ (tilt + odds) for own in models()]
+    law = np.exp(np.array(logs) - max(logs))
+    for chosen, became in zip(models(), np.asarray(after.included), strict=True):
+        want = np.zeros(len(law))
+        for i in np.flatnonzero(chosen):
+            rest = chosen & (np.arange(P) != i)
+            moved = [number(rest | (np.arange(P) == j)) for j in np.flatnonzero(~rest)]
+            want[moved] += law[moved] / law[moved].sum() / chosen.sum()
+        want[0] += 1.0 - want.sum()  # the empty model stays
+        told = np.bincount([number(own) for own in became], minlength=len(law)) / count
+        error = np.sqrt(np.maximum(want * (1 - want), 0.0) / count)
+        assert np.all(np.abs(told - want) <= 5 * error + 1e-9)
+
+
+def number(chosen):
+    """The place of a model in the list of all."""
+    return int("".join(str(int(bit)) for bit in chosen), 2)
 
 
 def ratio(tops, bottoms):

@@ -83,6 +83,7 @@ __all__ = [
     "ask",
     "averages",
     "block",
+    "exchange",
     "flip",
     "gains",
     "information",
@@ -173,7 +174,8 @@ class Information(NamedTuple):
 
 class _Odds(NamedTuple):
     sign: jax.Array  # f64[p]: e
-    rate: jax.Array  # f32[p]: sigmoid(D)
+    ratio: jax.Array  # f32[p]: D, with the tilt
+    rate: jax.Array  # f32[p]: sigmoid(D), with the tilt
     rho: jax.Array  # f32[p]
     turned: Turned  # s and q after a flip
     open: jax.Array | None  # bool[p]: which may be in, where some wait for others
@@ -241,7 +243,7 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     if problem.tilt is not None:
         ratio += (sign * problem.tilt).astype(jnp.float32)
         rate = jax.nn.sigmoid(jnp.clip(ratio, -LARGEST, LARGEST))
-    return _Odds(sign, rate, rho, turned, opened)
+    return _Odds(sign, ratio, rate, rho, turned, opened)
 
 
 def _precision(problem: Problem, chain: Chain) -> jax.Array:
@@ -307,18 +309,22 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
     step = odds.sign[j] * (chain.v1 - chain.v0)
     if problem.ties is not None:
         return _flip_group(problem, problem.ties, chain, j, step), stayed
+    return _flip_column(problem, chain, j, step), stayed
+
+
+def _flip_column(problem: Problem, chain: Chain, j: jax.Array, step: jax.Array) -> Chain:
+    """Flip column j, whose e v is `step`."""
     w = jnp.matmul(chain.inverse, problem.x[:, j])
     a = jnp.matmul(w, problem.x)
-    c = step / odds.turned.t[j]
+    c = step / (1.0 + step * chain.leverage[j])
     s_j = chain.score[j]
-    moved = chain._replace(
+    return chain._replace(
         included=chain.included.at[j].set(~chain.included[j]),
         inverse=chain.inverse - c * w[:, None] * w[None, :],
         leverage=chain.leverage - c * jnp.square(a),
         score=chain.score - c * s_j * a,
         misfit=chain.misfit - c * jnp.square(s_j),
     )
-    return moved, stayed
 
 
 def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: jax.Array) -> Chain:
@@ -344,6 +350,35 @@ def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: 
             for q, table in zip(chain.blocks, ties.tables, strict=True)
         ),
     )
+
+
+def exchange(problem: Problem, chain: Chain, key: PRNGKey) -> Chain:
+    """Redraw which column a member of S is.
+
+    A member i of S leaves, each with the same probability. Column j, which may be i again, takes
+    its place with probability proportional to p(S | y) with j in place of i. Both models have as
+    many members, and from both the same models can be reached once i or j has left. So the step
+    leaves p(S | y) invariant. Columns that stand for each other change places by it at once. By
+    flips alone, the model would first need both or neither of them.
+
+    Args:
+        problem: the data, without ties.
+        chain: the current state.
+        key: consumed.
+
+    Returns:
+        The chain. It is unchanged if S is empty.
+    """
+    member_key, place_key = jax.random.split(key)
+    level = jax.random.uniform(member_key, chain.included.shape)
+    step = chain.v1 - chain.v0
+    i = jnp.argmax(jnp.where(chain.included, level, -1.0))
+    without = _flip_column(problem, chain, i, -step)
+    weights = jnp.where(without.included, -jnp.inf, _odds(problem, without).ratio)
+    j = jax.random.categorical(place_key, weights)
+    moved = _flip_column(problem, without, j, step)
+    some = jnp.any(chain.included)
+    return jax.tree.map(lambda new, old: jnp.where(some, new, old), moved, chain)
 
 
 def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:
