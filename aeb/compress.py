@@ -7,8 +7,9 @@ What `compress` does, in order:
 2. It finds the learning rate that best repairs a pruned copy of the network (`aeb.tune`).
 3. It goes on training the network by SGHMC, under a spike-and-slab prior that takes its scales from
    the weights. The learning rate rises over the first twentieth of the run, then falls to 0 along a
-   cosine. The smallest weights, relative to their leaf, are pruned along a cubic ramp, which
-   reaches its target after two fifths of the run; a pruned weight never returns. With
+   cosine. The weights that rank lowest, relative to their leaf, are pruned along a cubic ramp. It
+   reaches its target after two fifths of the run; a pruned weight never returns. They are ranked by
+   size, or in a network with BatchNorm by their worth to the loss (`aeb.fisher`). With
    `sparsity=None` there is no target: from that step on, each weight that the prior assigns to the
    spike is zero.
 4. It recomputes the running moments of BatchNorm for the final weights.
@@ -55,13 +56,13 @@ from aeb.sampling import sample
 from aeb.sampling.divergence import POLICIES, about
 from aeb.sampling.scale import sums_over_rows
 from aeb.schedules import sparsity_ramp
-from aeb.sparsity import learned, magnitude
+from aeb.sparsity import fisher, learned, magnitude
 from aeb.sparsity.rule import SCOPES
 from aeb.tree import as_where, named_leaves, select
 from aeb.tuning import tune
 from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Sparsifier, Where
 
-__all__ = ["Compressed", "Look", "compress"]
+__all__ = ["Compressed", "Look", "compress", "default_rank"]
 
 FRICTION = 0.1
 """One minus the momentum, as in the paper."""
@@ -77,6 +78,9 @@ LOOKS = 20
 
 RATES = (1e-3, 10.0)
 """The lowest and the highest learning rate to try."""
+
+RANKS = {"magnitude": magnitude, "fisher": fisher}
+"""The rules by which weights are ranked."""
 
 TRIAL_STEPS = (60, 200)
 """The fewest and the most steps to try a rate for. Between them it is a twentieth of the run."""
@@ -309,6 +313,7 @@ class _Run(NamedTuple):
     sparsity: float | None
     where: Where
     scope: str
+    rank: str
     temperature: float
     weight_decay: float
     noise: float  # variance of a regression's noise; 1 for other losses
@@ -335,6 +340,7 @@ def compress(
     validation: Any = 0.1,
     where: Where = None,
     scope: str = "relative",
+    rank: str | None = None,
     temperature: float = 0.0,
     weight_decay: float = 0.0,
     num_draws: int = 0,
@@ -374,6 +380,10 @@ def compress(
         scope: how leaves share a threshold. "relative" uses one threshold for all leaves, after
             dividing the weights by the norm of their leaf; it empties no leaf. "global" uses one
             threshold for all weights as they are. "leaf" prunes the same share of each leaf.
+        rank: what decides which weights go first: "magnitude", their size, or "fisher", what they
+            are worth to the loss (see `aeb.fisher`). None takes "fisher" if the network has
+            BatchNorm, because sizes in front of one say nothing, and "magnitude" otherwise. It is
+            not used with `sparsity=None`.
         temperature: T >= 0 of the sampler. 1 samples the posterior, 0 adds no noise.
         weight_decay: the L2 penalty per row, >= 0, on the leaves that may be pruned. Use that of
             the original training, above all if the network has BatchNorm and you prune more than
@@ -427,6 +437,8 @@ def compress(
     if sparsity is not None:
         guards.within("sparsity", sparsity, "[0, 1)")
     guards.one_of("scope", scope, SCOPES)
+    if rank is not None:
+        guards.one_of("rank", rank, tuple(RANKS))
     guards.one_of("divergence", divergence, POLICIES)
     guards.at_least("temperature", temperature, 0.0)
     guards.at_least("weight_decay", weight_decay, 0.0)
@@ -453,6 +465,7 @@ def compress(
     num_steps = _length(num_steps, epochs, num_data // batch_size)
     guards.whole("num_draws", num_draws, 0)
     guards.within("num_draws", num_draws, f"[0, {num_steps // 2}]")
+    rank = rank or default_rank(network)
     _check_reach(network.params, sparsity, num_steps, where, scope)
 
     before = score(network, network.params, network.model_state, held_out)
@@ -491,6 +504,7 @@ def compress(
         sparsity,
         where,
         scope,
+        rank,
         temperature,
         weight_decay,
         noise,
@@ -503,6 +517,7 @@ def compress(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "scope": scope,
+        "rank": rank,
         "temperature": temperature,
         "weight_decay": weight_decay or None,  # None as in older runs, which did not have it
         "num_draws": num_draws,
@@ -546,6 +561,11 @@ def compress(
             stacklevel=2,
         )
     return result
+
+
+def default_rank(network: Network) -> str:
+    """Return what a network's weights are ranked by if nobody says: "fisher" with BatchNorm."""
+    return "fisher" if network.has_averages else "magnitude"
 
 
 def _is_no_better(scores: Scores, guess: float | None, held_out: Batch) -> bool:
@@ -612,7 +632,7 @@ def _tuned(run: _Run, key: PRNGKey) -> float:
 
 def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
     """Build the sampler, the prior and the pruning rule of a run."""
-    rule = _rule(run.sparsity, run.num_steps, run.scope)
+    rule = _rule(run.sparsity, run.num_steps, run.scope, run.rank)
     rate = _rate(learning_rate, run.num_steps)
     return empirical_bayes(
         sghmc(learning_rate=rate, friction=FRICTION, temperature=run.temperature),
@@ -621,14 +641,16 @@ def _algorithm(run: _Run, learning_rate: float) -> Algorithm:
     )
 
 
-def _rule(sparsity: float | None, num_steps: int, scope: str) -> Sparsifier:
+def _rule(
+    sparsity: float | None, num_steps: int, scope: str, rank: str = "magnitude"
+) -> Sparsifier:
     """Build the pruning rule of a run."""
     if sparsity is None:
         return learned(begin=int(PRUNED_AFTER * num_steps))
     ramp = sparsity_ramp(sparsity, num_steps, until=PRUNED_AFTER)
     # BatchNorm divides the gradient of an output channel without weights by the root of epsilon.
     # The weights of the channel would return all at once, and large.
-    return magnitude(ramp, scope=scope, of="all", regrow=False)
+    return RANKS[rank](ramp, scope=scope, of="all", regrow=False)
 
 
 def _check_reach(

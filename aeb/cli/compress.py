@@ -41,7 +41,17 @@ OURS = ("cnn", "resnet20")
 ONLY_OURS = ("start", "arms", "seeds", "v0", "v1")
 """Settings for our networks only."""
 
-ONLY_CUSTOM = ("test", "params", "preprocess", "augment", "num_steps", "where", "scope", "seed")
+ONLY_CUSTOM = (
+    "test",
+    "params",
+    "preprocess",
+    "augment",
+    "num_steps",
+    "where",
+    "scope",
+    "rank",
+    "seed",
+)
 """Settings for the user's own network only."""
 
 DEFAULTS: dict[str, Any] = {
@@ -107,6 +117,8 @@ class Compress:
     """Your own: regular expression for paths of leaves to prune. By default all but bias, scale."""
     scope: Literal["relative", "global", "leaf"] = "relative"
     """Your own: one threshold relative to each leaf's norm, one for all, or one per leaf."""
+    rank: Literal["magnitude", "fisher"] | None = None
+    """Your own: prune by size or by worth to the loss. By default by worth with BatchNorm."""
     dense_epochs: int | None = None
     """Epochs of dense training. By default 30. Your own: 30, and at least 1,000 steps."""
     epochs: int | None = None

@@ -32,7 +32,7 @@ from aeb.cli.runs import DENSE, METRICS, MODEL, RESULTS, score_table, write_resu
 from aeb.cli.usage import UsageError
 from aeb.cli.weights import place, read_weights
 from aeb.comparison.facts import network_facts
-from aeb.compress import EPOCHS, LEAST_STEPS, LOOKS, PRUNED_AFTER, Compressed, Look
+from aeb.compress import EPOCHS, LEAST_STEPS, LOOKS, PRUNED_AFTER, Compressed, Look, default_rank
 from aeb.data import normalizer
 from aeb.evaluation.diagnostics import (
     accuracy,
@@ -64,6 +64,7 @@ class Settings(NamedTuple):
     sparsity: float | None
     where: str | None
     scope: str
+    rank: str | None
     dense_epochs: int | None
     epochs: int | None
     num_steps: int | None
@@ -176,6 +177,7 @@ def make_plan(job: Job) -> RunPlan:
         batch_size=job.batch_size,
         dense_steps=job.dense_steps,
         num_steps=job.num_steps,
+        rank=settings.rank or default_rank(job.network),
     )
     plan.check_reach()
     return plan
@@ -215,6 +217,7 @@ def run(job: Job, plan: RunPlan) -> Outcome:
             validation=job.held_out,
             where=settings.where,
             scope=settings.scope,
+            rank=settings.rank,
             temperature=settings.temperature or 0.0,
             weight_decay=settings.weight_decay or 0.0,
             preprocess=job.preprocess,

@@ -6,6 +6,7 @@ A step needs these bytes for p weights of w bytes each, of which q may be pruned
     weights, momentum, gradient    3 p w
     latents of the prior           3 max(4, w) q      rho, kappa0, kappa1
     mask                           q                  if there is a target
+    Fisher information             max(4, w) q        if weights are ranked by it
     rows                           training, held-out and test rows
 
 The activations of a minibatch come on top. They depend on the network and are not counted.
@@ -48,6 +49,7 @@ class RunPlan(NamedTuple):
     num_steps: int
     dense_by: str = "Adam"
     arms: int = 1  # the number of ways to compress, each with as many steps
+    rank: str = "magnitude"  # what weights are ranked by, as in `aeb.compress`
 
     @property
     def size(self) -> int:
@@ -61,11 +63,14 @@ class RunPlan(NamedTuple):
 
     @property
     def state_bytes(self) -> int:
-        """The bytes of weights, momentum, gradient, latents and mask."""
+        """The bytes of weights, momentum, gradient, latents and what the rule remembers."""
         weights = 3 * sum(leaf.bytes for leaf in self.leaves)
         pruned = [leaf for leaf in self.leaves if leaf.why_not is None]
-        mask = 0 if self.sparsity is None else self.prunable
-        return weights + 3 * sum(max(4 * leaf.size, leaf.bytes) for leaf in pruned) + mask
+        latent = sum(max(4 * leaf.size, leaf.bytes) for leaf in pruned)
+        rule = 0
+        if self.sparsity is not None:
+            rule = self.prunable + (latent if self.rank == "fisher" else 0)
+        return weights + 3 * latent + rule
 
     def check_reach(self) -> None:
         """Raise a UsageError if the leaves that may be pruned are too few for the target."""
