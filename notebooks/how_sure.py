@@ -47,7 +47,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import aeb
-from aeb.evaluation import diagnostics
+from aeb import diagnostics
 from aeb.models import CNN, MLP, make_loss
 
 SMALL = os.environ.get("AEB_NOTEBOOKS") == "small"

@@ -22,7 +22,13 @@ __all__ = ["DataError", "cache_folder", "read_npz", "write_npz"]
 
 
 class DataError(RuntimeError):
-    """Data are missing or damaged; the message names the file or folder and what to do about it."""
+    """Data are missing or damaged; the message names the file or folder and what to do about it.
+
+    Example:
+        >>> read_npz("nowhere.npz")
+        Traceback (most recent call last):
+        aeb.data.files.DataError: nowhere.npz: no such file
+    """
 
 
 # What zipfile, zlib and numpy raise on damaged bytes.

@@ -35,6 +35,10 @@ class Dataset(NamedTuple):
         test: the same for the held-out images.
         num_classes: the labels are 0 .. num_classes - 1.
         name: the name it was loaded by.
+
+    Example:
+        >>> load("digits")
+        Dataset('digits': 1,437 + 360 images of 8x8x1, 10 classes)
     """
 
     train: dict[str, np.ndarray]

@@ -38,6 +38,10 @@ class Table(NamedTuple):
         features: f64[N, D], as in the file.
         target: f64[N], in its own unit.
         names: the D names of the features.
+
+    Example:
+        >>> Table(np.ones((3, 2)), np.zeros(3), ("length", "speed"))
+        Table(3 rows of length, speed)
     """
 
     features: np.ndarray
