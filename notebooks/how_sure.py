@@ -25,9 +25,19 @@
 # unknown images. The full mode compares MNIST with Fashion-MNIST, and takes some minutes on a GPU.
 
 # %%
-# Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
-# "#: " off the next line, and run this cell once.
-#: %pip install -q ..
+# Colab has no aeb: install it, and the JAX that uses the GPU. Where aeb is there, this does nothing.
+# Before the first release on PyPI, put "git+" and the repository's address in the place of "aeb".
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("aeb") is None:
+    packages = [".." if Path("../aeb/version.py").exists() else "aeb"]  # this clone, or PyPI
+    packages += ["jax[cuda12]"] if shutil.which("nvidia-smi") else []
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *packages], check=True)
+    print("Restart the session (in Colab: Runtime, Restart session), and begin again from the top.")
 
 # %%
 import os
@@ -37,7 +47,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import aeb
-from aeb.evaluation import diagnostics
+from aeb import diagnostics
 from aeb.models import CNN, MLP, make_loss
 
 SMALL = os.environ.get("AEB_NOTEBOOKS") == "small"

@@ -22,9 +22,19 @@
 # downloads no data: the 8x8 digits ship with the package.
 
 # %%
-# Without aeb, as on Colab: put "git+" and the repository's address in the place of "..", take the
-# "#: " off the next line, and run this cell once.
-#: %pip install -q ..
+# Colab has no aeb: install it, and the JAX that uses the GPU. Where aeb is there, this does nothing.
+# Before the first release on PyPI, put "git+" and the repository's address in the place of "aeb".
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("aeb") is None:
+    packages = [".." if Path("../aeb/version.py").exists() else "aeb"]  # this clone, or PyPI
+    packages += ["jax[cuda12]"] if shutil.which("nvidia-smi") else []
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *packages], check=True)
+    print("Restart the session (in Colab: Runtime, Restart session), and begin again from the top.")
 
 # %%
 import os

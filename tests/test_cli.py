@@ -204,6 +204,29 @@ def test_a_damaged_file_and_missing_data_are_one_line_each(complaint, tmp_path, 
     assert "TFDS_DATA_DIR" in complaint()
 
 
+def test_the_status_of_the_sets_is_told_without_reading_them(tmp_path, monkeypatch, capsys):
+    """Mutations: `load` in the place of `locate`, which decodes a minute long; `is None`."""
+    monkeypatch.setenv("AEB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    prepared = tmp_path / "mnist" / "3.0.1"
+    prepared.mkdir(parents=True)
+    (prepared / "dataset_info.json").write_text("no array_record beside it")
+    assert main(["data", "status", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["sets"]
+    assert told["mnist"] == {"ready": True, "source": str(prepared)}
+    assert told["cifar10"] == {"ready": False, "source": None}
+    assert told["digits"]["ready"]
+    # A decoded set counts where no folder is named, as in `load`.
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "cifar10.npz").write_bytes(b"")
+    assert main(["data", "status"]) == 0
+    assert "cifar10: not there" in capsys.readouterr().out
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["data", "status"]) == 0
+    assert f"cifar10: {tmp_path / 'cache' / 'cifar10.npz'}" in capsys.readouterr().out
+
+
 def test_the_published_demo_is_the_one_that_runs():
     """Its settings are spelled out twice, so that a change of one shows."""
     demo = Demo()

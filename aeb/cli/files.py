@@ -12,7 +12,8 @@ import tyro
 from aeb.cli.output import AsJson, Outcome
 from aeb.cli.rows import SETS
 from aeb.cli.usage import UsageError
-from aeb.data import DataError, load
+from aeb.data import load
+from aeb.data.images import locate
 from aeb.files.sparse_file import inspect_sparse
 
 __all__ = ["Data", "Inspect"]
@@ -71,7 +72,7 @@ class Prepare:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Show which image sets are ready, without downloading any."""
+    """Show which image sets are there, without downloading or decoding any."""
 
     as_json: AsJson = False
     """Print one JSON object to stdout. Everything else goes to stderr."""
@@ -80,14 +81,9 @@ class Status:
         """Look for each set."""
         lines, sets = [], {}
         for name in SETS:
-            try:
-                load(name, download=False)
-            except DataError as error:
-                lines.append(f"{name}: {error}")
-                sets[name] = {"ready": False, "why": str(error)}
-            else:
-                lines.append(f"{name}: ready")
-                sets[name] = {"ready": True}
+            found = locate(name)
+            lines.append(f"{name}: {found or 'not there; `aeb data prepare` says what to do'}")
+            sets[name] = {"ready": found is not None, "source": found and str(found)}
         return Outcome("\n".join(lines), {"sets": sets})
 
 

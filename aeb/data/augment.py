@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random augmentation of image batches, on the device.
 
-Each factory returns a pure, compiled function `(key, images) -> images` on float[B, H, W, C] that
-keeps shape and dtype and draws anew for each image. Where pixels have to be made up, `fill` gives
-their value, one number or one per channel, on the scale of the images.
+Each factory returns a pure, compiled function `(key, images) -> images`. It takes
+float[B, H, W, C], keeps shape and dtype, and draws anew for each image. New pixels, such as those
+of a border, get the value `fill`: one number or one per channel, on the scale of the images.
 
-dm_pix 0.4.5 has flips, crops and rotation too, but its rotation fails under strict dtype promotion
-and, under `vmap`, takes tens of times as long as the four-corner interpolation used here; the flip
-and the crop alone are too short to be worth a dependency. It has no random erasing (Zhong, Zheng,
-Kang, Li and Yang, AAAI 2020).
+Why not dm_pix? The rotation of dm_pix 0.4.5 fails under strict dtype promotion. Under `vmap` it
+takes tens of times as long as the interpolation used here. The package has no random erasing
+(Zhong, Zheng, Kang, Li and Yang, AAAI 2020), and flips and crops are too short for a dependency.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ Augmentation: TypeAlias = Callable[[PRNGKey, jax.Array], jax.Array]
 """`(key, images) -> images`, float[B, H, W, C]."""
 
 Fill: TypeAlias = float | Sequence[float]
-"""The value of pixels that are made up: one, or one per channel."""
+"""The value of new pixels: one, or one per channel."""
 
 TRIES = 10
-"""Rectangles that are drawn for an image until one fits."""
+"""The number of rectangles that are drawn for an image; the first that fits is erased."""
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:

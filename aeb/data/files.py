@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays on disk: one error for whatever is missing or damaged, and writes that cannot tear.
+"""Read and write .npz files.
 
-An .npz file is a zip archive whose members carry a checksum, so damage anywhere in an array shows
-when the array is read.
+Whatever is missing or damaged raises one error, `DataError`. Each array in a file has a checksum,
+so reading it finds any damage. A write replaces the whole file or nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ __all__ = ["DataError", "cache_folder", "read_npz", "write_npz"]
 
 
 class DataError(RuntimeError):
-    """Data are missing or damaged; the message names the file or folder and what to do about it."""
+    """Data are missing or damaged; the message names the file or folder and what to do about it.
+
+    Example:
+        >>> read_npz("nowhere.npz")
+        Traceback (most recent call last):
+        aeb.data.files.DataError: nowhere.npz: no such file
+    """
 
 
 # What zipfile, zlib and numpy raise on damaged bytes.
@@ -75,11 +81,11 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays to an .npz file, all or nothing; folders are made on the way.
+    """Write arrays to an .npz file, all or nothing. Its folder is made if there is none.
 
     Args:
         path: the file; an old one is replaced only by a complete new one.
-        arrays: name to array.
+        arrays: a dict from name to array.
 
     Raises:
         OSError: the folder cannot be made or written, or the disk is full; nothing is left behind.
@@ -98,7 +104,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Say where decoded sets are kept.
+    """Return the folder in which decoded sets are kept.
 
     Args:
         cache_dir: the folder; None takes `$AEB_CACHE_DIR`, else `$XDG_CACHE_HOME/aeb`, else

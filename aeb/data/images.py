@@ -18,13 +18,15 @@ from aeb.data import prepared
 from aeb.data.files import DataError, cache_folder, read_npz, write_npz
 from aeb.guards import one_of
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "load", "locate"]
 
 _PREPARED = ("mnist", "fashion_mnist", "cifar10")
 _NAMES = ("digits", *_PREPARED)
 _NUM_CLASSES = 10
 _ARRAYS = ("train_image", "train_label", "test_image", "test_label")
+_DIGITS = Path(__file__).with_name("digits.npz")
 _DIGITS_TEST_PER_CLASS = 36
+_TFDS = "~/tensorflow_datasets"
 
 
 class Dataset(NamedTuple):
@@ -35,6 +37,10 @@ class Dataset(NamedTuple):
         test: the same for the held-out images.
         num_classes: the labels are 0 .. num_classes - 1.
         name: the name it was loaded by.
+
+    Example:
+        >>> load("digits")
+        Dataset('digits': 1,437 + 360 images of 8x8x1, 10 classes)
     """
 
     train: dict[str, np.ndarray]
@@ -88,7 +94,7 @@ def load(
     if name == "digits":
         return _dataset(name, _digits())
     named = data_dir or os.environ.get("TFDS_DATA_DIR")
-    root = Path(named or "~/tensorflow_datasets").expanduser()
+    root = Path(named or _TFDS).expanduser()
     cache = cache_folder(cache_dir) / f"{name}.npz"
     folder = prepared.find(root, name)
     if folder or not named:
@@ -109,6 +115,39 @@ def load(
             stacklevel=2,
         )
     return _dataset(name, arrays)
+
+
+def locate(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Path | None:
+    """Return what `load` would read, without reading it.
+
+    Args:
+        name: as in `load`.
+        data_dir: as in `load`.
+        cache_dir: as in `load`.
+
+    Returns:
+        The folder that TFDS prepared, or else the file that was decoded before; None if there is
+        neither, so that `load` would have TFDS prepare the set.
+
+    Raises:
+        ValueError: there is no set of that name.
+
+    Example:
+        >>> locate("digits").name
+        'digits.npz'
+    """
+    one_of("name", name, _NAMES)
+    if name == "digits":
+        return _DIGITS
+    named = data_dir or os.environ.get("TFDS_DATA_DIR")
+    folder = prepared.find(Path(named or _TFDS).expanduser(), name)
+    cache = cache_folder(cache_dir) / f"{name}.npz"
+    return folder or (cache if not named and cache.exists() else None)
 
 
 def _dataset(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
@@ -141,7 +180,7 @@ def _digits() -> dict[str, np.ndarray]:
 
     The file follows its writers, so the test images come from writers seen little in training.
     """
-    arrays = read_npz(Path(__file__).with_name("digits.npz"))
+    arrays = read_npz(_DIGITS)
     image, label = arrays["image"], arrays["label"].astype(np.int32)
     test = np.zeros(label.shape, bool)
     for digit in range(_NUM_CLASSES):

@@ -3,10 +3,10 @@
 
     y = (x / white - mean_c) / sd_c,    channel c
 
-The moments are those that the literature trains with, so that results compare. MNIST,
-Fashion-MNIST and the digits are standardised by all training pixels; the values of CIFAR-10 are
-the customary ones, whose sd is the mean over images of the sd within an image (the sd over all
-pixels is 0.247, 0.243, 0.262).
+The moments are those of the literature, so that results can be compared. For MNIST, Fashion-MNIST
+and the digits they are taken over all training pixels. For CIFAR-10 they are the customary ones,
+whose sd is the sd within an image, averaged over images. (The sd over all pixels is 0.247, 0.243,
+0.262.)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The UCI regression sets of the paper, from CSV files with one header line.
 
-The last column is the target. In `energy` that is Y2, the cooling load; the heating load Y1 is a
-second target and no feature.
+The last column is the target. In `energy` that is the cooling load, Y2. The heating load, Y1, is a
+second target, so it is left out of the features.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Table(NamedTuple):
         features: f64[N, D], as in the file.
         target: f64[N], in its own unit.
         names: the D names of the features.
+
+    Example:
+        >>> Table(np.ones((3, 2)), np.zeros(3), ("length", "speed"))
+        Table(3 rows of length, speed)
     """
 
     features: np.ndarray

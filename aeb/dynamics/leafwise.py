@@ -32,7 +32,21 @@ Numbers = Callable[[Any, Any, Any], tuple[Any, ...]]
 
 
 def langevin(step_size: Any, temperature: Any, count: Any) -> tuple[Any, Any]:
-    """Compute the two scalars of a Langevin step: eps, and sqrt(2 eps T) for the noise."""
+    """Compute the two scalars of a Langevin step: eps, and sqrt(2 eps T) for the noise.
+
+    Args:
+        step_size: eps.
+        temperature: T.
+        count: the number of steps taken, which these two do not depend on.
+
+    Returns:
+        eps and sqrt(2 eps T).
+
+    Example:
+        >>> eps, noise_scale = langevin(0.5, 1.0, 0)
+        >>> eps, float(noise_scale)
+        (0.5, 1.0)
+    """
     del count
     return step_size, jnp.sqrt(2.0 * step_size * temperature)
 

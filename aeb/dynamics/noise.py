@@ -37,6 +37,13 @@ def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
 
     Returns:
         Standard normals in a tree like `tree`, in float32, or float64 where the leaf is float64.
+
+    Example:
+        >>> weights = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+        >>> noise_like(jax.random.key(0), weights, temperature=1.0)["kernel"].shape
+        (3, 2)
+        >>> noise_like(jax.random.key(0), weights, temperature=0)["bias"].tolist()
+        [0.0, 0.0]
     """
     if is_zero(temperature):
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, working_dtype(leaf)), tree)

@@ -48,7 +48,14 @@ ArrayLike: TypeAlias = jax.Array | np.ndarray
 
 
 class ReliabilityCurve(NamedTuple):
-    """Confidence against accuracy, bin by bin."""
+    """Confidence against accuracy, bin by bin.
+
+    Example:
+        >>> probs = jnp.array([[0.9, 0.1], [0.3, 0.7]])
+        >>> curve = reliability_curve(probs, jnp.array([0, 0]), num_bins=2)
+        >>> curve.counts.tolist(), curve.accuracy.tolist()
+        ([0, 2], [nan, 0.5])
+    """
 
     confidence: jax.Array  # f32[num_bins]: mean confidence in the bin; nan if it is empty
     accuracy: jax.Array  # f32[num_bins]: share of correct predictions; nan if it is empty

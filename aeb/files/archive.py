@@ -52,7 +52,21 @@ DTYPES = {
 
 
 class DamagedFileError(ValueError):
-    """One of our files was truncated or changed."""
+    """One of our files was truncated or changed.
+
+    Example:
+        >>> import tempfile
+        >>> from aeb.files import load_sparse, save_sparse
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "net.safetensors")
+        ...     save_sparse(path, {"kernel": jnp.eye(3)})
+        ...     _ = path.write_bytes(path.read_bytes()[:-1])
+        ...     try:
+        ...         load_sparse(path)
+        ...     except DamagedFileError as error:
+        ...         print(str(error).removeprefix(folder)[:28])
+        /net.safetensors is damaged,
+    """
 
 
 def host_array(argument: str, path: str, leaf: Any) -> np.ndarray:

@@ -127,7 +127,8 @@ def restore(
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint, or not that step.
-        aeb.files.archive.DamagedFileError: no checkpoint asked for is whole (a ValueError).
+        aeb.files.archive.DamagedFileError: the checkpoint of `step` is damaged, or all of them are
+            (a ValueError).
         ValueError: the checkpoint is of another tree.
 
     Example:
@@ -167,7 +168,9 @@ def restore(
 
 
 def discard_after(folder: str | os.PathLike[str], step: int) -> None:
-    """Delete the checkpoints of later steps, such as damaged ones that a run restarts before.
+    """Delete the checkpoints of later steps.
+
+    A run that goes on from an older checkpoint, because newer ones are damaged, does this first.
 
     Args:
         folder: the folder that `save` writes to; it need not exist.

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which network a file belongs to: a module as plain data, and back.
+"""Describe a Flax module as plain data, and build it again from the description.
 
-A linen module is a dataclass, so its class and its fields say all of it. An NNX module does not
-keep the arguments it was made with, so these are given: `functools.partial(Class, *args, **fields)`
-without the `rngs`. The class is written as `package.module:Name`. Fields may hold None, booleans,
-finite numbers, text, dtypes, other linen modules, and lists, tuples and dicts of these; what JSON
-has no word for is a dict with a `type`. Code is never written: a field of a linen module that holds
-a function has to keep the default of its class.
+A file uses this to say which network its weights belong to. A linen module is a dataclass, so its
+class and its fields describe it in full. An NNX module does not keep the arguments that it was made
+with, so the caller gives them: `functools.partial(Class, *args, **fields)`, without `rngs`.
+
+A class is written as `package.module:Name`. A field may be None, a boolean, a finite number, text,
+a dtype, another linen module, or a list, tuple or dict of these. What JSON cannot hold by itself,
+such as a tuple, becomes a dict with a `type`. Code is never written. So if a field of a linen
+module is a function, it must be the default of its class.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from aeb.files.archive import DTYPES
 __all__ = ["build_module", "describe_module", "is_nnx"]
 
 PARENT = "parent"
-"""The field that ties a linen module to the one that calls it; a module in a file has none."""
+"""The field of a linen module that points to the module which contains it; it is not written."""
 
 
 RNGS = "rngs"
@@ -38,15 +40,15 @@ def describe_module(module: Any) -> dict[str, Any]:
 
     Args:
         module: a `flax.linen.Module`, or `functools.partial(Class, ...)` of an NNX class with its
-            arguments but `rngs`; the class in a package that can be imported.
+            arguments, except `rngs`. Python must be able to import the class by its name.
 
     Returns:
-        `{"type": "module", "class": ..., "fields": ...}`, fit for JSON; for an NNX module the type
-        is "nnx", with `args` beside the fields.
+        `{"type": "module", "class": ..., "fields": ...}`, which JSON can hold. For an NNX module
+        the type is "nnx", and there is an entry `args` too.
 
     Raises:
-        TypeError: it is neither, or a field holds what is no plain value.
-        ValueError: its class cannot be imported by name.
+        TypeError: `module` is neither of the two, or a field is not a plain value.
+        ValueError: the class cannot be imported by its name.
 
     Example:
         >>> import flax.linen as nn
@@ -132,7 +134,7 @@ def is_nnx(description: dict[str, Any]) -> bool:
 
 
 def build_module(description: dict[str, Any]) -> Any:
-    """Make the module that a description names; this imports the package of its class.
+    """Build the module that a description names. This imports the package of its class.
 
     Args:
         description: what `describe_module` returned.
@@ -142,7 +144,7 @@ def build_module(description: dict[str, Any]) -> Any:
 
     Raises:
         ImportError: the class is not in the packages installed here.
-        ValueError: the name is not that of such a module, or its fields are others by now.
+        ValueError: the name is not that of a Flax module, or the class no longer has these fields.
 
     Example:
         >>> import flax.linen as nn
@@ -185,7 +187,7 @@ def _library(description: dict[str, Any]) -> tuple[str, type]:
 
 
 def _streams(kind: type) -> dict[str, Any]:
-    """Make random streams for a class of NNX that takes them; its weights are then replaced."""
+    """Return random streams for an NNX class that takes them. Its weights are replaced later."""
     from flax import nnx
 
     # Of the class itself inspect sees NNX's metaclass, which takes anything.
@@ -206,7 +208,7 @@ def _named_class(name: str) -> Any:
 
 
 def _encode(value: Any) -> Any:
-    """Write a value as JSON can hold it; the error of one that is not plain says what it is."""
+    """Return a value in a form that JSON can hold. The error says which value is not plain."""
     import flax.linen as nn
 
     if value is None or type(value) in (bool, int, str):

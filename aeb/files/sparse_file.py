@@ -59,7 +59,7 @@ class Model(NamedTuple):
         ((2, 1), 'MLP')
     """
 
-    module: Any  # a flax.linen.Module; or a flax.nnx.Module, with its weights and set to serve
+    module: Any  # a flax.linen.Module; or a flax.nnx.Module with its weights, in evaluation mode
     variables: dict[str, Any]  # {"params": ...} and the other collections; for nnx its pure dict
     metadata: dict[str, Any]  # what was stored beside them
 
@@ -83,7 +83,16 @@ class Model(NamedTuple):
 
 
 class SparseFileInfo(NamedTuple):
-    """What a sparse file holds; `str` prints it."""
+    """What a sparse file holds; `str` prints it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sparse(f"{folder}/net.safetensors", {"kernel": np.eye(8)})
+        ...     info = inspect_sparse(f"{folder}/net.safetensors")
+        >>> info.report
+        SparsityReport(64 values in 1 leaves, 56 zeros, 87.50%)
+    """
 
     report: SparsityReport
     metadata: dict[str, Any]
@@ -183,7 +192,7 @@ def load_sparse(
         like: a tree of arrays or of `jax.ShapeDtypeStruct` with the same paths, shapes and dtypes.
             The result takes its structure. Without it the result is nested dicts: lists and tuples
             become dicts with the positions as keys, an nnx state becomes the dict of
-            `to_pure_dict`, empty subtrees are gone, and a bare array stays one.
+            `to_pure_dict`, empty subtrees are dropped, and a bare array stays one.
 
     Returns:
         The parameters, as jax arrays, and the metadata.
@@ -221,14 +230,14 @@ def load(path: str | os.PathLike[str]) -> Model:
         path: a file made by `save_sparse(path, variables, module=module)`.
 
     Returns:
-        A `Model`; `model(inputs)` applies it. Where the parameters alone of a linen module were
-        saved, the variables are `{"params": params}`.
+        A `Model`; `model(inputs)` applies it. If only the parameters of a linen module were saved,
+        the variables are `{"params": params}`.
 
     Raises:
         FileNotFoundError: there is no such file.
         aeb.files.archive.DamagedFileError: the file is cut short or changed (a ValueError).
-        ValueError: the file was saved without its module, names what is no Flax module, holds
-            leaves that the module does not have, or is one that `load_sparse` refuses.
+        ValueError: the file was saved without its module; it names something that is not a Flax
+            module; it holds leaves that the module does not have; or `load_sparse` refuses it.
         ImportError: the class of the module is not in the packages installed here.
 
     Example:
@@ -326,7 +335,7 @@ def _read(path: Path) -> _File:
 
 
 def _fill(module: Any, file: _File) -> None:
-    """Put the weights of a file into an NNX module, and set it to serve."""
+    """Put the weights of a file into an NNX module, and set it to evaluation mode."""
     from flax import nnx
 
     state = nnx.state(module, nnx.Not(nnx.RngState))

@@ -47,8 +47,8 @@ def load_authors_resnet20(
         `(params, batch_stats)` of `ResNet(depth=20)`, float32.
 
     Raises:
-        DataError: no file is named, or it is missing or damaged, or a tensor is missing, too
-            many, of another shape or not finite.
+        DataError: no file is named; the file is missing or damaged; or its tensors are not those of
+            a ResNet20, or not finite.
 
     Example:
         >>> load_authors_resnet20("nowhere.npz")

@@ -6,10 +6,10 @@ The loss is the mean over the minibatch of the negative log-likelihood:
     categorical    -log softmax(f(x))_y                 in nats
     gaussian       |y - f(x)|^2 / 2                     sigma left out, see `aeb.empirical_bayes`
 
-A module without BatchNorm and dropout needs only parameters: `(params, batch) -> f32[]`. For other
-modules use `has_aux=True`, which gives `(params, batch, model_state, key) -> (f32[], model_state)`.
-The model state is what `module.init` returns besides `params`, such as `{"batch_stats": ...}`, or
-().
+The loss of a module without BatchNorm and dropout is a function `(params, batch) -> f32[]`. For
+other modules, pass `has_aux=True`. The loss is then a function
+`(params, batch, model_state, key) -> (f32[], model_state)`. The model state is what `module.init`
+returns besides `params`, such as `{"batch_stats": ...}`, or ().
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def make_loss(
 
     Raises:
         ValueError: the likelihood is neither of the two, or `augment` comes without `has_aux`.
-            The loss itself raises it where the batch lacks a key, or outputs and targets differ in
-            shape.
-        TypeError: the module takes no `train` and is to be called with it, or the reverse.
+            The loss raises it too, if the batch lacks a key, or if the shapes of outputs and
+            targets do not fit.
+        TypeError: `has_aux` is set, and the module takes no `train`; or it is not set, and the
+            module cannot be called without `train`.
 
     Example:
         >>> from aeb.models import MLP

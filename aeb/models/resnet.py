@@ -3,12 +3,12 @@
 
 He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2, with
 the projection shortcut "B": where a stage changes the shape, the shortcut is a 1x1 convolution and
-BatchNorm. Depth 20 has 272,474 parameters, of which `block.*/conv.*/kernel$` chooses the 267,264
-weights of the 3x3 convolutions in the blocks, the sparse set of the AEB paper.
+BatchNorm. At depth 20 there are 272,474 parameters. The AEB paper makes the 3x3 convolutions in the
+blocks sparse: `where="block.*/conv.*/kernel$"` chooses them, 267,264 weights.
 
-Padding, initial weights and BatchNorm are those of the usual PyTorch networks: one pixel at each
-side (flax's "SAME" pads a stride of 2 at the far side only), He's normal law of variance
-2 / fan_out, and what `aeb.models.batch_norm` says.
+The details are those of the usual PyTorch networks. Convolutions pad one pixel at each side, while
+flax's "SAME" with a stride of 2 pads the far side only. Their initial weights are normal with
+variance 2 / fan_out. `aeb.models.batch_norm` describes BatchNorm.
 """
 
 from __future__ import annotations

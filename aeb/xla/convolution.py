@@ -1,36 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution whose gradients XLA runs fast on a CPU too.
+"""Convolution whose gradients XLA also runs fast on a CPU.
 
-With stride s, dilation r and low padding l, a convolution y of images x[N, U, V, C] and its
-gradients, given g = dL/dy, are (over both axes of the image alike; one is written)
+Write s for the stride, r for the dilation and l for the low padding. A convolution y of images
+x[N, U, V, C] has two gradients. With g = dL/dy, and one axis of the image in place of two,
 
     y[n, a, d] = sum_(i, c) x[n, s a + r i - l, c] w[i, c, d]
     dw[i, c, d] = sum_(n, a) x[n, s a + r i - l, c] g[n, a, d]
-    dx[n, b, c] = sum_(i, d) g[n, (b + l - r i) / s, d] w[i, c, d],  whole (b + l - r i) / s alone
+    dx[n, b, c] = sum_(i, d) g[n, (b + l - r i) / s, d] w[i, c, d],  if (b + l - r i) / s is whole
 
-so that dw is a convolution of x by g that sums over images where y sums over channels, and dx one
-of g, spread by s, by the reversed w. XLA has one fast convolution for the CPU, of images
-[N, ..., C] by kernels [..., C, D]. JAX writes the two gradients in other layouts: outside a loop
-XLA rewrites them, but in the body of a compiled loop it does not, and they run far slower. Here
-they are in that layout from the start. The transposes that this takes go by rows of the images, in
-a loop: XLA would else fuse a transpose with whatever made the images, and compute a whole residual
-stream anew with strided reads.
+So both gradients are convolutions too. dw convolves x by g, and sums over images where y sums over
+channels. dx convolves g, with s - 1 zeros between its pixels, by the reversed w.
 
-Where the kernel moves by single pixels, dw is a product of two matrices instead. Row b of x meets
-row b + l - i of g, and the pixels of a row meet in the same way, so with
+XLA has one fast convolution for the CPU: images [N, ..., C] by kernels [..., C, D]. JAX writes the
+two gradients in other layouts. Outside a loop, XLA rewrites them. In the body of a compiled loop it
+does not, and they run far slower. Here they are in the fast layout from the start, which takes
+transposes. A loop transposes one row of the images at a time. Otherwise XLA would fuse the
+transpose with the operations that made the images, and compute those again with strided reads.
 
-    X[(n, b, q), (j, c)] = x[n, b, q + j - m, c]        k_w C columns, m the padding at the left
+If stride and dilation are 1, dw is a product of two matrices instead. Row b of x meets row
+b + l - i of g, and the pixels of a row meet in the same way. With m the padding at the left,
+
+    X[(n, b, q), (j, c)] = x[n, b, q + j - m, c]        k_w C columns
     G[(n, b, q), (i, d)] = g[n, b + l - i, q, d]        k_h D columns
 
-dw[i, j, c, d] is X'G, at the cost of the convolution where the padding keeps the size. X and G are
-k times as large as the images, so they are made and multiplied for a few images at a time, which
-stay in the cache unless one image alone is too large for it. The pixels of a block are copied into
-the factors of the block before, whose borders are zero: nothing is padded, and XLA fuses each copy.
-At 3x3 and batch 100 on two cores (AVX2, jaxlib 0.12), with padded images, this took 0.7 of the
-convolution's time for 16 channels of 32x32, 0.85 for 32 of 16x16, and the same for 64 of 8x8; the
-copies have since taken a fifth to a quarter off (AVX-512). And oneDNN, which is faster than XLA at
-y and dx and slower at dw, has no convolution to take. Over several devices the sum would be sent
-once for each block, so there dw stays a convolution.
+dw[i, j, c, d] is X'G. This costs as much as the convolution if the padding keeps the size of the
+image. X is k_w times as large as the images and G is k_h times as large as g. So they are made and
+multiplied for a few images at a time, which fit in the cache unless a single image is too large.
+The two matrices are reused: the pixels of each block overwrite those of the block before, and the
+borders stay zero. So nothing has to be padded, and XLA fuses each copy.
+
+Gain: at 3x3 and batch 100 on two cores (AVX2, jaxlib 0.12), with padded images, X'G took 0.7 of
+the time of the convolution for 16 channels of 32x32, 0.85 for 32 channels of 16x16, and as long for
+64 channels of 8x8. Reusing the matrices has since saved a fifth to a quarter of that (AVX-512).
+oneDNN, where it is on, is faster than XLA at y and dx but slower at dw. It takes convolutions only,
+so it leaves X'G to XLA. Over several devices the sum would be sent once for each block, so there dw
+stays a convolution.
 
 On other backends the convolution is `jax.lax.conv_general_dilated`, gradients included.
 """
@@ -49,7 +53,7 @@ from aeb.precision import working_dtype
 __all__ = ["conv_general_dilated"]
 
 BLOCK = 2**20
-"""Bytes of both factors of a kernel gradient that are made at a time: they have to fit a cache."""
+"""The most bytes that X and G may have together, so that they fit in a cache."""
 
 
 def conv_general_dilated(
@@ -67,18 +71,19 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Convolve as `jax.lax.conv_general_dilated` does; hand it to `flax.linen.Conv`.
 
-    On a CPU the gradients of a convolution of images [N, ..., C] by kernels [..., C, D] are written
-    as the module says. They are for reverse mode, to any order, and for forward mode over it;
-    forward mode alone (`jax.jvp` of the network) needs `jax.lax.conv_general_dilated`. A spread
-    input, groups, another layout or another dtype of the result go to JAX as they are.
+    On a CPU, the gradients of a convolution of images [N, ..., C] by kernels [..., C, D] are
+    computed as the module says. `jax.grad` works, to any order, and so does `jax.jvp` of a
+    gradient. `jax.jvp` of the network itself does not; use `jax.lax.conv_general_dilated` for it.
+    With a dilated input, groups, another layout or another dtype of the result, this is JAX's own
+    convolution.
 
     Args:
         lhs: images x.
         rhs: kernels w, of the dtype of `lhs`.
         window_strides: s, one for each axis of the image.
         padding: (low, high) pixels for each, or "SAME" or "VALID".
-        lhs_dilation: the spread of the input; None is 1.
-        rhs_dilation: r, the spread of the kernel; None is 1.
+        lhs_dilation: the dilation of the input; None is 1.
+        rhs_dilation: r, the dilation of the kernel; None is 1.
         dimension_numbers: the layout; None is JAX's own, which is not that of Flax.
         feature_group_count: groups of channels.
         batch_group_count: groups of images.

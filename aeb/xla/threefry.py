@@ -43,7 +43,7 @@ def is_threefry(key: PRNGKey) -> bool:
 
 
 def split(key: PRNGKey, num: int) -> jax.Array:
-    """Split a key of any generator as `jax.random.split` does, one of threefry in place.
+    """Split a key as `jax.random.split` does; a key of threefry by code that compilers can fuse.
 
     Args:
         key: consumed.
@@ -72,10 +72,10 @@ def normal_at(words: jax.Array, start: jax.Array | int, shape: tuple[int, ...]) 
         words: u32[2], the data of a threefry key.
         start: the place of the first number in the whole draw, in [0, `LARGEST_DRAW`); a u32[]
             or a plain number.
-        shape: of the part, which is filled row by row.
+        shape: the shape of the part, which is filled row by row.
 
     Returns:
-        f32[shape], places start to start + size of the whole.
+        f32[shape], the numbers of the whole draw at the places from `start` on.
 
     Example:
         >>> key = jax.random.key(0)
@@ -95,9 +95,9 @@ def _normal_at(words: jax.Array, start: jax.Array, shape: tuple[int, ...]) -> ja
 def normals_at(words: jax.Array, spans: tuple[tuple[int, int], ...]) -> jax.Array:
     """Draw several parts of `jax.random.normal(key, (n,), jnp.float32)`, one after another.
 
-    XLA fuses a draw into whatever reads it, so that of one which many leaves are cut from each leaf
-    gets a copy of the program, and compiling takes as many times as long. A loop is not fused: here
-    the numbers are made in two halves, and kept.
+    XLA fuses a draw into each operation that reads it. If many leaves are cut from one draw, each
+    of them gets a copy of the program, and compiling takes that many times as long. A loop is not
+    fused. So the numbers are drawn here in a loop over two halves.
 
     Args:
         words: u32[2], the data of a threefry key.

@@ -43,15 +43,16 @@ LANES = 8
 """The number of parts of an array that are counted separately. XLA spreads them over the cores."""
 
 SMALL = 2**16
-"""Leaves of fewer entries are copied into one array: a program for each would be slow to compile,
-and slow to start on a GPU. Larger ones cost less where they are, and send nothing if sharded."""
+"""Leaves of fewer entries are copied into one array, because a program for each would be slow to
+compile, and slow to start on a GPU. Larger leaves are not copied. That costs less, and sends
+nothing between devices if they are sharded."""
 
 ROWS = (2**12, 2**10, 2**8, 2**6)
-"""Lengths of the rows that leaves are laid out in when each is searched by itself; the first that
-pads them by less than `PADDING`, or else the last."""
+"""If each leaf is searched by itself, the leaves are laid out in rows of one of these lengths: the
+first one that pads them by less than `PADDING`, or else the last."""
 
 PADDING = 1.25
-"""Entries with the padding over those without, at most."""
+"""The most that padding may multiply the number of entries by."""
 
 
 def order_bits(values: Sequence[jax.Array]) -> Keys:
@@ -74,13 +75,14 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
     """Mark the `count` smallest entries over a list of arrays taken together.
 
     Args:
-        criteria: lists of unsigned arrays, one array a leaf, all lists of the same shapes. The
-            first criterion ranks, each later one breaks the ties that are left.
+        criteria: one or more lists of unsigned arrays. Each list has an array for each leaf, of
+            the same shapes. The first list ranks the entries, and each later one breaks the ties
+            that are left.
         count: i32[], how many to mark, in [0, total size].
 
     Returns:
-        bool arrays, one a leaf, with exactly `count` True; the last ties go by index, the lower
-        first, leaf by leaf.
+        bool arrays, one for each leaf, with exactly `count` True in all. Entries that tie in every
+        criterion are taken in order, leaf by leaf, the lower index first.
 
     Example:
         >>> smallest([order_bits([jnp.array([3.0, 1.0, 1.0, 0.5])])], 2)

@@ -5,9 +5,11 @@ Mutations that fail here: a renamed argument or public name in a script; a cell 
 of a pair alone; a notebook that was never run.
 """
 
+import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +60,40 @@ def test_the_notebook_was_run(script):
     assert len(pictures) in (1, 2)
     text = "".join("".join(output.get("text", "")) for output in outputs)
     assert not any(place in text for place in ("/tmp", "/home", "/root", "site-packages"))
+
+
+def installed_by_the_first_cell(monkeypatch, *, has_aeb, has_gpu):
+    """Return what the first cell of code, the same in all notebooks, has pip install."""
+    cells = {
+        next(
+            cell.source for cell in pair.cells_of_script(script.read_text()) if cell.kind == "code"
+        )
+        for script in SCRIPTS
+    }
+    (cell,) = cells
+    commands = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if has_aeb else None)
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/it" if has_gpu else None)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    exec(cell, {})
+    return [command[command.index("-q") + 1 :] for command in commands]
+
+
+def test_the_first_cell_installs_what_colab_lacks(monkeypatch, tmp_path, capsys):
+    """With a GPU also the plugin of the same JAX: Colab's own fits an older one, and goes unused.
+
+    Mutations: `jax[cuda12]` left out; `cuda12` misspelt; one notebook with another cell.
+    """
+    monkeypatch.chdir(tmp_path)
+    assert installed_by_the_first_cell(monkeypatch, has_aeb=True, has_gpu=True) == []
+    assert "estart" not in capsys.readouterr().out
+    assert installed_by_the_first_cell(monkeypatch, has_aeb=False, has_gpu=False) == [["aeb"]]
+    found = installed_by_the_first_cell(monkeypatch, has_aeb=False, has_gpu=True)
+    assert found == [["aeb", "jax[cuda12]"]]
+    assert "cuda12" in importlib.metadata.metadata("jax").get_all("Provides-Extra")
+    assert "Restart the session" in capsys.readouterr().out
+    monkeypatch.chdir(FOLDER)
+    assert installed_by_the_first_cell(monkeypatch, has_aeb=False, has_gpu=False) == [[".."]]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
