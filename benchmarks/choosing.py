@@ -14,6 +14,7 @@ keys, in seconds.
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ SMALL, LARGE = 0.01, 0.3
 STEPS = 1_000
 
 
-def _layer(axes: Any) -> np.ndarray:
-    """Draw the histogram of a layer, and return sizes to evaluate at."""
+def _rho(axes: Any, name: str, values: Sequence[float], others: dict[str, float]) -> None:
+    """Draw rho at some values of a setting over the histogram of the layer."""
     small, large = jax.random.split(jax.random.key(0))
     weights = np.concatenate(
         [
@@ -52,34 +53,13 @@ def _layer(axes: Any) -> np.ndarray:
     )
     bins = np.geomspace(1e-3, 1.0, 40)
     counts, _ = np.histogram(weights, bins)
-    axes.bar(
-        bins[:-1],
-        counts / counts.max(),
-        np.diff(bins),
-        align="edge",
-        color="0.88",
-        label="weights of a layer",
-    )
+    bars = {"align": "edge", "color": "0.88", "label": "weights of a layer"}
+    axes.bar(bins[:-1], counts / counts.max(), np.diff(bins), **bars)
     axes.set(xscale="log", xlabel="size of a weight, |w|", ylabel="rho", xlim=(1e-3, 1.0))
-    return np.geomspace(1e-3, 1.0, 400)
-
-
-def _rho(sizes: np.ndarray, v0: float, v1: float) -> np.ndarray:
-    one, rate = jnp.array(1.0), jnp.array(0.1)
-    return np.asarray(inclusion_probability(jnp.asarray(sizes), one, rate, v0=v0, v1=v1))
-
-
-def _v0(axes: Any) -> None:
-    sizes = _layer(axes)
-    for v0, shade in zip((0.001, 0.01, 0.1), SHADES, strict=True):
-        axes.plot(sizes, _rho(sizes, v0, LARGE**2), color=shade, linewidth=2, label=f"v0 = {v0:g}")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-
-
-def _v1(axes: Any) -> None:
-    sizes = _layer(axes)
-    for v1, shade in zip((0.001, 0.1, 10.0), SHADES, strict=True):
-        axes.plot(sizes, _rho(sizes, SMALL, v1), color=shade, linewidth=2, label=f"v1 = {v1:g}")
+    sizes, sigma, delta = np.geomspace(1e-3, 1.0, 400), jnp.array(1.0), jnp.array(0.1)
+    for value, shade in zip(values, SHADES, strict=True):
+        rho = inclusion_probability(jnp.asarray(sizes), sigma, delta, **{name: value}, **others)
+        axes.plot(sizes, rho, color=shade, linewidth=2, label=f"{name} = {value:g}")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
@@ -138,8 +118,7 @@ def _gain(axes: Any) -> None:
         omegas = jnp.array([gain(step) for step in range(STEPS)])
 
         def move(latent: Any, given: Any) -> Any:
-            target, omega = given
-            moved = approximate(latent, target, omega)
+            moved = approximate(latent, *given)
             return moved, moved
 
         _, path = jax.lax.scan(move, jnp.array(0.5), (targets, omegas))
@@ -164,8 +143,8 @@ def _ramp(axes: Any) -> None:
 
 
 PICTURES: dict[str, tuple[Callable[[Any], None], int]] = {
-    "v0": (_v0, 1),
-    "v1": (_v1, 1),
+    "v0": (partial(_rho, name="v0", values=(0.001, 0.01, 0.1), others={"v1": LARGE**2}), 1),
+    "v1": (partial(_rho, name="v1", values=(0.001, 0.1, 10.0), others={"v0": SMALL}), 1),
     "temperature": (_temperature, 3),
     "gain": (_gain, 1),
     "ramp": (_ramp, 1),

@@ -48,36 +48,28 @@ METHODS = {"oracle": "told which", "mcp": "MCP", "lasso": "lasso", "aeb": "aeb"}
 """Methods of `benchmarks.regression` to labels; the first is told which columns carry a signal."""
 
 
-SCRIPTS = (compression.NAME, uci.NAME, regression.NAME)
-"""Experiments whose rows it is made of."""
-
-
 def has_rows(results: Path) -> bool:
     """Return whether each of its experiments has rows in a folder."""
-    return all((results / f"{script}.jsonl").exists() for script in SCRIPTS)
+    return all((results / f"{script}.jsonl").exists() for script in PANELS)
 
 
 def draw(results: Path, folder: Path) -> list[Path]:
     """Draw both layouts from the rows in a folder."""
-    rows = {script: harness.Results(results / f"{script}.jsonl") for script in SCRIPTS}
     for name, (down, across, size) in FILES.items():
-        with figures.page(folder / name, size, down, across, fonts=FONTS) as (_, panels):
-            _compress(panels[0], rows[compression.NAME])
-            _how_sure(panels[1], rows[uci.NAME])
-            _wide(panels[2], rows[regression.NAME])
+        with figures.page(folder / name, size, down, across, fonts=FONTS) as (_, all_axes):
+            for axes, (script, panel) in zip(all_axes, PANELS.items(), strict=True):
+                if not panel(axes, harness.Results(results / f"{script}.jsonl")):
+                    said = {"ha": "center", "va": "center", "transform": axes.transAxes}
+                    axes.text(0.5, 0.5, NOT_RUN, **said)
     return [folder / name for name in FILES]
-
-
-def _without_rows(axes: Any) -> None:
-    axes.text(0.5, 0.5, NOT_RUN, ha="center", va="center", transform=axes.transAxes)
 
 
 def _spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if values[1:] else 0.0
 
 
-def _compress(axes: Any, results: harness.Results) -> None:
-    """Draw each run, a line through its epochs and a dot at its end."""
+def _compress(axes: Any, results: harness.Results) -> bool:
+    """Draw each run, a line through its epochs and a dot at its end; False where there is none."""
     axes.set(title="Compress: level with magnitude pruning", xlabel="epochs, to 90 % zeros")
     axes.set_ylabel("test accuracy, %")
     arms: dict[ArmName, tuple[str, str, str]] = {
@@ -90,7 +82,7 @@ def _compress(axes: Any, results: harness.Results) -> None:
         if cell.arm in arms and cell.sparsity == SPARSITY and seeds
     }
     if not found:
-        return _without_rows(axes)
+        return False
     axes.axhline(DENSE, color="k", linewidth=1, linestyle=":", label="dense, the authors'")
     best = POSTER["a_sghmc_sa"][SPARSITY]
     axes.axhline(best, color=GREY, linewidth=1, linestyle="--", label="paper, best of 1,000 epochs")
@@ -101,10 +93,10 @@ def _compress(axes: Any, results: harness.Results) -> None:
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), loc="lower right")
     axes.set_ylim(68, 96)
-    return None
+    return True
 
 
-def _how_sure(axes: Any, results: harness.Results) -> None:
+def _how_sure(axes: Any, results: harness.Results) -> bool:
     """Mean and standard error over splits of a ratio taken on each."""
     axes.set(title="How sure: averages beat single draws")
     axes.set_ylabel("test RMSE / that of the last draw")
@@ -112,7 +104,7 @@ def _how_sure(axes: Any, results: harness.Results) -> None:
     found = harness.found(settings, results)
     shown = [name for name in settings.sets if found[name, "aeb"]]
     if not shown:
-        return _without_rows(axes)
+        return False
     chains = settings.recommended.chains
     axes.axhline(1.0, color=GREY, linewidth=1.5, label="aeb, last draw")
     series: tuple[tuple[ArmOfUci, str, str, str, str, float], ...] = (
@@ -142,10 +134,10 @@ def _how_sure(axes: Any, results: harness.Results) -> None:
     axes.set_xticks(range(len(shown)), shown, rotation=30)
     axes.set_ylim(top=1.25)
     axes.legend(loc="upper right")
-    return None
+    return True
 
 
-def _wide(axes: Any, results: harness.Results) -> None:
+def _wide(axes: Any, results: harness.Results) -> bool:
     """Mean and standard error over data sets."""
     settings = regression.PRESETS["paper"]
     floor = settings.design.noise_variance
@@ -157,7 +149,7 @@ def _wide(axes: Any, results: harness.Results) -> None:
         if cell.method in METHODS and cell.design == settings.design and first and rows:
             bars.append((METHODS[cell.method], [row["metrics"] for row in rows]))
     if not bars:
-        return _without_rows(axes)
+        return False
     bars.sort(key=lambda bar: -float(np.mean([each["population_mse"] for each in bar[1]])))
     for place, (name, metrics) in enumerate(bars):
         values = [each["population_mse"] for each in metrics]
@@ -180,4 +172,8 @@ def _wide(axes: Any, results: harness.Results) -> None:
     axes.set_yticks(range(len(bars)), [name for name, _ in bars])
     axes.set_xlim(floor, floor + 1.0)
     axes.set_ylim(-0.6, len(bars) - 0.2)
-    return None
+    return True
+
+
+PANELS = {compression.NAME: _compress, uci.NAME: _how_sure, regression.NAME: _wide}
+"""Experiment to what draws a panel of its rows; False where there are none."""

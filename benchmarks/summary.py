@@ -22,7 +22,7 @@ from benchmarks.convergence.recipe import Gain
 from benchmarks.convergence.scores import Slope
 from benchmarks.convergence.table import found as slopes_found
 from benchmarks.harness import markdown
-from benchmarks.harness.markdown import NOT_RUN, mean, table
+from benchmarks.harness.markdown import NOT_RUN, column, table
 from benchmarks.images.adversarial import run as adversarial
 from benchmarks.images.adversarial import table as adversarial_table
 from benchmarks.images.classification import run as classification
@@ -30,6 +30,7 @@ from benchmarks.images.classification import table as classification_table
 from benchmarks.regression import run as regression
 from benchmarks.simulation import run as simulation
 from benchmarks.simulation.recipe import Cell
+from benchmarks.simulation.table import covered
 from benchmarks.uci import run as uci
 from benchmarks.uci import table as uci_table
 from benchmarks.uci.recipe import ArmName
@@ -166,7 +167,6 @@ def summary(results: Path) -> str:
     """Make the block from the rows in a folder, "not run" where some are missing."""
     design = simulation.PRESETS["paper"].design
     recommended = uci.PRESETS["paper"].recommended
-    heads = ["", "population MSE", "signals found", "false finds", "covered", "seconds"]
     slopes, _ = slopes_found(convergence.PRESETS["paper"], _rows(results, convergence.NAME))
     said = [_slope(gain, row) for gain, _, row in slopes if row is not None]
     parts = [
@@ -176,7 +176,7 @@ def summary(results: Path) -> str:
             floor=design.noise_variance,
             sets=simulation.PRESETS["paper"].data_sets,
         ),
-        table(heads, [*_samplers(results), *_peers(results)]),
+        _regression(results),
         REGRESSION_NOTE,
         CONVERGENCE.format(slopes="\n".join(f"- {line}" for line in said) or NOT_RUN),
         UCI.format(
@@ -221,70 +221,47 @@ def _found(results: Path, run: Any, preset: harness.Preset = "paper") -> Any:
     return harness.found(run.PRESETS[preset], _rows(results, run.NAME))
 
 
-def _samplers(results: Path) -> list[list[str]]:
-    """The paper's samplers at the setting of the authors' document."""
-    rows = _found(results, simulation)
-    lines = []
-    for label, cell in (
-        ("SGLD-SA, as the authors ran it", Cell("sa", 0.1, 1.0)),
-        ("SGLD-EM", Cell("em", 0.1, 1.0)),
-    ):
-        covered = [row["metrics"]["intervals"]["signals"]["coverage"] for row in rows[cell]]
-        seconds = [row["seconds"] for row in rows[cell]]
-        lines.append(_line(label, rows[cell], [covered], seconds))
-    return lines
-
-
-def _peers(results: Path) -> list[list[str]]:
-    """Cross-validated penalties, and `aeb.regression` with its default key."""
+def _regression(results: Path) -> str:
+    """The paper's samplers at the setting of the authors' document, cross-validated penalties, and
+    `aeb.regression` with its default key."""
     settings = regression.PRESETS["paper"]
-    rows = _found(results, regression)
+    samplers = _found(results, simulation)
+    lines = {
+        "SGLD-SA, as the authors ran it": samplers[Cell("sa", 0.1, 1.0)],
+        "SGLD-EM": samplers[Cell("em", 0.1, 1.0)],
+    }
     labels = {
         "oracle": "least squares",
         "lasso": "lasso, 10-fold CV",
         "mcp": "MCP, 10-fold CV",
         "aeb": "`aeb.regression`",
     }
-    lines = []
-    for cell, seeds in rows.items():
-        if cell.method not in labels or cell.design != settings.design or cell.key:
-            continue
-        covered = [
-            [row["metrics"]["intervals"][kind]["signals"]["coverage"] for row in seeds]
-            for kind in (("averaged", "if included") if cell.method == "aeb" else ())
-        ]
-        seconds = [row["metrics"]["cpu_seconds"] for row in seeds]
-        label = labels[cell.method] if cell.v0 is None else "the same, v0 = 0"
-        lines.append(_line(label, seeds, covered, seconds))
-    return lines
-
-
-def _line(
-    label: str,
-    rows: Sequence[harness.Row],
-    covered: Sequence[Sequence[float]],
-    seconds: Sequence[float],
-) -> list[str]:
-    if not rows:
-        return [label, *[NOT_RUN] * 5]
-    metrics = [row["metrics"] for row in rows]
-    return [
-        label,
-        *(
-            mean([each[name] for each in metrics])
-            for name in ("population_mse", "true_discoveries", "false_discoveries")
-        ),
-        _shares(covered),
-        f"{statistics.fmean(seconds):.1f}",
+    for cell, rows in _found(results, regression).items():
+        if cell.method in labels and cell.design == settings.design and not cell.key:
+            lines[labels[cell.method] if cell.v0 is None else "the same, v0 = 0"] = rows
+    columns = [
+        ("population MSE", column("population_mse")),
+        ("signals found", column("true_discoveries")),
+        ("false finds", column("false_discoveries")),
+        ("covered", _covered),
+        ("seconds", _seconds),
     ]
+    return markdown.by_cell(lines, [("", str)], columns)
 
 
-def _shares(covered: Sequence[Sequence[float]]) -> str:
-    """Write the mean of the first, and of the others in brackets."""
-    if not covered:
-        return "-"
-    first, *rest = (f"{statistics.fmean(shares):.1%}" for shares in covered)
+def _covered(rows: Sequence[harness.Row]) -> str:
+    """Write how often intervals hold a signal, those of the second kind in brackets."""
+    kinds = rows[0]["metrics"]["intervals"]
+    paths = [("signals",)] if "signals" in kinds else [(kind, "signals") for kind in kinds]
+    shares = [covered("intervals", *path, digits=1)(rows) for path in paths]
+    first, *rest = shares or ["-"]
     return first + "".join(f" ({share})" for share in rest)
+
+
+def _seconds(rows: Sequence[harness.Row]) -> str:
+    """Write the seconds of one core where they were taken, else those of the row."""
+    seconds = (row["metrics"].get("cpu_seconds", row["seconds"]) for row in rows)
+    return f"{statistics.fmean(seconds):.1f}"
 
 
 def _uci(results: Path) -> str:

@@ -37,7 +37,7 @@ from aeb.kernel import build_kernel
 from aeb.sampling import programs
 from aeb.sampling.divergence import healthy
 from benchmarks.speed import nets, sampler
-from benchmarks.speed.compiling import memory_of
+from benchmarks.speed.steps import memory_of
 
 pytestmark = pytest.mark.optimised
 
@@ -114,11 +114,11 @@ def test_what_is_counted_is_what_we_think(problem):
     once = functools.partial(sampler.floor, draw=None)
     compiled = jax.jit(once, donate_argnums=0).lower(*problem).compile()
     counted = count(compiled)
-    arrays = sampler.state_bytes(state) / (SIZE * 4)
+    arrays = nets.state_bytes(state) / (SIZE * 4)
     # Read and write the state, read the gradient; a few scalars besides.
     assert counted.bytes == pytest.approx(2 * arrays + 1, abs=0.01)
     assert counted.temporaries < 0.01
-    assert sampler.state_bytes(grad) == SIZE * 4
+    assert nets.state_bytes(grad) == SIZE * 4
 
 
 def test_a_step_takes_no_more_passes_than_it_did(problem):
@@ -159,7 +159,7 @@ def test_the_guard_of_the_kernel_sees_one_more_pass():
 def test_the_state_is_at_most_five_times_the_parameters(problem):
     """Weights, momentum, rho and both penalties; the scalars of a leaf are a few bytes."""
     state, grad, _ = problem
-    assert sampler.state_bytes(state) <= 5 * sampler.state_bytes(grad) + 100
+    assert nets.state_bytes(state) <= 5 * nets.state_bytes(grad) + 100
 
 
 def count_rule(scope):

@@ -112,11 +112,12 @@ def read_run(folder: Path) -> Run:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, argument: str = "out") -> Iterator[None]:
     """Lock the folder of a run against other processes, until the block or the process ends.
 
     Args:
         folder: the folder of the run. It must exist.
+        argument: the option that names it, for the message.
 
     Raises:
         UsageError: another process holds the lock.
@@ -131,7 +132,8 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
-                f"out: another process is at work in {folder}; wait for it, or name another folder"
+                f"{argument}: another process is at work in {folder}; wait for it, or name another "
+                "folder"
             ) from None
         except OSError as error:
             tell(f"{folder} takes no locks ({error.strerror}): let no second run work in it")

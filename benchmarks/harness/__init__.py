@@ -4,30 +4,31 @@
 An experiment says what its settings are and which units of work they ask for; `main` does the rest.
 `benchmarks/simulation` is one that is whole.
 
-    runner      settings, presets, and the loop over units
+    runner      settings, presets, the loop over units, and what `table.py` and `figure.py` offer
     ranges      the range of a setting, in its type
     slices      checkpoints, a limit on seconds, the pace of a loop, a loop run to its end in slices
     rows        rows on disk
     stamp       how a row was made
-    rooms       what `table.py` and `figure.py` offer
     markdown    tables of rows
     figures     the page that a figure is drawn on
 """
 
 from benchmarks.harness.ranges import check
-from benchmarks.harness.rooms import Figure, Section, reduced_too
 from benchmarks.harness.rows import Results, Row, every_row, paired, row_key
 from benchmarks.harness.runner import (
     Cells,
+    Figure,
     Found,
     Measured,
     Preset,
+    Section,
     Settings,
     Unit,
     found,
     main,
     one_row_each,
     place_of,
+    reduced_too,
 )
 from benchmarks.harness.slices import Checkpoints, paced
 from benchmarks.harness.stamp import stamp

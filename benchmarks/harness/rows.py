@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of results on disk: one JSON object a line, appended whole or not at all.
+"""Rows of results on disk: one JSON object a line.
 
-All rows of a unit of work go out in one write to a file opened for appending, and reach the disk
-before the call returns; a write that falls short is taken back. Who is killed in the middle leaves
-at most a torn last line: the next call moves it to `<file>.torn` and says so. Damage anywhere else
-is not ours to mend, so the file is left alone and the line is named.
+All rows of a unit of work are added at once: the file is written anew beside the old one, reaches
+the disk, and takes its place. Who is killed in the middle leaves the old file, whole. Processes
+that add rows to files of one folder wait for each other. A damaged line is not ours to mend, so the
+file is left alone and the line is named.
 
 Two rows are of the same run where their configurations, as canonical JSON, and their seeds agree.
 """
@@ -14,12 +14,12 @@ import fcntl
 import json
 import math
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aeb.cli.usage import UsageError
+from aeb.files.atomic import replacing
 
 __all__ = ["Results", "Row", "canonical", "every_row", "paired", "row_key"]
 
@@ -59,7 +59,7 @@ class Results:
     """The rows of one script.
 
     Args:
-        path: the `.jsonl` file; made when the first row is appended.
+        path: the `.jsonl` file; made when the first row is appended. Its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,37 +93,24 @@ class Results:
         return [(config, rows.get(row_key(config, seed))) for config in configs]
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """Read all whole rows by `row_key`; of two with one key, the later counts.
+        """Read all rows by `row_key`; of two with one key, the later counts.
 
         Raises:
-            UsageError: a line that is not the last is no row.
+            UsageError: a line is no row.
         """
-        content = self.path.read_bytes() if self.path.exists() else b""
-        whole, last = _cut(content)
         rows = {}
-        if _row(last) is not None:  # only its newline is missing
-            whole = content
-        for number, line in enumerate(whole.splitlines(), 1):
-            row = _row(line)
-            if row is None:
+        for number, line in enumerate(self._content().splitlines(), 1):
+            try:
+                row = json.loads(line)
+                whole = set(FIELDS) <= set(row)
+            except (ValueError, TypeError):
+                whole = False
+            if not whole:
                 raise UsageError(
                     f"results: line {number} of {self.path} is damaged; mend or remove that line"
                 )
             rows[row_key(row["config"], row["seed"])] = row
         return rows
-
-    def mend(self) -> None:
-        """Make the file ready for appending: make its folder, set a torn last line aside.
-
-        Raises:
-            UsageError: the folder or the file cannot be written.
-        """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked() as file:
-                self._set_torn_line_aside(file)
-        except OSError as error:
-            raise UsageError(f"results: cannot write {self.path} ({error.strerror})") from error
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows, all or none.
@@ -135,47 +122,27 @@ class Results:
         for row in rows:
             if tuple(row) != FIELDS:
                 raise ValueError(f"rows: got the fields {tuple(row)}, needs {FIELDS}")
-        content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
-        with self._locked() as file:
-            self._set_torn_line_aside(file)
-            size = os.fstat(file).st_size
-            try:
-                if os.write(file, content) != len(content):
-                    raise OSError(f"results: {self.path} took only a part of the rows")
-                os.fsync(file)
-            except OSError:
-                os.ftruncate(file, size)
-                raise
+        added = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+        with _locked(self.path.parent):
+            content = self._content()
+            if content and not content.endswith(b"\n"):
+                content += b"\n"
+            with replacing(self.path) as file:
+                file.write(content + added)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        """Open the file for reading and appending, with no other process in it."""
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
-        finally:
-            os.close(file)
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
 
-    def _set_torn_line_aside(self, file: int) -> None:
-        content = os.pread(file, os.fstat(file).st_size, 0)
-        whole, torn = _cut(content)
-        if not torn:
-            return
-        if _row(torn) is not None:  # only its newline is missing
-            os.write(file, b"\n")
-            return
-        aside = self.path.with_name(self.path.name + ".torn")
-        with aside.open("ab") as other:
-            other.write(torn + b"\n")
-            other.flush()
-            os.fsync(other.fileno())
-        os.ftruncate(file, len(whole))
-        print(
-            f"results: {self.path} ended in a torn line of {len(torn)} bytes, "
-            f"now in {aside.name}; its run is done again",
-            file=sys.stderr,
-        )
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that lock the folder out of it."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def every_row(found: Mapping[Any, Iterable[Row]]) -> list[Row]:
@@ -198,18 +165,3 @@ def finite(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return finite(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cut(content: bytes) -> tuple[bytes, bytes]:
-    """Part the lines that ended from the one that did not."""
-    end = content.rfind(b"\n") + 1
-    return content[:end], content[end:]
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    """Read a line; None where it is no row."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and set(FIELDS) <= set(row) else None

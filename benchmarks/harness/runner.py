@@ -9,20 +9,20 @@ rows are in.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from tqdm.auto import tqdm
 
+from aeb.cli.runs import alone
 from aeb.cli.usage import UsageError, complain, parse
 from aeb.files.archive import DamagedFileError
 from benchmarks.harness import slices
@@ -31,12 +31,20 @@ from benchmarks.harness.rows import Results, Row, canonical, finite, row_key
 from benchmarks.harness.stamp import stamp
 
 __all__ = [
-    *("Cells", "Found", "Measured", "Preset", "Settings", "Unit"),
-    *("choose", "found", "main", "one_row_each", "place_of"),
+    *("Cells", "Figure", "Found", "Measured", "Preset", "Section", "Settings", "Unit"),
+    *("choose", "found", "main", "one_row_each", "place_of", "reduced_too"),
 ]
 
 Preset = Literal["smoke", "cpu", "gpu", "full", "paper"]
 """The names that a preset may have; no script has them all."""
+
+Section = Callable[[Preset, Results], str]
+"""`(preset, rows) -> Markdown`, what `table.py` of an experiment offers the report: "not run" where
+a configuration has no row. The rows may be damaged: UsageError."""
+
+Figure = Callable[[Preset, Results, Path], list[Path]]
+"""`(preset, rows, folder) -> files` drawn, what `figure.py` offers it; none where there is no row.
+"""
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -170,6 +178,11 @@ def one_row_each(
     return sorted(units, key=lambda unit: unit.seeds) if by_seed else units
 
 
+def reduced_too(preset: Preset) -> tuple[Preset, ...]:
+    """List the presets to show: beside the paper's, which needs an accelerator, the reduced one."""
+    return ("paper", "cpu") if preset == "paper" else (preset,)
+
+
 def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, description: str) -> S:
     """Read the words of a script, over the preset that they name.
 
@@ -218,10 +231,10 @@ def main(
         units = settings.units()
     except (ValueError, TypeError) as error:
         return complain(script, str(error))
-    results = Results(settings.results / f"{script}.jsonl")
     try:
-        with slices.limited(settings.limit_seconds), _alone(settings.work / script) as work:
-            results.mend()
+        results = Results(_writable("results", settings.results) / f"{script}.jsonl")
+        work = _writable("work", settings.work / script)
+        with slices.limited(settings.limit_seconds), alone(work, "work"):
             _do(script, settings, units, results, work)
     except (UsageError, DamagedFileError, OSError) as error:
         return complain(script, str(error))
@@ -282,17 +295,11 @@ def place_of(work: Any, made: Mapping[str, Any]) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def _alone(work: Path) -> Iterator[Path]:
-    """Keep the work folder to this process."""
+def _writable(setting: str, folder: Path) -> Path:
+    """Make a folder, and find out whether it takes files."""
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UsageError(f"work: cannot write {work} ({error.strerror})") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"work: another run is using {work}; name another folder") from error
-        yield work
+        raise UsageError(f"{setting}: cannot write {folder} ({error.strerror})") from error
+    return folder

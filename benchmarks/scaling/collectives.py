@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["DIGITS", "Collective", "collectives", "summed"]
+__all__ = ["DIGITS", "KINDS", "Collective", "collectives", "summed"]
 
 DIGITS = 11
 """Turns at most of the search for a threshold among float32 weights; it may stop before."""

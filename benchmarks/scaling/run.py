@@ -27,7 +27,7 @@ from benchmarks import harness
 from benchmarks.harness.ranges import Count
 from benchmarks.scaling import launch
 from benchmarks.scaling.launch import Layout
-from benchmarks.scaling.roads import CHAINS, Road
+from benchmarks.scaling.worker import CHAINS, Road
 from benchmarks.speed.nets import Net
 
 __all__ = ["ALONE", "NAME", "PRESETS", "Scaling", "differences", "main"]
@@ -143,7 +143,6 @@ class Scaling(harness.Settings):
     def _run_chains(self, chain: Chain, net: str, folder: Path, report: Any) -> harness.Measured:
         """Run each layout in processes of its own; those that are done are passed over."""
         began = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
         finals = []
         roads = (ALONE, *(road for road in chain.everywhere if road != ALONE))
         jobs = [(Layout(1), roads, 1 + chain.orders)]
@@ -151,9 +150,8 @@ class Scaling(harness.Settings):
         for layout, taken, orders in jobs:
             out = folder / f"{layout.devices}_{layout.processes}.npz"
             if not out.exists():
-                shared = {n: getattr(chain, n) for n in ("batch_size", "steps", "precision")}
-                spec = shared | {"orders": orders}
-                _work("run", net, layout, taken, out, spec)
+                spec = chain.config(net, layout, ALONE) | {"orders": orders}
+                _work(spec, layout, taken, out)
             with np.load(out) as arrays:
                 finals.append(dict(arrays))
             report(1)
@@ -177,29 +175,20 @@ class Scaling(harness.Settings):
                 )
         return time.monotonic() - began, rows
 
-    def _run_count(self, net: str, road: Road, folder: Path, report: Any) -> tuple[float, Any]:
+    def _run_count(self, net: str, road: Road, folder: Path, report: Any) -> harness.Measured:
         """Compile a step in a process with so many devices."""
-        began, sent = time.monotonic(), self.communication
-        folder.mkdir(parents=True, exist_ok=True)
-        out = folder / "counts.json"
-        spec = {"batch_size": sent.batch_size, "precision": "float32"}
-        _work("count", net, Layout(sent.devices), (road,), out, spec)
+        began, sent, out = time.monotonic(), self.communication, folder / "counts.json"
+        _work(sent.config(net, road), Layout(sent.devices), (road,), out)
         report(1)
         return time.monotonic() - began, [json.loads(out.read_text())[road]]
 
 
-def _work(
-    task: str,
-    net: str,
-    layout: Layout,
-    roads: tuple[Road, ...],
-    out: Path,
-    options: Mapping[str, Any],
-) -> None:
-    """Hand a task to worker processes; the file is there only when it is whole."""
+def _work(config: Mapping[str, Any], layout: Layout, roads: tuple[Road, ...], out: Path) -> None:
+    """Hand a configuration to worker processes; the file is there only when it is whole."""
     half = out.with_name(f"half_{out.name}")
-    spec = {"task": task, "net": net, "roads": list(roads), "out": str(half)}
-    launch.worker("benchmarks.scaling.worker", spec | layout._asdict() | dict(options), layout)
+    half.parent.mkdir(parents=True, exist_ok=True)
+    spec = {**config, **layout._asdict(), "roads": list(roads), "out": str(half)}
+    launch.worker("benchmarks.scaling.worker", spec, layout)
     half.rename(out)
 
 

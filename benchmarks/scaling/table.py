@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown: the same chain, what is sent, and a plan on paper."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
-from benchmarks.scaling.collectives import Collective
+from benchmarks.scaling.collectives import KINDS, Collective
 from benchmarks.scaling.launch import Layout
 from benchmarks.scaling.run import PRESETS
 
@@ -14,9 +15,6 @@ __all__ = ["PLANNED", "RATES", "report"]
 
 Found = list[tuple[dict[str, Any], harness.Row | None]]
 """Configurations, and the row of each where there is one."""
-
-SHOWN: dict[str, str] = {"smoke": "smoke"}
-"""Presets of this script, by that of the report; all others show cpu."""
 
 PLANNED = (8, 64, 512)
 """Devices of the plan."""
@@ -61,14 +59,16 @@ all-to-all or a permute delivers would be less on more devices, and is left as i
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    name = SHOWN.get(preset, "cpu")
+    name = "smoke" if preset == "smoke" else "cpu"
     settings = PRESETS[name]
     configs = [dict(config) for unit in settings.units() for config in unit.configs]
     pairs = results.one_each(configs, settings.seed)
-    chains = [pair for pair in pairs if pair[0]["section"] == "chain"]
+    chains, counts = (
+        [pair for pair in pairs if pair[0]["section"] == section]
+        for section in ("chain", "communication")
+    )
     order = list(dict.fromkeys(_lead(config) for config, _ in chains))
     chains.sort(key=lambda pair: order.index(_lead(pair[0])))
-    counts = [pair for pair in pairs if pair[0]["section"] == "communication"]
     sizes = {"steps": settings.chain.steps, "orders": settings.chain.orders}
     sent = settings.communication
     parts = [
@@ -86,27 +86,30 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 
 
 def _lead(config: Mapping[str, Any]) -> tuple[str, str]:
-    double = ", float64" if config["precision"] == "float64" else ""
+    double = ", float64" if config.get("precision") == "float64" else ""
     return config["net"] + double, config["road"]
 
 
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Write a table whose lines may end early: what is missing was not run."""
+    full = [[*line, *[markdown.NOT_RUN] * (len(heads) - len(line))] for line in lines]
+    return markdown.table(heads, full)
+
+
 def _chains(pairs: Found) -> str:
-    heads = ["network", "road", "layout", *PARTS, "over another order"]
     lines, told = [], set[tuple[str, str]]()
     for config, row in pairs:
-        layout = Layout(config["devices"], config["processes"])
-        lead = [*_lead(config), layout.name]
-        if row is None:
-            lines.append([*lead, *[markdown.NOT_RUN] * (len(PARTS) + 1)])
-            continue
-        apart, yardstick = (row["metrics"][name] for name in ("differences", "another_order"))
-        if _lead(config) not in told:
-            told.add(_lead(config))
-            lines.append([*lead[:2], "1 device, another order", *_parts(yardstick), "1"])
-        unit = max(yardstick.values())
-        ratio = f"{max(apart.values()) / unit:.2g}" if unit else "-"
-        lines.append([*lead, *_parts(apart), ratio])
-    return markdown.table(heads, lines)
+        lead = _lead(config)
+        line = [*lead, Layout(config["devices"], config["processes"]).name]
+        if row is not None:
+            apart, yardstick = (row["metrics"][name] for name in ("differences", "another_order"))
+            if lead not in told:
+                told.add(lead)
+                lines.append([*lead, "1 device, another order", *_parts(yardstick), "1"])
+            unit = max(yardstick.values())
+            line += [*_parts(apart), f"{max(apart.values()) / unit:.2g}" if unit else "-"]
+        lines.append(line)
+    return _table(["network", "road", "layout", *PARTS, "over another order"], lines)
 
 
 def _parts(differences: Mapping[str, float]) -> list[str]:
@@ -118,48 +121,39 @@ def _parts(differences: Mapping[str, float]) -> list[str]:
 
 
 def _counts(pairs: Found) -> str:
-    kinds = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-    heads = ["network", "road", "state on a device", *kinds, "sent", "share"]
     lines = []
     for config, row in pairs:
-        lead = [config["net"], config["road"]]
-        if row is None:
-            lines.append([*lead, *[markdown.NOT_RUN] * (len(kinds) + 3)])
-            continue
-        metrics = row["metrics"]
-        found = metrics["collectives"]
-        sent = sum(each["sent"] for each in found.values())
-        lines.append(
-            [
-                *lead,
+        line = [*_lead(config)]
+        if row is not None:
+            metrics = row["metrics"]
+            found = metrics["collectives"]
+            sent = sum(each["sent"] for each in found.values())
+            line += [
                 _megabytes(metrics["state_bytes_on_a_device"]),
-                *(_megabytes(found[kind]["bytes"]) if kind in found else "0" for kind in kinds),
+                *(_megabytes(found[kind]["bytes"]) if kind in found else "0" for kind in KINDS),
                 _megabytes(sent),
                 f"{sent / metrics['bytes_accessed']:.2%}",
             ]
-        )
-    return markdown.table(heads, lines)
+        lines.append(line)
+    return _table(["network", "road", "state on a device", *KINDS, "sent", "share"], lines)
 
 
 def _plan(pairs: Found) -> str:
-    heads = ["network", "road", "n", "sent", *(f"ms at B = {rate}" for rate in RATES)]
     lines = []
-    for config, row in pairs:
-        if row is not None and not row["metrics"]["collectives"]:
-            continue
-        for devices in PLANNED:
-            lead = [config["net"], config["road"], f"{devices}"]
-            if row is None:
-                lines.append([*lead, *[markdown.NOT_RUN] * (1 + len(RATES))])
-                continue
+    for (config, row), devices in itertools.product(pairs, PLANNED):
+        line = [*_lead(config), f"{devices}"]
+        if row is not None:
             sent = 0.0
             for kind, found in row["metrics"]["collectives"].items():
                 # A shard of the sum, which is as much smaller as there are more devices.
                 shard = config["devices"] / devices if kind == "reduce-scatter" else 1
                 sent += Collective(kind, found["bytes"], 1).sent(devices) * shard
-            times = [f"{sent / (1e6 * rate):.2f}" for rate in RATES]
-            lines.append([*lead, _megabytes(sent), *times])
-    return markdown.table(heads, lines)
+            if not sent:
+                continue
+            line += [_megabytes(sent), *(f"{sent / (1e6 * rate):.2f}" for rate in RATES)]
+        lines.append(line)
+    heads = ["network", "road", "n", "sent", *(f"ms at B = {rate}" for rate in RATES)]
+    return _table(heads, lines)
 
 
 def _megabytes(count: float) -> str:

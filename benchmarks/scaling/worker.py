@@ -1,26 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process of a layout: run chains and write their final state, or count what a step sends.
 
-python -m benchmarks.scaling.worker '{"task": "run", "net": ..., ...}' INDEX PORT
+python -m benchmarks.scaling.worker '{"section": "chain", "net": ..., ...}' INDEX PORT
+
+A road is a way to run one kernel over a mesh.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+import aeb
 from benchmarks.scaling.collectives import DIGITS, collectives, summed
 from benchmarks.scaling.launch import Layout, make_mesh, start
-from benchmarks.scaling.roads import Way, make_way
-from benchmarks.speed.nets import Workload, make_workload
-from benchmarks.speed.sampler import state_bytes
+from benchmarks.speed.nets import Workload, make_workload, state_bytes
 
-__all__ = ["count", "fields", "main", "run"]
+__all__ = ["CHAINS", "Road", "Way", "count", "fields", "main", "make_way", "run"]
+
+Road = Literal["data parallel", "sharded state", "chains", "shard_map"]
+
+NUM_DATA = 1000.0
+"""N."""
+
+CHAINS = 8
+"""Chains, on any number of devices."""
+
+
+class Way(NamedTuple):
+    """A road that is ready to be taken."""
+
+    step: Callable[..., Any]  # (state, batch, key) -> state, compiled
+    init: Callable[[Any], Any]  # params -> state
+    state: Any  # shardings of the state, a tree or one for all of it
+    batch: NamedSharding
+    key: Callable[[jax.Array], jax.Array]  # of a step, to what the step takes
+
+
+def make_way(road: Road, workload: Workload, mesh: Mesh) -> Way:
+    """Put together all that a step can have; large enough steps that five of them move weights."""
+    sampler = aeb.empirical_bayes(
+        aeb.sghmc(0.1 / NUM_DATA),
+        aeb.spike_slab(v0=0.1, v1=1.0, kappa0=None, learn_sigma=True, follow_ramp=False),
+        sparsify=aeb.magnitude(0.5, scope="global"),
+    )
+    axis = "data" if road == "shard_map" else None
+    kernel = aeb.build_kernel(
+        sampler, workload.loss_fn, num_data=NUM_DATA, has_aux=workload.has_aux, axis_name=axis
+    )
+    everywhere, split = (NamedSharding(mesh, PartitionSpec(*names)) for names in ((), ("data",)))
+
+    def init(params: Any) -> Any:
+        return sampler.init(params, workload.model_state)
+
+    if road == "chains":
+
+        def many(params: Any) -> Any:
+            starts = jax.tree.map(lambda x: jnp.stack([x] * CHAINS), params)
+            return jax.vmap(init)(starts)
+
+        step = aeb.chains(kernel, mesh=mesh)
+        return Way(step, many, split, everywhere, lambda key: jax.random.split(key, CHAINS))
+    where: Any = everywhere
+    step = aeb.data_parallel(kernel, mesh)
+    if road == "sharded state":
+        where = aeb.state_sharding(jax.eval_shape(init, workload.params), mesh)
+        step = aeb.sharded(kernel, where)
+    if road == "shard_map":
+        specs = PartitionSpec(), PartitionSpec("data"), PartitionSpec()
+        mapped = jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
+        step = jax.jit(mapped, in_shardings=(everywhere, split, everywhere))
+    return Way(step, init, where, split, lambda key: key)
 
 
 def main(spec: dict[str, Any], index: int, port: int) -> None:
@@ -28,40 +84,34 @@ def main(spec: dict[str, Any], index: int, port: int) -> None:
     layout = Layout(spec["devices"], spec["processes"])
     start(layout, index, port)
     workload = make_workload(spec["net"], spec["batch_size"])
-    if spec["precision"] == "float64":
+    if spec.get("precision") == "float64":
         jax.config.update("jax_enable_x64", True)
         workload = _in_double(workload)
     mesh = make_mesh(layout.devices)
     ways = {road: make_way(road, workload, mesh) for road in spec["roads"]}
     out = Path(spec["out"])
-    if spec["task"] == "count":
+    if spec["section"] == "communication":
         counts = {road: count(way, workload, layout.devices) for road, way in ways.items()}
         out.write_text(json.dumps(counts))
         return
-    arrays: dict[str, Any] = {}
-    for road, way in ways.items():
-        for order in range(spec["orders"]):
-            final = run(way, workload, spec["steps"], order)
-            arrays |= {f"{road}|{order}|{name}": leaf for name, leaf in fields(final)}
-    arrays |= {
-        f"start|0|{name}": leaf
-        for name, leaf in fields(ways["data parallel"].init(workload.params))
+    arrays: dict[str, Any] = {
+        f"{road}|{order}|{name}": leaf
+        for road, way in ways.items()
+        for order in range(spec["orders"])
+        for name, leaf in fields(run(way, workload, spec["steps"], order))
     }
+    begun = fields(ways["data parallel"].init(workload.params))
+    arrays |= {f"start|0|{name}": leaf for name, leaf in begun}
     if index == 0:
         np.savez(out, **arrays)
 
 
 def _in_double(workload: Workload) -> Workload:
-    def double(tree: Any) -> Any:
-        return jax.tree.map(
-            lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
-        )
+    def double(x: Any) -> Any:
+        return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
-    return workload._replace(
-        params=double(workload.params),
-        model_state=double(workload.model_state),
-        batch=double(workload.batch),
-    )
+    arrays = {name: getattr(workload, name) for name in ("params", "model_state", "batch")}
+    return workload._replace(**jax.tree.map(double, arrays))
 
 
 def run(way: Way, workload: Workload, steps: int, order: int) -> Any:

@@ -80,8 +80,15 @@ def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
             noise_key, _, _ = step_keys(jax.random.fold_in(key, chain.step[0]))
 
             def cell(v0: Any, gain: Any, chain: aeb.State, residual: jax.Array) -> Any:
-                algorithm = _algorithm(design, recipe, v0, 1.0, gain)
-                return _step(algorithm, chain, residual, data, noise_key)
+                chain = _algorithm(design, recipe, v0, 1.0, gain).transition(
+                    chain,
+                    jnp.matmul(residual, data.x, precision="highest"),
+                    noise_key,
+                    num_data=len(data.y),
+                    rss=lambda beta: jnp.sum(jnp.square(_residual(data, beta))),
+                )
+                # The same product as in rss, so that XLA does it once.
+                return chain, _residual(data, chain.position)
 
             return jax.vmap(cell)(v0, gain, chain, residual)
 
@@ -89,11 +96,9 @@ def build(design: Design, recipe: Recipe, cells: tuple[Cell, ...]) -> Programs:
 
     def advance(carry: Carry, data: DataSet, keys: jax.Array, draws: Any) -> Carry:
         def one_draw(_: Any, carry: Carry) -> Carry:
+            pair = carry.chain, carry.residual
             chain, residual = jax.lax.fori_loop(
-                0,
-                recipe.thinning,
-                lambda _, pair: step(pair[0], pair[1], data, keys),
-                (carry.chain, carry.residual),
+                0, recipe.thinning, lambda _, pair: step(pair[0], pair[1], data, keys), pair
             )
             return _gather(recipe, carry._replace(chain=chain, residual=residual))
 
@@ -133,21 +138,6 @@ def _residual(data: DataSet, beta: jax.Array) -> jax.Array:
     return data.y - jnp.matmul(data.x, beta, precision="highest")
 
 
-def _step(
-    algorithm: aeb.Algorithm, chain: aeb.State, residual: jax.Array, data: DataSet, key: jax.Array
-) -> tuple[aeb.State, jax.Array]:
-    """One step of one chain, given its residuals."""
-    chain = algorithm.transition(
-        chain,
-        jnp.matmul(residual, data.x, precision="highest"),
-        key,
-        num_data=len(data.y),
-        rss=lambda beta: jnp.sum(jnp.square(_residual(data, beta))),
-    )
-    # The same product as in rss, so that XLA does it once.
-    return chain, _residual(data, chain.position)
-
-
 def _algorithm(design: Design, recipe: Recipe, v0: Any, sigma: Any, gain: Any) -> aeb.Algorithm:
     prior = aeb.spike_slab(
         v0,
@@ -160,12 +150,10 @@ def _algorithm(design: Design, recipe: Recipe, v0: Any, sigma: Any, gain: Any) -
         kappa1=recipe.kappa1,
         sigma=sigma,
     )
-    dynamics = aeb.sgld(recipe.step_size_at, recipe.temperature)
-    low, high = gain[0], gain[1]
     return aeb.empirical_bayes(
-        dynamics,
+        aeb.sgld(recipe.step_size_at, recipe.temperature),
         prior,
-        gain=lambda count: jnp.clip(recipe.gain_at(count), low, high),
+        gain=lambda count: jnp.clip(recipe.gain_at(count), gain[0], gain[1]),
         likelihood="gaussian",
     )
 

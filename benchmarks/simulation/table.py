@@ -7,7 +7,6 @@ started at 1, and the coefficients read off its plot.
 
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from benchmarks import harness
 from benchmarks.harness import markdown
@@ -19,30 +18,23 @@ __all__ = ["FIGURE", "LABELS", "SHOWN", "covered", "report", "signals"]
 
 LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
 
-
 Found = harness.Found[Cell]
 
-
-class Theirs(NamedTuple):
-    """What the authors' document shows for an arm."""
-
-    mae: str
-    mse: str
-    beta: str
-
-
 THEIRS = {
-    "sa": Theirs("1.71", "4.08", "2.8, 2.25, 1.2"),
-    "em": Theirs("2.20", "7.21", "1.65, 1.63, 0.33"),
-    "sgld": Theirs("12.14", "219.15", "0.6, 0.3, 0.4"),
+    "sa": {"mae": "1.71", "mse": "4.08", "beta": "2.8, 2.25, 1.2"},
+    "em": {"mae": "2.20", "mse": "7.21", "beta": "1.65, 1.63, 0.33"},
+    "sgld": {"mae": "12.14", "mse": "219.15", "beta": "0.6, 0.3, 0.4"},
 }
+"""What the authors' document shows for an arm."""
 
 FIGURE = "simulation.png"
 
 SHOWN = (Cell("sa", 0.1, 1.0), Cell("em", 0.1, 1.0), Cell("sgld", None, 1.0))
-"""What the figure shows: the setting of the authors' document."""
+"""The setting of the authors' document, which the figure shows."""
 
-CAPTION = """\
+PICTURE = """\
+![The signals' posterior, and predictions](figures/{figure})
+
 The data set of seed {seed}, with v0 = {v0:g} and sigma started at {sigma:g}. The upper row shows
 the posterior of the signals, all draws as they are; the lower row shows predictions of the fresh
 rows by the posterior mean."""
@@ -65,6 +57,8 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     table = harness.found(settings, results)
     used = harness.every_row(table)
     recipe, design = settings.recipe, settings.design
+    pictured = any(row["seed"] == PICTURED for cell in SHOWN for row in table.get(cell, ()))
+    picture = PICTURE.format(figure=FIGURE, seed=PICTURED, **SHOWN[0]._asdict())
     parts = [
         "## Large p, small n",
         f"`python -m benchmarks.simulation --preset {preset}`: n = {design.num_rows}, "
@@ -73,19 +67,10 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         _table(ERRORS, table, settings),
         _table(POSTERIOR, table, settings),
         NOTE.format(floor=design.noise_variance, cells=len(settings.cells())),
-        _picture(table),
+        picture if pictured else "",
         markdown.made(used),
     ]
     return markdown.join(parts)
-
-
-def _picture(table: Found) -> str:
-    """Show the figure where there is a row for it."""
-    drawn = [row for cell, rows in table.items() if cell in SHOWN for row in rows]
-    if all(row["seed"] != PICTURED for row in drawn):
-        return ""
-    caption = CAPTION.format(seed=PICTURED, v0=SHOWN[0].v0, sigma=SHOWN[0].sigma)
-    return f"![The signals' posterior, and predictions](figures/{FIGURE})\n\n{caption}"
 
 
 def signals(name: str) -> markdown.Column:
@@ -114,7 +99,7 @@ def _seconds(rows: Sequence[harness.Row]) -> str:
 
 
 Columns = dict[str, markdown.Column | str]
-"""Heading to what reads our rows, or the name of a field of `Theirs`."""
+"""Heading to what reads our rows, or to a name in `THEIRS`."""
 
 ERRORS: Columns = {
     "population MSE": column("population_mse"),
@@ -146,12 +131,12 @@ def _table(columns: Columns, table: Found, settings: Simulation) -> str:
     lines = []
     for cell, rows in table.items():
         v0 = "any" if cell.v0 is None else f"{cell.v0:g}"
-        theirs = THEIRS[cell.arm] if cell.v0 in (None, 0.1) and cell.sigma == 1 else None
+        theirs = THEIRS[cell.arm] if cell in SHOWN else {}
         done = f"{len(rows)} of {settings.data_sets}" if rows else markdown.NOT_RUN
         line = [LABELS[cell.arm], v0, f"{cell.sigma:g}", done]
         for write in columns.values():
             if isinstance(write, str):
-                line.append("" if theirs is None else getattr(theirs, write))
+                line.append(theirs.get(write, ""))
             else:
                 line.append(write(rows) if rows else markdown.NOT_RUN)
         lines.append(line)

@@ -9,24 +9,26 @@ over rounds of the ratio within a round.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import aeb
 from benchmarks.harness.ranges import Count, Positive
 
 __all__ = [
     "Clock",
     "Contender",
     "Race",
+    "Section",
     "Spread",
+    "compiled",
     "looping",
-    "make_races",
     "ratio",
     "repeating",
     "spread",
@@ -39,51 +41,6 @@ Contender = Callable[[int], None]
 
 FEWEST = 3
 """Rounds that are made however long they take; quartiles of fewer mean nothing."""
-
-
-class Race(NamedTuple):
-    """What yields one row.
-
-    Attributes:
-        name: for the progress bar.
-        config: all that fixes the row but the clock, as JSON can hold it.
-        run: `clock -> metrics`.
-        needs: a package that is no dependency of ours, or None.
-    """
-
-    name: str
-    config: dict[str, Any]
-    run: Callable[[Clock], dict[str, Any]]
-    needs: str | None = None
-
-
-def make_races(
-    section: str,
-    settings: Any,
-    run: Callable[..., dict[str, Any]],
-    each: Mapping[str, str] | None = None,
-    *,
-    needs: str | None = None,
-    **more: Any,
-) -> list[Race]:
-    """List the races of a section: one, or one for each entry of some of its settings.
-
-    Args:
-        section: its name.
-        settings: a dataclass; its fields and `more` are the configuration of a row.
-        run: `clock -> metrics`, called with the entries by name as well.
-        each: settings that have an entry a row, to the name of an entry; their entries go together.
-        needs: a package that is no dependency of ours, or None.
-    """
-    each = each or {}
-    shared = {"section": section} | dataclasses.asdict(settings) | more
-    entries = [shared.pop(name) for name in each]
-    races = []
-    for row in dict.fromkeys(zip(*entries, strict=True)) if each else [()]:
-        named = dict(zip(each.values(), row, strict=True))
-        name = ", ".join([section, *map(str, row)])
-        races.append(Race(name, shared | named, functools.partial(run, **named), needs))
-    return races
 
 
 class Spread(NamedTuple):
@@ -144,6 +101,64 @@ class Clock:
         return length
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Race:
+    """What yields one row.
+
+    Attributes:
+        name: for the progress bar.
+        config: all that fixes the row but its seed, as JSON can hold it.
+        run: `clock -> metrics`.
+        needs: a package that is no dependency of ours, or None.
+    """
+
+    name: str
+    config: dict[str, Any]
+    run: Callable[[Clock], dict[str, Any]]
+    needs: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Settings of a section, whose fields are the configuration of its rows.
+
+    Attributes:
+        each: settings that have an entry a row, and the name of an entry; entries go together.
+        more: what else fixes a row, by name.
+        needs: a package that is no dependency of ours, or None.
+    """
+
+    each: ClassVar[tuple[tuple[str, str], ...]] = ()
+    more: ClassVar[tuple[tuple[str, Any], ...]] = ()
+    needs: ClassVar[str | None] = None
+
+    def measure(self, clock: Clock, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Time the contenders of a row, whose entries are given by name."""
+        raise NotImplementedError
+
+    def races(self, section: str, shared: Mapping[str, Any]) -> list[Race]:
+        """List the rows: one, or one for each entry of some settings.
+
+        Args:
+            section: its name.
+            shared: what fixes the rows of all sections.
+
+        Raises:
+            ValueError: there are more of one entry than of another.
+        """
+        config = {"section": section, **shared, **dataclasses.asdict(self), **dict(self.more)}
+        entries = [config.pop(name) for name, _ in self.each]
+        if len({len(entry) for entry in entries}) > 1:
+            names = ", ".join(name for name, _ in self.each)
+            raise ValueError(f"{names}: got {[*map(len, entries)]} of them, needs one each")
+        races = []
+        for row in dict.fromkeys(zip(*entries, strict=True)) if entries else [()]:
+            named = {name: entry for (_, name), entry in zip(self.each, row, strict=True)}
+            name, run = ", ".join([section, *map(str, row)]), partial(self.measure, **named)
+            races.append(Race(name, config | named, run, self.needs))
+        return races
+
+
 def spread(values: Sequence[float]) -> Spread:
     low, median, high = np.quantile(np.asarray(values), (0.25, 0.5, 0.75))
     return Spread(float(median), float(low), float(high))
@@ -179,18 +194,19 @@ def looping(loop: Callable[..., Any], state: Any, *rest: Any) -> Contender:
     return run
 
 
-def turning(step: Callable[..., Any], state: Any, *rest: Any, **options: Any) -> Contender:
-    """Make a contender of a step, `(state, *rest) -> state`, in a compiled loop.
+def compiled(step: Callable[..., Any]) -> Any:
+    """Compile a step that takes over its state, as `aeb.sample` compiles one."""
+    return jax.jit(step, donate_argnums=0, compiler_options=aeb.compiler_options())
 
-    The options are those of `jax.jit`.
-    """
 
-    @functools.partial(jax.jit, donate_argnums=0, **options)
+def turning(step: Callable[..., Any], state: Any, *rest: Any) -> Contender:
+    """Make a contender of a step, `(state, *rest) -> state`, in a compiled loop."""
+
     def loop(state: Any, *rest: Any) -> Any:
         *arguments, count = rest
         return jax.lax.fori_loop(0, count, lambda _, state: step(state, *arguments), state)
 
-    return looping(loop, state, *rest)
+    return looping(compiled(loop), state, *rest)
 
 
 def stepping(step: Callable[..., Any], state: Any, *rest: Any, times: int = 1) -> Contender:

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import figures
 from benchmarks.speed.clock import Spread, ratio
-from benchmarks.speed.table import SHOWN, found, picture_name
+from benchmarks.speed.table import found, picture_name
 
 __all__ = ["figure"]
 
@@ -32,8 +32,8 @@ Rows = Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
     """Draw what there are rows for; paper is cpu and gpu (`harness.Figure`)."""
     written = []
-    for name in SHOWN[preset]:
-        there = [(config, row["metrics"]) for config, row in found(name, results) if row]
+    for name, races in found(preset, results).items():
+        there = [(race.config, row["metrics"]) for race, rows in races.items() for row in rows]
         if not there:
             continue
         file = folder / picture_name(name)

@@ -17,7 +17,6 @@ from benchmarks.harness.ranges import one_of
 from benchmarks.speed.clock import Contender, looping
 
 __all__ = [
-    "COLOURED",
     "NETS",
     "NUM_DATA",
     "PARTS",
@@ -26,13 +25,12 @@ __all__ = [
     "SgdState",
     "Workload",
     "algorithm",
-    "check_steps",
-    "compiled",
     "make_workload",
     "normals_like",
     "ours",
     "sampling",
     "sgd",
+    "state_bytes",
     "variants",
 ]
 
@@ -57,9 +55,6 @@ NETS: dict[str, tuple[Any, tuple[int, int, int]]] = {
 
 Net = Annotated[str, one_of(*NETS)]
 
-COLOURED = tuple(name for name, (_, shape) in NETS.items() if shape[-1] == 3)
-"""Those that take 3 channels."""
-
 PARTS = ("noise", "latents", "pruning")
 """What can be left out of our step."""
 
@@ -81,7 +76,7 @@ class Workload(NamedTuple):
 
     @property
     def size(self) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return optax.tree.size(self.params)
 
     def start(self, sampler: aeb.Algorithm) -> aeb.State:
         return sampler.init(self.params, self.model_state)
@@ -89,8 +84,7 @@ class Workload(NamedTuple):
     def kernel(self, sampler: aeb.Algorithm) -> Kernel:
         kernel = aeb.build_kernel(sampler, self.loss_fn, num_data=NUM_DATA, has_aux=self.has_aux)
         # The rows are few and random, and their number is not looked at: that would take time too.
-        silent: Kernel = with_facts(kernel, Facts())
-        return silent
+        return with_facts(kernel, Facts())
 
 
 class SgdState(NamedTuple):
@@ -100,12 +94,6 @@ class SgdState(NamedTuple):
     params: Any
     model_state: Any
     optimizer: Any
-
-
-def check_steps(nets: tuple[str, ...], steps: tuple[int, ...]) -> None:
-    """Require a number of steps for each network."""
-    if len(nets) != len(steps):
-        raise ValueError(f"steps: got {len(steps)} of them for {len(nets)} nets, needs one each")
 
 
 def make_workload(net: str, batch_size: int) -> Workload:
@@ -120,11 +108,6 @@ def make_workload(net: str, batch_size: int) -> Workload:
     loss_fn = make_loss(module, has_aux=has_aux)
     batch = {"image": image, "label": label}
     return Workload(params, variables if has_aux else (), batch, loss_fn, has_aux)
-
-
-def compiled(step: Callable[..., Any]) -> Any:
-    """Compile a step that takes over its state, as `aeb.sample` compiles one."""
-    return jax.jit(step, donate_argnums=0, compiler_options=aeb.compiler_options())
 
 
 def algorithm(without: tuple[str, ...] = ()) -> aeb.Algorithm:
@@ -150,8 +133,7 @@ def ours(workload: Workload, without: tuple[str, ...] = ()) -> Steps:
     kernel = workload.kernel(sampler)
 
     def step(state: aeb.State, batch: Any, key: jax.Array) -> aeb.State:
-        new: aeb.State = kernel(state, batch, jax.random.fold_in(key, state.step))
-        return new
+        return kernel(state, batch, jax.random.fold_in(key, state.step))
 
     return step, workload.start(sampler)
 
@@ -214,3 +196,8 @@ def normals_like(key: jax.Array, tree: Any) -> Any:
     """Draw a normal for each weight as one would by hand: `jax.random.normal`, cut into leaves."""
     flat, unflatten = jax.flatten_util.ravel_pytree(tree)
     return unflatten(jax.random.normal(key, flat.shape, flat.dtype))
+
+
+def state_bytes(state: Any) -> int:
+    """Count the bytes of all arrays of a tree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

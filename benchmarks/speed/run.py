@@ -20,19 +20,13 @@ import jax
 from benchmarks import harness
 from benchmarks.harness.ranges import one_of
 from benchmarks.simulation.design import Design
-from benchmarks.speed.blackjax_peer import BlackJax
-from benchmarks.speed.chains import Chains
 from benchmarks.speed.clock import Clock, Race
-from benchmarks.speed.compiling import Compiling
-from benchmarks.speed.data import Data
-from benchmarks.speed.epoch import Epoch
-from benchmarks.speed.loop import Loop
-from benchmarks.speed.nuts import Nuts
+from benchmarks.speed.images import Data, Epoch
+from benchmarks.speed.peers import BlackJax, Nuts
 from benchmarks.speed.regressions import Regressions
-from benchmarks.speed.sampler import Sampler
+from benchmarks.speed.sampler import Sampler, Threshold
 from benchmarks.speed.shrunk import Shrunk
-from benchmarks.speed.step import Step
-from benchmarks.speed.threshold import Threshold
+from benchmarks.speed.steps import Chains, Compiling, Loop, Step
 from benchmarks.speed.torch_peer import Torch
 
 __all__ = ["NAME", "PRESETS", "SECTIONS", "Speed", "main"]
@@ -71,16 +65,20 @@ class Speed(harness.Settings):
     epoch: Epoch = Epoch()  # whole epochs on the device
     shrunk: Shrunk = Shrunk()  # units that are zero taken out
 
-    def races(self) -> list[Race]:
+    def cells(self) -> list[Race]:
         """List what there is to measure, whether or not its package is installed."""
+        shared = {"backend": self.backend, "clock": dataclasses.asdict(self.clock)}
         return [
             race
             for section in dict.fromkeys(self.sections)
-            for race in getattr(self, section).races()
+            for race in getattr(self, section).races(section, shared)
         ]
 
-    def config(self, race: Race) -> dict[str, Any]:
-        return race.config | {"backend": self.backend, "clock": dataclasses.asdict(self.clock)}
+    def seeds_of(self, cell: Race) -> tuple[int]:
+        return (self.seed,)
+
+    def config(self, cell: Race) -> dict[str, Any]:
+        return cell.config
 
     def units(self) -> list[harness.Unit]:
         """List the cases that can be measured here."""
@@ -89,26 +87,17 @@ class Speed(harness.Settings):
                 f"backend: this is for a {self.backend}, JAX runs on a {jax.default_backend()}; "
                 f"name the preset or the backend that fits"
             )
-        races = self.races()
+        races = self.cells()
         missing = {race.needs for race in races if race.needs and not _installed(race.needs)}
         for package in sorted(missing):
             names = ", ".join(race.name for race in races if race.needs == package)
             print(f"{NAME}: {package} is not installed; left out: {names}", file=sys.stderr)
-        return [
-            harness.Unit(
-                name=race.name,
-                configs=(self.config(race),),
-                seeds=(self.seed,),
-                size=1,
-                run=functools.partial(self._run, race),
-            )
-            for race in races
-            if race.needs not in missing
-        ]
+        units = harness.one_row_each(self, self._run, name=lambda race: race.name)
+        return [unit for unit, race in zip(units, races, strict=True) if race.needs not in missing]
 
-    def _run(self, race: Race, folder: Path, report: Any) -> harness.Measured:
+    def _run(self, race: Race, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Run a race; too short a work to be checkpointed."""
-        del folder
+        del seed, folder
         began = time.monotonic()
         metrics = race.run(self.clock)
         report(1)
@@ -125,7 +114,7 @@ PRESETS = {
         sections=(*SECTIONS, "epoch"),
         clock=Clock(repeats=1, least=1e-3, limit=1.0),
         step=Step(nets=("tiny",), batch_size=10, parts=False),
-        sampler=Sampler(sizes=(2000,), parts_up_to=0),
+        sampler=Sampler(sizes=(2000,), parts=(False,)),
         threshold=Threshold(sizes=(2000,)),
         blackjax=BlackJax(
             models=("logistic",), num_rows=100, num_columns=5, batch_size=10, by_row=False
@@ -151,7 +140,7 @@ PRESETS = {
             *("compile", "epoch"),
         ),
         step=Step(batch_size=1000),
-        sampler=Sampler(parts_up_to=100_000_000),
+        sampler=Sampler(parts=(True,) * 4),
         threshold=Threshold(sizes=(100_000, 1_000_000, 10_000_000, 100_000_000)),
         loop=Loop(nets=("mlp", "mnist_cnn"), steps=(300, 300)),
         data=Data(batch_size=1000),

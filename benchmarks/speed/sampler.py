@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sampler alone, its gradient given, over the least that it has to do.
+"""The sampler without a network, and its pruning alone.
 
-`ours` is `algorithm.transition` with all parts. `pass` reads and writes each array of the state
-once and reads the gradient once, in one program: the bytes that no sampler with this state can
-spare. `floor` draws as many normals besides, by `jax.random.normal`. The others leave a part of
-ours out, as in `step`.
+`sampler`: a transition, its gradient given, over the least that it has to do. `ours` is
+`algorithm.transition` with all parts. `pass` reads and writes each array of the state once and
+reads the gradient once, in one program: the bytes that no sampler with this state can spare.
+`floor` draws as many normals besides, by `jax.random.normal`, and `strict_floor` as we draw them.
+The others leave a part of ours out, as in `steps`.
+
+`threshold`: pruning 90 % of the weights by magnitude, against thresholds found by a sort and by
+top-k. All three return the pruned array. Exactness is checked on normal weights, where ties are
+rare, and on weights of few distinct values: `zeros` counts, and `same` says whether all weights
+below the threshold of the sort are zero and all above it are kept. The sort and top-k cannot tell
+ties apart.
 """
 
 import dataclasses
@@ -13,37 +20,95 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import aeb
 from aeb.dynamics.noise import standard_normal_like
 from benchmarks.harness.ranges import whole
-from benchmarks.speed.clock import Clock, Race, stepping
-from benchmarks.speed.nets import NUM_DATA, Draw, algorithm, normals_like, variants
+from benchmarks.speed.clock import Clock, Section, repeating, stepping
+from benchmarks.speed.nets import (
+    NUM_DATA,
+    Draw,
+    algorithm,
+    normals_like,
+    state_bytes,
+    variants,
+)
 
-__all__ = ["Sampler", "floor", "make_tree", "state_bytes"]
+__all__ = ["Sampler", "Threshold", "floor", "make_tree"]
 
 SHARES = (0.5, 0.3, 0.15, 0.05)
 """How the weights are parted into leaves, as in a network with one large layer."""
 
+SPARSITY = 0.9
+"""Share of the weights that `threshold` prunes."""
+
 
 @dataclasses.dataclass(frozen=True)
-class Sampler:
+class Sampler(Section):
     """The sampler alone."""
+
+    each = (("sizes", "size"), ("parts", "parts"))
 
     # Weights, a row each.
     sizes: tuple[Annotated[int, whole(100)], ...] = (100_000, 1_000_000, 10_000_000, 100_000_000)
-    # Weights up to which each part of ours is left out in turn: every contender keeps a state.
-    parts_up_to: Annotated[int, whole(0)] = 10_000_000
+    # Whether to leave out each part of ours in turn, for each size: every contender keeps a state.
+    parts: tuple[bool, ...] = (True, True, True, False)
 
-    def races(self) -> list[Race]:
-        return [
-            Race(
-                f"sampler at {size:,} weights",
-                {"section": "sampler", "size": size, "parts": size <= self.parts_up_to},
-                functools.partial(_run, size, size <= self.parts_up_to),
-            )
-            for size in self.sizes
-        ]
+    def measure(self, clock: Clock, size: int, parts: bool) -> dict[str, Any]:
+        params = make_tree(size)
+        grad, key = jax.tree.map(jnp.sin, params), jax.random.key(1)
+
+        def transition(sampler: aeb.Algorithm, state: Any, grad: Any, key: jax.Array) -> Any:
+            step_key = jax.random.fold_in(key, state.step)
+            return sampler.transition(state, grad, step_key, num_data=NUM_DATA)
+
+        start = algorithm().init(params)
+        steps = {
+            "pass": (functools.partial(floor, draw=None), start),
+            "floor": (functools.partial(floor, draw=normals_like), start),
+            "strict_floor": (functools.partial(floor, draw=standard_normal_like), start),
+        }
+        for name, without in variants(parts).items():
+            sampler = algorithm(without)
+            steps[name] = (functools.partial(transition, sampler), sampler.init(params))
+        contenders = {
+            name: stepping(jax.jit(step, donate_argnums=0), state, grad, key)
+            for name, (step, state) in steps.items()
+        }
+        touched = 2 * state_bytes(start) + state_bytes(grad)
+        return {"weights": size, "bytes": touched, "seconds": clock.race(contenders)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold(Section):
+    """Choosing what to prune."""
+
+    each, more = (("sizes", "size"),), (("sparsity", SPARSITY),)
+
+    # Weights, a row each.
+    sizes: tuple[Annotated[int, whole(10)], ...] = (100_000, 1_000_000, 10_000_000)
+
+    def measure(self, clock: Clock, size: int) -> dict[str, Any]:
+        zeros = round(SPARSITY * size)
+        weights = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
+        tied = jnp.round(weights * 4.0) / 4.0 + 0.125
+        programs = {
+            "ours": jax.jit(_ours),
+            "sort": jax.jit(functools.partial(_sort, zeros)),
+            "top_k": jax.jit(functools.partial(_top_k, zeros)),
+        }
+        contenders = {
+            name: repeating(functools.partial(prune, weights)) for name, prune in programs.items()
+        }
+        return {
+            "zeros": zeros,
+            "exact": {
+                kind: {name: _check(prune(x), x, zeros) for name, prune in programs.items()}
+                for kind, x in (("normal", weights), ("tied", tied))
+            },
+            "seconds": clock.race(contenders),
+        }
 
 
 def make_tree(size: int) -> dict[str, Any]:
@@ -82,30 +147,24 @@ def floor(state: Any, grad: Any, key: jax.Array, *, draw: Draw | None) -> Any:
     return new._replace(momentum=momentum)
 
 
-def state_bytes(state: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+def _ours(weights: jax.Array) -> Any:
+    rule = aeb.magnitude(SPARSITY, scope="global")
+    return rule.apply(weights, (), None, (), 0, lambda path, leaf: True)[0]
 
 
-def _run(size: int, parts: bool, clock: Clock) -> dict[str, Any]:
-    params = make_tree(size)
-    grad, key = jax.tree.map(jnp.sin, params), jax.random.key(1)
+def _sort(zeros: int, weights: jax.Array) -> jax.Array:
+    threshold = jnp.sort(jnp.abs(weights))[zeros - 1]
+    return jnp.where(jnp.abs(weights) <= threshold, 0.0, weights)
 
-    def transition(sampler: aeb.Algorithm, state: Any, grad: Any, key: jax.Array) -> Any:
-        step_key = jax.random.fold_in(key, state.step)
-        return sampler.transition(state, grad, step_key, num_data=NUM_DATA)
 
-    start = algorithm().init(params)
-    steps = {
-        "pass": (functools.partial(floor, draw=None), start),
-        "floor": (functools.partial(floor, draw=normals_like), start),
-        "strict_floor": (functools.partial(floor, draw=standard_normal_like), start),
-    }
-    for name, without in variants(parts).items():
-        sampler = algorithm(without)
-        steps[name] = (functools.partial(transition, sampler), sampler.init(params))
-    contenders = {
-        name: stepping(jax.jit(step, donate_argnums=0), state, grad, key)
-        for name, (step, state) in steps.items()
-    }
-    touched = 2 * state_bytes(start) + state_bytes(grad)
-    return {"weights": size, "bytes": touched, "seconds": clock.race(contenders)}
+def _top_k(zeros: int, weights: jax.Array) -> jax.Array:
+    kept, _ = jax.lax.top_k(jnp.abs(weights), weights.size - zeros)
+    return jnp.where(jnp.abs(weights) < kept[-1], 0.0, weights)
+
+
+def _check(pruned: Any, weights: Any, zeros: int) -> dict[str, Any]:
+    """Count the zeros, and compare what is kept with the order of a sort."""
+    pruned, size = np.asarray(pruned), np.abs(np.asarray(weights))
+    level = np.partition(size, zeros - 1)[zeros - 1]
+    same = not pruned[size < level].any() and bool((pruned[size > level] != 0).all())
+    return {"zeros": int((pruned == 0).sum()), "same": same}

@@ -14,12 +14,13 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
+import optax
 
 import aeb
 from aeb.tree import named_leaves, replace_leaves
 from benchmarks.harness.ranges import Count, within
 from benchmarks.speed import nets
-from benchmarks.speed.clock import Clock, Race, make_races, repeating
+from benchmarks.speed.clock import Clock, Section, repeating
 from benchmarks.speed.nets import Net
 
 __all__ = ["Shrunk"]
@@ -29,17 +30,16 @@ PRUNED = r"(fc\d+|block.*/conv1|^conv\d+)/kernel$"
 
 
 @dataclasses.dataclass(frozen=True)
-class Shrunk:
+class Shrunk(Section):
     """Units taken out."""
+
+    each = (("nets", "net"),)
 
     nets: tuple[Net, ...] = ("mnist_cnn", "resnet20")  # the networks, a row each
     share: Annotated[float, within("(0, 1)")] = 0.75  # of the units of a layer, at zero
     batch_size: Count = 100  # images at a time
 
-    def races(self) -> list[Race]:
-        return make_races("shrunk", self, self._run, {"nets": "net"})
-
-    def _run(self, clock: Clock, net: str) -> dict[str, Any]:
+    def measure(self, clock: Clock, net: str) -> dict[str, Any]:
         module, _ = nets.NETS[net]
         workload = nets.make_workload(net, self.batch_size)
         images, state = workload.batch["image"], dict(workload.model_state or {})
@@ -54,7 +54,9 @@ class Shrunk:
             name: repeating(functools.partial(jax.jit(network.apply), variables, images))
             for name, (network, variables) in networks.items()
         }
-        sizes = {name: _size(variables["params"]) for name, (_, variables) in networks.items()}
+        sizes = {
+            name: optax.tree.size(variables["params"]) for name, (_, variables) in networks.items()
+        }
         return {"weights": sizes, "seconds": clock.race(contenders)}
 
 
@@ -66,7 +68,3 @@ def _without_units(params: Any, share: float) -> Any:
         if re.search(PRUNED, path)
     }
     return replace_leaves(params, {path: leaf.astype(np.float32) for path, leaf in pruned.items()})
-
-
-def _size(params: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,31 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown: the targets first, then a table a section."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 from benchmarks import harness
 from benchmarks.harness import markdown
-from benchmarks.speed.clock import Spread, ratio, spread
-from benchmarks.speed.convolutions import KINDS
+from benchmarks.speed.clock import Race, Spread, ratio, spread
+from benchmarks.speed.nets import PARTS
 from benchmarks.speed.run import PRESETS
 from benchmarks.speed.targets import TARGETS, Target, part_costs, seconds
+from benchmarks.speed.torch_peer import KINDS
 
-__all__ = ["SHOWN", "found", "picture_name", "report"]
+__all__ = ["found", "picture_name", "report"]
 
-Found = list[tuple[dict[str, Any], harness.Row | None]]
-"""Configurations, and the row of each where there is one."""
+Found = harness.Found[Race]
 
 Say = Callable[[harness.Row], str]
 """What a column says of a row."""
-
-SHOWN: dict[str, tuple[str, ...]] = {
-    "smoke": ("smoke",),
-    "cpu": ("cpu",),
-    "gpu": ("gpu",),
-    "paper": ("cpu", "gpu"),
-}
-"""Presets of this script to show, by the preset of the report."""
 
 NOTE = """\
 Contenders of a row are timed in turn, each warm and with its state used up by the step; a figure is
@@ -38,12 +30,12 @@ PyTorch's sampler is our writing of Algorithm 1, not the authors' file."""
 
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
-    shown = {name: found(name, results) for name in SHOWN[preset]}
+    shown = found(preset, results)
     parts = ["## What a step costs", NOTE]
     if preset != "smoke":  # whose sizes no target speaks of
-        parts.append(_targets([pair for pairs in shown.values() for pair in pairs]))
+        parts.append(_targets({race: rows for of in shown.values() for race, rows in of.items()}))
     for name, rows in shown.items():
-        there = [row for _, row in rows if row is not None]
+        there = harness.every_row(rows)
         where = "At the smallest size" if name == "smoke" else f"On a {name.upper()}"
         parts += [f"### {where}", f"`python -m benchmarks.speed --preset {name}`"]
         parts.append(markdown.made(there))
@@ -53,9 +45,10 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     return markdown.join(parts)
 
 
-def found(preset: str, results: harness.Results) -> Found:
-    settings = PRESETS[preset]
-    return results.one_each(map(settings.config, settings.races()), settings.seed)
+def found(preset: harness.Preset, results: harness.Results) -> dict[str, Found]:
+    """Look up the rows of the presets of this script that one of the report's shows."""
+    names = ("cpu", "gpu") if preset == "paper" else (preset,)
+    return {name: harness.found(PRESETS[name], results) for name in names}
 
 
 def picture_name(preset: str) -> str:
@@ -69,10 +62,10 @@ def _targets(rows: Found) -> str:
 
 def _target(target: Target, rows: Found) -> list[str]:
     line = [target.text, f"{target.limit:g} {target.unit}"]
-    fitting = [row for config, row in rows if row is not None and target.fits(config)]
-    if not fitting:
+    fitting = {race: there for race, there in rows.items() if target.fits(race.config)}
+    if not any(fitting.values()):
         return [*line, markdown.NOT_RUN, "", ""]
-    metrics = fitting[0]["metrics"]
+    metrics = harness.every_row(fitting)[0]["metrics"]
     measured = target.measured(metrics)
     line.append(f"{_brief(measured)} {target.unit}")
     if measured.median <= target.limit:
@@ -83,18 +76,15 @@ def _target(target: Target, rows: Found) -> list[str]:
 
 def _section(name: str, rows: Found) -> str:
     title, columns = TABLES[name]
-    lines = {
-        _lead(config): [] if row is None else [row]
-        for config, row in rows
-        if config["section"] == name
-    }
+    lines = {race: there for race, there in rows.items() if race.config["section"] == name}
     says = [(head, lambda rows, say=say: say(rows[0])) for head, say in columns]
-    table = markdown.by_cell(lines, [("", str)], says)
+    table = markdown.by_cell(lines, [("", _lead)], says)
     return f"{title}\n\n{table}" if table else ""
 
 
-def _lead(config: Mapping[str, Any]) -> str:
+def _lead(race: Race) -> str:
     """Say which row of a section it is."""
+    config = race.config
     if "size" in config:
         return f"{config['size']:,} weights"
     if config["section"] == "simulation":
@@ -103,7 +93,11 @@ def _lead(config: Mapping[str, Any]) -> str:
     return f"{named}, batch {config['batch_size']}"
 
 
-# ---- columns ------------------------------------------------------------------------------------
+def _brief(value: Spread) -> str:
+    return f"{value.median:.3g} [{value.low:.3g}, {value.high:.3g}]"
+
+
+# ---- columns: what they say of a row ------------------------------------------------------------
 
 
 def _ratio(top: str, bottom: str) -> Say:
@@ -126,72 +120,49 @@ def _milliseconds(name: str) -> Say:
 
 
 def _bandwidth(name: str) -> Say:
-    def say(row: harness.Row) -> str:
-        metrics = row["metrics"]
-        return f"{metrics['bytes'] / metrics['seconds'][name]['median'] / 1e9:.0f}"
+    return _on_gpu(lambda row: f"{row['metrics']['bytes'] / _median(row, name) / 1e9:.0f}")
 
-    return _on_gpu(say)
+
+def _median(row: harness.Row, name: str) -> float:
+    return row["metrics"]["seconds"][name]["median"]
+
+
+def _part(part: str, bottom: str, row: harness.Row) -> str:
+    """What a part of ours costs."""
+    costs = part_costs(row["metrics"], bottom)
+    return f"{costs[part].median:+.2f}" if costs else "-"
 
 
 def _parts(bottom: str) -> list[tuple[str, Say]]:
-    """What each part of ours costs."""
-
-    def of(part: str) -> Say:
-        def say(row: harness.Row) -> str:
-            costs = part_costs(row["metrics"], bottom)
-            return f"{costs[part].median:+.2f}" if costs else "-"
-
-        return say
-
-    return [(part, of(part)) for part in ("noise", "latents", "pruning", "rest")]
+    return [(part, partial(_part, part, bottom)) for part in (*PARTS, "rest")]
 
 
-def _exact(name: str) -> Say:
+def _exact(name: str, row: harness.Row) -> str:
     """Zeros too many on normal and on tied weights."""
-
-    def say(row: harness.Row) -> str:
-        metrics = row["metrics"]
-        found = [metrics["exact"][kind][name] for kind in ("normal", "tied")]
-        off = ", ".join(f"{each['zeros'] - metrics['zeros']:+d}" for each in found)
-        return off + ("" if all(each["same"] for each in found) else ", other weights")
-
-    return say
+    metrics = row["metrics"]
+    found = [metrics["exact"][kind][name] for kind in ("normal", "tied")]
+    off = ", ".join(f"{each['zeros'] - metrics['zeros']:+d}" for each in found)
+    return off + ("" if all(each["same"] for each in found) else ", other weights")
 
 
-def _per_draw(name: str) -> Say:
+def _per_draw(name: str, row: harness.Row) -> str:
     """Seconds per effective sample over those of NUTS."""
-
-    def say(row: harness.Row) -> str:
-        metrics = row["metrics"]
-        costs = [
-            [
-                each / metrics["samplers"][of]["least_ess"]
-                for each in metrics["seconds"][of]["rounds"]
-            ]
-            for of in (name, "nuts")
-        ]
-        return _brief(spread([ours / theirs for ours, theirs in zip(*costs, strict=True)]))
-
-    return say
+    metrics = row["metrics"]
+    draws = [metrics["samplers"][of]["least_ess"] for of in (name, "nuts")]
+    rounds = [metrics["seconds"][of]["rounds"] for of in (name, "nuts")]
+    return _brief(spread([a / draws[0] / (b / draws[1]) for a, b in zip(*rounds, strict=True)]))
 
 
-def _bias(name: str) -> Say:
-    def say(row: harness.Row) -> str:
-        sampler = row["metrics"]["samplers"][name]
-        return f"{sampler['mean_error']:.2f}, {sampler['sd_ratio']:.2f}"
-
-    return say
+def _bias(name: str, row: harness.Row) -> str:
+    sampler = row["metrics"]["samplers"][name]
+    return f"{sampler['mean_error']:.2f}, {sampler['sd_ratio']:.2f}"
 
 
-def _sets(top: str, bottom: str) -> Say:
+def _sets(top: str, bottom: str, row: harness.Row) -> str:
     """A ratio of the simulation, whose contenders end in a number of data sets."""
-
-    def say(row: harness.Row) -> str:
-        counts = row["config"]["data_sets"]
-        names = (name.format(few=min(counts), many=max(counts)) for name in (top, bottom))
-        return _ratio(*names)(row)
-
-    return say
+    counts = row["config"]["data_sets"]
+    names = (name.format(few=min(counts), many=max(counts)) for name in (top, bottom))
+    return _ratio(*names)(row)
 
 
 def _few(row: harness.Row) -> str:
@@ -201,7 +172,7 @@ def _few(row: harness.Row) -> str:
 
 
 def _many(row: harness.Row) -> str:
-    return f"{_sets('step_{many}', 'step_{few}')(row)} ({max(row['config']['data_sets'])})"
+    return f"{_sets('step_{many}', 'step_{few}', row)} ({max(row['config']['data_sets'])})"
 
 
 def _chains(row: harness.Row) -> str:
@@ -212,8 +183,7 @@ def _chains(row: harness.Row) -> str:
 
 def _load(row: harness.Row) -> str:
     # Loading happens once, before the steps, and is timed apart from them.
-    times = row["metrics"]["seconds"]
-    return f"{times['step']['median'] / times['load']['median']:.3g}"
+    return f"{_median(row, 'step') / _median(row, 'load'):.3g}"
 
 
 def _weights(row: harness.Row) -> str:
@@ -221,19 +191,11 @@ def _weights(row: harness.Row) -> str:
     return f"{weights['dense']:,} to {weights['shrunk']:,}"
 
 
-def _over_parameters(name: str, digits: int) -> Say:
+def _over_parameters(name: str, digits: int, row: harness.Row) -> str:
     """Memory of ours, plain SGD's in brackets."""
-
-    def say(row: harness.Row) -> str:
-        steps = row["metrics"]["steps"]
-        ours, sgd = (steps[of][f"{name}_over_parameters"] for of in ("ours", "sgd"))
-        return f"{ours:.{digits}f} ({sgd:.{digits}f})"
-
-    return say
-
-
-def _brief(value: Spread) -> str:
-    return f"{value.median:.3g} [{value.low:.3g}, {value.high:.3g}]"
+    steps = row["metrics"]["steps"]
+    ours, sgd = (steps[of][f"{name}_over_parameters"] for of in ("ours", "sgd"))
+    return f"{ours:.{digits}f} ({sgd:.{digits}f})"
 
 
 TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
@@ -266,9 +228,9 @@ TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
         [
             ("sort over ours", _ratio("sort", "ours")),
             ("top-k over ours", _ratio("top_k", "ours")),
-            ("ours", _exact("ours")),
-            ("sort", _exact("sort")),
-            ("top-k", _exact("top_k")),
+            ("ours", partial(_exact, "ours")),
+            ("sort", partial(_exact, "sort")),
+            ("top-k", partial(_exact, "top_k")),
             ("ms", _milliseconds("ours")),
         ],
     ),
@@ -287,10 +249,10 @@ TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
         "Seconds per effective sample (the least over coefficients) over those of numpyro's NUTS; "
         "distance of the means in posterior standard deviations, ratio of those deviations.",
         [
-            ("SGHMC", _per_draw("aeb_sghmc")),
-            ("its bias", _bias("aeb_sghmc")),
-            ("SGLD", _per_draw("aeb_sgld")),
-            ("its bias", _bias("aeb_sgld")),
+            ("SGHMC", partial(_per_draw, "aeb_sghmc")),
+            ("its bias", partial(_bias, "aeb_sghmc")),
+            ("SGLD", partial(_per_draw, "aeb_sgld")),
+            ("its bias", partial(_bias, "aeb_sgld")),
             ("ESS of NUTS", lambda row: f"{row['metrics']['samplers']['nuts']['least_ess']:.0f}"),
         ],
     ),
@@ -310,9 +272,9 @@ TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
         "A step of the large-p-small-n simulation, and of as many data sets as the brackets say.",
         [
             ("µs", _few),
-            ("over two products", _sets("step_{few}", "products_{few}")),
+            ("over two products", partial(_sets, "step_{few}", "products_{few}")),
             ("many over one", _many),
-            ("many over their products", _sets("step_{many}", "products_{many}")),
+            ("many over their products", partial(_sets, "step_{many}", "products_{many}")),
         ],
     ),
     "chains": (
@@ -340,8 +302,8 @@ TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
             ("seconds", lambda row: _brief(seconds(row["metrics"], "ours"))),
             ("over SGD", _ratio("ours", "sgd")),
             ("traces in 5 calls", lambda row: f"{row['metrics']['steps']['ours']['traces']}"),
-            ("peak", _over_parameters("peak", 1)),
-            ("state", _over_parameters("state", 2)),
+            ("peak", partial(_over_parameters, "peak", 1)),
+            ("state", partial(_over_parameters, "state", 2)),
         ],
     ),
     "shrunk": (

@@ -2,12 +2,13 @@
 """What a step is meant to cost, and what the rows say it costs."""
 
 import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.speed.clock import Spread, ratio, spread
-from benchmarks.speed.convolutions import KINDS
 from benchmarks.speed.nets import PARTS
+from benchmarks.speed.torch_peer import KINDS
 
 __all__ = ["TARGETS", "Target", "part_costs", "seconds"]
 
@@ -65,6 +66,10 @@ def _ratio(top: str, bottom: str) -> Callable[[Metrics], Spread]:
     return lambda metrics: ratio(metrics["seconds"], top, bottom)
 
 
+def _state(metrics: Metrics) -> Spread:
+    return spread([metrics["steps"]["ours"]["state_over_parameters"]])
+
+
 def _parts(bottom: str, metrics: Metrics, top: str = "ours") -> str:
     costs = part_costs(metrics, bottom, top)
     ordered = sorted(costs, key=lambda part: -costs[part].median)
@@ -90,134 +95,102 @@ def _further(metrics: Metrics) -> str:
     return f"each of 16 further chains {costs.median:.2f} of one"
 
 
-def _state(metrics: Metrics) -> Spread:
-    value = metrics["steps"]["ours"]["state_over_parameters"]
-    return Spread(value, value, value)
-
-
-_STEPS = [
-    Target(
-        f"training step over {words}, {net}, {backend}",
-        {"section": "step", "net": net, "backend": backend},
+def _step(words: str, bottom: str, limit: float, net: str, on: str) -> Target:
+    return Target(
+        f"training step over {words}, {net}, {on}",
+        {"section": "step", "net": net, "backend": on},
         _ratio("ours", bottom),
         limit,
         blame=functools.partial(_parts, bottom),
     )
-    for bottom, words, limit, nets in (
+
+
+def _targets() -> Iterator[Target]:
+    """List the targets, in the order of their table."""
+    both, nets = ("cpu", "gpu"), ("mnist_cnn", "resnet20", "mlp10m")
+    for net, on in (("mnist_cnn", "cpu"), ("resnet20", "cpu"), ("resnet20", "gpu")):
+        yield _step("plain SGD", "sgd", 1.10, net, on)
+    for on, net in itertools.product(both, nets):
+        yield _step("SGD and as many normals", "floor", 1.05, net, on)
+    for on in both:
+        yield Target(
+            f"sampler alone over its floor, 10,000,000 weights, {on}",
+            {"section": "sampler", "size": 10_000_000, "backend": on},
+            _ratio("ours", "floor"),
+            1.5,
+            blame=functools.partial(_parts, "floor"),
+        )
+    for model, (words, ours, theirs) in itertools.product(
+        ("logistic", "network"),
         (
-            "sgd",
-            "plain SGD",
-            1.10,
-            (("mnist_cnn", "cpu"), ("resnet20", "cpu"), ("resnet20", "gpu")),
+            ("sgld", "aeb_sgld", "blackjax_sgld"),
+            ("sghmc", "aeb_sghmc", "blackjax_sghmc"),
+            ("sghmc with adaptation and pruning", "aeb_full", "blackjax_sghmc"),
         ),
-        (
-            "floor",
-            "SGD and as many normals",
-            1.05,
-            tuple(
-                (net, at) for at in ("cpu", "gpu") for net in ("mnist_cnn", "resnet20", "mlp10m")
-            ),
-        ),
-    )
-    for net, backend in nets
-]
-
-_SAMPLER = [
-    Target(
-        f"sampler alone over its floor, 10,000,000 weights, {backend}",
-        {"section": "sampler", "size": 10_000_000, "backend": backend},
-        _ratio("ours", "floor"),
-        1.5,
-        blame=functools.partial(_parts, "floor"),
-    )
-    for backend in ("cpu", "gpu")
-]
-
-_PEERS = [
-    Target(
-        f"{words} over BlackJAX's, per gradient, {model}, cpu",
-        {"section": "blackjax", "model": model, "backend": "cpu"},
-        _ratio(ours, theirs),
-        1.0,
-        blame=functools.partial(_parts, theirs, top=ours) if ours == "aeb_full" else None,
-    )
-    for model in ("logistic", "network")
-    for words, ours, theirs in (
-        ("sgld", "aeb_sgld", "blackjax_sgld"),
-        ("sghmc", "aeb_sghmc", "blackjax_sghmc"),
-        ("sghmc with adaptation and pruning", "aeb_full", "blackjax_sghmc"),
-    )
-] + [
-    Target(
-        f"step of `aeb.sample` over PyTorch's with the sampler, {net}, cpu",
-        {"section": "torch", "net": net, "backend": "cpu"},
-        _ratio("sample", "torch_sampler"),
-        1.0,
-        blame=_convolutions,
-    )
-    for net in ("mnist_cnn", "resnet20")
-]
-
-_SIMULATION = {"section": "simulation", "chains": 1, "data_sets": (1, 50), "backend": "cpu"}
-
-TARGETS: tuple[Target, ...] = (
-    *_STEPS,
-    *_SAMPLER,
-    *_PEERS,
-    Target(
+    ):
+        yield Target(
+            f"{words} over BlackJAX's, per gradient, {model}, cpu",
+            {"section": "blackjax", "model": model, "backend": "cpu"},
+            _ratio(ours, theirs),
+            1.0,
+            blame=functools.partial(_parts, theirs, top=ours) if ours == "aeb_full" else None,
+        )
+    for net in ("mnist_cnn", "resnet20"):
+        yield Target(
+            f"step of `aeb.sample` over PyTorch's with the sampler, {net}, cpu",
+            {"section": "torch", "net": net, "backend": "cpu"},
+            _ratio("sample", "torch_sampler"),
+            1.0,
+            blame=_convolutions,
+        )
+    simulation = {"section": "simulation", "chains": 1, "data_sets": (1, 50), "backend": "cpu"}
+    yield Target(
         "step of the simulation, one data set, cpu",
-        _SIMULATION,
-        lambda metrics: seconds(metrics, "step_1", times=1e6),
+        simulation,
+        functools.partial(seconds, name="step_1", times=1e6),
         25.0,
         "µs",
         functools.partial(_beside, "over its two products", "step_1", "products_1"),
-    ),
-    Target(
+    )
+    yield Target(
         "step of the simulation, 50 data sets over one, cpu",
-        _SIMULATION,
+        simulation,
         _ratio("step_50", "step_1"),
         30.0,
         blame=functools.partial(_beside, "the two products alone", "products_50", "products_1"),
-    ),
-    *(
-        Target(
-            f"16 chains over one, {backend}",
-            {"section": "chains", "backend": backend},
+    )
+    for on in both:
+        yield Target(
+            f"16 chains over one, {on}",
+            {"section": "chains", "backend": on},
             _ratio("16", "1"),
             8.0,
             blame=_further,
         )
-        for backend in ("cpu", "gpu")
-    ),
-    *(
-        Target(
-            f"`aeb.sample` over dispatching, {net}, {backend}",
-            {"section": "loop", "net": net, "backend": backend},
-            _ratio("sample", "dispatched"),
-            1.0,
-            blame=functools.partial(_beside, "a plain scan", "scan", "dispatched"),
-        )
-        for backend, nets in (
-            ("cpu", ("mlp", "mnist_cnn", "resnet20")),
-            ("gpu", ("mlp", "mnist_cnn")),
-        )
-        for net in nets
-    ),
-    *(
-        Target(
+    for on, loops in (("cpu", ("mlp", "mnist_cnn", "resnet20")), ("gpu", ("mlp", "mnist_cnn"))):
+        for net in loops:
+            yield Target(
+                f"`aeb.sample` over dispatching, {net}, {on}",
+                {"section": "loop", "net": net, "backend": on},
+                _ratio("sample", "dispatched"),
+                1.0,
+                blame=functools.partial(_beside, "a plain scan", "scan", "dispatched"),
+            )
+    for net in nets:
+        yield Target(
             f"bytes of the state over those of the parameters, {net}",
             {"section": "compile", "net": net, "backend": "cpu"},
             _state,
             5.0,
         )
-        for net in ("mnist_cnn", "resnet20", "mlp10m")
-    ),
-    Target(
+    yield Target(
         "1,000 epochs of ResNet20 at batch 1,000, gpu",
         {"section": "epoch", "net": "resnet20", "batch_size": 1000, "backend": "gpu"},
-        lambda metrics: seconds(metrics, "ours", times=1000.0),
+        functools.partial(seconds, name="ours", times=1000.0),
         600.0,
         "s",
         functools.partial(_beside, "over plain SGD in the same loop", "ours", "sgd"),
-    ),
-)
+    )
+
+
+TARGETS = tuple(_targets())

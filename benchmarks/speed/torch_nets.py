@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from aeb.models import CNN, ResNet
+from benchmarks.speed.nets import NETS
+
 __all__ = ["make_net", "sampler", "sgd"]
 
 FRICTION, SPARSITY, V0, V1 = 0.1, 0.9, 0.01, 1.0
@@ -38,29 +41,25 @@ class Block(nn.Module):
 
 def make_net(net: str) -> Any:
     """Make a module that has as many parameters as that of `nets`."""
-    if net == "mnist_cnn":
-        return _cnn((32, 64), 5, 200, side=28)
-    if net == "small_cnn":
-        return _cnn((4, 8), 3, 16, side=8)
-    return _resnet(20, (16, 32, 64)) if net == "resnet20" else _resnet(8, (4, 8, 8))
+    module, (side, _, _) = NETS[net]
+    return _cnn(module, side) if isinstance(module, CNN) else _resnet(module)
 
 
-def _cnn(channels: tuple[int, ...], kernel_size: int, hidden: int, *, side: int) -> Any:
+def _cnn(module: CNN, side: int) -> Any:
     layers: list[Any] = []
-    before = 1
-    for width in channels:
-        layers.append(nn.Conv2d(before, width, kernel_size, padding=kernel_size // 2))
-        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+    before, size = 1, module.kernel_size
+    for width in module.channels:
+        layers += [nn.Conv2d(before, width, size, padding=size // 2), nn.ReLU(), nn.MaxPool2d(2)]
         before, side = width, side // 2
-    layers += [nn.Flatten(), nn.Linear(before * side * side, hidden), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(hidden, 10))
+    layers += [nn.Flatten(), nn.Linear(before * side * side, module.hidden), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(module.hidden, 10))
 
 
-def _resnet(depth: int, widths: tuple[int, ...]) -> Any:
-    layers = [nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
-    before = widths[0]
-    for stage, width in enumerate(widths):
-        for number in range((depth - 2) // 6):
+def _resnet(module: ResNet) -> Any:
+    before = module.widths[0]
+    layers = [nn.Conv2d(3, before, 3, 1, 1, bias=False), nn.BatchNorm2d(before), nn.ReLU()]
+    for stage, width in enumerate(module.widths):
+        for number in range((module.depth - 2) // 6):
             layers.append(Block(before, width, 2 if stage and not number else 1))
             before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))

@@ -171,8 +171,8 @@ def fake_workers(monkeypatch):
 
     def worker(module, spec, layout):
         assert module == "benchmarks.scaling.worker"
-        calls.append((spec["task"], layout, tuple(spec["roads"])))
-        if spec["task"] == "count":
+        calls.append((spec["section"], layout, tuple(spec["roads"])))
+        if spec["section"] == "communication":
             metrics = {
                 "weights": 10,
                 "state_bytes": 200,

@@ -19,8 +19,8 @@ from made_up import made_up_row
 
 from benchmarks import harness, report
 from benchmarks.speed import clock as clock_module
-from benchmarks.speed import compiling, convolutions, nets, sampler, threshold
 from benchmarks.speed import figure as speed_figure
+from benchmarks.speed import nets, sampler, steps, torch_peer
 from benchmarks.speed import run as speed
 from benchmarks.speed.clock import Clock, Spread, ratio
 from benchmarks.speed.targets import TARGETS, part_costs
@@ -111,7 +111,7 @@ def test_the_floor_touches_each_array_of_the_state_once():
     )
     assert len(np.unique(drawn)) > 900
     assert abs(np.mean(np.square(drawn)) - 1.0) < 5 * np.sqrt(2 / 1000)
-    assert sampler.state_bytes({"a": jnp.zeros(3), "b": jnp.zeros(2, jnp.int8)}) == 14
+    assert nets.state_bytes({"a": jnp.zeros(3), "b": jnp.zeros(2, jnp.int8)}) == 14
 
 
 def test_a_variant_leaves_out_what_it_says():
@@ -170,18 +170,18 @@ def test_sgd_is_sgd_and_its_floor_adds_a_normal_to_each_weight():
 def test_exactness_is_checked():
     weights = jnp.asarray([0.5, -3.0, 0.1, 2.0, -0.2])
     right = jnp.asarray([0.5, -3.0, 0.0, 2.0, 0.0])
-    assert threshold._check(right, weights, 2) == {"zeros": 2, "same": True}
-    assert threshold._check(right.at[0].set(0.0), weights, 2) == {"zeros": 3, "same": False}
-    assert threshold._check(right.at[2].set(0.1), weights, 2) == {"zeros": 1, "same": False}
-    assert int(jnp.sum(threshold._sort(2, weights) == 0)) == 2
-    assert int(jnp.sum(threshold._top_k(2, weights) == 0)) == 2
+    assert sampler._check(right, weights, 2) == {"zeros": 2, "same": True}
+    assert sampler._check(right.at[0].set(0.0), weights, 2) == {"zeros": 3, "same": False}
+    assert sampler._check(right.at[2].set(0.1), weights, 2) == {"zeros": 1, "same": False}
+    assert int(jnp.sum(sampler._sort(2, weights) == 0)) == 2
+    assert int(jnp.sum(sampler._top_k(2, weights) == 0)) == 2
 
 
 def test_memory_and_traces_of_a_step():
     def step(state, by):
         return jax.tree.map(lambda x: x + by, state)
 
-    memory, traces = compiling.examine(step, ({"w": jnp.zeros(1000)}, jnp.ones(())))
+    memory, traces = steps.examine(step, ({"w": jnp.zeros(1000)}, jnp.ones(())))
     assert traces == 1
     assert (memory["arguments"], memory["aliased"], memory["results"]) == (4004, 4000, 4000)
     assert memory["peak"] == 4004 + memory["temporaries"]
@@ -199,26 +199,26 @@ def test_the_nets_in_pytorch_have_as_many_parameters(net):
 
 
 def test_the_convolutions_of_a_network_are_found():
-    found = convolutions.layers("resnet20", 2)
+    found = torch_peer.layers("resnet20", 2)
     assert len(found) == 21  # the stem, 18 in the blocks, two shortcuts
     assert sum(math.prod(layer.kernel) for layer in found) == 432 + 267_264 + 16 * 32 + 32 * 64
-    assert [layer.padding for layer in convolutions.layers("mnist_cnn", 2)] == [(2, 2)] * 2
+    assert [layer.padding for layer in torch_peer.layers("mnist_cnn", 2)] == [(2, 2)] * 2
 
 
 @pytest.mark.parametrize("net", ["small_cnn", "small_resnet"])
 def test_the_convolutions_are_those_of_pytorch(net):
     pytest.importorskip("torch", reason="an optional peer, no dependency of the tests")
     orders = ((0, 2, 3, 1), (0, 2, 3, 1), (2, 3, 1, 0))
-    for layer in convolutions.layers(net, 2):
-        ours, theirs = convolutions.ours(layer), convolutions.peers(layer)
-        for kind, order in zip(convolutions.KINDS, orders, strict=True):
+    for layer in torch_peer.layers(net, 2):
+        ours, theirs = torch_peer.ours(layer), torch_peer.peers(layer)
+        for kind, order in zip(torch_peer.KINDS, orders, strict=True):
             expected = theirs[kind]().numpy().transpose(order)
             np.testing.assert_allclose(ours[kind](), expected, rtol=1e-4, atol=1e-4)
 
 
 def configs(preset):
     settings = speed.PRESETS[preset]
-    return [settings.config(race) for race in settings.races()]
+    return [settings.config(race) for race in settings.cells()]
 
 
 def test_presets_and_targets_know_each_other():
@@ -238,7 +238,7 @@ def test_presets_and_targets_know_each_other():
 def test_a_peer_that_is_not_installed_is_left_out_with_a_line(monkeypatch, complaint):
     monkeypatch.setattr(speed, "_installed", lambda package: package != "torch")
     settings = dataclasses.replace(speed.PRESETS["smoke"], sections=("torch", "nuts", "data"))
-    assert [unit.name for unit in settings.units()] == ["nuts", "data"]
+    assert [unit.name for unit in settings.units()] == ["nuts, seed 0", "data, seed 0"]
     assert "torch is not installed" in complaint()
 
 
