@@ -33,8 +33,8 @@ import jax.numpy as jnp
 
 import aeb
 from aeb.kernel import log_likelihood_grad, residual_sum_of_squares
-from aeb.models import make_loss
-from benchmarks.uci.chains import OneChain, network
+from aeb.models import MLP, make_loss
+from benchmarks.uci.chains import OneChain
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 
 __all__ = ["Numbers", "Setting", "numbers_of", "poster_chain", "recommended_chain", "setting_of"]
@@ -69,7 +69,7 @@ def numbers_of(name: str, arm: ArmName, recipe: Poster) -> Numbers:
 @functools.lru_cache(maxsize=8)
 def poster_chain(recipe: Poster) -> OneChain:
     """Build a chain of the authors' arms, whose numbers are `Numbers`."""
-    loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
+    loss_fn = make_loss(MLP(hidden=(recipe.hidden,)), likelihood="gaussian")
     falling = aeb.robbins_monro(1.0, recipe.gain_offset, recipe.gain_exponent)
 
     def algorithm(numbers: Numbers) -> aeb.Algorithm:
@@ -136,7 +136,7 @@ def setting_of(recipe: Recommended) -> Setting:
 @functools.lru_cache(maxsize=8)
 def recommended_chain(recipe: Recommended) -> OneChain:
     """Build a chain of the recommended arm, whose numbers are a `Setting`."""
-    loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
+    loss_fn = make_loss(MLP(hidden=(recipe.hidden,)), likelihood="gaussian")
     gain = aeb.robbins_monro(recipe.gain_coefficient, recipe.gain_offset, recipe.gain_exponent)
 
     def algorithm(setting: Setting) -> aeb.Algorithm:
