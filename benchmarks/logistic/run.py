@@ -2,9 +2,7 @@
 """`aeb.regression` with two classes beside its rivals, on simulated designs and on real data.
 
 Every method sees the same rows, and each is set as its users set it (`rivals.py` says how).
-Seconds are of fit and prediction, on the clock and of the processor. The first call of a method in
-a process imports and compiles, that of `aeb` for each shape, so it is made twice there:
-`first_call` has the first, the second counts.
+Seconds are of fit and prediction, taken as in `benchmarks.regression`.
 """
 
 import dataclasses
