@@ -98,9 +98,6 @@ def poster_chain(recipe: Poster) -> OneChain:
             likelihood="gaussian",
         )
 
-    def init(numbers: Numbers, params: Any) -> aeb.State:
-        return algorithm(numbers).init(params)
-
     def step(
         numbers: Numbers, state: aeb.State, batch: Any, key: jax.Array, num_data: int
     ) -> aeb.State:
@@ -116,7 +113,7 @@ def poster_chain(recipe: Poster) -> OneChain:
         )
         return new._replace(loss=loss)
 
-    return OneChain(init, step)
+    return OneChain(lambda numbers, params: algorithm(numbers).init(params), step)
 
 
 class Setting(NamedTuple):
@@ -152,9 +149,6 @@ def recommended_chain(recipe: Recommended) -> OneChain:
         )
         return aeb.empirical_bayes(dynamics, prior, gain=gain, likelihood="gaussian")
 
-    def init(setting: Setting, params: Any) -> aeb.State:
-        return algorithm(setting).init(params)
-
     def step(
         setting: Setting, state: aeb.State, batch: Any, key: jax.Array, num_data: int
     ) -> aeb.State:
@@ -162,4 +156,4 @@ def recommended_chain(recipe: Recommended) -> OneChain:
         step_size = setting.learning_rate * jnp.square(state.latent.sigma) / num_data
         return kernel(state, batch, key, step_size=step_size)
 
-    return OneChain(init, step)
+    return OneChain(lambda setting, params: algorithm(setting).init(params), step)

@@ -17,7 +17,7 @@ import aeb
 from aeb.models import MLP
 from benchmarks.uci.recipe import Shape
 
-__all__ = ["Carry", "OneChain", "Programs", "Rows", "build", "uniform_start"]
+__all__ = ["Carry", "OneChain", "Rows", "build", "uniform_start"]
 
 START, ORDER, NOISE = range(3)
 """What the key of a split is folded with."""
@@ -52,19 +52,6 @@ class Carry(NamedTuple):
     sigma: jax.Array  # f32[K, S, C]
 
 
-class Programs(NamedTuple):
-    """What is compiled for one chain and a shape.
-
-    Attributes:
-        start: `(numbers, rows, keys) -> carry`, for one key a split.
-        advance: `(numbers, carry, rows, keys, draws) -> carry`, after so many draws more. The carry
-            it is given is used up.
-    """
-
-    start: Callable[..., Carry]
-    advance: Callable[..., Carry]
-
-
 def uniform_start(key: jax.Array, features: int, hidden: int) -> dict[str, Any]:
     """Draw weights and biases from U(-1, 1) / sqrt(fan-in), as PyTorch does by default."""
     shapes = {"fc1": (features, hidden), "head": (hidden, 1)}
@@ -80,7 +67,14 @@ def uniform_start(key: jax.Array, features: int, hidden: int) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=16)
-def build(one_chain: OneChain, shape: Shape) -> Programs:
+def build(one_chain: OneChain, shape: Shape) -> tuple[Callable[..., Carry], Callable[..., Carry]]:
+    """Make the programs of one chain and a shape.
+
+    Returns:
+        `start`, `(numbers, rows, keys) -> carry`, for one key a split; and `advance`,
+        `(numbers, carry, rows, keys, draws) -> carry`, after so many draws more. The carry it is
+        given is used up.
+    """
     apply = MLP(hidden=(shape.hidden,)).apply
     kept = shape.draws - shape.burn_in
 
@@ -152,4 +146,4 @@ def build(one_chain: OneChain, shape: Shape) -> Programs:
 
         return jax.lax.fori_loop(0, draws, one_draw, carry)
 
-    return Programs(jax.jit(start), jax.jit(advance, donate_argnums=1))
+    return jax.jit(start), jax.jit(advance, donate_argnums=1)

@@ -141,11 +141,11 @@ class Uci(harness.Settings):
             numbers, shape = arms.numbers_of(name, arm, self.poster), self.poster.shape()
         fold = functools.partial(jax.random.fold_in, jax.random.key(self.seed))
         keys = jax.vmap(fold)(jnp.asarray(SEEDS[: self.splits]))
-        programs = chains.build(one_chain, shape)
+        start, advance = chains.build(one_chain, shape)
         rows = chains.Rows(*map(jnp.asarray, (stacked.x, stacked.y, stacked.x_new)))
         seconds, carry = run_in_slices(
-            lambda carry, draws: programs.advance(numbers, carry, rows, keys, draws),
-            programs.start(numbers, rows, keys),
+            lambda carry, draws: advance(numbers, carry, rows, keys, draws),
+            start(numbers, rows, keys),
             lambda carry: int(carry.draws),
             shape.draws,
             folder,
