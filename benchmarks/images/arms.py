@@ -4,7 +4,7 @@
     SGHMC       N(0, 1) on all kernels, biases and BatchNorm flat; the target is p(beta | D)^tau,
                 where each image counts several times
     SGHMC-SA    the same, with spike and slab on FC1, learned by stochastic approximation
-    others      Adam on the mean loss, no prior
+    the others  Adam on the mean loss, no prior; Dropout with dropout
 
 The step size is eps_k = h (k + 1)^(-1/5) / N after k steps, and that of Adam may fall alike. The
 penalties of FC1 start at those of N(0, 1), kappa0 = 0 and kappa1 = sigma^2: with kappa0 =
