@@ -98,7 +98,6 @@ class Stage(NamedTuple):
         epochs: of the run.
         samples: epochs after which a sample is taken; () takes none.
         cut: step at which rho cuts first; None where it does not.
-        taught: whether the model state has a `teacher`.
     """
 
     algorithm: aeb.Algorithm
@@ -109,7 +108,6 @@ class Stage(NamedTuple):
     epochs: int
     samples: tuple[int, ...]
     cut: int | None
-    taught: bool
 
 
 def make_stage(
@@ -175,9 +173,7 @@ def make_stage(
             )
     kernel = aeb.build_kernel(algorithm, loss_fn, num_data=num_data, has_aux=True)
     samples = tuple(main + cycle * number for number in range(1, cycles + 1))
-    return Stage(
-        algorithm, kernel, loss_fn, step_size, temperature, epochs, samples, cut, how.taught
-    )
+    return Stage(algorithm, kernel, loss_fn, step_size, temperature, epochs, samples, cut)
 
 
 def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Schedule:

@@ -97,11 +97,8 @@ def released_algorithm(
     step_size = released_step_size(recipe, steps)
     temperature = released_temperature(recipe, epochs, epoch_steps, anneal)
 
-    def half_step_size(count: Any) -> Any:
-        return step_size(count) / 2
-
     algorithm = aeb.empirical_bayes(
-        aeb.sghmc(step_size, 0.1, temperature, noise_estimate=half_step_size),
+        aeb.sghmc(step_size, 0.1, temperature, noise_estimate=lambda count: step_size(count) / 2),
         released_prior(recipe, params, *spike_and_slab(sparsity)),
         gain=gains[gain],
         sparsify=aeb.magnitude(ramp, scope="leaf"),

@@ -41,7 +41,7 @@ def look(task: Task, stage: Stage, state: aeb.State, momentum: ArrayTree, epoch:
     """Score a network after a step, given the momentum before it: f64[len(COLUMNS)]."""
     metrics, probs = evaluate(task, state.position, batch_stats(state))
     noise, step = kick(stage, state, momentum)
-    weights = np.abs(np.concatenate([np.ravel(w) for w in _weights(state.position).values()]))
+    weights = np.abs(np.concatenate([np.ravel(w) for w in select(state.position).values()]))
     row = (
         epoch,
         metrics.accuracy,
@@ -132,11 +132,6 @@ def one_shot(task: Task, state: aeb.State) -> dict[str, float]:
         )
     }
     return {"sparsity": aeb.sparsity_report(by_rho).sparsity, **scores}
-
-
-def _weights(params: ArrayTree) -> dict[str, np.ndarray]:
-    """List the leaves that are neither bias nor scale."""
-    return {path: np.asarray(w) for path, w in select(params).items()}
 
 
 def kick(stage: Stage, state: aeb.State, momentum: ArrayTree) -> tuple[float, float]:

@@ -144,12 +144,7 @@ def percent(metrics: Any) -> float:
 
 
 def dense_accuracies(rows: Found) -> list[float]:
-    return [
-        percent(row["metrics"])
-        for cell, seeds in rows.items()
-        for row in seeds
-        if cell.arm == "dense"
-    ]
+    return [percent(row["metrics"]) for row in rows.get(Cell("dense", None, "own"), ())]
 
 
 def per_cent(share: float) -> str:
@@ -158,6 +153,10 @@ def per_cent(share: float) -> str:
 
 def label(arm: ArmName, start: str) -> str:
     return ARMS[arm].label + (", from the authors' dense" if start == "authors" else "")
+
+
+ARM = ("arm", lambda cell: label(cell.arm, cell.start))
+"""The first column of the tables of a cell a line."""
 
 
 def gains(rows: Found, cell: Cell) -> str:
@@ -306,18 +305,15 @@ def short(settings: Compression, rows: Found) -> list[str]:
         alone = ARMS[cell.arm].kind == "control" or cell.sparsity is None
         return "-" if alone else gains(rows, cell)
 
-    shown = {
-        cell: [
-            label(cell.arm, cell.start),
-            zeros(cell),
-            str(epochs(cell)),
-            over(seeds, percent),
-            over(seeds, metric("nll"), 3),
-            over(seeds, metric("scaled_nll"), 3),
-            less_the_control(cell),
-        ]
-        for cell, seeds in rows.items()
-    }
+    names = [
+        ARM,
+        ("zeros", zeros),
+        ("epochs", lambda cell: str(epochs(cell))),
+        ("accuracy", lambda cell: over(rows[cell], percent)),
+        ("NLL", lambda cell: over(rows[cell], metric("nll"), 3)),
+        ("scaled NLL", lambda cell: over(rows[cell], metric("scaled_nll"), 3)),
+        ("less the control", less_the_control),
+    ]
     reached = []
     for sparsity, length, target in SHORT_TARGETS:
         line = [f"{per_cent(sparsity)}, {length} epochs", f"{target:.1f}"]
@@ -326,21 +322,15 @@ def short(settings: Compression, rows: Found) -> list[str]:
             (cell,) = (c for c in rows if (*c[:3], epochs(c)) == wanted)
             line.append(over(rows[cell], percent))
         reached.append(line)
-    heads = ["arm", "zeros", "epochs", "accuracy", "NLL", "scaled NLL", "less the control"]
+    drawn = any(seeds for cell, seeds in rows.items() if cell.sparsity is not None)
+    picture = f"![Test accuracy after each epoch](figures/{EPOCHS})"
     return [
-        markdown.table(heads, list(shown.values())),
+        by_cell(rows, names, []),
         SHORT,
         markdown.table(["", "target", "control", "aeb"], reached),
-        *_along(rows),
+        *([picture, EPOCHS_IN_WORDS] if drawn else []),
         markdown.made(harness.every_row(rows)),
     ]
-
-
-def _along(rows: Found) -> list[str]:
-    """Show the figure of the accuracy along the runs, where there is a run to draw."""
-    if not any(seeds for cell, seeds in rows.items() if cell.sparsity is not None):
-        return []
-    return [f"![Test accuracy after each epoch](figures/{EPOCHS})", EPOCHS_IN_WORDS]
 
 
 def _papers() -> str:
@@ -358,13 +348,9 @@ def _papers() -> str:
 
 def _targets(rows: Found) -> str:
     """Set the nearest arm of ours or of the controls beside each target."""
-
-    def of_average(metrics: Any) -> float:
-        return percent(metrics["average"])
-
     lines = []
     for what, sparsity, average, target in TARGETS:
-        read = of_average if average else percent
+        read = (lambda metrics: percent(metrics["average"])) if average else percent
         means = {
             cell: statistics.fmean(read(row["metrics"]) for row in seeds)
             for cell, seeds in rows.items()
@@ -387,8 +373,6 @@ def _targets(rows: Found) -> str:
 
 
 # ---- what stands behind it ----------------------------------------------------------------------
-
-ARM = ("arm", lambda cell: label(cell.arm, cell.start))
 
 
 def _against(rows: Found) -> str:

@@ -53,6 +53,10 @@ PER_DECADE = 24
 """Steps at which the error is read, for each factor of ten."""
 
 
+Cell = tuple[Gain, float]
+"""A gain and a step size, all that tells runs apart."""
+
+
 class Carry(NamedTuple):
     """The chains and what is gathered from them, K readings."""
 
@@ -86,17 +90,25 @@ class Convergence(harness.Settings):
                 f"{len(self.exponents)} exponents, needs one each"
             )
 
-    def rate_cells(self) -> list[tuple[Gain, float]]:
+    def cells(self) -> list[Cell]:
+        """List the runs; one that serves both theorems is made once."""
+        return list(dict.fromkeys(self.rate_cells() + self.weak_cells()))
+
+    def rate_cells(self) -> list[Cell]:
         """List the gains to compare, at one step size."""
         pairs = zip(self.coefficients, self.exponents, strict=True)
         return [(Gain(c, self.offset, alpha), self.step_size) for c, alpha in dict.fromkeys(pairs)]
 
-    def weak_cells(self) -> list[tuple[Gain, float]]:
+    def weak_cells(self) -> list[Cell]:
         """List the step sizes to compare, at one gain."""
         gain = Gain(self.ladder_coefficient, self.offset, 1.0)
         return [(gain, step_size) for step_size in dict.fromkeys(self.ladder)]
 
-    def config(self, gain: Gain, step_size: float) -> dict[str, Any]:
+    def seeds_of(self, cell: Cell) -> tuple[int]:
+        return (self.seed,)
+
+    def config(self, cell: Cell) -> dict[str, Any]:
+        gain, step_size = cell
         return {
             "gain": dataclasses.asdict(gain),
             "step_size": step_size,
@@ -108,41 +120,39 @@ class Convergence(harness.Settings):
         }
 
     def units(self) -> list[harness.Unit]:
-        """List the runs; one that serves both theorems is made once."""
-        return [
-            harness.Unit(
-                name=f"C {gain.coefficient:g}, alpha {gain.exponent:g}, eps {step_size:g}",
-                configs=(self.config(gain, step_size),),
-                seeds=(self.seed,),
-                size=self.num_steps,
-                run=functools.partial(self._run, gain, step_size),
-            )
-            for gain, step_size in dict.fromkeys(self.rate_cells() + self.weak_cells())
-        ]
+        return harness.one_row_each(
+            self,
+            self._run,
+            name=lambda cell: (
+                f"C {cell[0].coefficient:g}, alpha {cell[0].exponent:g}, eps {cell[1]:g}"
+            ),
+            size=lambda cell: self.num_steps,
+        )
 
     def readings(self) -> np.ndarray:
         """Steps after which the error is read, evenly spread in their logarithm, i64[K]."""
         count = int(PER_DECADE * np.log10(self.num_steps / 10)) + 1
         return np.unique(np.geomspace(10, self.num_steps, count).round().astype(int))
 
-    def _run(self, gain: Gain, step_size: float, folder: Path, report: Any) -> harness.Measured:
+    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
+        gain, step_size = cell
         prediction, limit = _prediction(self.problem, step_size), _limit(self.problem)
         # A stream for each cell, so that their errors are independent.
-        cell = zlib.crc32(canonical(self.config(gain, step_size)).encode())
-        key = jax.random.fold_in(jax.random.key(self.seed), cell)
+        stream = zlib.crc32(canonical(self.config(cell)).encode())
+        key = jax.random.fold_in(jax.random.key(seed), stream)
         keys = jax.random.split(key, self.chains)
-        programs = build(self.problem, gain)
+        start, program = build(self.problem, gain)
         # Compiled before the clock starts.
-        states, _ = programs.advance(programs.start(self.chains), keys, step_size, 0)
+        states, _ = program(start(self.chains), keys, step_size, 0)
         first = theta_of(states)[0]
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
 
         def advance(states: aeb.State, steps: int) -> tuple[aeb.State, np.ndarray]:
-            states, sums = programs.advance(states, keys, step_size, steps)
+            states, sums = program(states, keys, step_size, steps)
             return states, np.asarray(sums, np.float64)
 
         carry = self._to_the_end(advance, states, prediction.theta, checkpoints, report)
-        seconds, rng = checkpoints.seconds, np.random.default_rng([self.seed, cell])
+        seconds, rng = checkpoints.seconds, np.random.default_rng([seed, stream])
         rate = score_latents(prediction, gain, first, self.readings(), carry.errors, self.tail, rng)
         means = carry.sums / (self.num_steps - self.num_steps // 2)
         weak = score_coefficients(self.problem, step_size, prediction, limit, means)

@@ -8,7 +8,7 @@ float32, and are added up in double outside.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,28 +17,21 @@ import numpy as np
 import aeb
 from benchmarks.convergence.recipe import SIZE, Gain, Theta, TwoMeans, to_vector
 
-__all__ = ["Programs", "build", "theta_of"]
+__all__ = ["build", "theta_of"]
 
 LEAF = ""
 """The path of a bare array of coefficients."""
 
 
-class Programs(NamedTuple):
-    """What is compiled for a problem and a gain.
-
-    Attributes:
-        start: `number of chains -> states`, all alike: coefficients at 0.
-        advance: `(states, keys, step_size, steps) -> (states, sums)` where sums, f32[C, 2, 4], are
-            those of the test functions over the new positions. The states given are used up.
-    """
-
-    start: Callable[[int], aeb.State]
-    advance: Callable[..., tuple[aeb.State, jax.Array]]
-
-
 @functools.lru_cache(maxsize=16)
-def build(problem: TwoMeans, gain: Gain) -> Programs:
-    """Compile the programs; a change of step size compiles nothing anew."""
+def build(problem: TwoMeans, gain: Gain) -> tuple[Callable[[int], aeb.State], Callable[..., Any]]:
+    """Make the programs of a problem and a gain; a change of step size compiles nothing anew.
+
+    Returns:
+        `start`, `number of chains -> states`, all alike: coefficients at 0; and `advance`,
+        `(states, keys, step_size, steps) -> (states, sums)` where sums, f32[C, 2, 4], are those of
+        the test functions over the new positions. The states given are used up.
+    """
     algorithm = aeb.empirical_bayes(
         aeb.sgld(1.0), problem.prior(), gain=gain.schedule, likelihood="gaussian"
     )  # the step size is given to each call
@@ -65,7 +58,7 @@ def build(problem: TwoMeans, gain: Gain) -> Programs:
         blank = jnp.zeros((*states.position.shape, 4), states.position.dtype)
         return jax.lax.fori_loop(0, steps, one, (states, blank))
 
-    return Programs(start, jax.jit(advance, donate_argnums=0))
+    return start, jax.jit(advance, donate_argnums=0)
 
 
 def theta_of(states: aeb.State) -> np.ndarray:

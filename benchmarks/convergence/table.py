@@ -73,12 +73,12 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
 
 def found(settings: Convergence, results: harness.Results) -> tuple[Found, Found]:
     """Look up the rows of the gains, and those of the step sizes."""
-
-    def look(cells: Sequence[tuple[Gain, float]]) -> Found:
-        pairs = results.one_each((settings.config(*cell) for cell in cells), settings.seed)
-        return [(*cell, row) for cell, (_, row) in zip(cells, pairs, strict=True)]
-
-    return look(settings.rate_cells()), look(settings.weak_cells())
+    rows = harness.found(settings, results)
+    rates, weak = (
+        [(*cell, next(iter(rows[cell]), None)) for cell in cells]
+        for cells in (settings.rate_cells(), settings.weak_cells())
+    )
+    return rates, weak
 
 
 def ladder(weak: Found) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -4,8 +4,7 @@
     SGHMC       N(0, 1) on all kernels, biases and BatchNorm flat; the target is p(beta | D)^tau,
                 where each image counts several times
     SGHMC-SA    the same, with spike and slab on FC1, learned by stochastic approximation
-    Vanilla     Adam on the mean loss, no prior
-    Dropout     the same, with dropout
+    the others  Adam on the mean loss, no prior; Dropout with dropout
 
 The step size is eps_k = h (k + 1)^(-1/5) / N after k steps, and that of Adam may fall alike. The
 penalties of FC1 start at those of N(0, 1), kappa0 = 0 and kappa1 = sigma^2: with kappa0 =
@@ -104,7 +103,9 @@ def _gain(recipe: Recipe) -> Any:
 def _prior(recipe: Recipe, cell: Cell) -> Prior:
     """Spike and slab on FC1 (or N(0, 1)), N(0, 1) on the other kernels, the rest flat."""
     learns = ARMS[cell.arm].learns
-    size = _size_of_sparse_layer(recipe, cell)
+    net = network(recipe, cell)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    size = named_leaves(shapes["params"])[SPARSE].size
     sigma = recipe.sigma if learns else 1.0
     sparse = aeb.spike_slab(
         recipe.v0,
@@ -132,12 +133,6 @@ def _prior(recipe: Recipe, cell: Cell) -> Prior:
     return sparse._replace(log_density=log_density)
 
 
-def _size_of_sparse_layer(recipe: Recipe, cell: Cell) -> int:
-    net = network(recipe, cell)
-    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
-    return int(named_leaves(shapes["params"])[SPARSE].size)
-
-
 def _adam(recipe: Recipe, loss_fn: Any) -> tuple[Callable[..., aeb.State], Kernel]:
     """Make Adam on the mean loss, in the state and the kernel that the sampler has."""
     step = recipe.adam_step
@@ -154,16 +149,8 @@ def _adam(recipe: Recipe, loss_fn: Any) -> tuple[Callable[..., aeb.State], Kerne
             loss=jnp.full((), jnp.inf, jnp.float32),
         )
 
-    def kernel(
-        state: aeb.State,
-        batch: Any,
-        key: jax.Array,
-        *,
-        step_size: Any = None,
-        temperature: Any = None,
-        learning_rate: Any = None,
-    ) -> aeb.State:
-        del step_size, temperature, learning_rate
+    def kernel(state: aeb.State, batch: Any, key: jax.Array, **overrides: Any) -> aeb.State:
+        del overrides
         (loss, model_state), grad = jax.value_and_grad(loss_fn, has_aux=True)(
             state.position, batch, state.model_state, key
         )

@@ -111,22 +111,10 @@ def _penalised(
     return Fitted(probability, np.ravel(model.coef_) != 0, details)
 
 
-def _ridge(rows: Rows) -> Fitted:
-    return _penalised(rows, (0.0,), STRENGTHS)
-
-
-def _l1(rows: Rows) -> Fitted:
-    return _penalised(rows, (1.0,), SPARSE, solver="saga", tol=TOLERANCE, random_state=0)
-
-
-def _elastic_net(rows: Rows) -> Fitted:
-    return _penalised(rows, RATIOS, SPARSE, solver="saga", tol=TOLERANCE, random_state=0)
-
-
-def _abess(rows: Rows, folds: int | None = None) -> Fitted:
+def _abess(rows: Rows, folds: int = 1) -> Fitted:
     from abess import LogisticRegression
 
-    model = LogisticRegression(cv=1 if folds is None else folds).fit(rows.x, rows.y)
+    model = LogisticRegression(cv=folds).fit(rows.x, rows.y)
     # Not its predict_proba: that overflows where a linear predictor is large.
     eta = np.ravel(model.intercept_)[0] + rows.test_x @ np.ravel(model.coef_)
     return Fitted(0.5 * (1.0 + np.tanh(0.5 * eta)), np.ravel(model.coef_) != 0, {})
@@ -138,11 +126,13 @@ def _ours(rows: Rows) -> Fitted:
     return Fitted(fit.predict(rows.test_x), fit.inclusion > 0.5, details, fit.largest_r_hat)
 
 
+SAGA = {"solver": "saga", "tol": TOLERANCE, "random_state": 0}
+
 FITS: dict[Method, Callable[[Rows], Fitted]] = {
     "truth": _truth,
-    "ridge": _ridge,
-    "l1": _l1,
-    "elastic net": _elastic_net,
+    "ridge": lambda rows: _penalised(rows, (0.0,), STRENGTHS),
+    "l1": lambda rows: _penalised(rows, (1.0,), SPARSE, **SAGA),
+    "elastic net": lambda rows: _penalised(rows, RATIOS, SPARSE, **SAGA),
     "abess": _abess,
     "abess, folds": lambda rows: _abess(rows, FOLDS),
     "aeb": _ours,

@@ -2,9 +2,7 @@
 """`aeb.regression` with two classes beside its rivals, on simulated designs and on real data.
 
 Every method sees the same rows, and each is set as its users set it (`rivals.py` says how).
-Seconds are of fit and prediction, on the clock and of the processor. The first call of a method in
-a process imports and compiles, that of `aeb` for each shape, so it is made twice there:
-`first_call` has the first, the second counts.
+Seconds are of fit and prediction, taken as in `benchmarks.regression`.
 """
 
 import dataclasses
@@ -12,18 +10,25 @@ import functools
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
+
 from benchmarks import harness
 from benchmarks.harness.ranges import Count, Some, one_of
-from benchmarks.logistic import data, rivals, scores
-from benchmarks.logistic.rivals import FITS, PACKAGES, Method
+from benchmarks.logistic import data, rivals
+from benchmarks.logistic.data import Rows
+from benchmarks.logistic.rivals import FITS, PACKAGES, Fitted, Method
 from benchmarks.regression import cost, methods
 from benchmarks.regression.recipe import check_installed
 
-__all__ = ["NAME", "PRESETS", "Cell", "Logistic", "main"]
+__all__ = ["NAME", "PRESETS", "Cell", "Logistic", "main", "score"]
 
 NAME = "logistic"
 
 DESCRIPTION = "aeb.regression with two classes beside its rivals, on designs and on real data."
+
+LEAST = 1e-6
+"""Probabilities are scored as at least this and at most 1 less it: one row that a method was sure
+of and wrong about costs at most 13.8."""
 
 
 class Cell(NamedTuple):
@@ -80,7 +85,40 @@ class Logistic(harness.Settings):
         called = (NAME, cell.method, rows.x.shape if cell.method == "aeb" else None)
         spent, fitted = cost.spent(called, lambda: FITS[cell.method](rows), PACKAGES[cell.method])
         report(1)
-        return spent["seconds"], [scores.of_rows(rows, fitted) | spent]
+        return spent["seconds"], [score(rows, fitted) | spent]
+
+
+def score(rows: Rows, fitted: Fitted) -> dict[str, Any]:
+    """Score the probabilities of the rows to predict.
+
+    Args:
+        rows: that they are of.
+        fitted: what a method says of them.
+
+    Returns:
+        The mean log loss in nats, the area under the ROC curve, the share of rows whose probability
+        was cut, and the counts of true and false finds, None where the signals are not known.
+
+    Raises:
+        ValueError: a probability is no number in [0, 1].
+    """
+    from sklearn.metrics import roc_auc_score
+
+    stated = np.asarray(fitted.probability, np.float64)
+    if not np.all((stated >= 0) & (stated <= 1)):
+        raise ValueError("a method gave probabilities outside of [0, 1]")
+    cut = np.clip(stated, LEAST, 1.0 - LEAST)
+    loss = -np.mean(rows.test_y * np.log(cut) + (1.0 - rows.test_y) * np.log1p(-cut))
+    return {
+        "log_loss": float(loss),
+        "auroc": float(roc_auc_score(rows.test_y, stated)),
+        "cut": float(np.mean(cut != stated)),
+        "finds": int(fitted.found.sum()),
+        "true_finds": None if rows.signal is None else int(fitted.found[rows.signal].sum()),
+        "false_finds": None if rows.signal is None else int(fitted.found[~rows.signal].sum()),
+        "largest_r_hat": fitted.r_hat,
+        "details": dict(fitted.details),
+    }
 
 
 PRESETS = {

@@ -33,8 +33,8 @@ import jax.numpy as jnp
 
 import aeb
 from aeb.kernel import log_likelihood_grad, residual_sum_of_squares
-from aeb.models import make_loss
-from benchmarks.uci.chains import OneChain, network
+from aeb.models import MLP, make_loss
+from benchmarks.uci.chains import OneChain
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 
 __all__ = ["Numbers", "Setting", "numbers_of", "poster_chain", "recommended_chain", "setting_of"]
@@ -69,7 +69,7 @@ def numbers_of(name: str, arm: ArmName, recipe: Poster) -> Numbers:
 @functools.lru_cache(maxsize=8)
 def poster_chain(recipe: Poster) -> OneChain:
     """Build a chain of the authors' arms, whose numbers are `Numbers`."""
-    loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
+    loss_fn = make_loss(MLP(hidden=(recipe.hidden,)), likelihood="gaussian")
     falling = aeb.robbins_monro(1.0, recipe.gain_offset, recipe.gain_exponent)
 
     def algorithm(numbers: Numbers) -> aeb.Algorithm:
@@ -98,9 +98,6 @@ def poster_chain(recipe: Poster) -> OneChain:
             likelihood="gaussian",
         )
 
-    def init(numbers: Numbers, params: Any) -> aeb.State:
-        return algorithm(numbers).init(params)
-
     def step(
         numbers: Numbers, state: aeb.State, batch: Any, key: jax.Array, num_data: int
     ) -> aeb.State:
@@ -116,7 +113,7 @@ def poster_chain(recipe: Poster) -> OneChain:
         )
         return new._replace(loss=loss)
 
-    return OneChain(init, step)
+    return OneChain(lambda numbers, params: algorithm(numbers).init(params), step)
 
 
 class Setting(NamedTuple):
@@ -136,7 +133,7 @@ def setting_of(recipe: Recommended) -> Setting:
 @functools.lru_cache(maxsize=8)
 def recommended_chain(recipe: Recommended) -> OneChain:
     """Build a chain of the recommended arm, whose numbers are a `Setting`."""
-    loss_fn = make_loss(network(recipe.hidden), likelihood="gaussian")
+    loss_fn = make_loss(MLP(hidden=(recipe.hidden,)), likelihood="gaussian")
     gain = aeb.robbins_monro(recipe.gain_coefficient, recipe.gain_offset, recipe.gain_exponent)
 
     def algorithm(setting: Setting) -> aeb.Algorithm:
@@ -152,9 +149,6 @@ def recommended_chain(recipe: Recommended) -> OneChain:
         )
         return aeb.empirical_bayes(dynamics, prior, gain=gain, likelihood="gaussian")
 
-    def init(setting: Setting, params: Any) -> aeb.State:
-        return algorithm(setting).init(params)
-
     def step(
         setting: Setting, state: aeb.State, batch: Any, key: jax.Array, num_data: int
     ) -> aeb.State:
@@ -162,4 +156,4 @@ def recommended_chain(recipe: Recommended) -> OneChain:
         step_size = setting.learning_rate * jnp.square(state.latent.sigma) / num_data
         return kernel(state, batch, key, step_size=step_size)
 
-    return OneChain(init, step)
+    return OneChain(lambda setting, params: algorithm(setting).init(params), step)

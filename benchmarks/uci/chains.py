@@ -8,7 +8,6 @@ draws that count are kept, and the learned sigma beside each.
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +15,9 @@ import jax.numpy as jnp
 
 import aeb
 from aeb.models import MLP
-from benchmarks.harness.slices import run_in_slices
 from benchmarks.uci.recipe import Shape
-from benchmarks.uci.splits import Split
 
-__all__ = ["Carry", "OneChain", "Programs", "build", "network", "run", "uniform_start"]
+__all__ = ["Carry", "OneChain", "Rows", "build", "uniform_start"]
 
 START, ORDER, NOISE = range(3)
 """What the key of a split is folded with."""
@@ -55,24 +52,6 @@ class Carry(NamedTuple):
     sigma: jax.Array  # f32[K, S, C]
 
 
-class Programs(NamedTuple):
-    """What is compiled for one chain and a shape.
-
-    Attributes:
-        start: `(numbers, rows, keys) -> carry`, for one key a split.
-        advance: `(numbers, carry, rows, keys, draws) -> carry`, after so many draws more. The carry
-            it is given is used up.
-    """
-
-    start: Callable[..., Carry]
-    advance: Callable[..., Carry]
-
-
-def network(hidden: int) -> MLP:
-    """Build the network d-hidden-1 of the authors, with ReLU."""
-    return MLP(hidden=(hidden,))
-
-
 def uniform_start(key: jax.Array, features: int, hidden: int) -> dict[str, Any]:
     """Draw weights and biases from U(-1, 1) / sqrt(fan-in), as PyTorch does by default."""
     shapes = {"fc1": (features, hidden), "head": (hidden, 1)}
@@ -87,36 +66,16 @@ def uniform_start(key: jax.Array, features: int, hidden: int) -> dict[str, Any]:
     return params
 
 
-def run(
-    one_chain: OneChain,
-    numbers: Any,
-    shape: Shape,
-    split: Split,
-    keys: jax.Array,
-    folder: Path,
-    checkpoint_every: float,
-    report: Callable[[int], Any],
-) -> tuple[float, Carry]:
-    """Run the chains of stacked splits to their end, from the last checkpoint if there is one.
-
-    There is a key a split, and `report` is told draws. Returns the seconds too, without compiling.
-    """
-    programs = build(one_chain, shape)
-    rows = Rows(*(jnp.asarray(part) for part in (split.x, split.y, split.x_new)))
-    return run_in_slices(
-        lambda carry, draws: programs.advance(numbers, carry, rows, keys, draws),
-        programs.start(numbers, rows, keys),
-        lambda carry: int(carry.draws),
-        shape.draws,
-        folder,
-        checkpoint_every=checkpoint_every,
-        report=report,
-    )
-
-
 @functools.lru_cache(maxsize=16)
-def build(one_chain: OneChain, shape: Shape) -> Programs:
-    apply = network(shape.hidden).apply
+def build(one_chain: OneChain, shape: Shape) -> tuple[Callable[..., Carry], Callable[..., Carry]]:
+    """Make the programs of one chain and a shape.
+
+    Returns:
+        `start`, `(numbers, rows, keys) -> carry`, for one key a split; and `advance`,
+        `(numbers, carry, rows, keys, draws) -> carry`, after so many draws more. The carry it is
+        given is used up.
+    """
+    apply = MLP(hidden=(shape.hidden,)).apply
     kept = shape.draws - shape.burn_in
 
     def predict(params: Any, x: jax.Array) -> jax.Array:
@@ -187,4 +146,4 @@ def build(one_chain: OneChain, shape: Shape) -> Programs:
 
         return jax.lax.fori_loop(0, draws, one_draw, carry)
 
-    return Programs(jax.jit(start), jax.jit(advance, donate_argnums=1))
+    return jax.jit(start), jax.jit(advance, donate_argnums=1)

@@ -38,6 +38,7 @@ import numpy as np
 from aeb.data import Table, train_test_split
 from benchmarks import harness
 from benchmarks.harness.ranges import Some, whole, within
+from benchmarks.harness.slices import run_in_slices
 from benchmarks.uci import arms, chains, scores, splits
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
@@ -140,8 +141,16 @@ class Uci(harness.Settings):
             numbers, shape = arms.numbers_of(name, arm, self.poster), self.poster.shape()
         fold = functools.partial(jax.random.fold_in, jax.random.key(self.seed))
         keys = jax.vmap(fold)(jnp.asarray(SEEDS[: self.splits]))
-        seconds, carry = chains.run(
-            one_chain, numbers, shape, stacked, keys, folder, self.checkpoint_every, report
+        start, advance = chains.build(one_chain, shape)
+        rows = chains.Rows(*map(jnp.asarray, (stacked.x, stacked.y, stacked.x_new)))
+        seconds, carry = run_in_slices(
+            lambda carry, draws: advance(numbers, carry, rows, keys, draws),
+            start(numbers, rows, keys),
+            lambda carry: int(carry.draws),
+            shape.draws,
+            folder,
+            checkpoint_every=self.checkpoint_every,
+            report=report,
         )
         predictions, sigma = (np.asarray(part, float) for part in (carry.predictions, carry.sigma))
         units = list(zip(stacked.scale, stacked.centre, strict=True))

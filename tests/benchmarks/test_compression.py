@@ -28,7 +28,7 @@ from benchmarks.compression.released import (
     released_temperature,
 )
 from benchmarks.compression.run import PRESETS
-from benchmarks.compression.runs import Run, Start, metrics_of, train
+from benchmarks.compression.training import Run, metrics_of, train
 
 pytestmark = pytest.mark.quickly_compiled
 
@@ -236,7 +236,7 @@ def test_the_last_kick_is_split_into_noise_and_gradient(key):
     algorithm = aeb.empirical_bayes(
         aeb.sghmc(eps, 0.1, heat), aeb.spike_slab(1.0, 1e9, kappa0=0.0), gain=0.0
     )
-    stage = Stage(algorithm, None, None, lambda count: eps, heat, 1, (), None, False)
+    stage = Stage(algorithm, None, None, lambda count: eps, heat, 1, (), None)
     state = algorithm.init(params)
     for number in range(2):
         before = state
@@ -297,7 +297,8 @@ def test_the_arm_without_a_target_learns_and_cuts(plain, tmp_path):
     stage = make_stage(setup, size, Released(), rewound, "aeb_learned", None, params)
     carry = train(
         Run(setup, size, stage, jax.random.key(0), refresh=1),
-        Start(params, model_state, ()),
+        params,
+        model_state,
         harness.Checkpoints(tmp_path, 1e9),
         lambda epochs: None,
     )

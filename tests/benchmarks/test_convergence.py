@@ -274,9 +274,9 @@ def chains_end():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(aeb, "sgld", functools.partial(sgld, temperature=temperature))
             patch.setattr(aeb, "spike_slab", mutated)
-            programs = build.__wrapped__(PROBLEM, Gain(10.0, 100.0, 1.0))
+            start, advance = build.__wrapped__(PROBLEM, Gain(10.0, 100.0, 1.0))
             keys = jax.random.split(jax.random.key(5), CHAINS)
-            return programs.advance(programs.start(CHAINS), keys, STEP, 2000)[0]
+            return advance(start(CHAINS), keys, STEP, 2000)[0]
 
     return jax.jit(end)
 

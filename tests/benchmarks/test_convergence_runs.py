@@ -51,16 +51,16 @@ def test_an_interrupted_run_ends_in_the_same_rows(runs, dies):
 def test_every_setting_that_matters_is_in_the_key():
     settings = convergence.PRESETS["smoke"]
     cell = settings.rate_cells()[0]
-    key = harness.row_key(settings.config(*cell), 0)
-    assert harness.row_key(json.loads(json.dumps(settings.config(*cell))), 0) == key
+    key = harness.row_key(settings.config(cell), 0)
+    assert harness.row_key(json.loads(json.dumps(settings.config(cell))), 0) == key
     for change in ({"chains": 77}, {"num_steps": 777}, {"tail": 0.07}):
         other = dataclasses.replace(settings, **change)
-        assert harness.row_key(other.config(*cell), 0) != key
+        assert harness.row_key(other.config(cell), 0) != key
     for field in dataclasses.fields(TwoMeans):
         value = (7.0, 7.0) if field.name == "means" else 77
         problem = dataclasses.replace(settings.problem, **{field.name: value})
         other = dataclasses.replace(settings, problem=problem)
-        assert harness.row_key(other.config(*cell), 0) != key
+        assert harness.row_key(other.config(cell), 0) != key
     gain, step_size = cell
     for other_cell in (
         (gain, 0.5),
@@ -69,7 +69,7 @@ def test_every_setting_that_matters_is_in_the_key():
             for f in dataclasses.fields(gain)
         ),
     ):
-        assert harness.row_key(settings.config(*other_cell), 0) != key
+        assert harness.row_key(settings.config(other_cell), 0) != key
 
 
 def test_presets_differ_in_size():
@@ -102,7 +102,7 @@ def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, section_of):
         bias = np.full((2, 4), 0.1 * step_size)
         weak = {"bias": bias, "bias_se": bias / 10, "bias_by_quadrature": bias * 1.1}
         metrics = rows_module.finite({"rate": rate, "weak": weak})
-        config = settings.config(gain, step_size)
+        config = settings.config((gain, step_size))
         rows.append(made_up_row("convergence", "paper", config, 0, metrics))
     harness.Results(tmp_path / "convergence.jsonl").append(rows)
     # The ladder holds no run at the step size of the gains yet.
@@ -114,7 +114,7 @@ def test_the_report_and_the_figures_show_rows_and_gaps(tmp_path, section_of):
     assert [path.name for path in (tmp_path / "figures").iterdir()] == [
         "convergence_coefficients.png"
     ]
-    rows[0]["config"] = settings.config(*settings.rate_cells()[2])
+    rows[0]["config"] = settings.config(settings.rate_cells()[2])
     harness.Results(tmp_path / "convergence.jsonl").append(rows[:1])
     section = section_of("Convergence", *words)
     line = "| 1 | 10 | 3.50 | 1.012 [0.988, 1.044] | 1.011 | 2.125 | 2.250 | none | 7 |"

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from benchmarks import harness
-from benchmarks.logistic import data, scores, table
+from benchmarks.logistic import data, table
 from benchmarks.logistic.rivals import FITS, Fitted
-from benchmarks.logistic.run import PRESETS, main
+from benchmarks.logistic.run import PRESETS, main, score
 
 
 @pytest.mark.parametrize("name", sorted(data.DESIGNS))
@@ -42,15 +42,15 @@ def test_scores_of_probabilities():
     signal = np.array([True, False])
     rows = data.Rows(*4 * [np.zeros(0)], signal=signal)
     rows = rows._replace(test_y=np.array([1.0, 1.0, 0.0, 1.0]))
-    found = np.array([True, True])
-    score = scores.of_rows(rows, Fitted(np.array([0.8, 0.7, 0.4, 0.0]), found, {}))
+    both = np.array([True, True])
+    found = score(rows, Fitted(np.array([0.8, 0.7, 0.4, 0.0]), both, {}))
     want = -(np.log(0.8) + np.log(0.7) + np.log(0.6) + np.log(1e-6)) / 4
-    assert score["log_loss"] == pytest.approx(want)
-    assert score["auroc"] == pytest.approx(2 / 3)
-    assert score["cut"] == 1 / 4
-    assert (score["true_finds"], score["false_finds"]) == (1, 1)
+    assert found["log_loss"] == pytest.approx(want)
+    assert found["auroc"] == pytest.approx(2 / 3)
+    assert found["cut"] == 1 / 4
+    assert (found["true_finds"], found["false_finds"]) == (1, 1)
     with pytest.raises(ValueError, match="outside"):
-        scores.of_rows(rows, Fitted(np.array([0.8, 0.7, 1.4, 0.0]), found, {}))
+        score(rows, Fitted(np.array([0.8, 0.7, 1.4, 0.0]), both, {}))
 
 
 def test_ridge_predicts_in_the_units_of_the_data():
@@ -60,8 +60,8 @@ def test_ridge_predicts_in_the_units_of_the_data():
     moved = rows._replace(x=3.0 + 10.0 * rows.x, test_x=3.0 + 10.0 * rows.test_x)
     fits = [FITS["ridge"](part) for part in (rows, moved)]
     np.testing.assert_allclose(fits[0].probability, fits[1].probability, atol=1e-4)
-    truth = scores.of_rows(rows, FITS["truth"](rows))["log_loss"]
-    assert truth < scores.of_rows(rows, fits[0])["log_loss"] < np.log(2)
+    truth = score(rows, FITS["truth"](rows))["log_loss"]
+    assert truth < score(rows, fits[0])["log_loss"] < np.log(2)
 
 
 def test_every_cell_has_its_rows_once():

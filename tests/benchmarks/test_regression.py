@@ -19,10 +19,9 @@ import pytest
 
 import aeb
 from benchmarks import harness, report
-from benchmarks.regression import horseshoe, mcp, methods, scores
+from benchmarks.regression import horseshoe, mcp, methods
 from benchmarks.regression import run as regression
 from benchmarks.regression import table as regression_table
-from benchmarks.regression import targets as targets_module
 from benchmarks.regression.methods import Estimate
 from benchmarks.regression.recipe import MCP, Horseshoe
 from benchmarks.simulation import run as simulation
@@ -192,7 +191,7 @@ def test_scores_count_the_intercept():
     interval = np.stack([beta - 1, beta + 1], axis=1)
     interval[0] = 8, 9
     estimate = Estimate(0.5, beta, inclusion > 0.2, {"some": 1}, {"kind": interval}, inclusion, 1.5)
-    metrics = scores.score(SMALL, data, estimate)
+    metrics = regression.score(SMALL, data, estimate)
     assert metrics["population_mse_of_coefficients"] == 3
     assert metrics["population_mse"] == 3.25
     residual = data.fresh_y - data.fresh_x @ beta
@@ -204,7 +203,9 @@ def test_scores_count_the_intercept():
     assert metrics["beta"][1]["intervals"] == {"kind": [beta[1] - 1, beta[1] + 1]}
     assert metrics["inclusion"][0] == (1, 0.0818)  # that of column 0 is 0
     assert metrics["largest_r_hat"] == 1.5
-    bare = scores.score(SMALL, data, estimate._replace(inclusion=None, intervals={}, r_hat=None))
+    bare = regression.score(
+        SMALL, data, estimate._replace(inclusion=None, intervals={}, r_hat=None)
+    )
     assert bare["inclusion"] is bare["beta"][0]["inclusion"] is bare["largest_r_hat"] is None
 
 
@@ -235,7 +236,9 @@ def test_targets_are_read_off_rows():
     mcp = [row(2, 3.5), row(1, 3.3)]
     again = [row(1, 3.4, inclusion=((0, 0.9), (7, 0.6))), row(0, 3.25)]
     wide = [row(0, first={"cpu": 9.0}), row(1)]
-    lines = list(targets_module.targets([ours, again], mcp, again[1:], wide, size="n = 1").values())
+    lines = list(
+        regression_table.targets([ours, again], mcp, again[1:], wide, size="n = 1").values()
+    )
     # Seeds 1 and 2 are in both: 3.35 against 3.4, apart by 0.1 and -0.2.
     assert lines[0].startswith(
         "met, 3.350 against 3.400 over 2 data sets; the difference is -0.050"
@@ -249,11 +252,11 @@ def test_targets_are_read_off_rows():
     assert lines[4].endswith("the same in 0 of them")
     assert "2.0 ± 0.0 CPU seconds, 9.0 with compiling" in lines[5]
     assert lines[5].endswith("memory 3 MiB (1)")
-    worse = targets_module.targets([mcp], ours, [], [], size="n = 1")
+    worse = regression_table.targets([mcp], ours, [], [], size="n = 1")
     assert next(iter(worse.values())).startswith("missed")
-    all_in = targets_module.targets([[row(0)]], [], [], [], size="n = 1")
+    all_in = regression_table.targets([[row(0)]], [], [], [], size="n = 1")
     assert "missed by those averaged, 100.0% of 3" in all_in.values()
-    assert set(targets_module.targets([], [], [], [], size="n = 1").values()) == {"not run"}
+    assert set(regression_table.targets([], [], [], [], size="n = 1").values()) == {"not run"}
 
 
 def test_from_words_to_the_report(tmp_path, capsys, monkeypatch):

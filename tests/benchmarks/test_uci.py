@@ -235,14 +235,14 @@ def test_an_epoch_takes_each_row_once_and_drops_the_remainder():
         position = {**state.position, "fc1": {**state.position["fc1"], "kernel": kernel}}
         return state._replace(step=state.step + 1, position=position)
 
-    programs = build(OneChain(init, step), Shape(2, batch_size, 2, 1, 3, 1))
+    start, advance = build(OneChain(init, step), Shape(2, batch_size, 2, 1, 3, 1))
     x = jnp.tile(jnp.eye(rows), (4, 1, 1))
     data = Rows(x, jnp.zeros((4, rows)), x[:, :5])
     keys = jax.random.split(jax.random.key(0), 4)
-    carry = programs.start((), data, keys)
+    carry = start((), data, keys)
     seen = []
     for draws in (1, 1):
-        carry = programs.advance((), carry, data, keys, draws)
+        carry = advance((), carry, data, keys, draws)
         seen.append(np.asarray(carry.state.position["fc1"]["kernel"])[..., 0])
     first, second = seen[0], seen[1] - seen[0]
     for counts in (first, second):
@@ -256,7 +256,7 @@ def test_an_epoch_takes_each_row_once_and_drops_the_remainder():
     heads = np.asarray(carry.state.position["head"]["kernel"]).reshape(8, -1)
     assert len(np.unique(heads, axis=0)) == 8
     assert carry.predictions.shape == (2, 4, 2, 5)
-    carry = programs.advance((), carry, data, keys, 1)
+    carry = advance((), carry, data, keys, 1)
     kept = np.asarray(carry.predictions)
     position = jax.tree.map(lambda leaf: np.asarray(leaf)[1, 0], carry.state.position)
     hidden = np.maximum(np.eye(rows)[:5] @ position["fc1"]["kernel"] + position["fc1"]["bias"], 0)

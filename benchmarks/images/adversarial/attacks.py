@@ -91,21 +91,14 @@ def fgsm(pixels: np.ndarray, direction: np.ndarray, zeta: float) -> np.ndarray:
 
 
 def pgd(
-    net: nn.Module,
-    draws: Draws,
-    pixels: np.ndarray,
-    label: np.ndarray,
-    zeta: float,
-    *,
-    steps: int = STEPS,
-    relative_step: float = RELATIVE_STEP,
+    net: nn.Module, draws: Draws, pixels: np.ndarray, label: np.ndarray, zeta: float
 ) -> np.ndarray:
     """Take several steps, each clipped to the box of half-width zeta; arguments as for `ascent`."""
     moved = pixels
     low, high = (np.clip(pixels + sign * np.float32(zeta), 0, 1) for sign in (-1, 1))
-    for _ in range(steps):
+    for _ in range(STEPS):
         direction = np.sign(ascent(net, draws, moved, label)).astype(np.float32)
-        moved = np.clip(moved + np.float32(relative_step * zeta) * direction, low, high)
+        moved = np.clip(moved + np.float32(RELATIVE_STEP * zeta) * direction, low, high)
     return moved
 
 
@@ -133,15 +126,16 @@ class Attacked(NamedTuple):
         whole = self.draws if self.samples else self.draws[-1:]
         favoured = self._by_levels(pixels, label, self.draws[:1], self.draws[1:], predicted=True)
         return {
-            "clean": self._right(whole, pixels, label),
+            "clean": self._right(whole, [pixels], label)[0],
             "favoured": favoured,
             "authors": favoured
             if self.samples
             else self._by_levels(pixels, label, whole, whole, predicted=True),
             "fair": self._by_levels(pixels, label, whole, whole, predicted=False),
-            "pgd": _counts(
-                self._right(whole, pgd(self.net, whole, pixels, label, zeta), label)
-                for zeta in self.pgd_levels
+            "pgd": self._right(
+                whole,
+                (pgd(self.net, whole, pixels, label, zeta) for zeta in self.pgd_levels),
+                label,
             ),
         }
 
@@ -159,14 +153,10 @@ class Attacked(NamedTuple):
         if predicted:
             away = mixture(self.net, against, pixels).argmax(-1).astype(np.int32)
         direction = ascent(self.net, against, pixels, away)
-        return _counts(
-            self._right(scored, fgsm(pixels, direction, zeta), label) for zeta in self.levels
-        )
+        moved = (fgsm(pixels, direction, zeta) for zeta in self.levels)
+        return self._right(scored, moved, label)
 
-    def _right(self, draws: Draws, pixels: np.ndarray, label: np.ndarray) -> np.ndarray:
-        right = mixture(self.net, draws, pixels).argmax(-1) == label
-        return np.asarray(right.sum(), np.int32)
-
-
-def _counts(each: Iterable[np.ndarray]) -> np.ndarray:
-    return np.array(list(each), np.int32)
+    def _right(self, draws: Draws, each: Iterable[np.ndarray], label: np.ndarray) -> np.ndarray:
+        """Count the images that are right, i32[K], each of K times that they were moved."""
+        predicted = (mixture(self.net, draws, pixels).argmax(-1) for pixels in each)
+        return np.array([(of == label).sum() for of in predicted], np.int32)

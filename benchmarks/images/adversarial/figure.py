@@ -3,7 +3,6 @@
 
 import statistics
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks import harness
 from benchmarks.harness import figures
@@ -19,25 +18,12 @@ SIZE = (11.0, 6.2)
 DPI = 130
 
 
-class Style(NamedTuple):
-    """How a way of attacking is drawn."""
-
-    label: str
-    marker: str
-    line: str
-    filled: bool
-
-    def drawn(self, color: str) -> dict[str, str]:
-        """Tell it to Matplotlib."""
-        face = color if self.filled else "white"
-        return {"linestyle": self.line, "marker": self.marker, "markerfacecolor": face}
-
-
 WAYS = {
-    "authors": Style("FGSM as the authors", "o", "-", filled=True),
-    "fair": Style("FGSM fair", "s", "-.", filled=False),
-    "pgd": Style("PGD fair", "v", ":", filled=False),
+    "authors": ("FGSM as the authors", {"marker": "o", "linestyle": "-"}),
+    "fair": ("FGSM fair", {"marker": "s", "linestyle": "-.", "markerfacecolor": "white"}),
+    "pgd": ("PGD fair", {"marker": "v", "linestyle": ":", "markerfacecolor": "white"}),
 }
+"""How a way of attacking is called and drawn."""
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
@@ -65,11 +51,11 @@ def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
                 if cell.set != name:
                     continue
                 color = f"C{list(ARMS).index(cell.arm)}"
-                for way, style in WAYS.items():
+                for way, (_, style) in WAYS.items():
                     levels = settings.pgd_levels if way == "pgd" else settings.levels
                     means = [statistics.fmean(percent(seeds, "clean"))]
                     means += [statistics.fmean(percent(seeds, way, k)) for k in range(len(levels))]
-                    axes.plot((0, *levels), means, color=color, markersize=6, **style.drawn(color))
+                    axes.plot((0, *levels), means, color=color, markersize=6, **style)
             axes.set(title=TITLES[name], xlabel="perturbation of a pixel in [0, 1]")
             axes.set(xlim=(-0.01, 0.51), ylim=(0, 100))
             axes.grid(alpha=0.3)
@@ -77,8 +63,8 @@ def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
         first.set_ylabel("test accuracy, %")
         for number, arm in enumerate(ARMS):
             first.plot([], [], color=f"C{number}", linewidth=4, label=ARMS[arm].label)
-        for style in WAYS.values():
-            first.plot([], [], color="k", label=style.label, **style.drawn("k"))
+        for label, style in WAYS.values():
+            first.plot([], [], color="k", label=label, **style)
         first.plot([], [], "k--", linewidth=1.2, label="poster, digitised (full size)")
         picture.legend(loc="outside upper center", ncols=4)
     return folder / FIGURES[0]

@@ -88,20 +88,17 @@ class Adversarial(Classification):
         return checkpoints.seconds, [{**shares, "trained_at": kept.commit}]
 
 
-def _of(settings: Classification) -> Adversarial:
-    """Attack the networks of these settings, without augmentation."""
-    return Adversarial(**(vars(settings) | {"augment": (False,)}))
+FEWER: dict[str, dict[str, Any]] = {
+    "smoke": {"num_scored": 40, "rows": 25, "levels": (0.1, 0.3), "pgd_levels": (0.1,)},
+    "cpu": {"num_scored": 400, "rows": 200, "pgd_levels": (0.05, 0.1, 0.2, 0.3)},
+    "full": {"num_scored": 1000, "rows": 200, "pgd_levels": (0.05, 0.1, 0.2, 0.3)},
+    "paper": {},
+}
+"""In what a preset differs from that of `images.classification`, beside the augmentation."""
 
-
-PRESETS = {name: _of(settings) for name, settings in classification.PRESETS.items()}
-PRESETS["smoke"] = dataclasses.replace(
-    PRESETS["smoke"], num_scored=40, rows=25, levels=(0.1, 0.3), pgd_levels=(0.1,)
-)
-PRESETS["cpu"] = dataclasses.replace(
-    PRESETS["cpu"], num_scored=400, rows=200, pgd_levels=(0.05, 0.1, 0.2, 0.3)
-)
-PRESETS["full"] = dataclasses.replace(
-    PRESETS["full"], num_scored=1000, rows=200, pgd_levels=(0.05, 0.1, 0.2, 0.3)
-)
+PRESETS = {
+    name: Adversarial(**(vars(settings) | {"augment": (False,)} | FEWER[name]))
+    for name, settings in classification.PRESETS.items()
+}
 
 main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)

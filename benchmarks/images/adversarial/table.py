@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
-from benchmarks.images.classification.table import column, shown
+from benchmarks.images.classification.table import TITLES, shown
 from benchmarks.images.recipe import ARMS, ArmName, Cell
 
 __all__ = ["FIGURES", "PAPER", "Found", "percent", "report", "verdict"]
@@ -103,8 +103,7 @@ def verdict(settings: Adversarial, rows: Found) -> str:
     for name in dict.fromkeys(cell.set for cell in rows):
         arms = {cell.arm: rows[cell] for cell in rows if cell.set == name and not cell.augment}
         if arms.get("vanilla") and arms.get("sghmc_sa"):
-            title = column(Cell(name, False, "vanilla"))
-            said.append(f"- {title} at {_verdict(settings, arms)}")
+            said.append(f"- {TITLES[name]} at {_verdict(settings, arms)}")
     return "\n".join(said)
 
 
@@ -156,8 +155,6 @@ def _table(settings: Adversarial, rows: Found, name: str) -> str:
         theirs = _poster(cell, level) if way == "authors" else None
         return text if theirs is None else f"{text} ({theirs:.0f})"
 
-    # A name out of a table is any text to mypy.
-    title = column(Cell(name, False, "vanilla"))  # type: ignore[arg-type]
     lines = []
     for way, label in WAYS.items():
         for cell, seeds in rows.items():
@@ -168,7 +165,7 @@ def _table(settings: Adversarial, rows: Found, name: str) -> str:
             texts = (accuracy(way, cell, level) for level in settings.levels)
             lines.append([label, arm, clean, *texts])
     heads = ["attack", "arm", "clean", *(f"{level:g}" for level in settings.levels)]
-    return f"{title}:\n\n{markdown.table(heads, lines)}"
+    return f"{TITLES[name]}:\n\n{markdown.table(heads, lines)}"
 
 
 def _poster(cell: Cell, level: float) -> float | None:

@@ -12,14 +12,9 @@ the average over its draws, weighted by the step size; so are the arms by Adam, 
 network at the same steps: what averaging alone gives. The paper's figures are those of the last
 network of the arms by Adam and of the average of the others.
 
-The preset full has all images and both networks at a schedule of about ten minutes of one core a
-run: 8 epochs of batches of 100. Its step sizes are those with the least NLL of the average on
-training images held out; `--tune` makes the rows of that search, which are shown beside the others.
-Adam's step falls there as that of the samplers does, and its draws are weighted alike.
-
-Beside accuracy stand log-likelihood, calibration, the entropy on a set that the network has never
-seen (and how well it tells the two apart), and for SGHMC-SA the share of FC1 with rho <= 0.5 and
-what is left of the accuracy once these weights are cut.
+The step sizes of the preset full are those with the least NLL of the average on training images
+held out; `--tune` makes the rows of that search, which are shown beside the others. Adam's step
+falls there as that of the samplers does, and its draws are weighted alike.
 """
 
 from __future__ import annotations

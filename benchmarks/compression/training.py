@@ -18,7 +18,7 @@ from benchmarks.compression.arms import Stage
 from benchmarks.compression.network import Setup
 from benchmarks.compression.recipe import Size
 
-__all__ = ["Carry", "Run", "Start", "looks", "metrics_of", "train"]
+__all__ = ["Carry", "Run", "looks", "metrics_of", "train"]
 
 PATIENCE = 5.0
 """Seconds that the epochs between two checks of the clock may take."""
@@ -35,14 +35,6 @@ class Run(NamedTuple):
     stage: Stage
     key: PRNGKey  # of minibatches, augmentation and noise
     refresh: int  # minibatches by which the BatchNorm statistics of a sample are refreshed
-
-
-class Start(NamedTuple):
-    """Where an arm begins."""
-
-    params: ArrayTree
-    model_state: Any
-    teacher: Any  # variables of the dense network, or ()
 
 
 class Carry(NamedTuple):
@@ -63,18 +55,19 @@ def looks(stage: Stage, size: Size) -> list[int]:
 
 
 def train(
-    run: Run, start: Start, checkpoints: harness.Checkpoints, report: Callable[[int], Any]
+    run: Run,
+    params: ArrayTree,
+    model_state: Any,
+    checkpoints: harness.Checkpoints,
+    report: Callable[[int], Any],
 ) -> Carry:
     """Run an arm to its end, from the last checkpoint if there is one; `report` is told epochs."""
     size, stage = run.size, run.stage
     epochs = looks(stage, size)
-    model_state = dict(start.model_state)
-    if stage.taught:
-        model_state["teacher"] = start.teacher
     test = run.setup.task.data.test
     carry = checkpoints.restore(
         Carry(
-            state=stage.algorithm.init(start.params, model_state),
+            state=stage.algorithm.init(params, model_state),
             history=np.zeros((len(epochs), len(scores.COLUMNS))),
             probs=np.zeros((len(test["label"]), run.setup.task.data.num_classes), np.float32),
             sparsity=np.zeros(()),

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""The comparison of `aeb demo` as rows, one a seed."""
