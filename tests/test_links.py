@@ -34,6 +34,7 @@ OUTSIDE = {
 
 PREPRINTS = {
     "1405.0506": "Windle, Polson and Scott",
+    "1801.05787": "Theis, Korshunova, Tejani and Huszar",
     "2203.17208": "Spector and Janson",
     "2209.14624": "Gupta et al.",
 }
