@@ -121,6 +121,7 @@ class Compressed:
         target: the requested sparsity; None if the prior decided.
         planned_steps: the number of steps planned. If it is more than `num_steps`, a callback or a
             divergence ended the run early, while the learning rate was still above 0.
+        rank: what decided which weights went first; None if the prior decided.
 
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (64, 8))
@@ -149,6 +150,7 @@ class Compressed:
     network: Network
     target: float | None = None
     planned_steps: int | None = None
+    rank: str | None = None
 
     @property
     def variables(self) -> Any:
@@ -382,8 +384,7 @@ def compress(
             threshold for all weights as they are. "leaf" prunes the same share of each leaf.
         rank: what decides which weights go first: "magnitude", their size, or "fisher", what they
             are worth to the loss (see `aeb.fisher`). None takes "fisher" if the network has
-            BatchNorm, because sizes in front of one say nothing, and "magnitude" otherwise. It is
-            not used with `sparsity=None`.
+            BatchNorm, and "magnitude" otherwise. It is not used with `sparsity=None`.
         temperature: T >= 0 of the sampler. 1 samples the posterior, 0 adds no noise.
         weight_decay: the L2 penalty per row, >= 0, on the leaves that may be pruned. Use that of
             the original training, above all if the network has BatchNorm and you prune more than
@@ -517,7 +518,7 @@ def compress(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "scope": scope,
-        "rank": rank,
+        "rank": "magnitude" if sparsity is None else rank,
         "temperature": temperature,
         "weight_decay": weight_decay or None,  # None as in older runs, which did not have it
         "num_draws": num_draws,
@@ -548,6 +549,7 @@ def compress(
         network=network,
         target=sparsity,
         planned_steps=num_steps,
+        rank=None if sparsity is None else rank,
     )
     missed = _missed(result)
     if missed:
@@ -602,6 +604,7 @@ def _missed(result: Compressed) -> str | None:
 
 def _tuned(run: _Run, key: PRNGKey) -> float:
     """Find the learning rate that best repairs a pruned copy of the network."""
+    # By size, whatever the run ranks by: the Fisher information is not known yet.
     rule = magnitude(TRIAL_SPARSITY, scope=run.scope)
     algorithm = empirical_bayes(
         sghmc(learning_rate=1.0, friction=FRICTION, temperature=0.0),
@@ -811,9 +814,10 @@ def _resume(folder: Path | None, facts: Mapping[str, Any]) -> float | None:
     if folder is None or not (folder / "settings.json").exists():
         return None
     written = json.loads((folder / "settings.json").read_text())
+    begun = {"rank": "magnitude"} | written["facts"]  # older runs say nothing of it
     for name, value in facts.items():
-        if written["facts"].get(name) != value:
-            was = "others" if name in ("variables", "validation") else written["facts"].get(name)
+        if begun.get(name) != value:
+            was = "others" if name in ("variables", "validation") else begun.get(name)
             raise ValueError(
                 f"{name}: the run in {folder} was begun with {was}; give the same again to go on "
                 "with it, or name another folder as checkpoint"

@@ -234,7 +234,7 @@ class SparsifierInit(Protocol):
     ) -> Any:
         """Return the mask: bool arrays by path, or `()` for a rule that keeps no mask.
 
-        A rule that remembers more has a pytree of its own in its place.
+        A rule that needs more state returns any pytree.
 
         Raises:
             ValueError: the rule cannot work with these parameters or this prior.
@@ -277,7 +277,8 @@ class Sparsifier(NamedTuple):
             leaves that the target keeps after this step. A rule that prunes whole units counts
             units. None for a rule without a target.
         observe: `(mask, grad) -> mask`, called before `apply` with the gradient of the
-            log-likelihood of all data, where the step began. None for a rule that does not need it.
+            log-likelihood at the position before the step, N times the mean over the minibatch.
+            None for a rule that does not need it.
 
     Example:
         >>> import aeb, jax.numpy as jnp

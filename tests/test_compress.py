@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import functools
 import importlib
+import json
 import pickle
 
 import flax.linen as nn
@@ -452,9 +453,29 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(linen, rows, tmp_path, mon
         np.testing.assert_array_equal(one, two)
     assert straight.history == resumed.history
     others = {"sparsity": 0.5, "num_steps": 61, "batch_size": 32, "weight_decay": 1e-3}
+    others["rank"] = "magnitude"
     for name, value in others.items():
         with pytest.raises(ValueError, match=f"^{name}: the run in"):
             run(checkpoint=tmp_path, **{name: value})
+
+
+@pytest.mark.slow
+def test_a_run_of_a_version_without_rank_goes_on_by_size(linen, rows, tmp_path):
+    """Mutation: such a folder taken for one of another rank."""
+
+    def run(**changes):
+        return compressed(
+            *linen, rows[0], num_steps=20, learning_rate=0.1, checkpoint=tmp_path, **changes
+        )
+
+    begun = run(rank="magnitude")
+    settings = tmp_path / "settings.json"
+    told = json.loads(settings.read_text())
+    assert told["facts"].pop("rank") == "magnitude"
+    settings.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="^rank: .* begun with magnitude"):
+        run()
+    assert run(rank="magnitude").history == begun.history
 
 
 @pytest.mark.slow

@@ -79,6 +79,34 @@ def test_the_law_is_that_of_all_models(x64, monkeypatch, v0, thinning):
         assert np.all(error < 0.02)
 
 
+@pytest.mark.slow
+def test_columns_alike_change_places(x64, monkeypatch):
+    """Two near copies of a strong signal: by flips alone the chain stays with one of them."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(60, 24)).astype(np.float32)
+    x[:, 1] = x[:, 0] + 0.01 * rng.normal(size=60)
+    y = 5.0 * x[:, 0] + rng.normal(size=60)
+    problem = Problem(*(jnp.asarray(part) for part in (x, y, REST, 60.0)))
+    hyper = Hyper(*(jnp.asarray(value) for value in (2.0, 22.0, 10.0, np.inf)))
+    starts = np.zeros((8, 24), bool)
+    starts[:, 0] = True
+    chi = rng.gamma(30.0, size=(10, 8, 5))
+    changes = {}
+    for count in (0, wide.EXCHANGES):
+        monkeypatch.setattr(wide, "EXCHANGES", count)
+        wide._program.cache_clear()
+        made = wide.run(
+            *(problem, hyper, starts, (jnp.asarray(0.0), jnp.asarray(0)), chi, jax.random.key(1)),
+            warmup=0,
+            thinning=2,
+        )[2]
+        has = made.included[0, :, :, 0]
+        changes[count] = int((has[:, 1:] != has[:, :-1]).sum())
+    wide._program.cache_clear()
+    print(changes)
+    assert changes[wide.EXCHANGES] > 60 > 3 * changes[0]
+
+
 def chains_of(included, v0, held=0.0):
     """Chains at these sets, what follows from the sets left at `held`."""
     count, p = included.shape

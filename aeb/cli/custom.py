@@ -233,6 +233,7 @@ def run(job: Job, plan: RunPlan) -> Outcome:
         "validation": {"before": sparse.before._asdict(), "after": sparse.after._asdict()},
         "learning_rate": sparse.learning_rate,
         "num_steps": sparse.num_steps,
+        "rank": sparse.rank,
     }
     _save_network(job, out / MODEL, sparse.network.stored(sparse.params, sparse.model_state), about)
     results = _results(job, plan, dense, sparse)

@@ -124,7 +124,7 @@ class RunPlan(NamedTuple):
             ),
             (
                 "memory",
-                f"{_bytes(self.state_bytes)} for weights, momentum, gradient and latents,",
+                f"{_bytes(self.state_bytes)} for gradient and state of the sampler,",
             ),
             (
                 "",

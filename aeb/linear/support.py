@@ -103,6 +103,10 @@ LARGEST = 60.0
 """The bound on |D|. It keeps every stay finite, even where every flip is very unlikely."""
 
 
+STEEPEST = 1e5
+"""The largest t of a column that an exchange may move: its relative error is about 1e-16 t^2."""
+
+
 class Problem(NamedTuple):
     """The data, in at most p rows, and what the prior adds to them."""
 
@@ -174,7 +178,6 @@ class Information(NamedTuple):
 
 class _Odds(NamedTuple):
     sign: jax.Array  # f64[p]: e
-    ratio: jax.Array  # f32[p]: D, with the tilt
     rate: jax.Array  # f32[p]: sigmoid(D), with the tilt
     rho: jax.Array  # f32[p]
     turned: Turned  # s and q after a flip
@@ -243,7 +246,7 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     if problem.tilt is not None:
         ratio += (sign * problem.tilt).astype(jnp.float32)
         rate = jax.nn.sigmoid(jnp.clip(ratio, -LARGEST, LARGEST))
-    return _Odds(sign, ratio, rate, rho, turned, opened)
+    return _Odds(sign, rate, rho, turned, opened)
 
 
 def _precision(problem: Problem, chain: Chain) -> jax.Array:
@@ -353,13 +356,16 @@ def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: 
 
 
 def exchange(problem: Problem, chain: Chain, key: PRNGKey) -> Chain:
-    """Redraw which column a member of S is.
+    """Replace a member of S by a column drawn from its conditional.
 
-    A member i of S leaves, each with the same probability. Column j, which may be i again, takes
-    its place with probability proportional to p(S | y) with j in place of i. Both models have as
-    many members, and from both the same models can be reached once i or j has left. So the step
-    leaves p(S | y) invariant. Columns that stand for each other change places by it at once. By
-    flips alone, the model would first need both or neither of them.
+    The member i is drawn uniformly, and leaves. Of the columns outside the rest, i among them, j
+    comes in with probability proportional to p(S | y) with j in the place of i. The way back has
+    the same rest and the same candidates, so the step leaves p(S | y) invariant. It lets columns
+    that stand for each other change places at once. By flips alone, the model would have to hold
+    both or neither of them in between.
+
+    Columns whose t is above `STEEPEST` do not take part, as i or as j: P would lose too many digits
+    if such a column left.
 
     Args:
         problem: the data, without ties.
@@ -367,18 +373,36 @@ def exchange(problem: Problem, chain: Chain, key: PRNGKey) -> Chain:
         key: consumed.
 
     Returns:
-        The chain. It is unchanged if S is empty.
+        The chain. It stays as it is if S is empty, or if i does not take part.
     """
     member_key, place_key = jax.random.split(key)
     level = jax.random.uniform(member_key, chain.included.shape)
     step = chain.v1 - chain.v0
     i = jnp.argmax(jnp.where(chain.included, level, -1.0))
+    # 1 - v q_i is 1 / t_i once i has left.
+    takes_part = jnp.any(chain.included) & (STEEPEST * (1.0 - step * chain.leverage[i]) >= 1.0)
     without = _flip_column(problem, chain, i, -step)
-    weights = jnp.where(without.included, -jnp.inf, _odds(problem, without).ratio)
-    j = jax.random.categorical(place_key, weights)
+    j = jax.random.categorical(place_key, _log_weights(problem, without))
     moved = _flip_column(problem, without, j, step)
-    some = jnp.any(chain.included)
-    return jax.tree.map(lambda new, old: jnp.where(some, new, old), moved, chain)
+    return jax.tree.map(lambda new, old: jnp.where(takes_part, new, old), moved, chain)
+
+
+def _log_weights(problem: Problem, chain: Chain) -> jax.Array:
+    """Compute log p(S and j | y), up to a constant, for each j outside S; -inf for the others.
+
+    In double precision: these are compared with each other, and may all be large.
+    """
+    step = chain.v1 - chain.v0
+    t = 1.0 + step * chain.leverage
+    gain = step * jnp.square(chain.score) / t
+    if problem.sigma is None:
+        fit = -0.5 * problem.degrees * jnp.log1p(-gain / chain.misfit)
+    else:
+        fit = 0.5 * gain / jnp.square(problem.sigma)
+    weights = fit - 0.5 * jnp.log(t)
+    for own in (problem.log_odds, problem.tilt):
+        weights += 0.0 if own is None else own
+    return jnp.where(chain.included | (t > STEEPEST), -jnp.inf, weights)
 
 
 def _choose(weights: jax.Array, key: PRNGKey) -> jax.Array:

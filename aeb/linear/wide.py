@@ -75,7 +75,11 @@ FLIPS = 10
 """Flips between exchanges, on average."""
 
 EXCHANGES = 4
-"""Exchanges in a row. With 2, five keys on riboflavin agree to .056, with 4 to .031."""
+"""Exchanges in a row.
+
+At 100 flips a draw, five keys on riboflavin agree in every inclusion probability to .056 with 2,
+and to .031 with 4.
+"""
 
 LEAST = 4_000
 """Tables with at least this many columns are sampled this way.

@@ -3,19 +3,23 @@
 
 At a minimum of the loss, setting beta_j to zero raises the loss by H_jj beta_j^2 / 2, to second
 order, where H is the Hessian. Ranking by that is Optimal Brain Damage. Here the diagonal of the
-Fisher information takes the place of that of H. It is the mean square of the gradient, learned by
-stochastic approximation with a constant gain from the gradients that the sampler takes anyway:
+empirical Fisher information takes the place of that of H. It is learned by stochastic approximation
+with a constant gain, from the gradients that the sampler takes anyway:
 
     F_j <- decay F_j + (1 - decay) g_j^2
+
+Here g is the gradient over a minibatch, so F_j is the information only up to a factor, and only
+where the gradient over all data is small. Far from a minimum its square counts too.
 
 A weight may have a small gradient by chance for a while, and F_j is then too small. So a share of
 the average over the leaf is added, and the rank of a weight is
 
     beta_j^2 (F_j + damping mean_i F_i)
 
-The scale of the gradient does not matter. The scale of a leaf in front of a BatchNorm does not
-matter either, because if such a leaf is multiplied by c, its gradient is divided by c. Magnitudes
-of such leaves cannot be compared.
+The scale of the gradient does not matter. With one threshold for all leaves, or one for each, the
+scale of a leaf in front of a BatchNorm does not matter either: if such a leaf is multiplied by c,
+its gradient is divided by c. With `scope="relative"` it does: there the weights, but not their
+gradients, are divided by the norm of their leaf first.
 
 References: LeCun, Denker and Solla, "Optimal Brain Damage", NIPS 1989; Theis, Korshunova, Tejani
 and Huszar, "Faster gaze prediction with dense networks and Fisher pruning", arXiv 1801.05787.
@@ -56,14 +60,15 @@ def fisher(
 ) -> Sparsifier:
     """Set the weights to zero that are worth the least to the loss.
 
-    It needs one more array like the selected leaves.
+    It needs one more array like the selected leaves, in float32 at least.
 
     Args:
         ramp: fraction of zeros in [0, 1), or a schedule such as `aeb.sparsity_ramp`.
         scope: "leaf", "global" or "relative", as in `aeb.magnitude`. "relative" divides each leaf
             by its norm before it is ranked.
         of: what the fraction is a fraction of: the "selected" leaves, or "all" parameters.
-        regrow: whether a pruned weight may return.
+        regrow: whether a pruned weight may return. Use False if the network has BatchNorm and you
+            prune more than nine tenths (see `aeb.magnitude`).
         decay: in [0, 1), how much of F stays at each step.
         damping: at least 0, the share of the leaf's average F that is added to each F_j. The
             larger it is, the more the rule ranks by magnitude within a leaf.
@@ -85,11 +90,14 @@ def fisher(
     guards.within("decay", decay, "[0, 1)")
     guards.at_least("damping", damping, 0.0)
 
-    def rank(leaves: list[jax.Array], paths: list[str], f: Any) -> list[list[jax.Array]]:
-        roots = [jnp.sqrt(f[path] + damping * jnp.mean(f[path])) for path in paths]
-        worth = [leaf.astype(root.dtype) * root for leaf, root in zip(leaves, roots, strict=True)]
-        # Before the first gradient all are worth nothing, and magnitude decides.
-        return [worth, leaves]
+    def rank(leaves: list[jax.Array], paths: list[str], information: Any) -> list[list[jax.Array]]:
+        worth = []
+        for leaf, path in zip(leaves, paths, strict=True):
+            f = information[path]
+            # The smallest number lets magnitude decide before the first gradient.
+            root = jnp.sqrt(jnp.maximum(f + damping * jnp.mean(f), jnp.finfo(f.dtype).tiny))
+            worth.append(leaf.astype(f.dtype) * root)
+        return [worth]
 
     inner = ramped_rule(rank, ramp, scope=scope, of=of, regrow=regrow)
 
@@ -104,11 +112,12 @@ def fisher(
         found = select(grad, lambda path, leaf: path in state.information)
 
         def moved(path: str, f: jax.Array) -> jax.Array:
-            return decay * f + (1.0 - decay) * jnp.square(found[path].astype(f.dtype))
+            square = jnp.square(found[path].astype(f.dtype))
+            # A gradient that is not finite is left out: dynamics may skip such a step.
+            return jnp.where(jnp.isfinite(square), decay * f + (1.0 - decay) * square, f)
 
-        return state._replace(
-            information={path: moved(path, f) for path, f in state.information.items()}
-        )
+        information = {path: moved(path, f) for path, f in state.information.items()}
+        return state._replace(information=information)
 
     def apply(
         params: ArrayTree,
