@@ -473,7 +473,7 @@ def test_a_run_of_a_version_without_rank_goes_on_by_size(linen, rows, tmp_path):
     told = json.loads(settings.read_text())
     assert told["facts"].pop("rank") == "magnitude"
     settings.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match="^rank: .* begun with magnitude"):
+    with pytest.raises(ValueError, match=r"^rank: .* begun with magnitude"):
         run()
     assert run(rank="magnitude").history == begun.history
 
