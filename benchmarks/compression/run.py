@@ -121,6 +121,7 @@ PLANS: dict[str, tuple[Plan, ...]] = {
         Plan(("control_relative", "aeb_relative"), (0.9, 0.95, 0.98), ("own",), 3),
         Plan(("aeb_scaled",), (0.9, 0.95, 0.98), ("own",), 3),
         Plan(("control_frozen", "aeb_frozen"), (0.9, 0.95, 0.98), ("own",), 3),
+        Plan(("control_fisher", "aeb_fisher"), (0.9, 0.95, 0.98), ("own",), 3),
         Plan(AUTHORS, (0.3, 0.5, 0.7, 0.8, 0.95, 0.98), ("authors",), 1),
         Plan(("control", "aeb"), (0.3, 0.5, 0.7, 0.8), ("own",), 1),
     ),
