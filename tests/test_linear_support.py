@@ -179,6 +179,25 @@ def test_an_exchange_keeps_the_law_of_all_models(problem):
         assert np.all(np.abs(told - want) <= 5 * error + 1e-9)
 
 
+def test_steep_columns_take_no_part_in_an_exchange(problem):
+    """Column 0 is so long that P would lose its digits: it stays in, and it does not come in.
+
+    Mutations: no limit on the member that leaves, none on the column that comes in.
+    """
+    scale = jnp.array([[1e3, 1.0, 1.0, 1.0, 1.0]])
+    steep = problem._replace(x=problem.x * scale)
+    sets = jnp.array([[True, False, False, False, False], [False, True, False, False, False]])
+    chains = jax.vmap(lambda own: start(steep, own, DELTA, jnp.asarray(V1)))(sets)
+    one = jax.vmap(exchange, in_axes=(None, None, 0))
+    many = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+    keys = jax.random.split(jax.random.key(0), (2, 200))
+    included = np.asarray(many(steep, chains, keys).included)
+    assert included[0, :, 0].all()
+    assert not included[0, :, 1:].any()
+    assert not included[1, :, 0].any()
+    assert included[1, :, 2:].any()
+
+
 def number(chosen):
     """The place of a model in the list of all."""
     return int("".join(str(int(bit)) for bit in chosen), 2)

@@ -134,7 +134,7 @@ class Section:
 
     def measure(self, clock: Clock, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Time the contenders of a row, whose entries are given by name."""
-        raise NotImplementedError
+        raise NotImplementedError  # each section has its own
 
     def races(self, section: str, shared: Mapping[str, Any]) -> list[Race]:
         """List the rows: one, or one for each entry of some settings.
