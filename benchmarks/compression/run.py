@@ -99,7 +99,7 @@ PLANS: dict[str, tuple[Plan, ...]] = {
         Plan(("aeb_scaled",), (0.9, 0.95, 0.98), ("authors",), 3),
         Plan(("control", "aeb"), (0.98, 0.9), ("authors",), 3, epochs=5),
         Plan(("control_relative", "aeb_relative"), (0.98, 0.9), ("authors",), 1, epochs=5),
-        Plan(("control_frozen", "aeb_frozen"), (0.98, 0.9), ("authors",), 3, epochs=5),
+        Plan(("control_frozen", "aeb_frozen"), (0.98, 0.95, 0.9), ("authors",), 3, epochs=5),
         Plan(("control_fisher", "aeb_fisher"), (0.98, 0.95, 0.9), ("authors",), 3, epochs=5),
         Plan(("control_frozen", "aeb_frozen"), (0.98, 0.95, 0.9), ("authors",), 3),
         Plan(("control_fisher", "aeb_fisher"), (0.98, 0.95, 0.9), ("authors",), 3),
