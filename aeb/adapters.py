@@ -23,6 +23,7 @@ from aeb.empirical_bayes import Algorithm, State
 from aeb.kernel import build_kernel, log_likelihood_grad, residual_sum_of_squares, step_keys
 from aeb.precision import as_weights
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
+from aeb.xla.threefry import fold_in
 
 __all__ = [
     "StepInfo",
@@ -119,7 +120,7 @@ def as_gradient_transformation(
         chain_key = state.key
         if not jnp.issubdtype(chain_key.dtype, jax.dtypes.prng_key):
             chain_key = jax.random.wrap_key_data(jnp.asarray(chain_key), impl=generator)
-        step_key = jax.random.fold_in(chain_key, chain.step)
+        step_key = fold_in(chain_key, chain.step)
 
         def rss(position: ArrayTree) -> Any:
             del position  # the loss is that of the old one

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aeb
-from aeb.xla.threshold import SMALL, order_bits, smallest, smallest_of_each
+from aeb.xla.threshold import SMALL, smallest, smallest_of_each
 
 
 def everywhere(path, leaf):
@@ -31,8 +31,8 @@ def lowest(values, count):
     return marks
 
 
-chosen = jax.jit(lambda values, count: smallest([order_bits(values)], count))
-each = jax.jit(lambda values, counts: smallest_of_each([order_bits(values)], counts))
+chosen = jax.jit(lambda values, count: smallest([values], count))
+each = jax.jit(lambda values, counts: smallest_of_each([values], counts))
 numbers = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-40, 1e-30, 3e38, -2.5, 1.0000001, np.inf])
 
 
@@ -63,6 +63,28 @@ def test_small_leaves_beside_large_ones_keep_their_order(values, beyond):
     assert [mark.shape for mark in marks] == shapes
     found = np.concatenate([np.asarray(mark).ravel() for mark in marks])
     np.testing.assert_array_equal(found, lowest(leaves, count))
+
+
+def loops_of(jaxpr):
+    """Yield the body of every `while` of a traced program."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "while":
+            yield equation.params["body_jaxpr"]
+        else:
+            for inner in jax.tree.leaves(list(equation.params.values())):
+                if hasattr(inner, "jaxpr"):
+                    yield from loops_of(inner.jaxpr)
+
+
+@pytest.mark.parametrize("search", [smallest, smallest_of_each])
+def test_all_searches_have_the_same_loop(search):
+    """XLA compiles equal loops once: two criteria, and the ties that both leave."""
+    leaves = [jnp.ones((30, 20)), jnp.ones(50)]
+    marked = [jnp.ones((30, 20), bool), jnp.zeros(50, bool)]
+    count = (jnp.int32(9), jnp.int32(4)) if search is smallest_of_each else jnp.int32(9)
+    loops = list(loops_of(jax.make_jaxpr(search)([marked, leaves], count).jaxpr))
+    assert len(loops) == 3
+    assert len({str(loop) for loop in loops}) == 1
 
 
 @pytest.mark.parametrize("values", [(1.0,), (0.0, 0.5, 2.0)], ids=["ties alone", "and others"])
@@ -100,7 +122,7 @@ def test_magnitude_leaves_the_exact_count(dtype, scope):
 
 def test_double_precision_breaks_ties_that_single_cannot(x64):
     values = jnp.array([1.0 + 2e-12, 1.0, 1.0 + 1e-12])
-    assert smallest([order_bits([values])], 1)[0].tolist() == [False, True, False]
+    assert smallest([[values]], 1)[0].tolist() == [False, True, False]
 
 
 def test_all_counts_zeros_over_every_parameter():

@@ -18,13 +18,17 @@ import jax.numpy as jnp
 from aeb.precision import working_dtype
 from aeb.schedules import is_zero
 from aeb.types import ArrayTree, PRNGKey
-from aeb.xla.parts import cut, unseen
+from aeb.xla.parts import cut, spans, unseen
 from aeb.xla.threefry import LARGEST_DRAW, is_threefry, normal_at, normals_at, split
 
 __all__ = ["noise_like", "standard_normal_like"]
 
-LARGE = 2**14
-"""The least size of a leaf that gets a draw of its own."""
+LARGE = 2**16
+"""The least size of a leaf that gets a draw of its own on a single device."""
+
+LARGE_ON_SEVERAL = 2**14
+"""The same on several. A leaf of this size may be spread over them, and then each device draws its
+own part, where a part of a common draw would have to be sent."""
 
 
 def noise_like(key: PRNGKey, tree: ArrayTree, temperature: Any) -> ArrayTree:
@@ -86,27 +90,18 @@ def _in_place(words: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[j
     """Compute the parts of one draw: each large part by itself, all small parts together."""
     sizes = [math.prod(shape) for shape in shapes]
     starts = list(itertools.accumulate(sizes, initial=0))
-    is_small = [size < LARGE for size in sizes]
+    large = LARGE if jax.device_count() == 1 else LARGE_ON_SEVERAL
+    is_small = [size < large for size in sizes]
     if sum(is_small) < 2:
         is_small = [False] * len(sizes)
     small = [place for place, here in enumerate(is_small) if here]
     together: Iterator[jax.Array] = iter(())
     if small:
-        spans = _spans([(starts[place], sizes[place]) for place in small])
-        together = iter(cut(normals_at(words, spans), [shapes[place] for place in small]))
+        parts = spans([(starts[place], sizes[place]) for place in small])
+        together = iter(cut(normals_at(words, parts), [shapes[place] for place in small]))
     places = unseen(starts[:-1], words)
     for start, shape, here in zip(places, shapes, is_small, strict=True):
         yield next(together) if here else normal_at(words, start, shape)
-
-
-def _spans(parts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Join adjacent parts `(start, length)`, where one begins at the end of the other."""
-    spans: list[tuple[int, int]] = []
-    for start, length in parts:
-        if spans and sum(spans[-1]) == start:
-            start, length = spans[-1][0], spans.pop()[1] + length
-        spans.append((start, length))
-    return tuple(spans)
 
 
 def _cut(flat: jax.Array, shapes: Sequence[tuple[int, ...]]) -> Iterator[jax.Array]:

@@ -78,6 +78,7 @@ from aeb.precision import working_dtype
 from aeb.stochastic_approximation import approximate
 from aeb.tree import as_where, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where
+from aeb.xla.parts import cut
 from aeb.xla.sums import sums
 
 __all__ = [
@@ -325,11 +326,11 @@ def spike_slab(
         if follow_ramp and kept is not None:
             # The ramp sets the rate directly. It is not learned, so no gain applies.
             share = jnp.asarray(kept, latent.sigma.dtype)
+            counts = jnp.asarray([chance.size for chance in rho.values()], share.dtype)
+            rates = cut(inclusion_rate(share * counts, counts, a=a, b=b), [()] * counts.size)
             new_delta = {
-                path: inclusion_rate(
-                    share.astype(old.dtype) * rho[path].size, rho[path].size, a=a, b=b
-                )
-                for path, old in latent.delta.items()
+                path: rate.astype(old.dtype)
+                for (path, old), rate in zip(latent.delta.items(), rates, strict=True)
             }
         elif learn_delta:
             rates = {

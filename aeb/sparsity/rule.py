@@ -29,6 +29,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aeb import guards
 from aeb.precision import working_dtype
@@ -107,17 +108,18 @@ def ramped_rule(
         leaves = [sparse[path] for path in paths]
         if scope == "relative":
             leaves = [_over_its_norm(leaf) for leaf in leaves]
-        criteria = [order_bits(ranks) for ranks in rank(leaves, paths, rho)]
+        criteria = list(rank(leaves, paths, rho))
         if mask:
             # Weights that were pruned for good rank below all others.
             alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in paths]
             kept = [_reduced_like(a, c) for a, c in zip(alive, criteria[0], strict=True)]
-            criteria.insert(0, [k.astype(jnp.uint32) for k in kept])
+            criteria.insert(0, kept)
         if scope == "relative":
+            criteria = [order_bits(ranks) for ranks in criteria]
             criteria[0] = _hold_one_each(criteria)
         sizes = [entry.size for entry in criteria[0]]
         if scope == "leaf":
-            marks = smallest_of_each(criteria, [_zeros(fraction, size) for size in sizes])
+            marks = smallest_of_each(criteria, _zeros(fraction, np.asarray(sizes)))
         else:
             marks = smallest(criteria, _zeros(fraction, sum(sizes)))
         return dict(zip(paths, marks, strict=True))
@@ -169,11 +171,11 @@ def pruning_rule(
     return Sparsifier(init, apply)
 
 
-def _zeros(fraction: Any, size: int) -> Any:
+def _zeros(fraction: Any, size: int | np.ndarray) -> Any:
     """Return round(fraction * size), half to even; in double precision if it is not an array."""
     if isinstance(fraction, jax.Array):
         return jnp.clip(jnp.round(fraction * size), 0, size).astype(jnp.int32)
-    return min(max(round(float(fraction) * size), 0), size)
+    return np.clip(np.round(float(fraction) * size), 0, size).astype(np.int32)
 
 
 def _over_its_norm(leaf: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ tie.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aeb.precision import working_dtype
-from aeb.xla.parts import cut
+from aeb.xla.parts import cut, spans
 
 __all__ = ["order_bits", "smallest", "smallest_of_each"]
 
@@ -56,14 +57,20 @@ PADDING = 1.25
 
 
 def order_bits(values: Sequence[jax.Array]) -> Keys:
-    """Map non-negative floats to unsigned integers of the same order.
+    """Map numbers to unsigned integers of the same order; floats are ranked by magnitude.
 
     Args:
-        values: arrays of one or several floating types; the widest decides. NaN ranks highest.
+        values: arrays of one or several floating types, of which the widest decides (NaN ranks
+            highest); or of booleans; or of unsigned integers, which stay as they are.
 
     Returns:
-        An unsigned array for each, of 32 bits, or 64 where a value is double.
+        An unsigned array for each, of 32 bits, or 64 where a float is double.
     """
+    kind = values[0].dtype
+    if jnp.issubdtype(kind, jnp.unsignedinteger):
+        return list(values)
+    if jnp.issubdtype(kind, jnp.bool_):
+        return [value.astype(jnp.uint32) for value in values]
     widest = working_dtype(*values)
     unsigned = jnp.uint64 if widest == jnp.float64 else jnp.uint32
     return [
@@ -75,9 +82,9 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
     """Mark the `count` smallest entries over a list of arrays taken together.
 
     Args:
-        criteria: one or more lists of unsigned arrays. Each list has an array for each leaf, of
-            the same shapes. The first list ranks the entries, and each later one breaks the ties
-            that are left.
+        criteria: one or more lists of what `order_bits` takes. Each list has an array for each
+            leaf, of the same shapes. The first list ranks the entries, and each later one breaks
+            the ties that are left.
         count: i32[], how many to mark, in [0, total size].
 
     Returns:
@@ -85,22 +92,31 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
         criterion are taken in order, leaf by leaf, the lower index first.
 
     Example:
-        >>> smallest([order_bits([jnp.array([3.0, 1.0, 1.0, 0.5])])], 2)
+        >>> smallest([[jnp.array([3.0, 1.0, -1.0, 0.5])]], 2)
         [Array([False,  True, False,  True], dtype=bool)]
     """
     shapes = [keys.shape for keys in criteria[0]]
     sizes = [math.prod(shape) for shape in shapes]
     small = [place for place, size in enumerate(sizes) if size < SMALL]
     large = [place for place, size in enumerate(sizes) if size >= SMALL]
+    starts = list(itertools.accumulate(sizes, initial=0))
+
+    def numbered(places: Sequence[int]) -> list[jax.Array]:
+        return [_running(starts[place], sizes[place]).reshape(shapes[place]) for place in places]
+
     if len(small) < 2:
-        return _smallest(criteria, count, lambda: _indices(shapes))
+        return _smallest(criteria, count, lambda: numbered(range(len(shapes))))
 
     def join(leaves: Keys) -> Keys:
         together = jnp.concatenate([leaves[place].ravel() for place in small])
         return [together, *(leaves[place] for place in large)]
 
+    def indices() -> Keys:
+        parts = spans([(starts[place], sizes[place]) for place in small])
+        return [jnp.concatenate([_running(*part) for part in parts]), *numbered(large)]
+
     joined = [join(keys) for keys in criteria]
-    together, *marks = _smallest(joined, count, lambda: join(_indices(shapes)))
+    together, *marks = _smallest(joined, count, indices)
     parts = dict(zip(large, marks, strict=True))
     parts |= zip(small, cut(together, [shapes[place] for place in small]), strict=True)
     return [parts[place] for place in range(len(shapes))]
@@ -114,31 +130,32 @@ def smallest_of_each(criteria: Sequence[Keys], counts: Sequence[jax.Array | int]
 
     Args:
         criteria: as in `smallest`.
-        counts: i32[] for each array, how many to mark in it.
+        counts: i32[arrays], how many to mark in each.
 
     Returns:
         bool arrays, one a leaf, with exactly so many True.
 
     Example:
-        >>> keys = order_bits([jnp.array([3.0, 1.0, 2.0]), jnp.array([5.0, 4.0])])
-        >>> [marks.tolist() for marks in smallest_of_each([keys], [2, 1])]
+        >>> leaves = [jnp.array([3.0, 1.0, 2.0]), jnp.array([5.0, 4.0])]
+        >>> [marks.tolist() for marks in smallest_of_each([leaves], [2, 1])]
         [[False, True, True], [False, True]]
     """
     shapes = [keys.shape for keys in criteria[0]]
     sizes = [math.prod(shape) for shape in shapes]
+    each = jnp.asarray(counts, jnp.int32)
     small = [place for place, size in enumerate(sizes) if 0 < size < SMALL]
     if len(small) < 2:
         small = []
     marks = [
         jnp.zeros(shapes[place], bool)
         if place in small
-        else smallest([[keys[place]] for keys in criteria], counts[place])[0]
+        else smallest([[keys[place]] for keys in criteria], each[place])[0]
         for place in range(len(shapes))
     ]
     if small:
         lengths = [sizes[place] for place in small]
         row = _row_length(lengths)
-        counted = jnp.stack([jnp.asarray(counts[place], jnp.int32) for place in small])
+        counted = each[np.asarray(small)]
         joined = [_in_rows([keys[place] for place in small], row) for keys in criteria]
         together = _smallest_in_rows(joined, counted, lengths, row)
         for place, part in zip(small, _out_of_rows(together, lengths), strict=True):
@@ -156,9 +173,12 @@ def _row_length(sizes: Sequence[int]) -> int:
 
 def _in_rows(leaves: Keys, row: int) -> jax.Array:
     """Lay leaves out in rows, each of one leaf alone; the last of a leaf is filled up with 0."""
-    return jnp.concatenate(
-        [jnp.pad(leaf.ravel(), (0, -leaf.size % row)) for leaf in leaves]
-    ).reshape(-1, row)
+    parts = [
+        part
+        for leaf in leaves
+        for part in (leaf.ravel(), np.zeros(-leaf.size % row, leaf.dtype))  # not a program each
+    ]
+    return jnp.concatenate(parts).reshape(-1, row)
 
 
 def _out_of_rows(rows: jax.Array, sizes: Sequence[int]) -> Keys:
@@ -178,13 +198,12 @@ def _smallest_in_rows(
         [np.minimum(row, size - row * np.arange(n)) for size, n in zip(sizes, rows, strict=True)]
     )
     eligible = jnp.arange(row)[None] < jnp.asarray(filled)[:, None]
-    indices = _indices([eligible.shape])
     return _search(
-        [[keys] for keys in criteria],
+        [order_bits([keys]) for keys in criteria],
         [eligible],
         counts,
         jnp.asarray(sizes, jnp.int32),
-        lambda: indices,
+        lambda: [_running(0, eligible.size).reshape(eligible.shape)],
         groups,
     )[0]
 
@@ -195,7 +214,8 @@ def _smallest(
     """Mark the `count` smallest entries; `indices` makes the criterion that leaves no tie."""
     eligible = [jnp.ones(keys.shape, bool) for keys in criteria[0]]
     size = sum(keys.size for keys in criteria[0])
-    return _search(criteria, eligible, jnp.asarray(count, jnp.int32), size, indices, None)
+    keys = [order_bits(leaves) for leaves in criteria]
+    return _search(keys, eligible, jnp.asarray(count, jnp.int32), size, indices, None)
 
 
 def _search(
@@ -225,7 +245,7 @@ def _search(
     for keys in criteria:
         bits = 8 * keys[0].dtype.itemsize
         level, below, upto = _kth_smallest(
-            keys, tied, missing, total=ties, bits=bits, groups=groups
+            _only(keys, tied), missing, total=ties, bits=bits, groups=groups
         )
         at = _spread(level, groups)
         chosen = [c | (t & (key < at)) for c, key, t in zip(chosen, keys, tied, strict=True)]
@@ -238,7 +258,9 @@ def _search(
 
     def take_first() -> Keys:
         places, bits = indices(), size.bit_length()
-        level, _, _ = _kth_smallest(places, tied, missing, total=ties, bits=bits, groups=groups)
+        level, _, _ = _kth_smallest(
+            _only(places, tied), missing, total=ties, bits=bits, groups=groups
+        )
         at = _spread(level, groups)
         return [t & (index < at) for index, t in zip(places, tied, strict=True)]
 
@@ -248,17 +270,26 @@ def _search(
     return [c | r for c, r in zip(chosen, rest, strict=True)]
 
 
+def _only(keys: Keys, eligible: Keys) -> Keys:
+    """Set the keys that do not count to all ones, which lie below no level."""
+    return [
+        jnp.where(e, key, ~jnp.zeros((), key.dtype)) for key, e in zip(keys, eligible, strict=True)
+    ]
+
+
 def _kth_smallest(
-    keys: Keys, eligible: Keys, k: jax.Array, *, total: Any, bits: int, groups: Groups
+    keys: Keys, k: jax.Array, *, total: Any, bits: int, groups: Groups
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Find a level that exactly k eligible keys lie below, or else the k-th smallest of them.
+    """Find a level that exactly k of the keys lie below, or else the k-th smallest of them.
+
+    Searches by different criteria have the same loop, which is compiled once: the digits above
+    `bits` are skipped by where the loop starts, which the program reads when it runs.
 
     Args:
-        keys: unsigned, with no more than so many bits, and none of all ones.
-        eligible: bool, which of them count.
-        k: i32[groups], at most the number of eligible keys; i32[] of a single group.
+        keys: unsigned, with no more than so many bits; all ones where a key does not count.
+        k: i32[groups], at most the number of keys that count; i32[] of a single group.
         total: that number.
-        bits: of the largest key.
+        bits: of the largest key that counts.
         groups: what group a row belongs to.
 
     Returns:
@@ -266,8 +297,8 @@ def _kth_smallest(
         k = 0. Where exactly k lie below the level, those at the level are not ties.
     """
     dtype = keys[0].dtype
-    passes = -(-bits // DIGIT)
-    total = jnp.asarray(total, jnp.int32)
+    passes = -(-8 * dtype.itemsize // DIGIT)
+    first = passes - -(-bits // DIGIT)
     each = () if groups is None else (jnp.arange(k.size),)
     digits = jnp.arange(1, 2**DIGIT, dtype=dtype).reshape(-1, *(1,) * k.ndim)
 
@@ -286,22 +317,17 @@ def _kth_smallest(
         shift = shift_after(count + 1)
         steps = digits << shift
         trials = _spread(level[None] | steps, groups)
-        counts = _counts(
-            [
-                [e & (key < trial) for key, e in zip(keys, eligible, strict=True)]
-                for trial in trials
-            ],
-            groups,
-        )
-        # Of the topmost digits some are beyond the type; all keys lie below them.
+        counts = _counts([[key < trial for key in keys] for trial in trials], groups)
+        # Of the topmost digits some are beyond the type; all keys that share the rest lie below.
         beyond = steps >> shift != digits
-        ladder = jnp.concatenate([below[None], jnp.where(beyond, total[None], counts), upto[None]])
+        ladder = jnp.concatenate([below[None], jnp.where(beyond, upto[None], counts), upto[None]])
         digit = jnp.sum(ladder[1:-1] < k[None], axis=0)
         level = level | (digit.astype(dtype) << shift)
         return count + 1, level, ladder[digit, *each], ladder[digit + 1, *each]
 
     # A group that is settled before the others goes on to the same answer.
-    start = jnp.int32(0), jnp.zeros(k.shape, dtype), jnp.zeros(k.shape, jnp.int32), total
+    none, everything = jnp.zeros(k.shape, jnp.int32), jnp.asarray(total, jnp.int32)
+    start = jnp.int32(first), jnp.zeros(k.shape, dtype), none, everything
     count, level, below, upto = jax.lax.while_loop(any_unsettled, find, start)
     # The first level above those that share the digits found; before any is, above all keys.
     above = jnp.where(count == 0, ~jnp.zeros((), dtype), level + (digits[0] << shift_after(count)))
@@ -314,14 +340,9 @@ def _spread(values: jax.Array, groups: Groups) -> jax.Array:
     return values if groups is None else values[..., groups, None]
 
 
-def _indices(shapes: Sequence[tuple[int, ...]]) -> Keys:
-    """Return running indices over all leaves, each in the shape of its leaf."""
-    indices, start = [], 0
-    for shape in shapes:
-        size = math.prod(shape)
-        indices.append((start + jnp.arange(size, dtype=jnp.uint32)).reshape(shape))
-        start += size
-    return indices
+def _running(start: int, length: int) -> jax.Array:
+    """Number entries from `start` on, u32[length]."""
+    return start + jnp.arange(length, dtype=jnp.uint32)
 
 
 def _counts(masks: Sequence[Keys], groups: Groups) -> jax.Array:

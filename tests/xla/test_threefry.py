@@ -12,7 +12,7 @@ import pytest
 
 from aeb.dynamics import noise
 from aeb.dynamics.noise import standard_normal_like
-from aeb.xla.threefry import is_threefry, normal_at, split
+from aeb.xla.threefry import fold_in, is_threefry, normal_at, split
 
 SHAPES = ((3,), (2, 5), (), (170, 100), (0, 4), (7,), (16384,), (30, 30, 20))
 """Small leaves before, between and after those that are drawn by themselves."""
@@ -60,6 +60,16 @@ def test_a_key_splits_as_ever(impl, compiled):
     np.testing.assert_array_equal(jax.random.key_data(keys), jax.random.key_data(expected))
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("data", [0, 7, np.int32(-1), np.uint32(2**32 - 1)])
+def test_a_number_is_folded_in_as_ever(impl, data):
+    key = jax.random.key(5, impl=impl)
+    expected = jax.random.fold_in(jax.random.clone(key), data)
+    folded = jax.jit(fold_in)(key, data)
+    assert folded.dtype == expected.dtype
+    np.testing.assert_array_equal(jax.random.key_data(folded), jax.random.key_data(expected))
+
+
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_tree_of_normals_is_one_draw_in_the_order_of_the_leaves(impl, compiled):
@@ -92,9 +102,25 @@ def test_half_precision_draws_singles_and_doubles_have_a_draw_of_their_own():
 def test_where_a_leaf_is_cut_does_not_matter(monkeypatch):
     whole = standard_normal_like(jax.random.key(6), leaves())
     for large in (1, 50, 10**9):
-        monkeypatch.setattr(noise, "LARGE", large)
+        monkeypatch.setattr(noise, "LARGE_ON_SEVERAL", large)
         again = standard_normal_like(jax.random.key(6), leaves())
         assert_same(again, [np.asarray(leaf) for leaf in whole])
+
+
+@pytest.mark.parametrize(("devices", "apart"), [(1, 0), (2, 3)])
+def test_a_leaf_that_may_be_spread_over_devices_draws_its_own_part(monkeypatch, devices, apart):
+    """On one device only the largest do, for a program each takes long to compile."""
+    whole = standard_normal_like(jax.random.key(6), leaves())
+    drawn = []
+
+    def counting(words, start, shape):
+        drawn.append(shape)
+        return normal_at(words, start, shape)
+
+    monkeypatch.setattr(noise, "normal_at", counting)
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    assert_same(standard_normal_like(jax.random.key(6), leaves()), [np.asarray(x) for x in whole])
+    assert len(drawn) == apart
 
 
 def test_chains_draw_what_each_would_alone():
