@@ -2,7 +2,7 @@
 """The picture of the README and of the landing page: a panel for each kind of user.
 
     compress      ResNet20 on CIFAR-10 at 90 % zeros: test accuracy along the runs, control and ours
-    how sure      UCI regressions: test RMSE of averages over that of our last draw, split by split,
+    predict       UCI regressions: test RMSE of averages over that of our last draw, split by split,
                   and the average of the paper's best arm beside them
     wide data     population MSE of `aeb.regression` and its peers, and the columns found
 
@@ -96,9 +96,9 @@ def _compress(axes: Any, results: harness.Results) -> bool:
     return True
 
 
-def _how_sure(axes: Any, results: harness.Results) -> bool:
+def _predict(axes: Any, results: harness.Results) -> bool:
     """Mean and standard error over splits of a ratio taken on each."""
-    axes.set(title="How sure: averages beat single draws")
+    axes.set(title="Predict: averages beat single draws")
     axes.set_ylabel("test RMSE / that of the last draw")
     settings = uci.PRESETS["paper"]
     found = harness.found(settings, results)
@@ -175,5 +175,5 @@ def _wide(axes: Any, results: harness.Results) -> bool:
     return True
 
 
-PANELS = {compression.NAME: _compress, uci.NAME: _how_sure, regression.NAME: _wide}
+PANELS = {compression.NAME: _compress, uci.NAME: _predict, regression.NAME: _wide}
 """Experiment to what draws a panel of its rows; False where there are none."""

@@ -23,15 +23,20 @@
 
 # %%
 # Colab has no aeb: install it, and the JAX that uses the GPU. Where aeb is there, this does nothing.
-# Before the first release on PyPI, put "git+" and the repository's address in the place of "aeb".
+# In a clone it installs that. Elsewhere write in SOURCE where aeb comes from.
 import importlib.util
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+SOURCE = None  # "git+" and the repository's address; nobody has released "aeb" on PyPI yet
+
 if importlib.util.find_spec("aeb") is None:
-    packages = [".." if Path("../aeb/version.py").exists() else "aeb"]  # this clone, or PyPI
+    source = ".." if Path("../aeb/version.py").exists() else SOURCE
+    if source is None:
+        raise RuntimeError("SOURCE: write there where aeb comes from, as the line above says")
+    packages = [source]
     packages += ["jax[cuda12]"] if shutil.which("nvidia-smi") else []
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", *packages], check=True)
     print("Restart the session (in Colab: Runtime, Restart session), and begin again from the top.")

@@ -39,6 +39,11 @@ FIGURES = {"paper": "compression.png", "cpu": "compression_reduced.png", "smoke"
 EPOCHS = "compression_epochs.png"
 """File of the accuracy after each epoch at full size."""
 
+PICTURE = """\
+Test accuracy at the last epoch against the share of zeros, with standard errors over seeds. The
+axis is logarithmic in the share of weights that are kept, and arms of the same sparsity are drawn
+side by side. The grey line is the dense network."""
+
 EPOCHS_IN_WORDS = """\
 Each line is one run of the preset `full`, with its test accuracy after each epoch. The dot at its
 end is what the table has; nothing was chosen by the other points. All runs fall far at first,
@@ -261,7 +266,7 @@ def _details(preset: harness.Preset, rows: Found) -> list[str]:
     if not any(rows.values()):
         return []
     return [
-        f"![Test accuracy against sparsity](figures/{FIGURES[preset]})",
+        markdown.picture("Test accuracy against sparsity", FIGURES[preset], PICTURE),
         _against(rows),
         _averaged(rows),
         _prior(rows),
@@ -324,12 +329,12 @@ def short(settings: Compression, rows: Found) -> list[str]:
             line.append(over(rows[cell], percent))
         reached.append(line)
     drawn = any(seeds for cell, seeds in rows.items() if cell.sparsity is not None)
-    picture = f"![Test accuracy after each epoch](figures/{EPOCHS})"
+    picture = markdown.picture("Test accuracy after each epoch", EPOCHS, EPOCHS_IN_WORDS)
     return [
         by_cell(rows, names, []),
         SHORT,
         markdown.table(["", "target", "control", "aeb"], reached),
-        *([picture, EPOCHS_IN_WORDS] if drawn else []),
+        *([picture] if drawn else []),
         markdown.made(harness.every_row(rows)),
     ]
 

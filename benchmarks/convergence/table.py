@@ -20,6 +20,17 @@ FIGURES = ("convergence_latents.png", "convergence_coefficients.png")
 
 COEFFICIENTS = ("signal", "null")
 
+LATENTS_PICTURE = """\
+*Left*: the squared distance of the latents from theta\\*, against the gain, which falls to the
+right as a chain goes on; both axes are logarithmic. Marks are means over chains, lines are linear
+theory, and the dotted line is proportional to the gain. *Right*: the same distance over the gain.
+By the theorem it tends to a constant, and for C = 1, which is outside it, it leaves the picture."""
+
+BIASES_PICTURE = """\
+How far the mean of four functions of a coefficient is from its value under the posterior, against
+the step size, for the coefficient that is a signal (*left*) and the one that is not (*right*).
+Marks are chains, lines are quadrature; the dotted line is of order one."""
+
 LATENTS = """\
 `E |theta_k - theta*|²` over {chains:,} chains against the gain omega_k; theta is all eight latents,
 `theta*` their fixed point at this step size by quadrature. Slope: of log error on log omega_k from
@@ -59,11 +70,13 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         f"C ({settings.offset:g} + k)^-alpha, step size {settings.step_size:g} for the latents.",
         _rates(rates),
         LATENTS.format(chains=settings.chains, first=first, last=settings.num_steps),
-        f"![Error of the latents against the gain](figures/{FIGURES[0]})" if used else "",
+        markdown.picture("Error of the latents against the gain", FIGURES[0], LATENTS_PICTURE)
+        if used
+        else "",
         _biases(weak),
         COEFFICIENTS_NOTE.format(chains=settings.chains, threshold=problem.threshold),
         _orders(weak),
-        f"![Bias of the test functions against the step size](figures/{FIGURES[1]})"
+        markdown.picture("Bias of the means against the step size", FIGURES[1], BIASES_PICTURE)
         if used
         else "",
         markdown.made(list(used.values())),

@@ -31,6 +31,7 @@ __all__ = [
     "mean",
     "metric",
     "over",
+    "picture",
     "table",
 ]
 
@@ -48,6 +49,11 @@ Column = Callable[[Sequence[Row]], str]
 def join(parts: Iterable[str]) -> str:
     """Put parts of a page one below the other, and leave out those that are empty."""
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def picture(title: str, name: str, words: str) -> str:
+    """Show a figure, and say in words what it shows."""
+    return f"![{title}](figures/{name})\n\n{words}"
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

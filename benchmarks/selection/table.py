@@ -32,6 +32,12 @@ over = functools.partial(markdown.column, digits=3)
 
 WITH_INCLUSION: tuple[Method, ...] = ("aeb", "aeb, v0 = 0", "susie", "millipede")
 
+PICTURE = """\
+A row for each design, with the number of data sets of ours in brackets. Each mark is the squared
+error of a method on a new row, over that of the method that is best on this design, which sits at
+1; further right is worse. Bars are the standard error of the difference from the best, data set by
+data set."""
+
 NOTE = """\
 Mean over data sets ± its standard error. The number in brackets after an error says how many of the
 {sets} data sets have been run ({wide} of "wide", {nuts} of the horseshoe). The error is the
@@ -80,7 +86,7 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         "## Variable selection, on many designs and on real data",
         f"`python -m benchmarks.selection --preset {preset}`",
         note if known else markdown.NOT_RUN,
-        f"![Error relative to the best method](figures/{FIGURE})" if known else "",
+        markdown.picture("Error relative to the best method", FIGURE, PICTURE) if known else "",
         designs_of({name: designs.DESIGNS[name] for name in known}),
         several("Error", tasks=known, write=over("error", count=True)),
         GAPS if known else "",

@@ -47,6 +47,12 @@ POSTER: dict[str, dict[str, tuple[float, float]]] = {
 }
 """Test RMSE of the last draw by arm and set, and what stands behind the ± there."""
 
+PICTURE = """\
+Each mark is the test RMSE of an arm on a data set, over what the poster has for A-SGHMC-SA there; a
+lower mark is better. Open marks are last draws, filled ones averages over one chain, dashes the
+poster's figure for the arm. Bars are standard errors over splits. What lies above the axis is in
+the tables only, and so is an arm all of whose splits diverged."""
+
 LAST = """\
 Test RMSE of the last draw, mean ± standard error over {splits} splits. In brackets is the
 poster's figure, which does not say whether its ± is a standard error or a deviation. "Diverged"
@@ -94,7 +100,9 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
         AVERAGE,
         _against(rows),
         AGAINST if any(arm == "aeb" for _, arm in rows) else "",
-        f"![Test RMSE of the arms against the poster](figures/{FIGURES[0]})" if used else "",
+        markdown.picture("Test RMSE of the arms against the poster", FIGURES[0], PICTURE)
+        if used
+        else "",
         _matrix(settings, rows, density),
         DENSITY,
         _details(settings, rows),

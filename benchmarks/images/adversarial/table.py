@@ -41,6 +41,11 @@ WAYS = {
     "pgd": "PGD, fair",
 }
 
+PICTURE = """\
+Test accuracy against the size of the perturbation, for each data set. The colour says which arm,
+the line and its mark which attack; the thin dashed lines are the poster's, of networks of full
+size."""
+
 METHOD = """\
 Accuracy in % on the first {images:,} test images, mean over {seeds}, by the size of the
 perturbation of raw pixels in [0, 1].
@@ -72,7 +77,9 @@ def _preset(name: str, rows: Found) -> list[str]:
     return [
         f"{command}:",
         METHOD.format(images=settings.num_scored, seeds=_networks(rows)),
-        "" if name == "full" else f"![Accuracy against perturbation](figures/{FIGURES[0]})",
+        ""
+        if name == "full"
+        else markdown.picture("Accuracy against perturbation", FIGURES[0], PICTURE),
         *(_table(settings, rows, of) for of in dict.fromkeys(cell.set for cell in rows)),
         verdict(settings, rows),
     ]
