@@ -25,6 +25,7 @@ ArmName = Literal[
     "control_relative",
     "control_frozen",
     "control_fisher",
+    "control_frozen_taught",
     "control_cycles",
     "control_taught",
     "aeb",
@@ -34,6 +35,7 @@ ArmName = Literal[
     "aeb_scaled",
     "aeb_frozen",
     "aeb_fisher",
+    "aeb_fisher_taught",
     "aeb_learned",
     "aeb_cycles",
     "aeb_taught",
@@ -69,6 +71,7 @@ ARMS: dict[ArmName, Arm] = {
     "control_relative": Arm("control, relative", "control", scope="relative"),
     "control_frozen": Arm("control, frozen", "control", regrow=False),
     "control_fisher": Arm("control, frozen, by Fisher", "control", score="fisher", regrow=False),
+    "control_frozen_taught": Arm("control, frozen, taught", "control", regrow=False, taught=True),
     "control_cycles": Arm("control, cycles", "control", cycles=True),
     "control_taught": Arm("control, cycles, taught", "control", cycles=True, taught=True),
     "aeb": Arm("aeb", "aeb"),
@@ -79,6 +82,14 @@ ARMS: dict[ArmName, Arm] = {
     "aeb_frozen": Arm("aeb, scaled, frozen", "aeb", scaled=True, regrow=False),
     "aeb_fisher": Arm(
         "aeb, scaled, frozen, by Fisher", "aeb", score="fisher", scaled=True, regrow=False
+    ),
+    "aeb_fisher_taught": Arm(
+        "aeb, scaled, frozen, by Fisher, taught",
+        "aeb",
+        score="fisher",
+        scaled=True,
+        regrow=False,
+        taught=True,
     ),
     "aeb_learned": Arm("aeb, no target", "aeb", score="learned"),
     "aeb_cycles": Arm("aeb, noise, cycles", "aeb", noise=True, cycles=True),

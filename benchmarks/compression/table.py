@@ -90,7 +90,8 @@ temperature fitted on the other half. All are taken at the last epoch, mean ± s
 over seeds (their number in brackets). "Less the control" is in points of accuracy, with the same
 start, epochs and minibatches, mean ± standard error. "Relative" arms rank each weight by its share
 of the norm of its leaf. In "frozen" arms a pruned weight never returns. "By Fisher" ranks each
-weight by its worth to the loss (`aeb.fisher`) and not by its size. Ours is compared with the
+weight by its worth to the loss (`aeb.fisher`) and not by its size. "Taught" arms also learn the
+dense network's probabilities. Ours is compared with the
 control that is frozen or relative as it is, and that ranks by size. "Aeb" has v0 = .01, v1 = .1
 and a weight of .03, chosen by hand, and no weight decay; "scaled" has what `aeb.spike_slab()` takes
 from the leaves and from the numbers of weights and images, and the weight decay of the control,
@@ -180,7 +181,9 @@ def control_of(arm: ArmName) -> ArmName:
         return "control"
     if how.scope == "relative":
         return "control_relative"
-    return "control" if how.regrow else "control_frozen"
+    if how.regrow:
+        return "control"
+    return "control_frozen_taught" if how.taught else "control_frozen"
 
 
 def felt(rows: Iterable[harness.Row], beside: str) -> float:
