@@ -326,11 +326,11 @@ def spike_slab(
         if follow_ramp and kept is not None:
             # The ramp sets the rate directly. It is not learned, so no gain applies.
             share = jnp.asarray(kept, latent.sigma.dtype)
-            counts = jnp.asarray([chance.size for chance in rho.values()], share.dtype)
-            rates = cut(inclusion_rate(share * counts, counts, a=a, b=b), [()] * counts.size)
+            sizes = jnp.asarray([chance.size for chance in rho.values()], share.dtype)
+            each = cut(inclusion_rate(share * sizes, sizes, a=a, b=b), [()] * sizes.size)
             new_delta = {
                 path: rate.astype(old.dtype)
-                for (path, old), rate in zip(latent.delta.items(), rates, strict=True)
+                for (path, old), rate in zip(latent.delta.items(), each, strict=True)
             }
         elif learn_delta:
             rates = {
@@ -520,17 +520,17 @@ def scale(
     return (linear + root) / (2.0 * leading)
 
 
-def inclusion_rate(total: jax.Array, size: float, *, a: float, b: float) -> jax.Array:
-    """Compute the mode of the inclusion rate of a leaf (Eq. 8).
+def inclusion_rate(total: jax.Array, size: float | jax.Array, *, a: float, b: float) -> jax.Array:
+    """Compute the mode of the inclusion rate of a leaf (Eq. 8), or of several leaves.
 
     Args:
-        total: sum of rho over the leaf, f32[].
-        size: the number of its weights.
+        total: sum of rho over the leaf, f32[]; of several leaves f32[leaves].
+        size: the number of its weights; of several leaves f32[leaves].
         a: first parameter of the Beta prior.
         b: second parameter.
 
     Returns:
-        delta in [0, 1], f32[].
+        delta in [0, 1], of the shape of `total`.
 
     Example:
         >>> float(inclusion_rate(jnp.array(2.0), 4, a=2.0, b=2.0))
