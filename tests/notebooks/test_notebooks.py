@@ -62,7 +62,10 @@ def test_the_notebook_was_run(script):
     assert not any(place in text for place in ("/tmp", "/home", "/root", "site-packages"))
 
 
-def installed_by_the_first_cell(monkeypatch, *, has_aeb, has_gpu):
+ADDRESS = "git+https://example.org/aeb"
+
+
+def installed_by_the_first_cell(monkeypatch, *, has_aeb, has_gpu, source=None):
     """Return what the first cell of code, the same in all notebooks, has pip install."""
     cells = {
         next(
@@ -75,21 +78,26 @@ def installed_by_the_first_cell(monkeypatch, *, has_aeb, has_gpu):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if has_aeb else None)
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/it" if has_gpu else None)
     monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
-    exec(cell, {})
+    assert cell.count("SOURCE = None") == 1
+    exec(cell.replace("SOURCE = None", f"SOURCE = {source!r}"), {})
     return [command[command.index("-q") + 1 :] for command in commands]
 
 
 def test_the_first_cell_installs_what_colab_lacks(monkeypatch, tmp_path, capsys):
     """With a GPU also the plugin of the same JAX: Colab's own fits an older one, and goes unused.
 
-    Mutations: `jax[cuda12]` left out; `cuda12` misspelt; one notebook with another cell.
+    Never what stands on PyPI under the name aeb, which is not ours yet. Mutations: `jax[cuda12]`
+    left out; `cuda12` misspelt; one notebook with another cell; "aeb" for a source that is missing.
     """
     monkeypatch.chdir(tmp_path)
     assert installed_by_the_first_cell(monkeypatch, has_aeb=True, has_gpu=True) == []
     assert "estart" not in capsys.readouterr().out
-    assert installed_by_the_first_cell(monkeypatch, has_aeb=False, has_gpu=False) == [["aeb"]]
-    found = installed_by_the_first_cell(monkeypatch, has_aeb=False, has_gpu=True)
-    assert found == [["aeb", "jax[cuda12]"]]
+    with pytest.raises(RuntimeError, match="SOURCE"):
+        installed_by_the_first_cell(monkeypatch, has_aeb=False, has_gpu=False)
+    alone = {"has_aeb": False, "source": ADDRESS}
+    assert installed_by_the_first_cell(monkeypatch, has_gpu=False, **alone) == [[ADDRESS]]
+    found = installed_by_the_first_cell(monkeypatch, has_gpu=True, **alone)
+    assert found == [[ADDRESS, "jax[cuda12]"]]
     assert "cuda12" in importlib.metadata.metadata("jax").get_all("Provides-Extra")
     assert "Restart the session" in capsys.readouterr().out
     monkeypatch.chdir(FOLDER)
