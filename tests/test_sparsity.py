@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aeb
-from aeb.xla.threshold import SMALL, smallest, smallest_of_each
+from aeb.xla.threshold import SMALL, order_bits, smallest, smallest_of_each
 
 
 def everywhere(path, leaf):
@@ -31,8 +31,8 @@ def lowest(values, count):
     return marks
 
 
-chosen = jax.jit(lambda values, count: smallest([values], count))
-each = jax.jit(lambda values, counts: smallest_of_each([values], counts))
+chosen = jax.jit(lambda values, count: smallest([order_bits(values)], count))
+each = jax.jit(lambda values, counts: smallest_of_each([order_bits(values)], counts))
 numbers = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-40, 1e-30, 3e38, -2.5, 1.0000001, np.inf])
 
 
@@ -79,8 +79,8 @@ def loops_of(jaxpr):
 @pytest.mark.parametrize("search", [smallest, smallest_of_each])
 def test_all_searches_have_the_same_loop(search):
     """XLA compiles equal loops once: two criteria, and the ties that both leave."""
-    leaves = [jnp.ones((30, 20)), jnp.ones(50)]
-    marked = [jnp.ones((30, 20), bool), jnp.zeros(50, bool)]
+    leaves = order_bits([jnp.ones((30, 20)), jnp.ones(50)])
+    marked = [jnp.ones((30, 20), jnp.uint32), jnp.zeros(50, jnp.uint32)]
     count = (jnp.int32(9), jnp.int32(4)) if search is smallest_of_each else jnp.int32(9)
     loops = list(loops_of(jax.make_jaxpr(search)([marked, leaves], count).jaxpr))
     assert len(loops) == 3
@@ -122,7 +122,7 @@ def test_magnitude_leaves_the_exact_count(dtype, scope):
 
 def test_double_precision_breaks_ties_that_single_cannot(x64):
     values = jnp.array([1.0 + 2e-12, 1.0, 1.0 + 1e-12])
-    assert smallest([[values]], 1)[0].tolist() == [False, True, False]
+    assert smallest([order_bits([values])], 1)[0].tolist() == [False, True, False]
 
 
 def test_all_counts_zeros_over_every_parameter():

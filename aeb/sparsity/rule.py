@@ -108,14 +108,13 @@ def ramped_rule(
         leaves = [sparse[path] for path in paths]
         if scope == "relative":
             leaves = [_over_its_norm(leaf) for leaf in leaves]
-        criteria = list(rank(leaves, paths, rho))
+        criteria = [order_bits(ranks) for ranks in rank(leaves, paths, rho)]
         if mask:
             # Weights that were pruned for good rank below all others.
             alive = [jnp.broadcast_to(mask[path], sparse[path].shape) for path in paths]
             kept = [_reduced_like(a, c) for a, c in zip(alive, criteria[0], strict=True)]
-            criteria.insert(0, kept)
+            criteria.insert(0, [k.astype(jnp.uint32) for k in kept])
         if scope == "relative":
-            criteria = [order_bits(ranks) for ranks in criteria]
             criteria[0] = _hold_one_each(criteria)
         sizes = [entry.size for entry in criteria[0]]
         if scope == "leaf":
@@ -174,7 +173,8 @@ def pruning_rule(
 def _zeros(fraction: Any, size: int | np.ndarray) -> Any:
     """Return round(fraction * size), half to even; in double precision if it is not an array."""
     if isinstance(fraction, jax.Array):
-        return jnp.clip(jnp.round(fraction * size), 0, size).astype(jnp.int32)
+        most = jnp.asarray(size, fraction.dtype)
+        return jnp.clip(jnp.round(fraction * most), 0, most).astype(jnp.int32)
     return np.clip(np.round(float(fraction) * size), 0, size).astype(np.int32)
 
 

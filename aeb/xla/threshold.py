@@ -57,20 +57,14 @@ PADDING = 1.25
 
 
 def order_bits(values: Sequence[jax.Array]) -> Keys:
-    """Map numbers to unsigned integers of the same order; floats are ranked by magnitude.
+    """Map non-negative floats to unsigned integers of the same order.
 
     Args:
-        values: arrays of one or several floating types, of which the widest decides (NaN ranks
-            highest); or of booleans; or of unsigned integers, which stay as they are.
+        values: arrays of one or several floating types; the widest decides. NaN ranks highest.
 
     Returns:
-        An unsigned array for each, of 32 bits, or 64 where a float is double.
+        An unsigned array for each, of 32 bits, or 64 where a value is double.
     """
-    kind = values[0].dtype
-    if jnp.issubdtype(kind, jnp.unsignedinteger):
-        return list(values)
-    if jnp.issubdtype(kind, jnp.bool_):
-        return [value.astype(jnp.uint32) for value in values]
     widest = working_dtype(*values)
     unsigned = jnp.uint64 if widest == jnp.float64 else jnp.uint32
     return [
@@ -82,9 +76,9 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
     """Mark the `count` smallest entries over a list of arrays taken together.
 
     Args:
-        criteria: one or more lists of what `order_bits` takes. Each list has an array for each
-            leaf, of the same shapes. The first list ranks the entries, and each later one breaks
-            the ties that are left.
+        criteria: one or more lists of unsigned arrays. Each list has an array for each leaf, of
+            the same shapes. The first list ranks the entries, and each later one breaks the ties
+            that are left.
         count: i32[], how many to mark, in [0, total size].
 
     Returns:
@@ -92,7 +86,7 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
         criterion are taken in order, leaf by leaf, the lower index first.
 
     Example:
-        >>> smallest([[jnp.array([3.0, 1.0, -1.0, 0.5])]], 2)
+        >>> smallest([order_bits([jnp.array([3.0, 1.0, 1.0, 0.5])])], 2)
         [Array([False,  True, False,  True], dtype=bool)]
     """
     shapes = [keys.shape for keys in criteria[0]]
@@ -136,8 +130,8 @@ def smallest_of_each(criteria: Sequence[Keys], counts: Sequence[jax.Array | int]
         bool arrays, one a leaf, with exactly so many True.
 
     Example:
-        >>> leaves = [jnp.array([3.0, 1.0, 2.0]), jnp.array([5.0, 4.0])]
-        >>> [marks.tolist() for marks in smallest_of_each([leaves], [2, 1])]
+        >>> keys = order_bits([jnp.array([3.0, 1.0, 2.0]), jnp.array([5.0, 4.0])])
+        >>> [marks.tolist() for marks in smallest_of_each([keys], [2, 1])]
         [[False, True, True], [False, True]]
     """
     shapes = [keys.shape for keys in criteria[0]]
@@ -199,7 +193,7 @@ def _smallest_in_rows(
     )
     eligible = jnp.arange(row)[None] < jnp.asarray(filled)[:, None]
     return _search(
-        [order_bits([keys]) for keys in criteria],
+        [[keys] for keys in criteria],
         [eligible],
         counts,
         jnp.asarray(sizes, jnp.int32),
@@ -214,8 +208,7 @@ def _smallest(
     """Mark the `count` smallest entries; `indices` makes the criterion that leaves no tie."""
     eligible = [jnp.ones(keys.shape, bool) for keys in criteria[0]]
     size = sum(keys.size for keys in criteria[0])
-    keys = [order_bits(leaves) for leaves in criteria]
-    return _search(keys, eligible, jnp.asarray(count, jnp.int32), size, indices, None)
+    return _search(criteria, eligible, jnp.asarray(count, jnp.int32), size, indices, None)
 
 
 def _search(
