@@ -15,6 +15,7 @@ import reprlib
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -228,7 +229,8 @@ def check_order(rows: Any, name: str, values: Any) -> None:
     """Require pandas objects with the same labels to have them in the same order.
 
     Rows are matched by place. If both have the same labels in another order, one of them was sorted
-    or shuffled without the other.
+    or shuffled without the other. If they share only some labels, and these are in other places, a
+    warning says so: rows may have been taken of one and not of the other.
 
     Args:
         rows: the inputs.
@@ -250,13 +252,23 @@ def check_order(rows: Any, name: str, values: Any) -> None:
         return
     places = first.get_indexer(second)  # -1 for a label that the inputs do not have
     elsewhere = np.flatnonzero(places != np.arange(len(places)))
-    if elsewhere.size and (places >= 0).all():
-        place = elsewhere[0]
+    if not (places[elsewhere] >= 0).any():
+        return
+    place = elsewhere[0]
+    where = (
+        f"Row {place} is {second[place]!s}, and {first[place]!s} in the inputs. Rows are matched "
+        "by place, so"
+    )
+    if (places >= 0).all():
         raise ValueError(
-            f"{name}: the rows have the labels of the inputs in another order. Row {place} is "
-            f"{second[place]!s}, and {first[place]!s} in the inputs. Rows are matched by place, so "
-            "reorder by .loc[inputs.index], or pass .to_numpy() if the order is right"
+            f"{name}: the rows have the labels of the inputs in another order. {where} reorder by "
+            ".loc[inputs.index], or pass .to_numpy() if the order is right"
         )
+    warnings.warn(
+        f"{name}: its rows share some labels with the inputs, in other places. {where} choose the "
+        "same rows of both, or pass .to_numpy() if they are the same",
+        stacklevel=3,
+    )
 
 
 def check_batch(name: str, batch: Any) -> int | None:

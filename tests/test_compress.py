@@ -599,6 +599,15 @@ def test_labels_are_compared_whatever_their_kind(kind, refused):
         check(values.set_axis(pandas.MultiIndex.from_product([[5], range(3)])))
 
 
+def test_rows_that_were_chosen_of_one_and_not_of_the_other_are_warned_of():
+    """Mutation: only labels that are all the same are looked at."""
+    pandas = pytest.importorskip("pandas")
+    rows, values = pandas.DataFrame(np.zeros((9, 1))), pandas.Series(np.arange(9.0))
+    with pytest.warns(UserWarning, match=r"^y: its rows share .* Row 0 is 2, and 0 in the inputs"):
+        guards.check_order(rows[:5], "y", values[2:7])
+    guards.check_order(rows[:3], "y", values[6:])  # none is shared: this cannot be told
+
+
 @pytest.mark.parametrize(("targets", "says"), [(SOFT, "sums to 1"), (BITS, "are 0 or 1")])
 def test_labels_are_no_regression_in_silence(targets, says):
     """Mutations: sums along the first axis; bits not looked for."""

@@ -97,6 +97,10 @@ def test_missing_values_are_counted_by_column(library):
     )
     with pytest.raises(ValueError, match=says):
         frames.read("X", library.DataFrame(holes))
+    empty = dict(holes, dose=[float("nan")] * 4)
+    says = r"'dose' \(4\), 'town' \(1\); first drop the columns that have no value at all \(1\)$"
+    with pytest.raises(ValueError, match=says):
+        frames.read("X", library.DataFrame(empty))
     nans = library.DataFrame(dict(COLUMNS, dose=[float("nan"), 1.5, 2.5, 3.5]))
     with pytest.raises(ValueError, match=r"'dose' \(1\); drop the 1 of 4 rows"):
         frames.read("X", nans)

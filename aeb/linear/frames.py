@@ -156,10 +156,14 @@ def describe_missing(missing: np.ndarray, names: Sequence[Any] | None) -> str:
     order = order[: np.count_nonzero(counts)]
     listed = [f"{_label(j, names)} ({counts[j]})" for j in order[:5]]
     more = f" and {len(order) - 5} more columns" if len(order) > 5 else ""
+    found = f"missing by column: {', '.join(listed)}{more}; "
+    empty = counts == len(missing)
+    if empty.any():
+        return f"{found}first drop the columns that have no value at all ({int(empty.sum())})"
     rows = int(missing.any(axis=1).sum())
     return (
-        f"missing by column: {', '.join(listed)}{more}; drop the {rows} of {len(missing)} rows "
-        "that have some, or those columns, or fill them in (scikit-learn's SimpleImputer)"
+        f"{found}drop the {rows} of {len(missing)} rows that have some, or those columns, or fill "
+        "them in (scikit-learn's SimpleImputer)"
     )
 
 

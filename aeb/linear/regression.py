@@ -68,6 +68,10 @@ large again as the truth (docs/lab-notes.md).
 AT_ONCE = 8192
 """Number of columns whose draws are summarised in one call."""
 
+LEAST_SPREAD = 1e-3
+"""Inclusion probabilities that stay within this over all draws of all chains agree. Where a column
+does not depend on the others, they differ by rounding, of which R-hat would be meaningless."""
+
 WIDE = 10.0
 """Prior standard deviation of the coefficients that are always in, where the prior is not flat."""
 
@@ -588,7 +592,8 @@ def _collect(
         ),
         *(beta_if_included, rho),
     )
-    kept = _picked(rho, picks)
+    probable = functools.partial(_r_hat, least=LEAST_SPREAD)
+    r_hat = _by_columns(probable, _picked(rho, picks))
     models = _picked(included, picks)
     if len(table.always):
         own = alpha_draws[..., 1:].astype(np.float32)
@@ -601,7 +606,7 @@ def _collect(
         drawn = np.concatenate([drawn, own], axis=2)[..., order]
         given = np.concatenate([given, sure], axis=1)[:, order]
         # The inclusion of a column that is always in cannot vary. Check its coefficient instead.
-        kept = np.concatenate([kept, own], axis=2)[..., order]
+        r_hat = np.concatenate([r_hat, _by_columns(_r_hat, own)])[order]
         models = np.concatenate([models, np.ones(own.shape, bool)], axis=2)[..., order]
     unit = data.y_scale / data.x_scale
     # In place where we own the array: it may be the largest array of all.
@@ -623,7 +628,7 @@ def _collect(
         interval_averaged=averaged.T.astype(np.float64),
         level=level,
         sigma=float(sigma.mean()) * noise_scale,
-        r_hat=_by_columns(_r_hat, kept),
+        r_hat=r_hat,
         r_hat_sigma=float(_r_hat(sigma if family in NORMAL else alpha_draws[..., 0])),
         draws=draws,
         intercept_draws=intercepts,
@@ -666,14 +671,17 @@ def _by_columns(call: Callable[..., np.ndarray], *draws: np.ndarray) -> np.ndarr
     )
 
 
-def _r_hat(draws: np.ndarray) -> np.ndarray:
-    """Return split R-hat: 1 if all draws are equal, inf if each chain is stuck at its own value."""
+def _r_hat(draws: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """Return split R-hat: inf if each chain is stuck at its own value, 1 if all draws are equal.
+
+    Draws that differ by no more than `least` are equal.
+    """
     # Padded, because it is compiled for each shape.
     more = [(0, padding.size(count) - count) for count in draws.shape[2:]]
     padded = np.pad(draws, [(0, 0), (0, 0), *more])
     r_hat = np.asarray(potential_scale_reduction(padded), np.float64)
     r_hat = r_hat[tuple(slice(count) for count in draws.shape[2:])]
-    same = np.ptp(draws, axis=(0, 1)) == 0
+    same = np.ptp(draws, axis=(0, 1)) <= least
     return np.where(same, 1.0, np.where(np.isnan(r_hat), np.inf, r_hat))
 
 

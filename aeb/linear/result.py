@@ -42,7 +42,7 @@ class Regression(NamedTuple):
             standard deviation of normal noise and the scale of Student's t. For "binomial" and
             "negative_binomial" it is 1.
         r_hat: f64[p], split R-hat of the probability that a column is in the model given the other
-            columns; 1 if that never changes.
+            columns; 1 if that stays within .001.
         r_hat_sigma: split R-hat of sigma, or of the intercept where sigma is 1.
         draws: f32[chains, draws, p], equally weighted draws of the coefficients.
         intercept_draws: f64[chains, draws], draws of the intercept.

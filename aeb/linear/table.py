@@ -218,5 +218,6 @@ def _real(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarr
                 "encode text and categories as numbers"
             ) from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+        advice = "; encode text and categories as numbers" if array.dtype.kind in "US" else ""
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}{advice}")
     return array.astype(np.float64)
