@@ -113,14 +113,14 @@ def sparse(linen, rows):
 
 
 def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
-    """Mutations: a learning rate of a millionth, the prior's weight at 1."""
+    """Mutations: the run's learning rate divided by a million, the prior's weight at 1."""
     assert abs(sparse.report.sparsity - 0.8) < 0.003
     (_, _), (x, y) = rows
     dense = as_network(*linen, rows[1])
     before = score(dense, dense.params, dense.model_state, dense.data)
     assert before.accuracy > 0.85
     assert float((sparse.predict(x).argmax(axis=-1) == y).mean()) > before.accuracy - 0.02
-    assert sparse.after.accuracy > 0.9
+    assert sparse.after.accuracy > 0.97
     assert sparse.history[-1].sparsity == sparse.report.sparsity
     assert [look.step for look in sparse.history] == list(range(12, STEPS + 1, 12))
     averaged = sparse.predict(x, average=True)

@@ -86,7 +86,7 @@ def test_two_columns_are_expected_and_never_more_than_half(p, told):
 def test_chains_that_agree_but_for_rounding_agree():
     """One column is in doubt, and its odds hang on no other: all draws of them are the same.
 
-    Mutations: `LEAST_SPREAD` 0, which warns with an R-hat of 1.3; 1, which hides the chains below.
+    Mutations: `LEAST_SPREAD` 0, which warns with an R-hat of 1.5; 1, which hides the chains below.
     """
     x = np.random.default_rng(3).normal(size=(200, 3))
     y = x @ [3.0, -3.0, 0.12] + np.random.default_rng(4).normal(size=200)

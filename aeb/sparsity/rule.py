@@ -175,7 +175,7 @@ def _zeros(fraction: Any, size: int | np.ndarray) -> Any:
     if isinstance(fraction, jax.Array):
         most = jnp.asarray(size, fraction.dtype)
         return jnp.clip(jnp.round(fraction * most), 0, most).astype(jnp.int32)
-    return np.clip(np.round(float(fraction) * size), 0, size).astype(np.int32)
+    return np.clip(np.round(float(fraction) * size), 0, size).astype(int).tolist()
 
 
 def _over_its_norm(leaf: jax.Array) -> jax.Array:

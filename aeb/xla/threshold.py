@@ -116,7 +116,7 @@ def smallest(criteria: Sequence[Keys], count: jax.Array | int) -> Keys:
     return [parts[place] for place in range(len(shapes))]
 
 
-def smallest_of_each(criteria: Sequence[Keys], counts: Sequence[jax.Array | int]) -> Keys:
+def smallest_of_each(criteria: Sequence[Keys], counts: jax.Array | Sequence[int]) -> Keys:
     """Mark the smallest entries of each array by itself.
 
     The searches of small arrays run side by side in one loop, which compiles in a fraction of the

@@ -104,7 +104,7 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
     sparsities = sorted({cell.sparsity for cell in rows if cell.sparsity is not None})
     arms = list(dict.fromkeys(cell.arm for cell in rows))
     file = folder / EPOCHS
-    size = (SIZE[0], 1.0 + 4.4 * len(sparsities))
+    size = (SIZE[0], 1.0 + 0.15 * len(arms) + 4.4 * len(sparsities))
     with figures.page(file, size, len(sparsities), fonts=FONTS, squeeze=False) as (picture, panels):
         for sparsity, axes in zip(sparsities, panels[:, 0], strict=True):
             for cell, seeds in rows.items():
@@ -130,7 +130,7 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
         for axes in panels[:, 0]:
             handles, labels = axes.get_legend_handles_labels()
             unique |= dict(zip(labels, handles, strict=True))
-        picture.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=4)
+        picture.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=2)
     return file
 
 

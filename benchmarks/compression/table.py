@@ -91,13 +91,12 @@ over seeds (their number in brackets). "Less the control" is in points of accura
 start, epochs and minibatches, mean ± standard error. "Relative" arms rank each weight by its share
 of the norm of its leaf. In "frozen" arms a pruned weight never returns. "By Fisher" ranks each
 weight by its worth to the loss (`aeb.fisher`) and not by its size. "Taught" arms also learn the
-dense network's probabilities. Ours is compared with the
-control that is frozen or relative as it is, and that ranks by size. "Aeb" has v0 = .01, v1 = .1
-and a weight of .03, chosen by hand, and no weight decay; "scaled" has what `aeb.spike_slab()` takes
-from the leaves and from the numbers of weights and images, and the weight decay of the control,
-5e-4. All runs start from the
-network that the authors released. It has 94.12 %, is the best of 65 by test accuracy, and has seen
-all training images."""
+dense network's probabilities. Ours is compared with the control that is frozen, relative or taught
+as it is, and that ranks by size. "Aeb" has v0 = .01, v1 = .1 and a weight of .03, chosen by hand,
+and no weight decay; "scaled" has what `aeb.spike_slab()` takes from the leaves and from the numbers
+of weights and images, and the weight decay of the control, 5e-4. All runs start from the network
+that the authors released. It has 94.12 %, is the best of 65 by test accuracy, and has seen all
+training images."""
 
 FINAL = """\
 Test accuracy in per cent at the last epoch, mean ± standard deviation over seeds (their number in
