@@ -125,7 +125,12 @@ def build_kernel(
     regression = algorithm.likelihood == "gaussian"
 
     def evaluate(params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
-        value = loss_fn(params, batch, model_state, key) if has_aux else loss_fn(params, batch)
+        try:
+            value = loss_fn(params, batch, model_state, key) if has_aux else loss_fn(params, batch)
+        except KeyError as error:
+            if isinstance(batch, dict):
+                error.add_note(f"loss_fn: the batch that it was given has the keys {list(batch)}")
+            raise
         return _checked_loss(value, model_state, has_aux)
 
     def kernel(state: State, batch: Batch, key: PRNGKey, **overrides: Unpack[Overrides]) -> State:

@@ -140,6 +140,16 @@ class Dynamics(NamedTuple):
     temperature: ScalarOrSchedule = 1.0
     learning_rate: ScalarOrSchedule | None = None
 
+    def __repr__(self) -> str:
+        rate = "step_size" if self.learning_rate is None else "learning_rate"
+        values = {rate: getattr(self, rate), "temperature": self.temperature}
+        numbers = [f"{name}={_number_or_schedule(value)}" for name, value in values.items()]
+        return f"Dynamics(init, update, {', '.join(numbers)})"
+
+
+def _number_or_schedule(value: Any) -> str:
+    return "<schedule>" if callable(value) else str(value)
+
 
 def every_weight(path: str, leaf: Any) -> bool:
     """Return whether a leaf is a weight: True unless it is named bias or scale."""
@@ -222,6 +232,9 @@ class Prior(NamedTuple):
     inclusion: Callable[[Any], dict[str, Array]] | None = None
     with_num_data: Callable[[Any, Any], Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"Prior({', '.join(name for name in self._fields if getattr(self, name))})"
+
 
 class SparsifierInit(Protocol):
     """Makes the first mask of a sparsifier."""
@@ -292,6 +305,9 @@ class Sparsifier(NamedTuple):
     apply: SparsifierApply
     kept: Callable[[ArrayTree, Any, Callable[[str, Any], bool]], Any] | None = None
     observe: Callable[[Any, ArrayTree], Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Sparsifier({', '.join(name for name in self._fields if getattr(self, name))})"
 
 
 class Target(NamedTuple):

@@ -97,9 +97,10 @@ def test_the_chain_is_the_kernel_with_folded_keys():
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "every", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(7, marks=pytest.mark.slow)]
-)
+SLOW = (pytest.mark.slow, pytest.mark.quickly_compiled)  # as the others: one program, the same bits
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=SLOW), 3, pytest.param(7, marks=SLOW)])
 def test_resumed_in_slices_it_ends_in_the_same_bits(every, key):
     options = {"batch_size": 8, "collect": position_of, "every": every, "progress": False}
     start = ALGORITHM.init(two_layers())

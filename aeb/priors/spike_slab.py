@@ -76,7 +76,7 @@ import jax.numpy as jnp
 from aeb import guards
 from aeb.precision import working_dtype
 from aeb.stochastic_approximation import approximate
-from aeb.tree import as_where, named_leaves, select
+from aeb.tree import as_where, brief, describe, named_leaves, select
 from aeb.types import ArrayTree, Prior, Where
 from aeb.xla.parts import cut
 from aeb.xla.sums import sums
@@ -123,6 +123,11 @@ class SpikeSlabLatent(NamedTuple):
     sigma: jax.Array  # f32[]: scale of the prior, and of the noise in a regression
     size: Any = ()  # f32[] by path: initial size of a weight, s_l; () if v0 and v1 are given
     weight: Any = ()  # f32[]: w, once N is known; () if it is given
+
+    def __repr__(self) -> str:
+        trees = [f"{name}={describe(getattr(self, name))}" for name in ("rho", "kappa0", "kappa1")]
+        rates = ", ".join(brief(rate) for rate in self.delta.values())
+        return f"SpikeSlabLatent({', '.join(trees)}, delta=[{rates}], sigma={brief(self.sigma)})"
 
 
 def spike_slab(

@@ -31,6 +31,7 @@ import numpy as np
 from aeb.types import Batch
 
 __all__ = [
+    "LEAST_ABOVE",
     "POLICIES",
     "DivergenceError",
     "DivergenceWarning",
@@ -48,10 +49,13 @@ __all__ = [
 POLICIES = ("raise", "stop", "skip", "ignore")
 
 PATIENCE = 100
-"""The most steps in a row that "skip" may undo, or for which a loss may be above its bound."""
+"""The most steps in a row that "skip" may undo."""
+
+LEAST_ABOVE = 100
+"""The most steps in a row for which a loss may be above its bound."""
 
 LOST_AFTER = 0.1
-"""The share of a run for which a loss may be above its bound in a row, if that is more."""
+"""The share of a run for which it may be, if that is more."""
 
 ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. "
@@ -103,8 +107,8 @@ class Health(NamedTuple):
     bound: jax.Array  # f32[] or f32[C]: a higher loss is too high; inf for no bound
 
 
-def healthy(state: Any, loss_bound: float | None = None) -> Health:
-    """Return the health of a run before its first step."""
+def healthy(state: Any, loss_bound: Any = None) -> Health:
+    """Return the health of a run before its first step; the bound may be one for each chain."""
     first, skipped, in_a_row, above = (jnp.zeros_like(state.step) for _ in range(4))
     bound = jnp.full(jnp.shape(state.step), jnp.inf if loss_bound is None else loss_bound)
     return Health(first, skipped, in_a_row, above, bound)
@@ -188,13 +192,13 @@ class Watch:
     def lost(self, health: Health, num_steps: int, stop: int) -> str | None:
         """Say that the loss has been above its bound for too long, or return None."""
         above, bound = np.atleast_1d(*jax.device_get((health.above, health.bound)))
-        if self._given is None or above.max() < max(PATIENCE, LOST_AFTER * num_steps):
+        if self._given is None or above.max() < max(LEAST_ABOVE, LOST_AFTER * num_steps):
             return None
         where = f" in {int((above > 0).sum())} of {above.size} chains" if self._chains else ""
         return (
-            f"divergence: up to step {stop} the loss{where} was above loss_bound={bound[0]:.4g} "
-            f"for {above.max()} steps in a row, no better than a guess.{about(self._data)} "
-            f"{ADVICE}"
+            f"divergence: up to step {stop} the loss{where} was above loss_bound="
+            f"{bound[above.argmax()]:.4g} for {above.max()} steps in a row, no better than a guess."
+            f"{about(self._data)} {ADVICE}, and loss_bound=inf looks for no guess"
         )
 
     def skipped(self, health: Health) -> str | None:
@@ -287,10 +291,12 @@ def about(data: Batch) -> str:
 
     Example:
         >>> about(jnp.array([1.0, jnp.nan]))
-        ' In data, the array holds values that are not finite: look there first.'
+        ' In data, the array holds values that are not finite, the first in row 1: look there.'
     """
     for path, leaf in _inexact(data):
         if not bool(jnp.isfinite(leaf).all()):
             name = f"leaf {path!r}" if path else "the array"
-            return f" In data, {name} holds values that are not finite: look there first."
+            rows = (~jnp.isfinite(leaf)).any(axis=tuple(range(1, leaf.ndim)))
+            at = f"the first in row {int(rows.argmax())}"
+            return f" In data, {name} holds values that are not finite, {at}: look there."
     return ""

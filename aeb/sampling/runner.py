@@ -30,8 +30,10 @@ from aeb import guards
 from aeb.empirical_bayes import State
 from aeb.kernel import facts_of
 from aeb.sampling import programs as loop
+from aeb.sampling import start as beginning
 from aeb.sampling import target
 from aeb.sampling.divergence import (
+    LEAST_ABOVE,
     POLICIES,
     DivergenceError,
     DivergenceWarning,
@@ -80,7 +82,7 @@ def sample(
     data_per_chain: bool = False,
     divergence: str = "raise",
     loss_bound: float | None = None,
-    missed: str = "warn",
+    missed: str = "raise",
     progress: bool = True,
 ) -> tuple[State, Any]:
     """Run a kernel for many steps, and collect draws along the way.
@@ -127,11 +129,16 @@ def sample(
             twice more at each step.
         loss_bound: the loss of a network that only guesses, such as log(classes). A run has
             diverged if its loss stays above it for a tenth of `num_steps`, and at least for 100
-            steps in a row. With "stop" it ends there.
-        missed: what to do if the run ends before the sparsity ramp reaches its target. "warn" says
-            what was reached. "raise" refuses such a run before its first step. "ignore" says
-            nothing. If you split a run into several calls, use it in all but the last. If you wrap
-            a kernel in a function of your own, `sample` cannot see the ramp.
+            steps in a row. With "stop" it ends there. None is .97 times the loss that the network
+            has with all weights at zero, or less if that is not the best guess; a call of 100 steps
+            or more finds it by one step from there, and one from `state`. It is an error to stay
+            above it if the loss is a cross-entropy and `state` was far better than a guess.
+            Otherwise the end of the run warns. inf is no bound.
+        missed: what to do if the run ends before the sparsity ramp reaches its target. "raise"
+            refuses such a run before its first step, and warns if a callback ended it too early.
+            "warn" says at the end what was reached. "ignore" says nothing. If you split a run into
+            several calls, use it in all but the last. If you wrap a kernel in a function of your
+            own, `sample` cannot see the ramp.
         progress: whether to show a progress bar with the loss.
 
     Returns:
@@ -139,9 +146,11 @@ def sample(
         array of draws is [draws]. With chains the first two are [chains, draws], even if C is 1.
 
     Warns:
-        UserWarning: the run ended short of its sparsity target. The call that takes the 100th step
-            also warns, before its first step, if the loss is a sum over the rows of a minibatch, or
-            if the kernel's `num_data` and the number of rows differ by a factor of two.
+        UserWarning: the run ended short of its sparsity target, or no better than a guess. The call
+            that takes the 100th step also warns, before its first step, if the loss is a sum over
+            the rows of a minibatch, or if the kernel's `num_data` and the number of rows differ by
+            a factor of two. So does a call of 100 steps or more if its first step sets much of the
+            weights to zero, though no ramp asks for it.
 
     Raises:
         ValueError: an argument is out of its range, the arrays of `data` differ in length, the
@@ -191,7 +200,7 @@ def sample(
     if divergence == "skip" and "step" not in getattr(state, "_fields", ()):
         raise TypeError("divergence: 'skip' needs a state with a field `step`, such as aeb.State")
     if loss_bound is not None:
-        guards.finite("loss_bound", loss_bound)
+        guards.within("loss_bound", loss_bound, "(-inf, inf]")
         if "loss" not in getattr(state, "_fields", ()):
             raise TypeError("loss_bound: it needs a state with a field `loss`, such as aeb.State")
     if not hasattr(state, "step"):
@@ -244,11 +253,21 @@ def sample(
         state, draws = keeper.restore(state, stop)
     done = int(jax.device_get(loop.steps_taken(state)))
     watch = Watch(state, data, divergence)
-    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state, loss_bound))
+    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state))
     dispatch = collapses_in_a_loop(programs.advance, carry, data, keys)
     room = 1
     if due:
         room = max(1, min(len(due), BUFFER // max(loop.row_bytes(programs, state), 1)))
+    how: Any = {"due": due, "room": room, "dispatch": dispatch}
+    at_start = beginning.given_bound(loss_bound)
+    if loss_bound is None and divergence != "ignore" and num_steps >= LEAST_ABOVE and done < stop:
+        at_start = beginning.look(
+            programs, given, data, own_rows, keys, has_target=known.target is not None, **how
+        )
+    if at_start.emptied is not None and at_start.certain and divergence == "raise":
+        raise DivergenceError(at_start.emptied)
+    _warn(at_start.emptied)
+    carry = carry._replace(health=healthy(state, at_start.bound))
     pace = _Pace()
     with _Bar(num_steps, done - start, progress) as bar:
         while done < stop:
@@ -256,17 +275,7 @@ def sample(
             end = int(min(done + pace.steps, called, _filled(due, done, room)))
             began = time.monotonic()
             before = _copy(carry) if divergence == "stop" else None
-            carry, rows = loop.take(
-                programs,
-                carry,
-                data,
-                keys,
-                start=done,
-                stop=end,
-                due=due,
-                room=room,
-                dispatch=dispatch,
-            )
+            carry, rows = loop.take(programs, carry, data, keys, start=done, stop=end, **how)
             pace.update(end - done, time.monotonic() - began)
             _warn(scale.look(carry.state))
             wrong = watch.look(carry.state, carry.health, done, end)
@@ -277,7 +286,7 @@ def sample(
                 end = stop = int(jax.device_get(loop.steps_taken(carry.state)))
                 rows = loop.first(rows, len(loop.within(due, done, end)))
                 warnings.warn(f"{wrong}; stopped after step {end}", DivergenceWarning, stacklevel=2)
-            lost = None if loss_bound is None else watch.lost(carry.health, num_steps, end)
+            lost = watch.lost(carry.health, num_steps, end) if at_start.certain else None
             if lost is not None and divergence != "stop":
                 raise DivergenceError(lost)
             if lost is not None:
@@ -294,9 +303,10 @@ def sample(
                 keeper.end_if_over(carry.state, draws, done, stop)
     if keeper is not None:
         keeper.save(carry.state, draws)
-    left_out = watch.skipped(carry.health)
-    if left_out is not None:
-        warnings.warn(left_out, DivergenceWarning, stacklevel=2)
+    lost = None if at_start.certain else watch.lost(carry.health, num_steps, done)
+    for said in (watch.skipped(carry.health), lost):
+        if said is not None:
+            warnings.warn(said, DivergenceWarning, stacklevel=2)
     _warn(None if missed == "ignore" else target.shortfall(goal, carry.state, done, ended=True))
     return carry.state, _gathered(draws, chains is not None)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tell whether a run ends before its sparsity ramp has reached the target.
 
-    warn      warn at the end, and say what was reached
     raise     refuse a run that is too short, before its first step
+    warn      warn at the end, and say what was reached
     ignore    do nothing, for all but the last call of a run that is split into several
 
 The target is the value of the ramp after infinitely many steps. A run falls short if the ramp is
@@ -24,7 +24,7 @@ from aeb.types import Target
 
 __all__ = ["POLICIES", "shortfall"]
 
-POLICIES = ("warn", "raise", "ignore")
+POLICIES = ("raise", "warn", "ignore")
 
 SLACK = 1e-3
 """How far a run may fall short of its target, as a share of the chosen weights."""
