@@ -31,17 +31,19 @@ def to_arviz(
             [chains, draws] if `chains` is True.
         chains: whether the draws come from several chains.
         coords: the labels along a dimension, by the name of the dimension.
-        dims: the names of a variable's dimensions after chain and draw, by the path of the leaf.
+        dims: the names of a variable's dimensions after chain and draw, by the path of the leaf or
+            by the name of the variable.
 
     Returns:
         An `arviz.InferenceData` (ArviZ 0.x) or an `xarray.DataTree` (ArviZ 1.x). Its group
         `posterior` has one variable with dimensions (chain, draw, ...) for each leaf. The variable
-        is named by the leaf's path in the tree, such as `Dense_0/kernel`; a bare array is named
-        `x`.
+        is named by the leaf's path in the tree with dots, such as `Dense_0.kernel`, for ArviZ 1.x
+        takes no slashes; a bare array is named `x`.
 
     Raises:
         ImportError: ArviZ is not installed.
-        ValueError: the leaves differ in the number of chains or draws, or there are no leaves.
+        ValueError: the leaves differ in the number of chains or draws, there are no leaves, or two
+            have one name.
 
     Example:
         >>> import pytest; _ = pytest.importorskip("arviz")
@@ -55,8 +57,18 @@ def to_arviz(
         import arviz
     except ImportError as error:
         raise ImportError("aeb.to_arviz hands draws to ArviZ: pip install arviz") from error
-    leaves = {path or "x": np.asarray(leaf) for path, leaf in named_leaves(draws).items()}
-    posterior = {path: leaf if chains else leaf[None] for path, leaf in leaves.items()}
+    leaves = named_leaves(draws)
+    posterior = {
+        _name(path): np.asarray(leaf if chains else leaf[None]) for path, leaf in leaves.items()
+    }
+    if len(posterior) < len(leaves):
+        raise ValueError("draws: two leaves have one name once slashes are dots; rename one")
+    dims = None if dims is None else {_name(path): names for path, names in dims.items()}
     if int(arviz.__version__.split(".")[0]) >= 1:
         return arviz.from_dict({"posterior": posterior}, coords=coords, dims=dims)
     return arviz.from_dict(posterior=posterior, coords=coords, dims=dims)
+
+
+def _name(path: str) -> str:
+    """Return the name of the variable of a leaf."""
+    return path.replace("/", ".") or "x"
