@@ -202,6 +202,7 @@ def test_a_loss_that_zero_weights_make_small_is_left_alone(digits):
     """Zero may be the best of all values: a posterior around it is no guess."""
     algorithm = aeb.empirical_bayes(aeb.sgld(1e-2), aeb.gaussian(), gain=0.0)
     rows = jnp.asarray(np.random.default_rng(1).normal(size=(50, 3)), jnp.float32)
+    rows = rows - rows.mean(axis=0, keepdims=True)
 
     def loss(w, batch):
         return 0.5 * jnp.mean(jnp.sum(jnp.square(batch - w[None]), axis=-1))
