@@ -141,6 +141,26 @@ def convolution(params, x):
     return x.reshape(len(x), -1) @ params["head"]["kernel"]
 
 
+def residual(params, x):
+    """A stem and two blocks of two convolutions with a way around them, at 8x8 and 4x4 pixels."""
+
+    def layer(name, x):
+        kernel, spread = params[name]["kernel"], params[name]["scale"]
+        x = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        mean, square = x.mean(axis=(0, 1, 2)), jnp.square(x).mean(axis=(0, 1, 2))
+        spread = jax.lax.rsqrt(square - jnp.square(mean) + 1e-5) * spread
+        x = (x - mean[None, None, None]) * spread[None, None, None]
+        return x + params[name]["bias"][None, None, None]
+
+    x = jax.nn.relu(layer("stem", x))
+    x = jax.nn.relu(x + layer("first_b", jax.nn.relu(layer("first_a", x))))
+    x = x.reshape(len(x), 4, 2, 4, 2, -1).mean(axis=(2, 4))
+    x = jax.nn.relu(x + layer("second_b", jax.nn.relu(layer("second_a", x))))
+    return x.mean(axis=(1, 2)) @ params["head"]["kernel"]
+
+
 NETS = {
     "mlp": (mlp, {"one": (64, 60), "two": (60, 40), "head": (40, 10)}),
     "attention": (
@@ -152,7 +172,13 @@ NETS = {
         convolution,
         {"first": (3, 3, 1, 16), "second": (3, 3, 16, 32), "head": (128, 10)},
     ),
+    "residual": (
+        residual,
+        {"stem": (3, 3, 1, 16), "first_a": (3, 3, 16, 16), "first_b": (3, 3, 16, 16)}
+        | {"second_a": (3, 3, 16, 16), "second_b": (3, 3, 16, 16), "head": (16, 10)},
+    ),
 }
+NORMALISED = ("convolution", "residual")
 
 
 def images(part):
@@ -169,7 +195,7 @@ def problem(name, scale, dtype):
         draw = jax.random.normal(jax.random.key(number), shape)
         kernel = scale * draw * (2 * shape[-1] / draw.size) ** 0.5
         params[layer] = {"kernel": kernel, "bias": jnp.zeros(shape[-1])}
-        if name == "convolution":
+        if name in NORMALISED:
             params[layer]["scale"] = jnp.ones(shape[-1])
     if name == "attention":
         params["position"] = 0.02 * jax.random.normal(jax.random.key(99), (8, 24))
@@ -190,14 +216,14 @@ def problem(name, scale, dtype):
     return jax.tree.map(lambda leaf: leaf.astype(dtype), params), logits, loss_fn
 
 
-def trained(algorithm, loss_fn, params, seed):
+def trained(algorithm, loss_fn, params, seed, num_steps=STEPS):
     kernel = aeb.build_kernel(algorithm, loss_fn, num_data=N)
     state, _ = aeb.sample(
         kernel,
         algorithm.init(params),
         images("train"),
         jax.random.key(seed),
-        num_steps=STEPS,
+        num_steps=num_steps,
         batch_size=64,
         progress=False,
     )
@@ -209,8 +235,8 @@ def accuracy(logits, params):
     return float((logits(params, test["x"]).argmax(axis=-1) == test["y"]).mean())
 
 
-def rate_of(scale):
-    return optax.cosine_decay_schedule(0.03 * scale**2, STEPS + 1)
+def rate_of(scale, num_steps=STEPS):
+    return optax.cosine_decay_schedule(0.03 * scale**2, num_steps + 1)
 
 
 @functools.cache
@@ -231,10 +257,11 @@ CASES = [
         ("mlp-times-10", "mlp", 10.0, jnp.float32, ("learned", "80 %")),
         ("mlp-times-0.1", "mlp", 0.1, jnp.float32, ("learned", "80 %")),
         ("convolution", "convolution", 1.0, jnp.float32, ("learned", "80 %")),
-        # Not at 80 %: there pruning by magnitude with no spike and slab at all costs these two
-        # 2.0 and 3.1 points, and with it 1.1 to 2.2 and 1.4 to 3.9.
-        ("mlp-bf16", "mlp", 1.0, jnp.bfloat16, ("learned",)),
-        ("attention", "attention", 1.0, jnp.float32, ("learned",)),
+        # In 440 steps pruning by magnitude costs these more than a point at 80 %, with the prior
+        # and without. By worth, and in 1,760 steps, it does not.
+        ("mlp-bf16", "mlp", 1.0, jnp.bfloat16, ("learned", "80 % by worth")),
+        ("attention", "attention", 1.0, jnp.float32, ("learned", "80 % by worth")),
+        ("residual", "residual", 1.0, jnp.float32, ("learned", "80 % by worth")),
     ]
     for rule in rules
 ]
@@ -246,13 +273,15 @@ def test_a_trained_network_loses_at_most_a_point(name, scale, dtype, rule):
     params, logits, loss_fn = dense(name, scale, dtype)
     before = accuracy(logits, params)
     assert before > 0.88
-    ramp = aeb.magnitude(aeb.sparsity_ramp(0.8, STEPS), scope="global")
+    num_steps = 4 * STEPS if "worth" in rule else STEPS
+    ramp = aeb.sparsity_ramp(0.8, num_steps)
+    rules = {"learned": aeb.learned(), "80 %": aeb.magnitude(ramp, scope="global")}
     algorithm = aeb.empirical_bayes(
-        aeb.sghmc(learning_rate=rate_of(scale), temperature=1e-2),
+        aeb.sghmc(learning_rate=rate_of(scale, num_steps), temperature=1e-2),
         aeb.spike_slab(),
-        sparsify=aeb.learned() if rule == "learned" else ramp,
+        sparsify=rules.get(rule, aeb.fisher(ramp)),
     )
-    after = trained(algorithm, loss_fn, params, 2)
+    after = trained(algorithm, loss_fn, params, 2, num_steps)
     kernels = [leaf for path, leaf in named_leaves(after).items() if path.endswith("kernel")]
     zeros = sum(int((leaf == 0).sum()) for leaf in kernels) / sum(leaf.size for leaf in kernels)
     assert zeros > (0.2 if rule == "learned" else 0.78)
