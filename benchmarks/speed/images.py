@@ -30,15 +30,7 @@ from aeb.models import make_loss
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import nets
-from benchmarks.speed.clock import (
-    Clock,
-    Contender,
-    Section,
-    compiled,
-    repeating,
-    stepping,
-    turning,
-)
+from benchmarks.speed.clock import Clock, Contender, Section, compiled, repeating, stepping, turning
 
 __all__ = ["Data", "Epoch"]
 

@@ -34,15 +34,7 @@ import aeb
 from aeb.dynamics.noise import standard_normal_like
 from benchmarks.harness.ranges import Count
 from benchmarks.speed import nets
-from benchmarks.speed.clock import (
-    Clock,
-    Contender,
-    Section,
-    compiled,
-    repeating,
-    stepping,
-    turning,
-)
+from benchmarks.speed.clock import Clock, Contender, Section, compiled, repeating, stepping, turning
 from benchmarks.speed.nets import Net, state_bytes
 
 __all__ = ["Chains", "Compiling", "Loop", "Step", "examine", "memory_of"]

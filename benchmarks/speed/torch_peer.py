@@ -23,14 +23,7 @@ import aeb
 from aeb.models import conv_general_dilated
 from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import nets
-from benchmarks.speed.clock import (
-    Clock,
-    Contender,
-    Section,
-    compiled,
-    repeating,
-    stepping,
-)
+from benchmarks.speed.clock import Clock, Contender, Section, compiled, repeating, stepping
 
 __all__ = ["KINDS", "Layer", "Torch", "layers", "ours", "peers"]
 
