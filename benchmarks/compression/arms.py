@@ -164,7 +164,7 @@ def make_stage(
             temperature = rewound.temperature if how.noise else 0.0
             algorithm = aeb.empirical_bayes(
                 aeb.sghmc(step_size, FRICTION, temperature),
-                # Why sigma stays and kappa0 starts at 0: see aeb.cli.training.
+                # Why sigma stays and kappa0 starts at 0: see aeb.comparison.arms.
                 aeb.spike_slab(
                     *((None, None) if how.scaled else (rewound.v0, rewound.v1)),
                     weight=None if how.scaled else rewound.weight or 1.0,
@@ -197,7 +197,7 @@ def rewound_step_size(recipe: Rewound, peak: float, main: int, cycle: int) -> Sc
     def step_size(count: Any) -> Any:
         step = jnp.asarray(count, float)
         up = (step + 1.0) / rise
-        # Over one step more than is taken, as in aeb.cli.training.
+        # Over one step more than is taken, as in aeb.comparison.arms.
         phase = jnp.minimum(step / (main + 1), 1.0)
         value = peak * jnp.minimum(up, 1.0) * (1.0 - phase if recipe.fall else _cosine(phase))
         if cycle:
