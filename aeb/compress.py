@@ -122,6 +122,7 @@ class Compressed:
         planned_steps: the number of steps planned. If it is more than `num_steps`, a callback or a
             divergence ended the run early, while the learning rate was still above 0.
         rank: what decided which weights went first; None if the prior decided.
+        rho: the inclusion probabilities by path, if the prior has them.
 
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (64, 8))
@@ -151,6 +152,7 @@ class Compressed:
     target: float | None = None
     planned_steps: int | None = None
     rank: str | None = None
+    rho: dict[str, jax.Array] | None = None
 
     @property
     def variables(self) -> Any:
@@ -529,8 +531,9 @@ def compress(
     if learning_rate is None:
         learning_rate = found or _tuned(run, trial_key)
     _record(folder, facts, learning_rate)
+    algorithm = _algorithm(run, learning_rate)
     state, draws, history = _train(
-        run, learning_rate, run_key, num_draws, callback, folder, limit_seconds, progress
+        run, algorithm, learning_rate, run_key, num_draws, callback, folder, limit_seconds, progress
     )
     params, model_state = state.position, state.model_state
     if network.has_averages:
@@ -550,6 +553,7 @@ def compress(
         target=sparsity,
         planned_steps=num_steps,
         rank=None if sparsity is None else rank,
+        rho=None if algorithm.inclusion is None else algorithm.inclusion(state),
     )
     missed = _missed(result)
     if missed:
@@ -684,6 +688,7 @@ def _rate(highest: float, num_steps: int) -> Schedule:
 
 def _train(
     run: _Run,
+    algorithm: Algorithm,
     learning_rate: float,
     key: PRNGKey,
     num_draws: int,
@@ -693,7 +698,6 @@ def _train(
     progress: bool,
 ) -> tuple[State, Any, tuple[Look, ...]]:
     """Run all steps, and score the held-out rows from time to time."""
-    algorithm = _algorithm(run, learning_rate)
     kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
     # Our own losses are means, and a bare loss was checked before.
     kernel = with_facts(kernel, facts_of(kernel)._replace(loss=None))

@@ -124,6 +124,8 @@ class Algorithm(NamedTuple):
         transition: takes one step, see `Transition`.
         likelihood: "categorical" or "gaussian".
         target: where the ramp of the sparsifier ends; None without a sparsifier or a ramp.
+        inclusion: `state -> {path: f32[leaf shape]}`, the inclusion probabilities rho of the sparse
+            leaves; None if the prior has none.
 
     Example:
         >>> import aeb
@@ -138,6 +140,7 @@ class Algorithm(NamedTuple):
     transition: Transition
     likelihood: str
     target: Target | None = None
+    inclusion: Callable[[State], dict[str, jax.Array]] | None = None
 
     def __repr__(self) -> str:
         return f"Algorithm(init, transition, likelihood={self.likelihood!r})"
@@ -303,7 +306,9 @@ def empirical_bayes(
     target = None
     if sparsify is not None and sparsify.kept is not None:
         target = Target(sparsify.kept, prior.where)
-    return Algorithm(init, transition, likelihood, target)
+    rho_of = prior.inclusion
+    inclusion = None if rho_of is None else lambda state: rho_of(state.latent)
+    return Algorithm(init, transition, likelihood, target, inclusion)
 
 
 def _step_size(step_size: Any, learning_rate: Any, count: Any, num_data: Any) -> Any:

@@ -223,3 +223,13 @@ def test_faces_make_one_chain(row):
     assert zeros == [int((leaf == 0).sum()) for leaf in jax.tree.leaves(params)]
     # The optax face keeps no second copy of the weights.
     assert opt_state.chain.position == ()
+
+
+def test_an_algorithm_reads_the_inclusion_probabilities_of_its_prior():
+    """Mutations: `inclusion` not passed on; kappa0 in its place; a function for a prior without."""
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}
+    sparse = aeb.empirical_bayes(aeb.sgld(1e-3), aeb.spike_slab(**SLAB, rho=0.25))
+    (path, rho), *rest = sparse.inclusion(sparse.init(params)).items()
+    assert (path, rest) == ("kernel", [])
+    np.testing.assert_array_equal(rho, np.full((2, 3), 0.25, np.float32))
+    assert aeb.empirical_bayes(aeb.sgld(1e-3), aeb.gaussian()).inclusion is None

@@ -448,7 +448,7 @@ def _results(job: Job, plan: RunPlan, dense: Any, sparse: Compressed) -> dict[st
     first = as_network(module, variables, _pair(job.network.data), preprocess=job.preprocess)
     networks = {
         "dense": (first, first.params, first.model_state, None),
-        "sparse": (sparse.network, sparse.params, sparse.model_state, sparse.state.latent.rho),
+        "sparse": (sparse.network, sparse.params, sparse.model_state, sparse.rho),
     }
     rows = {"validation": job.held_out} | ({} if job.test is None else {"test": job.test.pair})
     scores: dict[str, dict[str, list[dict[str, Any]]]] = {split: {} for split in rows}

@@ -97,6 +97,7 @@ class Fit(NamedTuple):
 
     state: aeb.State
     history: np.ndarray  # f32[epochs, 2]: sparsity over all parameters, accuracy on watched rows
+    rho: dict[str, jax.Array] | None = None  # inclusion probabilities by path, if the prior has any
 
 
 class Stage(NamedTuple):
@@ -238,7 +239,8 @@ def fit(
             f"loss {metrics.nll:.4f}, accuracy {metrics.accuracy:.2%}, "
             f"zeros {metrics.sparsity:.1%}",
         )
-    return Fit(state, np.asarray(history))
+    inclusion = stage.algorithm.inclusion
+    return Fit(state, np.asarray(history), None if inclusion is None else inclusion(state))
 
 
 def momentum_sgd(

@@ -66,8 +66,11 @@ def draw(
     if shown is None:
         inclusion.set_axis_off()
     else:
-        for arm in (arm for arm in arms if hasattr(fits[arm].state.latent, "rho")):
-            rho = np.concatenate([np.ravel(r) for r in fits[arm].state.latent.rho.values()])
+        for arm in arms:
+            chances = fits[arm].rho
+            if chances is None:
+                continue
+            rho = np.concatenate([np.ravel(leaf) for leaf in chances.values()])
             inclusion.hist(
                 rho,
                 bins=np.linspace(0, 1, 51),

@@ -117,7 +117,6 @@ class Comparison(NamedTuple):
         watched = "training" if self.validation is None else "validation"
         title = f"{self.plan.title}: last seed, final epoch"
         draw(folder / "figure.png", self.fits, self.probs, labels, title, watched)
-        rho = {arm: getattr(one.state.latent, "rho", None) for arm, one in self.fits.items()}
         results = {
             "title": self.plan.title,
             "settings": dataclasses.asdict(self.plan.recipe),
@@ -125,7 +124,7 @@ class Comparison(NamedTuple):
             "arms": _as_dicts(self.test),
             "validation": None if self.validation is None else _as_dicts(self.validation),
             "networks": {
-                arm: network_facts(one.state.position, rho[arm], self.probs[arm], labels)
+                arm: network_facts(one.state.position, one.rho, self.probs[arm], labels)
                 | {"rows": "test"}
                 for arm, one in self.fits.items()
             },

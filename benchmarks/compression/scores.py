@@ -90,11 +90,12 @@ def kept(params: ArrayTree) -> dict[str, Any]:
     }
 
 
-def of_latent(latent: Any) -> dict[str, Any] | None:
+def of_latent(algorithm: aeb.Algorithm, state: aeb.State) -> dict[str, Any] | None:
     """Summarise what the prior has learned; None where it has no rho."""
-    if not hasattr(latent, "rho"):
+    inclusion, latent = algorithm.inclusion, state.latent
+    if inclusion is None:
         return None
-    rho = {path: np.asarray(leaf, float) for path, leaf in latent.rho.items()}
+    rho = {path: np.asarray(leaf, float) for path, leaf in inclusion(state).items()}
     every = np.concatenate([leaf.ravel() for leaf in rho.values()])
     return {
         "sigma": float(latent.sigma),

@@ -107,7 +107,7 @@ def metrics_of(carry: Carry, stage: Stage, labels: np.ndarray) -> dict[str, Any]
             "sparsity": float(carry.sparsity) / count,
             **scores.of_probs(carry.probs / np.float32(count), labels),
         }
-    metrics["latent"] = scores.of_latent(carry.state.latent)
+    metrics["latent"] = scores.of_latent(stage.algorithm, carry.state)
     metrics["cut"] = None
     if stage.cut is not None:
         names = ("sparsity", "before", "by_rho", "by_magnitude")

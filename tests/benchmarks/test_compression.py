@@ -280,7 +280,7 @@ def test_a_cut_by_rho_and_one_by_magnitude_leave_as_many_zeros(plain, key, monke
     assert seen == [biases, biases + below, biases + below]
     assert [cut[name] for name in ("before", "by_rho", "by_magnitude")] == [0.1, 0.2, 0.3]
     assert cut["sparsity"] == (biases + below) / aeb.sparsity_report(params).size
-    summary = scores.of_latent(state.latent)
+    summary = scores.of_latent(algorithm, state)
     assert summary["rho_share"] == pytest.approx(
         np.mean(np.concatenate([np.ravel(leaf) for leaf in rho.values()]) > 0.5)
     )
