@@ -104,14 +104,14 @@ def poster_chain(recipe: Poster) -> OneChain:
         loss, grad = jax.value_and_grad(loss_fn)(state.position, batch)
         twice_variance = 2.0 * jnp.square(state.latent.sigma)
         grad = jax.tree.map(lambda g: twice_variance * g, log_likelihood_grad(grad, num_data))
-        new = algorithm(numbers).transition(
+        return algorithm(numbers).transition(
             state,
             grad,
             key,
             num_data=num_data,
             rss=lambda _: residual_sum_of_squares(loss, num_data),
+            loss=loss,
         )
-        return new._replace(loss=loss)
 
     return OneChain(lambda numbers, params: algorithm(numbers).init(params), step)
 
