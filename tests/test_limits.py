@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.optimize
 import scipy.stats
 
 import aeb
-from aeb.priors.spike_slab import inclusion_probability
+from aeb.priors.spike_slab import expected_penalties, inclusion_probability, inclusion_rate, scale
 
 # The cold limit.
 
@@ -257,6 +258,83 @@ def test_delta_is_the_mode_of_q(x64):
 
         assert abs(slope(q, delta)) < 1e-6
         assert q(delta) > max(q(0.99 * delta), q(1.01 * delta))
+
+
+# Equations 6, 7 and 8 as functions of arrays, without a network around them.
+
+V0, V1 = 0.3, 2.5
+
+
+def expected_log_prior(beta, sigma, rho):
+    """Sum the log density of the weights over all patterns of gamma, each by its probability."""
+    slab = scipy.stats.norm.logpdf(beta, scale=math.sqrt(V1) * sigma)
+    spike = scipy.stats.laplace.logpdf(beta, scale=V0 * sigma)
+    return sum(
+        np.prod(np.where(gamma, rho, 1 - rho)) * np.where(gamma, slab, spike).sum()
+        for gamma in itertools.product([0, 1], repeat=len(rho))
+    )
+
+
+def highest(log_density, low, high):
+    """Return where a function of one number is largest, by search."""
+    found = scipy.optimize.minimize_scalar(
+        lambda x: -log_density(x), bounds=(low, high), method="bounded", options={"xatol": 1e-10}
+    )
+    assert low < found.x < high
+    return found.x
+
+
+@pytest.mark.parametrize("size", [0.4, 3.0])
+def test_the_penalties_are_the_expected_log_prior(size, x64):
+    """Weight by weight, log p at 0 less log p there, averaged over gamma.
+
+    Mutations: rho and 1 - rho changed over; v1 squared.
+    """
+    rho, sigma = np.array([0.2, 0.75, 0.9]), 1.4
+    kappa0, kappa1 = expected_penalties(jnp.asarray(rho), v0=V0, v1=V1)
+    for place, beta in enumerate(size * np.eye(3)):
+        loss = expected_log_prior(0 * beta, sigma, rho) - expected_log_prior(beta, sigma, rho)
+        scaled = size / sigma
+        np.testing.assert_allclose(
+            kappa0[place] * scaled + kappa1[place] * scaled**2 / 2, loss, rtol=1e-10
+        )
+
+
+@pytest.mark.parametrize("residuals", [None, np.array([0.7, -2.0, 1.1, 0.2])], ids=["no", "yes"])
+def test_the_scale_is_where_q_is_highest(residuals, x64):
+    """Found by search: of sigma^2; with residuals, of log sigma, as the paper has it.
+
+    Mutations: 4 lost under the root; the other root; + 2 lost; I left out; nu for nu lam.
+    """
+    beta, rho, nu, lam = np.array([0.5, -1.5, 0.1]), np.array([0.2, 0.75, 0.9]), 3.0, 0.4
+    prior = scipy.stats.invgamma(nu / 2, scale=nu * lam / 2)
+    options = {}
+    if residuals is not None:
+        options = {"num_data": len(residuals), "rss": np.square(residuals).sum()}
+    linear, quadratic = np.sum((1 - rho) / V0 * abs(beta)), np.sum(rho / V1 * beta**2)
+    sigma = scale(jnp.asarray(linear), jnp.asarray(quadratic), 3, nu=nu, lam=lam, **options)
+
+    def q(s):
+        total = expected_log_prior(beta, s, rho) + prior.logpdf(s**2)
+        if residuals is None:
+            return total
+        return total + scipy.stats.norm.logpdf(residuals, scale=s).sum() + 2 * math.log(s)
+
+    np.testing.assert_allclose(sigma, highest(q, 0.1, 10.0), rtol=1e-6)
+
+
+def test_the_rate_is_the_mode_of_its_beta_distribution(x64):
+    """Found by search, for several leaves at once.
+
+    Mutations: the - 2 lost; b for a in the numerator.
+    """
+    total, size, a, b = np.array([0.3, 4.5, 9.9]), np.array([2.0, 9.0, 10.0]), 1.7, 6.0
+    rate = inclusion_rate(jnp.asarray(total), jnp.asarray(size), a=a, b=b)
+    modes = [
+        highest(scipy.stats.beta(a + one, b + many - one).logpdf, 1e-6, 1 - 1e-6)
+        for one, many in zip(total, size, strict=True)
+    ]
+    np.testing.assert_allclose(rate, modes, rtol=1e-6)
 
 
 # The trap at delta = 0, and extremes.
