@@ -45,7 +45,7 @@ from aeb.dynamics import sghmc
 from aeb.empirical_bayes import Algorithm, State, empirical_bayes
 from aeb.evaluation.predict import predict
 from aeb.export import export
-from aeb.files.atomic import replacing
+from aeb.files.atomic import write_json
 from aeb.files.module import describe_module
 from aeb.files.report import SparsityReport, sparsity_report
 from aeb.files.sparse_file import save_sparse
@@ -721,7 +721,7 @@ def _train(
                 )
         history[step] = Look(step, report.sparsity, *scores)
         if folder is not None:
-            _write(folder / "history.json", [each._asdict() for each in history.values()])
+            write_json(folder / "history.json", [each._asdict() for each in history.values()])
         return None if callback is None else callback(history[step])
 
     state, draws = sample(
@@ -833,12 +833,7 @@ def _record(folder: Path | None, facts: Mapping[str, Any], learning_rate: float)
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "settings.json", {"facts": dict(facts), "found": learning_rate})
-
-
-def _write(path: Path, content: Any) -> None:
-    with replacing(path) as file:
-        file.write(json.dumps(content, indent=2).encode())
+    write_json(folder / "settings.json", {"facts": dict(facts), "found": learning_rate})
 
 
 def _read_history(folder: Path | None) -> dict[int, Look]:

@@ -28,7 +28,7 @@ from aeb.cli.rows import SETS
 from aeb.cli.runs import METRICS, RESULTS, SETTINGS, alone
 from aeb.cli.usage import UsageError
 from aeb.comparison import ARMS, Plan, Recipe, make_plan, run_plan
-from aeb.files.atomic import replacing
+from aeb.files.atomic import write_json
 from aeb.logs import json_lines
 
 __all__ = ["Compress", "Demo"]
@@ -324,8 +324,7 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
     free = ("out", "seeds", "arms")  # these may change when a run continues
     mine = {name: plain(value) for name, value in settings.items() if name not in free}
     if not path.exists():
-        with replacing(path) as file:
-            file.write((json.dumps(mine, indent=2) + "\n").encode())
+        write_json(path, mine)
         return
     try:
         theirs = json.loads(path.read_text())

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from aeb.cli.output import plain, tell
 from aeb.cli.usage import UsageError
 from aeb.comparison import LABELS
-from aeb.files.atomic import replacing
+from aeb.files.atomic import write_json
 
 __all__ = [
     "DENSE",
@@ -147,8 +147,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
         folder: the folder of the run.
         results: values that fit into JSON. A number that is not finite is written as null.
     """
-    with replacing(folder / RESULTS) as file:
-        file.write((json.dumps(plain(dict(results)), indent=2) + "\n").encode())
+    write_json(folder / RESULTS, plain(dict(results)))
 
 
 def score_table(scores: Mapping[str, list[Mapping[str, Any]]]) -> str:

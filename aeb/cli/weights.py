@@ -21,7 +21,7 @@ from aeb.cli.usage import UsageError
 from aeb.files import checkpoint, load_sparse
 from aeb.files.archive import DamagedFileError, read_archive
 from aeb.guards import some
-from aeb.tree import named_leaves, replace_leaves
+from aeb.tree import named_leaves, path_of, replace_leaves
 from aeb.types import ArrayTree
 
 __all__ = ["place", "read_weights"]
@@ -146,8 +146,7 @@ def _slashed(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _flat(tree: Any) -> dict[str, Any]:
     """List the arrays of a tree, with all keys in their paths."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    named = {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in flat}
-    return {path: leaf for path, leaf in named.items() if hasattr(leaf, "shape")}
+    return {path_of(keys): leaf for keys, leaf in flat if hasattr(leaf, "shape")}
 
 
 def _prefix(arrays: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 import sys
 import time
@@ -38,6 +37,7 @@ from aeb.comparison.arms import (
 )
 from aeb.comparison.facts import network_facts
 from aeb.comparison.task import Metrics, Task, evaluate, hold_out, make_task
+from aeb.files.atomic import write_json
 from aeb.files.sparse_file import save_sparse
 from aeb.models import load_authors_resnet20
 
@@ -129,7 +129,7 @@ class Comparison(NamedTuple):
                 for arm, one in self.fits.items()
             },
         }
-        (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        write_json(folder / "results.json", results)
         return written | {"figure.png": "figure", "results.json": "every run's numbers"}
 
 

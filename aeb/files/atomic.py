@@ -9,13 +9,14 @@ write the same target at once, the file of one of them remains.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-__all__ = ["leftovers", "replacing"]
+__all__ = ["leftovers", "replacing", "write_json"]
 
 
 @contextlib.contextmanager
@@ -55,6 +56,27 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a value that fits into JSON, indented, with a newline at the end.
+
+    Args:
+        path: the target, as in `replacing`.
+        content: the value.
+
+    Raises:
+        OSError: as in `replacing`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(Path(folder, "a"), {"loss": 0.5})
+        ...     json.loads(Path(folder, "a").read_text())
+        {'loss': 0.5}
+    """
+    with replacing(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def leftovers(folder: Path, pattern: str) -> Iterator[Path]:

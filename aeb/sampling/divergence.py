@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aeb.tree import path_of
 from aeb.types import Batch
 
 __all__ = [
@@ -274,9 +275,7 @@ def _inexact(tree: Any) -> list[tuple[str, jax.Array]]:
     """List the floating-point leaves of a tree with their paths."""
     entries = jax.tree_util.tree_flatten_with_path(tree)[0]
     return [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
-        for path, leaf in entries
-        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        (path_of(path), leaf) for path, leaf in entries if jnp.issubdtype(leaf.dtype, jnp.inexact)
     ]
 
 
