@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from aeb.cli.usage import UsageError, complain, parse
+from aeb.usage import UsageError, complain, parse
 from benchmarks import demo, harness, overview, summary
 from benchmarks.compression import table as compression_table
 

@@ -28,10 +28,10 @@ import aeb
 from aeb.cli import main
 from aeb.cli.named import find
 from aeb.cli.plan import RunPlan, plan_leaves
-from aeb.cli.runs import alone
-from aeb.cli.usage import UsageError
 from aeb.cli.weights import place, read_weights
+from aeb.files.lock import alone
 from aeb.tree import named_leaves
+from aeb.usage import UsageError
 
 SOURCE = """
 import flax.linen as nn

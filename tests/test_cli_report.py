@@ -9,7 +9,6 @@ same listed as differing, a target that was missed called reached.
 import html.parser
 import json
 import re
-import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -18,8 +17,7 @@ from aeb.cli import charts, main
 from aeb.cli.charts import Series
 from aeb.cli.health import health
 from aeb.cli.report import page
-from aeb.cli.runs import alone, read_run
-from aeb.cli.usage import UsageError
+from aeb.cli.runs import read_run
 
 LEAVES = [
     {"path": "fc/kernel", "shape": [10, 10], "size": 100, "zeros": 90},
@@ -203,16 +201,3 @@ def test_charts_put_points_where_they_belong():
     heights = [float(bar.get("height")) for bar in root.iter("rect")]
     assert heights[1] == 0.0
     assert heights[2] == pytest.approx(2 * heights[0], rel=0.01)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fcntl, and so no lock")
-def test_a_folder_is_for_one_process(tmp_path):
-    """Mutations: no lock, one that is shared, one that is not let go."""
-    with (
-        alone(tmp_path),
-        pytest.raises(UsageError, match=r"^out: another process is at work in"),
-        alone(tmp_path),
-    ):
-        pass
-    with alone(tmp_path):
-        pass

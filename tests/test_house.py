@@ -72,3 +72,12 @@ def test_the_core_is_light(path):
     for name in imports(path, top=True):
         package = name.split(".")[0]
         assert package in CORE | set(sys.stdlib_module_names), f"{path} imports {name} at its top"
+
+
+def test_the_benchmarks_need_no_command():
+    """Mutation: `from aeb.cli.output import plain` in a benchmark."""
+    folder = CONTRIBUTING.parent / "benchmarks"
+    files = sorted(folder.rglob("*.py"))
+    assert files
+    for path in files:
+        assert not any(name.startswith("aeb.cli") for name in imports(path, top=False)), path

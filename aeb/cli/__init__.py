@@ -16,9 +16,9 @@ from aeb.cli.compress import Compress, Demo
 from aeb.cli.files import Data, Inspect
 from aeb.cli.predict import Predict
 from aeb.cli.report import Report
-from aeb.cli.usage import UsageError, complain, parse
 from aeb.data import DataError
 from aeb.files.archive import DamagedFileError
+from aeb.usage import UsageError, complain, parse
 from aeb.version import __version__
 
 __all__ = ["main"]

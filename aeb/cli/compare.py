@@ -11,7 +11,7 @@ import tyro
 
 from aeb.cli.output import AsJson, Outcome
 from aeb.cli.runs import COLUMNS, Run, read_run, written
-from aeb.cli.usage import UsageError
+from aeb.usage import UsageError
 
 __all__ = ["Compare"]
 

@@ -25,11 +25,12 @@ from aeb.cli.named import is_name
 from aeb.cli.output import AsJson, Outcome, Switch, plain, tell
 from aeb.cli.plan import RunPlan, plan_leaves
 from aeb.cli.rows import SETS
-from aeb.cli.runs import METRICS, RESULTS, SETTINGS, alone
-from aeb.cli.usage import UsageError
+from aeb.cli.runs import METRICS, RESULTS, SETTINGS
 from aeb.comparison import ARMS, Plan, Recipe, make_plan, run_plan
 from aeb.files.atomic import write_json
+from aeb.files.lock import alone
 from aeb.logs import json_lines
+from aeb.usage import UsageError
 
 __all__ = ["Compress", "Demo"]
 

@@ -29,7 +29,6 @@ from aeb.cli.output import Countdown, Outcome, is_watched, plain, tell
 from aeb.cli.plan import RunPlan, plan_leaves
 from aeb.cli.rows import SETS, Rows, read_rows
 from aeb.cli.runs import DENSE, METRICS, MODEL, RESULTS, score_table, write_results
-from aeb.cli.usage import UsageError
 from aeb.cli.weights import place, read_weights
 from aeb.comparison.facts import network_facts
 from aeb.compress import EPOCHS, LEAST_STEPS, LOOKS, PRUNED_AFTER, Compressed, Look, default_rank
@@ -45,6 +44,7 @@ from aeb.logs import json_lines
 from aeb.network import SCORE_ROWS, TRAINING_FLAGS, Network, as_network, score
 from aeb.schedules import sparsity_ramp
 from aeb.types import ArrayTree
+from aeb.usage import UsageError
 
 __all__ = ["Job", "Settings", "make_plan", "prepare", "run"]
 

@@ -11,10 +11,10 @@ import tyro
 
 from aeb.cli.output import AsJson, Outcome
 from aeb.cli.rows import SETS
-from aeb.cli.usage import UsageError
 from aeb.data import load
 from aeb.data.images import locate
 from aeb.files.sparse_file import inspect_sparse
+from aeb.usage import UsageError
 
 __all__ = ["Data", "Inspect"]
 

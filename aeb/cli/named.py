@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import flax.linen
 from flax import nnx
 
-from aeb.cli.usage import UsageError
 from aeb.guards import some
+from aeb.usage import UsageError
 
 __all__ = ["Found", "described", "find", "find_network", "is_name", "use_current_folder"]
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from aeb.cli.usage import UsageError
 from aeb.tree import named_leaves, select
 from aeb.types import ArrayTree, Where
+from aeb.usage import UsageError
 
 __all__ = ["LeafPlan", "RunPlan", "plan_leaves"]
 

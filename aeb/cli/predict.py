@@ -29,12 +29,12 @@ from aeb import guards
 from aeb.cli.named import described, find, use_current_folder
 from aeb.cli.output import AsJson, Outcome, Switch
 from aeb.cli.rows import INPUTS, SETS, TARGETS, read_rows
-from aeb.cli.usage import UsageError
 from aeb.data.files import read_npz, write_npz
 from aeb.evaluation.diagnostics import accuracy, negative_log_likelihood
 from aeb.files.atomic import replacing
 from aeb.guards import some
 from aeb.network import serving
+from aeb.usage import UsageError
 
 __all__ = ["Predict"]
 

@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from aeb import data
-from aeb.cli.usage import UsageError
 from aeb.data import prepared
 from aeb.data.files import DataError, read_npz
 from aeb.guards import some
+from aeb.usage import UsageError
 
 __all__ = ["SETS", "Rows", "read_rows"]
 

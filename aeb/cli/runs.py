@@ -20,17 +20,15 @@ the rest             checkpoints
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aeb.cli.output import plain, tell
-from aeb.cli.usage import UsageError
+from aeb.cli.output import plain
 from aeb.comparison import LABELS
 from aeb.files.atomic import write_json
+from aeb.usage import UsageError
 
 __all__ = [
     "DENSE",
@@ -39,14 +37,12 @@ __all__ = [
     "RESULTS",
     "SETTINGS",
     "Run",
-    "alone",
     "read_run",
     "score_table",
     "write_results",
 ]
 
 SETTINGS, METRICS, RESULTS = "settings.json", "metrics.jsonl", "results.json"
-LOCK = ".lock"
 MODEL, DENSE = "model.safetensors", "dense.safetensors"
 
 COLUMNS = {
@@ -109,35 +105,6 @@ def read_run(folder: Path) -> Run:
     if title is None:
         title = " on ".join(str(settings[name]) for name in ("model", "data") if name in settings)
     return Run(folder, title or folder.name, settings, metrics, results)
-
-
-@contextlib.contextmanager
-def alone(folder: Path, argument: str = "out") -> Iterator[None]:
-    """Lock the folder of a run against other processes, until the block or the process ends.
-
-    Args:
-        folder: the folder of the run. It must exist.
-        argument: the option that names it, for the message.
-
-    Raises:
-        UsageError: another process holds the lock.
-    """
-    if sys.platform == "win32":  # it has other locks, which nobody tried here
-        yield
-        return
-    import fcntl
-
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{argument}: another process is at work in {folder}; wait for it, or name another "
-                "folder"
-            ) from None
-        except OSError as error:
-            tell(f"{folder} takes no locks ({error.strerror}): let no second run work in it")
-        yield
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

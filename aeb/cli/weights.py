@@ -17,12 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from aeb.cli.usage import UsageError
 from aeb.files import checkpoint, load_sparse
 from aeb.files.archive import DamagedFileError, read_archive
 from aeb.guards import some
 from aeb.tree import named_leaves, path_of, replace_leaves
 from aeb.types import ArrayTree
+from aeb.usage import UsageError
 
 __all__ = ["place", "read_weights"]
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aeb.cli.usage import UsageError
 from aeb.comparison.task import Task, task_of
 from aeb.data import (
     DataError,
@@ -24,6 +23,7 @@ from aeb.data import (
 )
 from aeb.models import ResNet, load_authors_resnet20, make_loss
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
+from aeb.usage import UsageError
 from benchmarks.compression.recipe import Size
 
 __all__ = ["Setup", "authors_network", "make_setup"]

@@ -31,7 +31,7 @@ import jax
 import numpy as np
 
 import aeb
-from aeb.cli.usage import UsageError
+from aeb.usage import UsageError
 from benchmarks import harness
 from benchmarks.convergence.mean_field import MeanField, Prediction
 from benchmarks.convergence.recipe import Gain, TwoMeans

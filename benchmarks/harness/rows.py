@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aeb.cli.usage import UsageError
 from aeb.files.atomic import replacing
+from aeb.usage import UsageError
 
 __all__ = ["Results", "Row", "canonical", "every_row", "paired", "row_key"]
 

@@ -22,9 +22,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from tqdm.auto import tqdm
 
-from aeb.cli.runs import alone
-from aeb.cli.usage import UsageError, complain, parse
 from aeb.files.archive import DamagedFileError
+from aeb.files.lock import alone
+from aeb.usage import UsageError, complain, parse
 from benchmarks.harness import slices
 from benchmarks.harness.ranges import Positive, at_least, check, whole
 from benchmarks.harness.rows import Results, Row, canonical, finite, row_key

@@ -20,8 +20,8 @@ import jax
 import numpy as np
 
 from aeb import checkpoint
-from aeb.cli.usage import UsageError
 from aeb.files.archive import DamagedFileError
+from aeb.usage import UsageError
 
 __all__ = ["Checkpoints", "OutOfTimeError", "is_over", "limited", "paced", "run_in_slices"]
 

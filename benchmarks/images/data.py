@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 import aeb
-from aeb.cli.usage import UsageError
 from aeb.data import DataError
+from aeb.usage import UsageError
 from benchmarks.images.recipe import Set
 
 __all__ = ["Images", "images"]

@@ -22,8 +22,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 import aeb
-from aeb.cli.usage import parse
 from aeb.models import MLP, make_loss
+from aeb.usage import parse
 from benchmarks.scaling.launch import HEARTBEAT, Layout, make_mesh, start
 
 __all__ = ["Train", "main", "train"]

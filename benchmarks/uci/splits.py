@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from aeb.cli.usage import UsageError
 from aeb.data import DataError, Table, load_uci, train_test_split
+from aeb.usage import UsageError
 
 __all__ = ["SEEDS", "SETS", "Set", "Split", "hold_out", "load", "split", "stack"]
 

@@ -10,8 +10,8 @@ from made_up import made_up_row
 from sklearn.metrics import roc_auc_score
 
 import aeb
-from aeb.cli.usage import UsageError
 from aeb.evaluation.diagnostics import temperature_scaled_nll
+from aeb.usage import UsageError
 from benchmarks import harness
 from benchmarks.images import data
 from benchmarks.images import data as data_module

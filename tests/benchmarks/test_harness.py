@@ -18,8 +18,8 @@ from typing import Annotated
 import numpy as np
 import pytest
 
-from aeb.cli.runs import alone
-from aeb.cli.usage import UsageError
+from aeb.files.lock import alone
+from aeb.usage import UsageError
 from benchmarks import harness, report
 from benchmarks.harness import ranges, slices
 from benchmarks.harness import rows as rows_module

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parse the words of a command line, and report errors in one line with exit code 2.
 
-`aeb` and the scripts in `benchmarks/` share this.
+The command `aeb` and the scripts in `benchmarks/` share this.
 """
 
 from __future__ import annotations
