@@ -249,6 +249,7 @@ def momentum_sgd(
     num_data: float,
     weight_decay: float,
     sparsify: Sparsifier | None,
+    friction: float = FRICTION,
 ) -> aeb.Algorithm:
     """Build momentum SGD with weight decay: no noise, and a fixed Gaussian prior.
 
@@ -257,12 +258,13 @@ def momentum_sgd(
         num_data: N, the number of examples in the data set.
         weight_decay: L2 penalty per example on all weights except biases and scales.
         sparsify: sets weights to zero; None never prunes.
+        friction: one minus the momentum.
 
     Returns:
         An `Algorithm`.
     """
     return aeb.empirical_bayes(
-        aeb.sghmc(step_size, FRICTION, temperature=0.0),
+        aeb.sghmc(step_size, friction, temperature=0.0),
         aeb.gaussian(precision=weight_decay * num_data),
         gain=0.0,
         sparsify=sparsify,

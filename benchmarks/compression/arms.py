@@ -6,10 +6,10 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 
 import aeb
-from aeb.comparison.arms import FRICTION, momentum_sgd
+from aeb.comparison.arms import momentum_sgd
 from aeb.types import ArrayTree, Kernel, LossFn, ScalarOrSchedule, Schedule, Sparsifier
 from benchmarks.compression.network import Setup
-from benchmarks.compression.recipe import Released, Rewound, Size
+from benchmarks.compression.recipe import FRICTION, Released, Rewound, Size
 from benchmarks.compression.released import released_algorithm
 
 __all__ = ["ARMS", "Arm", "ArmName", "Stage", "make_stage", "rewound_step_size"]
@@ -180,7 +180,11 @@ def make_stage(
             )
         else:
             algorithm = momentum_sgd(
-                step_size, num_data=num_data, weight_decay=rewound.weight_decay, sparsify=rule
+                step_size,
+                num_data=num_data,
+                weight_decay=rewound.weight_decay,
+                sparsify=rule,
+                friction=FRICTION,
             )
     kernel = aeb.build_kernel(algorithm, loss_fn, num_data=num_data, has_aux=True)
     samples = tuple(main + cycle * number for number in range(1, cycles + 1))

@@ -9,10 +9,14 @@ from aeb import guards
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, Positive, at_least, whole, within
 
-__all__ = ["FULL_STEPS", "Released", "Rewound", "Size", "spike_and_slab"]
+__all__ = ["FRICTION", "FULL_STEPS", "Released", "Rewound", "Size", "spike_and_slab"]
 
 FULL_STEPS = 50_000
 """Steps of each stage in the authors' code: 1000 epochs of 50."""
+
+FRICTION = 0.1
+"""One minus the momentum of all arms, as in the paper. No row tells it: a row of another friction
+needs it among its settings."""
 
 SCALES = {0.3: (0.5, 1e-3), 0.5: (0.1, 5e-4), 0.7: (0.1, 5e-5), 0.9: (0.005, 1e-5)}
 """v0 and v1 in the authors' code, by sparsity."""

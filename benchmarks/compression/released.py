@@ -16,7 +16,7 @@ import aeb
 from aeb.priors import SpikeSlabLatent as Latent
 from aeb.tree import select
 from aeb.types import ArrayTree, Prior, ScalarOrSchedule, Schedule
-from benchmarks.compression.recipe import FULL_STEPS, Released, spike_and_slab
+from benchmarks.compression.recipe import FRICTION, FULL_STEPS, Released, spike_and_slab
 
 __all__ = ["DEPARTURES", "SPARSE", "leaf_sparsity", "released_algorithm", "released_step_size"]
 
@@ -98,7 +98,9 @@ def released_algorithm(
     temperature = released_temperature(recipe, epochs, epoch_steps, anneal)
 
     algorithm = aeb.empirical_bayes(
-        aeb.sghmc(step_size, 0.1, temperature, noise_estimate=lambda count: step_size(count) / 2),
+        aeb.sghmc(
+            step_size, FRICTION, temperature, noise_estimate=lambda count: step_size(count) / 2
+        ),
         released_prior(recipe, params, *spike_and_slab(sparsity)),
         gain=gains[gain],
         sparsify=aeb.magnitude(ramp, scope="leaf"),

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 import aeb
-from aeb.comparison.arms import FRICTION
 from aeb.comparison.task import Task, evaluate
 from aeb.evaluation.diagnostics import (
     accuracy,
@@ -19,6 +18,7 @@ from aeb.evaluation.diagnostics import (
 from aeb.tree import select
 from aeb.types import ArrayTree, every_weight
 from benchmarks.compression.arms import Stage
+from benchmarks.compression.recipe import FRICTION
 
 __all__ = ["COLUMNS", "best", "kept", "kick", "look", "of_latent", "of_probs", "one_shot"]
 
