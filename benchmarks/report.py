@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aeb.usage import UsageError, complain, parse
-from benchmarks import demo, harness, overview, summary
+from benchmarks import harness, overview, summary
 from benchmarks.compression import table as compression_table
+from benchmarks.demo import table as demo_table
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
 
@@ -93,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if settings.findings is not None:
             block = summary.summary(settings.results)
             text_of = summary.put_into(settings.findings.read_text(), block)
-            shown = demo.block(harness.Results(settings.results / "demo.jsonl"))
+            shown = demo_table.block(harness.Results(settings.results / "demo.jsonl"))
             settings.findings.write_text(summary.put_into(text_of, shown, "demo"))
         if settings.page is not None:
             page = settings.page.read_text()

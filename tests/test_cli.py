@@ -20,7 +20,7 @@ from aeb.cli import main
 from aeb.cli.compress import Demo
 from aeb.comparison import LABELS, Recipe, evaluate, make_plan, make_task, run_plan
 from aeb.comparison import arms as arms_module
-from benchmarks.demo import RECIPE
+from benchmarks.demo.run import RECIPE
 
 QUICK = ["--dense-epochs", "1", "--epochs", "2", "--batch-size", "256", "--seeds", "1"]
 

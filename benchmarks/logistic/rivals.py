@@ -14,17 +14,16 @@ above 0.5; ridge keeps every column.
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import aeb
 from benchmarks.logistic.data import Rows
+from benchmarks.logistic.recipe import FOLDS, RATIOS, SPARSE, STRENGTHS, TOLERANCE, Method
 
-__all__ = ["FITS", "PACKAGES", "SETTINGS", "Fitted", "Method"]
-
-Method = Literal["truth", "ridge", "l1", "elastic net", "abess", "abess, folds", "aeb"]
+__all__ = ["FITS", "PACKAGES", "Fitted"]
 
 PACKAGES: dict[Method, tuple[str, ...]] = {
     "truth": (),
@@ -36,34 +35,6 @@ PACKAGES: dict[Method, tuple[str, ...]] = {
     "aeb": (),
 }
 """What a method needs beside `aeb`, by its name on the package index."""
-
-FOLDS = 10
-
-STRENGTHS = np.geomspace(1e-4, 1e3, 29)
-"""Inverse penalties C of the log likelihood summed over the rows, for standardised columns."""
-
-SPARSE = STRENGTHS[8:]
-"""Those of a penalty with a share of l1: below, no coefficient is left."""
-
-RATIOS = (0.1, 0.5, 0.9)
-"""Shares of the l1 penalty in the elastic net."""
-
-TOLERANCE = 1e-3
-"""Of scikit-learn's solver for l1, relative; ten times its default, which takes five times as long
-for the same penalty."""
-
-SETTINGS: dict[Method, dict[str, Any]] = {
-    "ridge": {"folds": FOLDS, "strengths": len(STRENGTHS)},
-    "l1": {"folds": FOLDS, "strengths": len(SPARSE), "tolerance": TOLERANCE},
-    "elastic net": {
-        "folds": FOLDS,
-        "strengths": len(SPARSE),
-        "ratios": RATIOS,
-        "tolerance": TOLERANCE,
-    },
-    "abess, folds": {"folds": FOLDS},
-}
-"""What a row says of how a method is set."""
 
 
 class Fitted(NamedTuple):

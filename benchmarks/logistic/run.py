@@ -8,19 +8,20 @@ Seconds are of fit and prediction, taken as in `benchmarks.regression`.
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness.ranges import Count, Some, one_of
-from benchmarks.logistic import data, rivals
+from benchmarks.logistic import data
 from benchmarks.logistic.data import Rows
-from benchmarks.logistic.rivals import FITS, PACKAGES, Fitted, Method
+from benchmarks.logistic.recipe import SETTINGS, Cell, Method
+from benchmarks.logistic.rivals import FITS, PACKAGES, Fitted
 from benchmarks.regression import cost, methods
 from benchmarks.regression.recipe import check_installed
 
-__all__ = ["NAME", "PRESETS", "Cell", "Logistic", "main", "score"]
+__all__ = ["NAME", "PRESETS", "Logistic", "main", "score"]
 
 NAME = "logistic"
 
@@ -29,14 +30,6 @@ DESCRIPTION = "aeb.regression with two classes beside its rivals, on designs and
 LEAST = 1e-6
 """Probabilities are scored as at least this and at most 1 less it: one row that a method was sure
 of and wrong about costs at most 13.8."""
-
-
-class Cell(NamedTuple):
-    """A method on a design, or on real data."""
-
-    method: Method
-    task: str  # of `data.DESIGNS` or `data.TASKS`
-    repeats: int  # data sets of a design, folds of real data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +62,7 @@ class Logistic(harness.Settings):
             "method": cell.method,
             "task": cell.task,
             "design": data.told(cell.task),
-            "options": ours if cell.method == "aeb" else rivals.SETTINGS.get(cell.method, {}),
+            "options": ours if cell.method == "aeb" else SETTINGS.get(cell.method, {}),
         }
 
     def units(self) -> list[harness.Unit]:

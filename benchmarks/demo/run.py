@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The comparison of `aeb demo` as rows, one a seed: a small CNN on the 8x8 digits, every arm.
 
-    python -m benchmarks.demo --preset cpu
-
-A row's metrics are those of `aeb demo` for that seed, by arm, at the final epoch. `block` makes the
-table of `docs/findings.md` of them.
+A row's metrics are those of `aeb demo` for that seed, by arm, at the final epoch.
 """
 
 import dataclasses
@@ -13,11 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aeb.comparison import LABELS, Recipe, evaluate, make_stages, make_task, run_seed
+from aeb.comparison import Recipe, evaluate, make_stages, make_task, run_seed
 from benchmarks import harness
-from benchmarks.harness import markdown
 
-__all__ = ["NAME", "PRESETS", "RECIPE", "block", "main"]
+__all__ = ["NAME", "PRESETS", "RECIPE", "main"]
 
 NAME = "demo"
 
@@ -87,29 +83,4 @@ PRESETS = {
     "paper": Demo(preset="paper"),
 }
 
-_column = functools.partial(markdown.column, deviation=True)
-
-COLUMNS = [
-    ("accuracy %", _column("accuracy", times=100)),
-    ("NLL", _column("nll", digits=3)),
-    ("ECE %", _column("ece", times=100)),
-    ("zeros %", _column("sparsity", times=100)),
-    ("bytes", _column("bytes", digits=0)),
-]
-
-
-def block(results: harness.Results) -> str:
-    """Make the table: a line an arm, mean and standard deviation over seeds at the final epoch."""
-    (rows,) = harness.found(PRESETS["cpu"], results).values()
-    arms = {
-        name: [{**row, "metrics": row["metrics"][arm]} for row in rows]
-        for arm, name in LABELS.items()
-    }
-    made = markdown.made([{**row, "metrics": {}} for row in rows])
-    return markdown.join([markdown.by_cell(arms, [("", str)], COLUMNS), made]).rstrip()
-
-
 main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
-
-if __name__ == "__main__":
-    raise SystemExit(main())
