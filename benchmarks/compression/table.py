@@ -349,8 +349,7 @@ def _papers() -> str:
             f"{figure:.2f} ({', '.join(f'{log:.2f}' for log in LOGS[arm][sparsity])})"
             for sparsity, figure in figures.items()
         ]
-        # A name out of a table is any text to mypy.
-        lines.append([ARMS[arm].label, *texts])  # type: ignore[index]
+        lines.append([ARMS[arm].label, *texts])
     return markdown.table(["arm", *map(per_cent, sparsities)], lines)
 
 

@@ -63,7 +63,7 @@ WRONG = {
         "--recipe.num-train 3000": "num_train",
     },
     compression: {
-        "--arms adam": "--arms", "--arms control": "arms", "--max-seeds 0": "max_seeds",
+        "--arms adam": "arms: got 'adam'", "--arms control": "arms", "--max-seeds 0": "max_seeds",
         "--size.batch-size 0": "batch_size", "--size.num-images 5": "num_images",
         "--size.num-images 5000": "num_images", "--rewound.cycles 9": "cycles",
         "--rewound.ramp 1": "ramp", "--rewound.v0 0": "v0", "--released.step-size 0": "step_size",
