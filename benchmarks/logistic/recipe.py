@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared, on what, and how it is set."""
-
-from typing import Any, Literal, NamedTuple
+"""How the methods are set."""
 
 import numpy as np
 
-__all__ = ["FOLDS", "RATIOS", "SETTINGS", "SPARSE", "STRENGTHS", "TOLERANCE", "Cell", "Method"]
-
-Method = Literal["truth", "ridge", "l1", "elastic net", "abess", "abess, folds", "aeb"]
+__all__ = ["FOLDS", "RATIOS", "SPARSE", "STRENGTHS", "TOLERANCE"]
 
 FOLDS = 10
 
@@ -23,24 +19,3 @@ RATIOS = (0.1, 0.5, 0.9)
 TOLERANCE = 1e-3
 """Of scikit-learn's solver for l1, relative; ten times its default, which takes five times as long
 for the same penalty."""
-
-SETTINGS: dict[Method, dict[str, Any]] = {
-    "ridge": {"folds": FOLDS, "strengths": len(STRENGTHS)},
-    "l1": {"folds": FOLDS, "strengths": len(SPARSE), "tolerance": TOLERANCE},
-    "elastic net": {
-        "folds": FOLDS,
-        "strengths": len(SPARSE),
-        "ratios": RATIOS,
-        "tolerance": TOLERANCE,
-    },
-    "abess, folds": {"folds": FOLDS},
-}
-"""What a row says of how a method is set."""
-
-
-class Cell(NamedTuple):
-    """A method on a design, or on real data."""
-
-    method: Method
-    task: str  # of `data.DESIGNS` or `data.TASKS`
-    repeats: int  # data sets of a design, folds of real data

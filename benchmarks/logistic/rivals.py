@@ -13,7 +13,7 @@ above 0.5; ridge keeps every column.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,20 +21,11 @@ import numpy as np
 
 import aeb
 from benchmarks.logistic.data import Rows
-from benchmarks.logistic.recipe import FOLDS, RATIOS, SPARSE, STRENGTHS, TOLERANCE, Method
+from benchmarks.logistic.recipe import FOLDS, RATIOS, SPARSE, STRENGTHS, TOLERANCE
+from benchmarks.regression import methods
+from benchmarks.regression.recipe import Way
 
-__all__ = ["FITS", "PACKAGES", "Fitted"]
-
-PACKAGES: dict[Method, tuple[str, ...]] = {
-    "truth": (),
-    "ridge": ("scikit-learn",),
-    "l1": ("scikit-learn",),
-    "elastic net": ("scikit-learn",),
-    "abess": ("abess",),
-    "abess, folds": ("abess",),
-    "aeb": (),
-}
-"""What a method needs beside `aeb`, by its name on the package index."""
+__all__ = ["METHODS", "Fitted"]
 
 
 class Fitted(NamedTuple):
@@ -99,12 +90,30 @@ def _ours(rows: Rows) -> Fitted:
 
 SAGA = {"solver": "saga", "tol": TOLERANCE, "random_state": 0}
 
-FITS: dict[Method, Callable[[Rows], Fitted]] = {
-    "truth": _truth,
-    "ridge": lambda rows: _penalised(rows, (0.0,), STRENGTHS),
-    "l1": lambda rows: _penalised(rows, (1.0,), SPARSE, **SAGA),
-    "elastic net": lambda rows: _penalised(rows, RATIOS, SPARSE, **SAGA),
-    "abess": _abess,
-    "abess, folds": lambda rows: _abess(rows, FOLDS),
-    "aeb": _ours,
+SKLEARN = ("scikit-learn",)
+
+OF_L1 = {"folds": FOLDS, "strengths": len(SPARSE)}
+
+METHODS = {
+    "truth": Way(_truth),
+    "ridge": Way(
+        lambda rows: _penalised(rows, (0.0,), STRENGTHS),
+        SKLEARN,
+        lambda settings, cell: {"folds": FOLDS, "strengths": len(STRENGTHS)},
+    ),
+    "l1": Way(
+        lambda rows: _penalised(rows, (1.0,), SPARSE, **SAGA),
+        SKLEARN,
+        lambda settings, cell: {**OF_L1, "tolerance": TOLERANCE},
+    ),
+    "elastic net": Way(
+        lambda rows: _penalised(rows, RATIOS, SPARSE, **SAGA),
+        SKLEARN,
+        lambda settings, cell: {**OF_L1, "ratios": RATIOS, "tolerance": TOLERANCE},
+    ),
+    "abess": Way(_abess, ("abess",)),
+    "abess, folds": Way(
+        lambda rows: _abess(rows, FOLDS), ("abess",), lambda settings, cell: {"folds": FOLDS}
+    ),
+    "aeb": Way(_ours, options=lambda settings, cell: methods.defaults() | {"family": "binomial"}),
 }

@@ -16,10 +16,10 @@ from benchmarks import harness
 from benchmarks.harness.ranges import Count, Some, one_of
 from benchmarks.logistic import data
 from benchmarks.logistic.data import Rows
-from benchmarks.logistic.recipe import SETTINGS, Cell, Method
-from benchmarks.logistic.rivals import FITS, PACKAGES, Fitted
-from benchmarks.regression import cost, methods
+from benchmarks.logistic.rivals import METHODS, Fitted
+from benchmarks.regression import cost
 from benchmarks.regression.recipe import check_installed
+from benchmarks.selection.recipe import Cell
 
 __all__ = ["NAME", "PRESETS", "Logistic", "main", "score"]
 
@@ -34,14 +34,14 @@ of and wrong about costs at most 13.8."""
 
 @dataclasses.dataclass(frozen=True)
 class Logistic(harness.Settings):
-    methods: Some[Method] = tuple(FITS)  # what to compare
+    methods: Some[Annotated[str, one_of(*METHODS)]] = tuple(METHODS)  # what to compare
     designs: tuple[Annotated[str, one_of(*data.DESIGNS)], ...] = tuple(data.DESIGNS)
     tasks: tuple[Annotated[str, one_of(*data.TASKS)], ...] = data.TASKS  # real data
     data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
 
     def check(self) -> None:
         super().check()
-        check_installed(self.methods, PACKAGES)
+        check_installed(self.methods, METHODS)
 
     def cells(self) -> tuple[Cell, ...]:
         """List what there is to compare: each task in turn, by every method."""
@@ -57,12 +57,11 @@ class Logistic(harness.Settings):
         return range(first, first + cell.repeats)
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        ours = methods.defaults() | {"family": "binomial"}
         return {
             "method": cell.method,
             "task": cell.task,
             "design": data.told(cell.task),
-            "options": ours if cell.method == "aeb" else SETTINGS.get(cell.method, {}),
+            "options": METHODS[cell.method].options(self, cell),
         }
 
     def units(self) -> list[harness.Unit]:
@@ -76,7 +75,8 @@ class Logistic(harness.Settings):
         real = cell.task in data.TASKS
         rows = data.fold(cell.task, seed) if real else data.draw(cell.task, seed)
         called = (NAME, cell.method, rows.x.shape if cell.method == "aeb" else None)
-        spent, fitted = cost.spent(called, lambda: FITS[cell.method](rows), PACKAGES[cell.method])
+        way = METHODS[cell.method]
+        spent, fitted = cost.spent(called, functools.partial(way.fit, rows), way.packages)
         report(1)
         return spent["seconds"], [score(rows, fitted) | spent]
 

@@ -1,26 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared, what it needs, and how it is set."""
+"""What a method of a comparison is, what it needs, and how it is set."""
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
 
 from benchmarks.harness.ranges import Count, Positive, whole, within
 from benchmarks.simulation.design import Design
 
-__all__ = ["MCP", "PACKAGES", "Cell", "Horseshoe", "Method", "check_installed"]
-
-Method = Literal["oracle", "lasso", "mcp", "horseshoe", "aeb"]
-
-PACKAGES: dict[Method, tuple[str, ...]] = {
-    "oracle": (),
-    "lasso": ("scikit-learn",),
-    "mcp": ("scikit-learn", "skglm"),
-    "horseshoe": ("numpyro",),
-    "aeb": (),
-}
-"""What a method needs beside `aeb`, by its name on the package index."""
+__all__ = ["MCP", "Cell", "Given", "Horseshoe", "Way", "check_installed"]
 
 MODULES = {"scikit-learn": "sklearn", "millipede-regression": "millipede"}
 """Names to import packages by, where they differ."""
@@ -28,10 +19,36 @@ MODULES = {"scikit-learn": "sklearn", "millipede-regression": "millipede"}
 UnitInterval = Annotated[float, within("(0, 1)")]
 
 
+class Given(NamedTuple):
+    """What a method is given to fit."""
+
+    settings: Any  # of the experiment
+    cell: Any  # of the row
+    x: np.ndarray  # f64[n, p]
+    y: np.ndarray  # f64[n]
+    seed: int  # of the data
+
+
+class Way(NamedTuple):
+    """A method of a comparison.
+
+    Attributes:
+        fit: fits what is given, a `Given` or what else the experiment has.
+        packages: what it needs beside `aeb`, by its name on the package index.
+        options: `(settings, cell) -> options`, what a row says of how it is set.
+        most: columns that it is given at most: beyond, one fit takes many minutes.
+    """
+
+    fit: Callable[[Any], Any]
+    packages: tuple[str, ...] = ()
+    options: Callable[[Any, Any], dict[str, Any]] = lambda settings, cell: {}
+    most: int | None = None
+
+
 class Cell(NamedTuple):
     """A method on data sets of one design."""
 
-    method: Method
+    method: str
     design: Design
     data_sets: int
     key: int | None = None  # of aeb
@@ -62,19 +79,21 @@ class Horseshoe:
     slab_scale: Positive = 2.0  # scale of the slab, in units of the standard deviation of y
     slab_freedom: Positive = 4.0  # degrees of freedom of the slab
 
+    def options(self) -> dict[str, Any]:
+        """Return what a row says of them."""
+        return {name: value for name, value in vars(self).items() if name != "data_sets"}
 
-def check_installed(
-    methods: Iterable[Any], packages: Mapping[Any, Iterable[str]], *, source: str = "it"
-) -> None:
+
+def check_installed(methods: Iterable[str], ways: Mapping[str, Way], *, source: str = "it") -> None:
     """Raise a ValueError that names the first package which a method needs and lacks.
 
     Args:
         methods: what was chosen.
-        packages: what each needs, by its name on the package index.
+        ways: all methods, by name.
         source: what to install.
     """
     for method in methods:
-        for package in packages[method]:
+        for package in ways[method].packages:
             if importlib.util.find_spec(MODULES.get(package, package)) is None:
                 raise ValueError(
                     f"methods: {method} needs {package}; pip install {source}, or leave "

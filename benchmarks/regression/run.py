@@ -24,10 +24,10 @@ import jax
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.harness.ranges import Count, Some, whole, within
+from benchmarks.harness.ranges import Count, Some, one_of, whole, within
 from benchmarks.regression import cost, horseshoe, mcp, methods
 from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, PACKAGES, Cell, Horseshoe, Method, check_installed
+from benchmarks.regression.recipe import MCP, Cell, Given, Horseshoe, Way, check_installed
 from benchmarks.simulation.design import (
     DataSet,
     Design,
@@ -50,9 +50,35 @@ LEAST_INCLUSION = 0.002
 NotNegative = Annotated[int, whole(0)]
 
 
+METHODS = {
+    "oracle": Way(lambda g: methods.least_squares(g.x, g.y, count=len(g.cell.design.signals))),
+    "lasso": Way(
+        lambda g: methods.lasso(g.x, g.y, folds=g.settings.folds),
+        ("scikit-learn",),
+        lambda settings, cell: {"folds": settings.folds},
+    ),
+    "mcp": Way(
+        lambda g: mcp.fit(g.x, g.y, settings=g.settings.mcp, folds=g.settings.folds),
+        ("scikit-learn", "skglm"),
+        lambda settings, cell: {"folds": settings.folds, **dataclasses.asdict(settings.mcp)},
+    ),
+    "aeb": Way(
+        lambda g: methods.ours(g.x, g.y, key=g.cell.key or 0, v0=g.cell.v0),
+        options=lambda settings, cell: {"key": cell.key, **methods.defaults(cell.v0)},
+    ),
+    "horseshoe": Way(
+        lambda g: horseshoe.fit(
+            g.x, g.y, settings=g.settings.horseshoe, level=g.settings.level, seed=g.seed
+        ),
+        ("numpyro",),
+        lambda settings, cell: {"level": settings.level, **settings.horseshoe.options()},
+    ),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Regression(harness.Settings):
-    methods: Some[Method] = ("oracle", "lasso", "mcp", "aeb", "horseshoe")  # what to compare
+    methods: Some[Annotated[str, one_of(*METHODS)]] = tuple(METHODS)  # what to compare
     data_sets: Count = 50  # data sets, with the seeds seed, seed + 1, ...
     keys: Some[NotNegative] = (0, 1)  # keys of aeb.regression; 0 is its default
     point: bool = True  # whether to try aeb with a point in place of its spike too
@@ -66,7 +92,7 @@ class Regression(harness.Settings):
 
     def check(self) -> None:
         super().check()
-        check_installed(self.methods, PACKAGES, source="'aeb[peers]'")
+        check_installed(self.methods, METHODS, source="'aeb[peers]'")
 
     def cells(self) -> tuple[Cell, ...]:
         cells = []
@@ -85,17 +111,9 @@ class Regression(harness.Settings):
         return range(self.seed, self.seed + cell.data_sets)
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        horseshoe = dataclasses.asdict(self.horseshoe)
-        del horseshoe["data_sets"]
-        options: dict[Method, dict[str, Any]] = {
-            "oracle": {},
-            "lasso": {"folds": self.folds},
-            "mcp": {"folds": self.folds, **dataclasses.asdict(self.mcp)},
-            "horseshoe": {"level": self.level, **horseshoe},
-            "aeb": {"key": cell.key, **methods.defaults(cell.v0)},
-        }
         design = dataclasses.asdict(cell.design)
-        return {"method": cell.method, "design": design, "options": options[cell.method]}
+        options = METHODS[cell.method].options(self, cell)
+        return {"method": cell.method, "design": design, "options": options}
 
     def units(self) -> list[harness.Unit]:
         return harness.one_row_each(
@@ -105,13 +123,14 @@ class Regression(harness.Settings):
     def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit a data set by a method, and score it; too short a work to be checkpointed."""
         del folder
-        data = DataSet(*jax.device_get(_program(cell.design)(seed)))
+        data, way = DataSet(*jax.device_get(_program(cell.design)(seed))), METHODS[cell.method]
+        x, y = (np.asarray(part, np.float64) for part in (data.x, data.y))
         marked = cost.reset_peak()
         before = cost.peak_bytes() if marked else None
         spent, estimate = cost.spent(
             (NAME, cell.method, cell.design, cell.v0),
-            self._fit(cell, data, seed),
-            PACKAGES[cell.method],
+            functools.partial(way.fit, Given(self, cell, x, y, seed)),
+            way.packages,
             twice=cell.method != "horseshoe",
         )
         memory = {
@@ -121,19 +140,6 @@ class Regression(harness.Settings):
         report(1)
         seconds = spent.pop("seconds")
         return seconds, [score(cell.design, data, estimate) | spent | memory]
-
-    def _fit(self, cell: Cell, data: DataSet, seed: int) -> Callable[[], Estimate]:
-        x, y = (np.asarray(part, np.float64) for part in (data.x, data.y))
-        fits: dict[Method, Callable[[], Estimate]] = {
-            "oracle": lambda: methods.least_squares(x, y, count=len(cell.design.signals)),
-            "lasso": lambda: methods.lasso(x, y, folds=self.folds),
-            "mcp": lambda: mcp.fit(x, y, settings=self.mcp, folds=self.folds),
-            "horseshoe": lambda: horseshoe.fit(
-                x, y, settings=self.horseshoe, level=self.level, seed=seed
-            ),
-            "aeb": lambda: methods.ours(x, y, key=cell.key or 0, v0=cell.v0),
-        }
-        return fits[cell.method]
 
 
 @functools.lru_cache(maxsize=4)

@@ -21,15 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
 from benchmarks import harness
 from benchmarks.harness.ranges import Count, Some, one_of, whole
 from benchmarks.regression import cost, horseshoe, mcp, methods
 from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, Horseshoe, check_installed
+from benchmarks.regression.recipe import MCP, Given, Horseshoe, Way, check_installed
 from benchmarks.selection import designs, effects, real, rivals
-from benchmarks.selection.recipe import LIMITS, PACKAGES, Cell, Method
+from benchmarks.selection.recipe import Cell
 from benchmarks.selection.scores import of_fold, of_truth
 
 __all__ = ["NAME", "PRESETS", "Selection", "main"]
@@ -38,18 +36,64 @@ NAME = "selection"
 
 DESCRIPTION = "aeb.regression beside its rivals, on simulated designs and on real data."
 
-QUICK: tuple[Method, ...] = (
-    *("lasso", "ridge", "elastic net", "mcp", "ard", "aeb", "aeb, v0 = 0"),
-)
+SKLEARN = ("scikit-learn",)
 
-ALL: tuple[Method, ...] = (*QUICK, "abess", "abess, folds", "susie", "millipede", "horseshoe")
+
+def _folds(settings: Selection, cell: Cell) -> dict[str, Any]:
+    return {"folds": settings.folds}
+
+
+def _mcp(given: Given) -> Estimate:
+    settings, tall = given.settings, len(given.x) > given.x.shape[1]
+    penalty = dataclasses.replace(settings.mcp, ratio=rivals.TALL) if tall else settings.mcp
+    return mcp.fit(given.x, given.y, settings=penalty, folds=settings.folds)
+
+
+METHODS = {
+    "lasso": Way(lambda g: rivals.lasso(g.x, g.y, folds=g.settings.folds), SKLEARN, _folds),
+    "ridge": Way(lambda g: rivals.ridge(g.x, g.y), SKLEARN),
+    "elastic net": Way(
+        lambda g: rivals.elastic_net(g.x, g.y, folds=g.settings.folds), SKLEARN, _folds
+    ),
+    "mcp": Way(
+        _mcp,
+        (*SKLEARN, "skglm"),
+        lambda settings, cell: {
+            **_folds(settings, cell),
+            **dataclasses.asdict(settings.mcp),
+            "ratio_of_tall": rivals.TALL,
+        },
+    ),
+    "ard": Way(lambda g: rivals.ard(g.x, g.y), SKLEARN, most=500),
+    "aeb": Way(
+        lambda g: methods.ours(g.x, g.y, key=0), options=lambda settings, cell: methods.defaults()
+    ),
+    "aeb, v0 = 0": Way(
+        lambda g: methods.ours(g.x, g.y, key=0, v0=0.0),
+        options=lambda settings, cell: methods.defaults(0.0),
+    ),
+    "abess": Way(lambda g: rivals.abess(g.x, g.y, folds=None), ("abess",)),
+    "abess, folds": Way(
+        lambda g: rivals.abess(g.x, g.y, folds=g.settings.folds), ("abess",), _folds
+    ),
+    "susie": Way(lambda g: rivals.susie(g.x, g.y), ("pysusie",)),
+    "millipede": Way(
+        lambda g: rivals.millipede(g.x, g.y, seed=g.seed), ("millipede-regression", "torch")
+    ),
+    "horseshoe": Way(
+        lambda g: horseshoe.fit(g.x, g.y, settings=g.settings.horseshoe, level=0.9, seed=g.seed),
+        ("numpyro",),
+        lambda settings, cell: settings.horseshoe.options(),
+        most=300,
+    ),
+}
 
 NotNegative = Annotated[int, whole(0)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection(harness.Settings):
-    methods: Some[Method] = ALL  # what to compare
+    methods: Some[Annotated[str, one_of(*METHODS)]] = tuple(METHODS)  # what to compare
     designs: tuple[Annotated[str, one_of(*designs.DESIGNS)], ...] = tuple(designs.DESIGNS)
     tasks: tuple[Annotated[str, one_of(*real.TASKS)], ...] = tuple(real.TASKS)  # real data
     data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
@@ -63,7 +107,7 @@ class Selection(harness.Settings):
 
     def check(self) -> None:
         super().check()
-        check_installed(self.methods, PACKAGES)
+        check_installed(self.methods, METHODS)
         genotypes, riboflavin = "n3finemapping.npz", "riboflavin.npz"
         for option, file, asked, otherwise in (
             ("designs", genotypes, "genotypes" in self.designs, "leave genotypes out of it"),
@@ -84,12 +128,12 @@ class Selection(harness.Settings):
             columns = designs.DESIGNS[name].num_columns
             sets = self.data_sets if columns <= 5000 else self.wide_sets
             for method in dict.fromkeys(self.methods):
-                if columns <= LIMITS.get(method, columns):
+                if columns <= (METHODS[method].most or columns):
                     few = min(sets, self.horseshoe_sets) if method == "horseshoe" else sets
                     cells.append(Cell(method, name, few))
         for name in dict.fromkeys(self.tasks):
             for method in dict.fromkeys(self.methods):
-                if method not in LIMITS or name != "riboflavin":
+                if METHODS[method].most is None or name != "riboflavin":
                     cells.append(Cell(method, name, real.FOLDS))
         for method in dict.fromkeys(self.methods):
             if method in ("aeb", "susie"):
@@ -104,24 +148,12 @@ class Selection(harness.Settings):
         return range(first, first + cell.repeats)
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        nuts = dataclasses.asdict(self.horseshoe)
-        del nuts["data_sets"]
-        folds = {"folds": self.folds}
-        options: dict[Method, dict[str, Any]] = {
-            "lasso": folds,
-            "elastic net": folds,
-            "mcp": folds | dataclasses.asdict(self.mcp) | {"ratio_of_tall": rivals.TALL},
-            "abess, folds": folds,
-            "horseshoe": nuts,
-            "aeb": methods.defaults(),
-            "aeb, v0 = 0": methods.defaults(0.0),
-        }
         known = designs.DESIGNS.get(cell.task)
         return {
             "method": cell.method,
             "task": cell.task,
             "design": None if known is None else known._asdict(),
-            "options": options.get(cell.method, {}),
+            "options": METHODS[cell.method].options(self, cell),
         }
 
     def units(self) -> list[harness.Unit]:
@@ -132,6 +164,7 @@ class Selection(harness.Settings):
     def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         """Fit by a method, and score it; too short a work to be checkpointed."""
         del folder
+        way = METHODS[cell.method]
         fit: Callable[[], Any]
         score: Callable[[Any], dict[str, Any]]
         found: Any
@@ -144,39 +177,16 @@ class Selection(harness.Settings):
             fit, score = functools.partial(methods.ours, x, y, key=seed), real.agreement
         elif cell.task in real.TASKS:
             fold = real.fold(cell.task, seed)
-            x, fit = fold.x, self._fit(cell.method, fold.x, fold.y, seed)
+            x, fit = fold.x, functools.partial(way.fit, Given(self, cell, fold.x, fold.y, seed))
             score = functools.partial(of_fold, fold)
         else:
             data = designs.draw(cell.task, seed)
-            x, fit = data.x, self._fit(cell.method, data.x, data.y, seed)
+            x, fit = data.x, functools.partial(way.fit, Given(self, cell, data.x, data.y, seed))
             score = functools.partial(of_truth, designs.DESIGNS[cell.task], data)
         called = (NAME, cell.method, x.shape if cell.method.startswith("aeb") else None)
-        spent, found = cost.spent(
-            called, fit, PACKAGES[cell.method], twice=cell.method != "horseshoe"
-        )
+        spent, found = cost.spent(called, fit, way.packages, twice=cell.method != "horseshoe")
         report(1)
         return spent["seconds"], [score(found) | spent]
-
-    def _fit(
-        self, method: Method, x: np.ndarray, y: np.ndarray, seed: int
-    ) -> Callable[[], Estimate]:
-        tall = len(x) > x.shape[1]
-        penalty = dataclasses.replace(self.mcp, ratio=rivals.TALL) if tall else self.mcp
-        fits: dict[Method, Callable[[], Estimate]] = {
-            "lasso": lambda: rivals.lasso(x, y, folds=self.folds),
-            "ridge": lambda: rivals.ridge(x, y),
-            "elastic net": lambda: rivals.elastic_net(x, y, folds=self.folds),
-            "mcp": lambda: mcp.fit(x, y, settings=penalty, folds=self.folds),
-            "ard": lambda: rivals.ard(x, y),
-            "abess": lambda: rivals.abess(x, y, folds=None),
-            "abess, folds": lambda: rivals.abess(x, y, folds=self.folds),
-            "susie": lambda: rivals.susie(x, y),
-            "millipede": lambda: rivals.millipede(x, y, seed=seed),
-            "horseshoe": lambda: horseshoe.fit(x, y, settings=self.horseshoe, level=0.9, seed=seed),
-            "aeb": lambda: methods.ours(x, y, key=0),
-            "aeb, v0 = 0": lambda: methods.ours(x, y, key=0, v0=0.0),
-        }
-        return fits[method]
 
 
 PRESETS = {

@@ -10,7 +10,6 @@ from benchmarks.harness import markdown
 from benchmarks.regression.table import first_call
 from benchmarks.selection import designs, effects, real
 from benchmarks.selection.compare import Rows, by_method, differences, gaps, made
-from benchmarks.selection.recipe import Method
 from benchmarks.selection.run import PRESETS, Selection
 from benchmarks.selection.scores import BINS
 
@@ -30,7 +29,7 @@ WORDS = {
 over = functools.partial(markdown.column, digits=3)
 """Make what writes the mean of a metric."""
 
-WITH_INCLUSION: tuple[Method, ...] = ("aeb", "aeb, v0 = 0", "susie", "millipede")
+WITH_INCLUSION = ("aeb", "aeb, v0 = 0", "susie", "millipede")
 
 PICTURE = """\
 A row for each design, with the number of data sets of ours in brackets. Each mark is the squared

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import harness
 from benchmarks.logistic import data, table
-from benchmarks.logistic.rivals import FITS, Fitted
+from benchmarks.logistic.rivals import METHODS, Fitted
 from benchmarks.logistic.run import PRESETS, main, score
 
 
@@ -58,9 +58,9 @@ def test_ridge_predicts_in_the_units_of_the_data():
     pytest.importorskip("sklearn")
     rows = data.draw("few", 0)
     moved = rows._replace(x=3.0 + 10.0 * rows.x, test_x=3.0 + 10.0 * rows.test_x)
-    fits = [FITS["ridge"](part) for part in (rows, moved)]
+    fits = [METHODS["ridge"].fit(part) for part in (rows, moved)]
     np.testing.assert_allclose(fits[0].probability, fits[1].probability, atol=1e-4)
-    truth = score(rows, FITS["truth"](rows))["log_loss"]
+    truth = score(rows, METHODS["truth"].fit(rows))["log_loss"]
     assert truth < score(rows, fits[0])["log_loss"] < np.log(2)
 
 

@@ -32,7 +32,7 @@ WRONG = {
         "--data-sets 0": "data_sets: got 0", "--folds 1": "folds: got 1",
         "--level 1": "level: got 1", "--mcp.gamma 1": "gamma: got 1.0, needs to be in (1, inf)",
         "--horseshoe.draws 2": "draws: got 2", "--keys": "keys: name at least one",
-        "--methods ridge": "invalid choice",
+        "--methods ridge": "methods: got 'ridge'",
     },
     convergence: {
         "--exponents 0.4 --coefficients 1": "exponents",
