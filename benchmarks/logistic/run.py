@@ -7,19 +7,16 @@ Seconds are of fit and prediction, taken as in `benchmarks.regression`.
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.harness.ranges import Count, Some, one_of
+from benchmarks.harness.ranges import Some, one_of
 from benchmarks.logistic import data
 from benchmarks.logistic.data import Rows
 from benchmarks.logistic.rivals import METHODS, Fitted
-from benchmarks.regression import cost
-from benchmarks.regression.recipe import check_installed
-from benchmarks.selection.recipe import Cell
+from benchmarks.selection.recipe import Cell, Comparison, Job
 
 __all__ = ["NAME", "PRESETS", "Logistic", "main", "score"]
 
@@ -33,52 +30,28 @@ of and wrong about costs at most 13.8."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Logistic(harness.Settings):
+class Logistic(Comparison):
+    ways = METHODS
+
     methods: Some[Annotated[str, one_of(*METHODS)]] = tuple(METHODS)  # what to compare
     designs: tuple[Annotated[str, one_of(*data.DESIGNS)], ...] = tuple(data.DESIGNS)
     tasks: tuple[Annotated[str, one_of(*data.TASKS)], ...] = data.TASKS  # real data
-    data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
-
-    def check(self) -> None:
-        super().check()
-        check_installed(self.methods, METHODS)
 
     def cells(self) -> tuple[Cell, ...]:
-        """List what there is to compare: each task in turn, by every method."""
         chosen = tuple(dict.fromkeys(self.methods))
         return (
             *(Cell(m, name, self.data_sets) for name in self.designs for m in chosen),
             *(Cell(m, name, data.FOLDS) for name in self.tasks for m in chosen if m != "truth"),
         )
 
-    def seeds_of(self, cell: Cell) -> range:
-        """Return the seeds of a cell's data sets, or the numbers of its folds."""
-        first = 0 if cell.task in data.TASKS else self.seed
-        return range(first, first + cell.repeats)
+    def told(self, task: str) -> dict[str, Any] | None:
+        return data.told(task)
 
-    def config(self, cell: Cell) -> dict[str, Any]:
-        return {
-            "method": cell.method,
-            "task": cell.task,
-            "design": data.told(cell.task),
-            "options": METHODS[cell.method].options(self, cell),
-        }
-
-    def units(self) -> list[harness.Unit]:
-        return harness.one_row_each(
-            self, self._run, name=lambda cell: f"{cell.method}, {cell.task}", by_seed=True
-        )
-
-    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
-        """Fit by a method, and score it; too short a work to be checkpointed."""
-        del folder
-        real = cell.task in data.TASKS
-        rows = data.fold(cell.task, seed) if real else data.draw(cell.task, seed)
-        called = (NAME, cell.method, rows.x.shape if cell.method == "aeb" else None)
-        way = METHODS[cell.method]
-        spent, fitted = cost.spent(called, functools.partial(way.fit, rows), way.packages)
-        report(1)
-        return spent["seconds"], [score(rows, fitted) | spent]
+    def job(self, cell: Cell, seed: int) -> Job:
+        draw = data.fold if cell.task in data.TASKS else data.draw
+        rows = draw(cell.task, seed)
+        fit = functools.partial(METHODS[cell.method].fit, rows)
+        return Job(rows.x.shape, fit, functools.partial(score, rows))
 
 
 def score(rows: Rows, fitted: Fitted) -> dict[str, Any]:

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown."""
 
-import functools
-
 from benchmarks import harness
 from benchmarks.harness import markdown
 from benchmarks.logistic import data
 from benchmarks.logistic.run import PRESETS
-from benchmarks.regression.table import first_call
-from benchmarks.selection.compare import Rows, by_method, differences, made
-from benchmarks.selection.table import designs_of, over
+from benchmarks.selection.compare import tables
+from benchmarks.selection.table import designs_of
 
 __all__ = ["report"]
 
@@ -27,35 +24,20 @@ imports and compiling. Below them are those of a first call, if they were measur
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
     settings = PRESETS[preset]
-    table = harness.found(settings, results)
-    rows: Rows = {(cell.task, cell.method): of_cell for cell, of_cell in table.items()}
-    tasks = [
-        name
-        for name in (*settings.designs, *settings.tasks)
-        if any(rows.get((name, method)) for method in settings.methods)
-    ]
+    table = tables(settings, results)
+    tasks = table.there((*settings.designs, *settings.tasks))
     note = NOTE.format(sets=settings.data_sets, folds=data.FOLDS, fresh=data.FRESH)
     known = {name: data.DESIGNS[name] for name in tasks if name in data.DESIGNS}
-    rivals = [method for method in settings.methods if method != "truth"]
-    several = functools.partial(by_method, rows=rows, methods=settings.methods)
     parts = [
         "## Two classes",
         f"`python -m benchmarks.logistic --preset {preset}`",
         note if tasks else markdown.NOT_RUN,
         designs_of(known, noise=False),
-        several("Log loss", tasks=tasks, write=over("log_loss", count=True)),
-        differences(
-            "Log loss, ours minus the other method's",
-            rows,
-            tasks,
-            rivals,
-            markdown.metric("log_loss"),
-        ),
-        several("Area under the ROC curve", tasks=tasks, write=over("auroc")),
-        several("True finds", tasks=list(known), write=over("true_finds", digits=1)),
-        several("False finds", tasks=list(known), write=over("false_finds", digits=1)),
-        several("Seconds of a fit", tasks=tasks, write=over("cpu_seconds", digits=2)),
-        several("Seconds of a first call", tasks=tasks, write=first_call),
-        made(harness.every_row(table)),
+        table.means("Log loss", tasks, "log_loss", count=True),
+        table.differences("Log loss, ours minus the other method's", tasks, "log_loss"),
+        table.means("Area under the ROC curve", tasks, "auroc"),
+        table.means("True finds", list(known), "true_finds", digits=1),
+        table.means("False finds", list(known), "false_finds", digits=1),
+        *table.costs(tasks),
     ]
     return markdown.join(parts)

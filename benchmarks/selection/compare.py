@@ -8,17 +8,59 @@ otherwise. With several tasks and methods, some come out ahead or behind by chan
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.regression.table import first_call
+from benchmarks.selection.recipe import Cell, Comparison
 
-__all__ = ["Rows", "by_method", "differences", "gaps", "made", "standing"]
+__all__ = ["Rows", "Tables", "by_method", "differences", "gaps", "made", "standing", "tables"]
 
 Rows = Mapping[tuple[str, Any], Sequence[harness.Row]]
 """The rows of a method on a task, by the two."""
 
 OURS = "aeb"
+
+FLOOR = "truth"
+"""No method of anybody, so that nothing is said of ours beside it."""
+
+
+class Tables(NamedTuple):
+    """The rows of a comparison, and the tables of a line per task that they make."""
+
+    rows: Rows
+    methods: Sequence[str]  # to show, in this order
+    found: harness.Found[Cell]
+
+    def there(self, tasks: Sequence[str]) -> list[str]:
+        """List the tasks that have a row."""
+        return [task for task in tasks if any(self.rows.get((task, m)) for m in self.methods)]
+
+    def means(self, title: str, tasks: Sequence[str], metric: str, **options: Any) -> str:
+        """Write means of a metric over data sets, by method."""
+        write = markdown.column(metric, **{"digits": 3, **options})
+        return by_method(title, self.rows, tasks, self.methods, write)
+
+    def differences(self, title: str, tasks: Sequence[str], metric: str) -> str:
+        """Write the differences of a metric between ours and each other method."""
+        rivals = [method for method in self.methods if method != FLOOR]
+        return differences(title, self.rows, tasks, rivals, markdown.metric(metric))
+
+    def costs(self, tasks: Sequence[str]) -> tuple[str, str, str]:
+        """Write the seconds of a fit and of a first call, and how all rows were made."""
+        return (
+            self.means("Seconds of a fit", tasks, "cpu_seconds", digits=2),
+            by_method("Seconds of a first call", self.rows, tasks, self.methods, first_call),
+            made(harness.every_row(self.found)),
+        )
+
+
+def tables(settings: Comparison, results: harness.Results) -> Tables:
+    """Look up the rows of a comparison."""
+    found = harness.found(settings, results)
+    rows = {(cell.task, cell.method): of_cell for cell, of_cell in found.items()}
+    return Tables(rows, settings.methods, found)
 
 
 def by_method(

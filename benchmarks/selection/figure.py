@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.harness import figures
-from benchmarks.selection.compare import Rows
+from benchmarks.selection.compare import Rows, tables
 from benchmarks.selection.run import PRESETS
 from benchmarks.selection.table import FIGURE
 
@@ -36,8 +36,7 @@ MARKS = {
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
     """Draw the designs there are rows for (`harness.Figure`)."""
     settings = PRESETS[preset]
-    table = harness.found(settings, results)
-    rows: Rows = {(cell.task, cell.method): of for cell, of in table.items() if of}
+    rows = {at: there for at, there in tables(settings, results).rows.items() if there}
     shown = {name: relative(rows, name) for name in settings.designs}
     shown = {name: each for name, each in shown.items() if "aeb" in each}
     if not shown:

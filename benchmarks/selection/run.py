@@ -17,17 +17,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks import harness
 from benchmarks.harness.ranges import Count, Some, one_of, whole
-from benchmarks.regression import cost, horseshoe, mcp, methods
+from benchmarks.regression import horseshoe, mcp, methods
 from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, Given, Horseshoe, Way, check_installed
+from benchmarks.regression.recipe import MCP, Given, Horseshoe, Way
 from benchmarks.selection import designs, effects, real, rivals
-from benchmarks.selection.recipe import Cell
+from benchmarks.selection.recipe import Cell, Comparison, Job
 from benchmarks.selection.scores import of_fold, of_truth
 
 __all__ = ["NAME", "PRESETS", "Selection", "main"]
@@ -92,11 +90,12 @@ NotNegative = Annotated[int, whole(0)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Selection(harness.Settings):
+class Selection(Comparison):
+    ways = METHODS
+
     methods: Some[Annotated[str, one_of(*METHODS)]] = tuple(METHODS)  # what to compare
     designs: tuple[Annotated[str, one_of(*designs.DESIGNS)], ...] = tuple(designs.DESIGNS)
     tasks: tuple[Annotated[str, one_of(*real.TASKS)], ...] = tuple(real.TASKS)  # real data
-    data_sets: Count = 50  # data sets of a design, with the seeds seed, seed + 1, ...
     wide_sets: Count = 10  # the same, of designs with more than 5,000 columns
     horseshoe_sets: NotNegative = 3  # the same, for the horseshoe
     draws: NotNegative = 300  # draws of effects whose credible sets are looked at
@@ -107,7 +106,6 @@ class Selection(harness.Settings):
 
     def check(self) -> None:
         super().check()
-        check_installed(self.methods, METHODS)
         genotypes, riboflavin = "n3finemapping.npz", "riboflavin.npz"
         for option, file, asked, otherwise in (
             ("designs", genotypes, "genotypes" in self.designs, "leave genotypes out of it"),
@@ -142,51 +140,26 @@ class Selection(harness.Settings):
                 cells.append(Cell(method, real.KEYS, self.keys))
         return tuple(cell for cell in cells if cell.repeats)
 
-    def seeds_of(self, cell: Cell) -> range:
-        """Return the seeds of a cell's data sets, or the numbers of its folds, draws or keys."""
-        first = self.seed if cell.task in designs.DESIGNS else 0
-        return range(first, first + cell.repeats)
+    def told(self, task: str) -> dict[str, Any] | None:
+        known = designs.DESIGNS.get(task)
+        return None if known is None else known._asdict()
 
-    def config(self, cell: Cell) -> dict[str, Any]:
-        known = designs.DESIGNS.get(cell.task)
-        return {
-            "method": cell.method,
-            "task": cell.task,
-            "design": None if known is None else known._asdict(),
-            "options": METHODS[cell.method].options(self, cell),
-        }
-
-    def units(self) -> list[harness.Unit]:
-        return harness.one_row_each(
-            self, self._run, name=lambda cell: f"{cell.method}, {cell.task}", by_seed=True
-        )
-
-    def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
-        """Fit by a method, and score it; too short a work to be checkpointed."""
-        del folder
-        way = METHODS[cell.method]
-        fit: Callable[[], Any]
-        score: Callable[[Any], dict[str, Any]]
-        found: Any
+    def job(self, cell: Cell, seed: int) -> Job:
         if cell.task == effects.TASK:
             drawn = effects.draw(seed)
-            x, fit = drawn.x, functools.partial(effects.sets_of, cell.method, drawn)
-            score = functools.partial(effects.score, drawn)
-        elif cell.task == real.KEYS:
+            fit = functools.partial(effects.sets_of, cell.method, drawn)
+            return Job(drawn.x.shape, fit, functools.partial(effects.score, drawn))
+        if cell.task == real.KEYS:
             x, y = real.TASKS["riboflavin"]()
-            fit, score = functools.partial(methods.ours, x, y, key=seed), real.agreement
-        elif cell.task in real.TASKS:
-            fold = real.fold(cell.task, seed)
-            x, fit = fold.x, functools.partial(way.fit, Given(self, cell, fold.x, fold.y, seed))
-            score = functools.partial(of_fold, fold)
+            return Job(x.shape, functools.partial(methods.ours, x, y, key=seed), real.agreement)
+        if cell.task in real.TASKS:
+            data: Any = real.fold(cell.task, seed)
+            score = functools.partial(of_fold, data)
         else:
             data = designs.draw(cell.task, seed)
-            x, fit = data.x, functools.partial(way.fit, Given(self, cell, data.x, data.y, seed))
             score = functools.partial(of_truth, designs.DESIGNS[cell.task], data)
-        called = (NAME, cell.method, x.shape if cell.method.startswith("aeb") else None)
-        spent, found = cost.spent(called, fit, way.packages, twice=cell.method != "horseshoe")
-        report(1)
-        return spent["seconds"], [score(found) | spent]
+        given = Given(self, cell, data.x, data.y, seed)
+        return Job(data.x.shape, functools.partial(METHODS[cell.method].fit, given), score)
 
 
 PRESETS = {

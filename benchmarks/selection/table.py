@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as Markdown."""
 
-import functools
 import statistics
 from collections.abc import Mapping, Sequence
 
 from benchmarks import harness
 from benchmarks.harness import markdown
-from benchmarks.regression.table import first_call
 from benchmarks.selection import designs, effects, real
-from benchmarks.selection.compare import Rows, by_method, differences, gaps, made
-from benchmarks.selection.run import PRESETS, Selection
+from benchmarks.selection.compare import Rows, gaps, tables
+from benchmarks.selection.run import PRESETS
 from benchmarks.selection.scores import BINS
 
-__all__ = ["FIGURE", "designs_of", "over", "report"]
+__all__ = ["FIGURE", "designs_of", "report"]
 
 FIGURE = "selection.png"
 
@@ -25,9 +23,6 @@ WORDS = {
     "factors": f"{designs.FACTORS} hidden factors",
     "genotypes": "human genotypes, standardised",
 }
-
-over = functools.partial(markdown.column, digits=3)
-"""Make what writes the mean of a metric."""
 
 WITH_INCLUSION = ("aeb", "aeb, v0 = 0", "susie", "millipede")
 
@@ -70,61 +65,41 @@ Below them are the seconds of a first call, if they were measured."""
 
 def report(preset: harness.Preset, results: harness.Results) -> str:
     settings = PRESETS[preset]
-    table = harness.found(settings, results)
-    rows: Rows = {(cell.task, cell.method): of_cell for cell, of_cell in table.items()}
-    known = [name for name in settings.designs if _any(rows, name, settings)]
-    tasks = [name for name in settings.tasks if _any(rows, name, settings)]
+    table = tables(settings, results)
+    known, tasks = table.there(settings.designs), table.there(settings.tasks)
     note = NOTE.format(
         sets=settings.data_sets,
         wide=settings.wide_sets,
         nuts=settings.horseshoe_sets,
         folds=settings.folds,
     )
-    several = functools.partial(by_method, rows=rows, methods=settings.methods)
     parts = [
         "## Variable selection, on many designs and on real data",
         f"`python -m benchmarks.selection --preset {preset}`",
         note if known else markdown.NOT_RUN,
         markdown.picture("Error relative to the best method", FIGURE, PICTURE) if known else "",
         designs_of({name: designs.DESIGNS[name] for name in known}),
-        several("Error", tasks=known, write=over("error", count=True)),
+        table.means("Error", known, "error", count=True),
         GAPS if known else "",
-        differences(
-            "Error, ours minus the other method's",
-            rows,
-            known,
-            settings.methods,
-            markdown.metric("error"),
-        ),
-        several("True finds", tasks=known, write=over("true_finds", digits=1)),
-        several("False finds", tasks=known, write=over("false_finds", digits=1)),
+        table.differences("Error, ours minus the other method's", known, "error"),
+        table.means("True finds", known, "true_finds", digits=1),
+        table.means("False finds", known, "false_finds", digits=1),
         CALIBRATION if known else "",
-        _calibration(rows, known),
-        _covered(rows, known),
-        several(
+        _calibration(table.rows, known),
+        _covered(table.rows, known),
+        table.means(
             f"On real data, squared error divided by the variance of y, {real.FOLDS} folds",
-            tasks=tasks,
-            write=over("relative_error", count=True),
-        ),
-        differences(
-            "The same, ours minus the other method's",
-            rows,
             tasks,
-            settings.methods,
-            markdown.metric("relative_error"),
+            "relative_error",
+            count=True,
         ),
-        _sets(rows),
-        _keys(rows.get((real.KEYS, "aeb"), ())),
+        table.differences("The same, ours minus the other method's", tasks, "relative_error"),
+        _sets(table.rows),
+        _keys(table.rows.get((real.KEYS, "aeb"), ())),
         SECONDS if known or tasks else "",
-        several("Seconds of a fit", tasks=[*known, *tasks], write=over("cpu_seconds", digits=2)),
-        several("Seconds of a first call", tasks=[*known, *tasks], write=first_call),
-        made(harness.every_row(table)),
+        *table.costs([*known, *tasks]),
     ]
     return markdown.join(parts)
-
-
-def _any(rows: Rows, task: str, settings: Selection) -> bool:
-    return any(rows.get((task, method)) for method in settings.methods)
 
 
 def designs_of(known: Mapping[str, designs.Design], *, noise: bool = True) -> str:
