@@ -10,7 +10,6 @@ It is made of rows in `benchmarks/results/`; a panel without rows says so. It is
 by side for a page and one below the other for a telephone.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,6 @@ def draw(results: Path, folder: Path) -> list[Path]:
                     said = {"ha": "center", "va": "center", "transform": axes.transAxes}
                     axes.text(0.5, 0.5, NOT_RUN, **said)
     return [folder / name for name in FILES]
-
-
-def _spread(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if values[1:] else 0.0
 
 
 def _compress(axes: Any, results: harness.Results) -> bool:
@@ -123,7 +118,7 @@ def _predict(axes: Any, results: harness.Results) -> bool:
             axes.errorbar(
                 place + shift,
                 np.mean(ratios),
-                _spread(ratios) / len(ratios) ** 0.5,
+                figures.spread(ratios) / len(ratios) ** 0.5,
                 fmt=marker,
                 markersize=7,
                 color=colour,
@@ -164,7 +159,7 @@ def _wide(axes: Any, results: harness.Results) -> bool:
             left=floor,
             height=0.6,
             color=colour,
-            xerr=_spread(values) / len(values) ** 0.5,
+            xerr=figures.spread(values) / len(values) ** 0.5,
             capsize=3,
         )
         said = f"{right:.1f} right, {wrong:.1f} wrong"

@@ -57,7 +57,7 @@ def _draw(preset: harness.Preset, results: harness.Results, folder: Path) -> Pat
                 values = [percent(row["metrics"]) for row in seeds]
                 zeros = float(np.mean([row["metrics"]["sparsity"] for row in seeds]))
                 x = _place(zeros if cell.sparsity is None else cell.sparsity)
-                points.append((x, np.mean(values), np.std(values, ddof=1) if values[1:] else 0.0))
+                points.append((x, np.mean(values), figures.spread(values)))
             x, mean, spread = np.array(sorted(points)).T
             has_target = Cell(arm, None, start) not in rows
             shift = ((number + 0.5) / len(series) - 0.5) * SPREAD if has_target else 0.0
@@ -75,10 +75,7 @@ def _draw(preset: harness.Preset, results: harness.Results, folder: Path) -> Pat
             )
         dense = dense_accuracies(rows)
         if dense:
-            at = np.mean(dense)
-            axes.axhline(at, color="0.6", linewidth=1, zorder=0)
-            places = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-            axes.annotate("dense", (1.0, at), color="0.4", **places)
+            figures.level(axes, float(np.mean(dense)), "dense", colour="0.6")
         if preset == "paper":
             shown = POSTER["a_sghmc_sa"]
             style = {"markersize": 14, "markeredgewidth": 2}
@@ -88,7 +85,7 @@ def _draw(preset: harness.Preset, results: harness.Results, folder: Path) -> Pat
         axes.set_xticks(list(map(_place, ticks)), [f"{100 * s:g}" for s in ticks])
         axes.set_xlabel("zeros over all parameters, % (log scale of what is kept)")
         axes.set_ylabel("test accuracy at the last epoch, %")
-        picture.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        figures.legend_above(picture, axes, 3)
     return file
 
 
@@ -118,19 +115,13 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
                 axes.plot([], [], label=ARMS[cell.arm].label, **style)
             best = POSTER["a_sghmc_sa"].get(sparsity)
             if best is not None:
-                axes.axhline(best, color="0.5", linewidth=1, zorder=0)
                 text = "the paper's A-SGHMC-SA: best of 1,000 epochs by test accuracy"
-                place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-                axes.annotate(text, (1.0, best), color="0.4", fontsize=10.5, **place)
+                figures.level(axes, best, text, fontsize=10.5)
             axes.margins(y=0.08)
             axes.set_title(f"{per_cent(sparsity)} zeros", fontsize=13)
             axes.set_ylabel("test accuracy, %")
         panels[-1, 0].set_xlabel("sparse epochs")
-        unique: dict[str, Any] = {}
-        for axes in panels[:, 0]:
-            handles, labels = axes.get_legend_handles_labels()
-            unique |= dict(zip(labels, handles, strict=True))
-        picture.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=2)
+        figures.legend_above(picture, panels, 2)
     return file
 
 

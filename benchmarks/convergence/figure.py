@@ -73,7 +73,7 @@ def _latents(picture: Any, panels: Any, rates: Found) -> None:
     for axes in (whole, ratio):
         axes.set(xscale="log", xlabel=r"gain $\omega_k$")
         axes.invert_xaxis()
-    picture.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figures.legend_above(picture, whole, 2)
 
 
 def _coefficients(picture: Any, panels: Any, weak: Found) -> None:
@@ -106,5 +106,4 @@ def _coefficients(picture: Any, panels: Any, weak: Found) -> None:
     # A bar that reaches below 0 has no end on this scale.
     panels[0].set_ylim(bottom=np.abs(read["bias_by_quadrature"]).min() / 4)
     panels[0].set_ylabel("|bias| of the mean")
-    handles = panels[0].get_legend_handles_labels()
-    picture.legend(*handles, loc="outside upper center", ncols=3)
+    figures.legend_above(picture, panels[0], 3)

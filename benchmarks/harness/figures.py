@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page that a figure is drawn on."""
+"""The page that a figure is drawn on, and what several figures have on it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 
-__all__ = ["page"]
+__all__ = ["legend_above", "level", "page", "spread"]
 
 
 @contextlib.contextmanager
@@ -43,3 +44,26 @@ def page(
         yield picture, axes
     picture.savefig(file, dpi=dpi, metadata={"Software": None})
     plt.close(picture)
+
+
+def legend_above(picture: Any, panels: Any, columns: int, **options: Any) -> None:
+    """Put one legend above all panels. What several of them name alike stands in it once."""
+    named: dict[str, Any] = {}
+    for axes in np.ravel(panels):
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    place = {"loc": "outside upper center", "ncols": columns}
+    picture.legend(named.values(), named.keys(), **place, **options)
+
+
+def level(axes: Any, at: float, words: str = "", *, colour: str = "0.5", **text: Any) -> None:
+    """Draw a thin line at a height, behind all else, with words above its right end."""
+    axes.axhline(at, color=colour, linewidth=1, zorder=0)
+    if words:
+        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        axes.annotate(words, (1.0, at), color="0.4", **place, **text)
+
+
+def spread(values: Sequence[float] | np.ndarray) -> float:
+    """Return the standard deviation of a sample; 0 for a single value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -73,7 +73,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
         ticks = (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        picture.legend(loc="outside upper center", ncols=4, frameon=False)
+        figures.legend_above(picture, axes, 4, frameon=False)
     return [folder / FIGURE]
 
 

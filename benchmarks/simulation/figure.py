@@ -39,10 +39,8 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
         for place, axes in enumerate(panels[0]):
             _posterior(axes, rows, place)
         _predictions(panels[1], rows)
-        handles = panels[0, 0].get_legend_handles_labels()
         title = rf"$v_0$ = {SHOWN[0].v0:g}, $\sigma$ started at {SHOWN[0].sigma:g}, seed {PICTURED}"
-        columns = len(rows) + 1
-        picture.legend(*handles, loc="outside upper center", ncols=columns, title=title)
+        figures.legend_above(picture, panels[0, 0], len(rows) + 1, title=title)
     return [folder / FIGURE]
 
 

@@ -43,7 +43,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
                     values = np.array([m[read] for m in metrics if m[read] is not None]) / target
                     if not len(values):
                         continue
-                    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+                    error = figures.spread(values) / len(values) ** 0.5
                     axes.errorbar(
                         at + shift,
                         values.mean(),
@@ -58,7 +58,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
                     axes.plot(
                         at + shift, theirs[0] / target, marker="_", markeredgewidth=2.5, **style
                     )
-        axes.axhline(1.0, color="0.5", linewidth=1, zorder=0)
+        figures.level(axes, 1.0)
         axes.set_xticks(range(len(sets)), [_named(name, rows) for name in sets])
         axes.set_ylabel(f"test RMSE / poster's {LABELS[TARGET]}")
         axes.set_ylim(top=min(LONGEST, axes.get_ylim()[1]))
@@ -73,7 +73,7 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
                 linestyle="none",
                 label=what,
             )
-        picture.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        figures.legend_above(picture, axes, 4)
     return [folder / FIGURES[0]]
 
 

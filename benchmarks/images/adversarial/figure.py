@@ -66,5 +66,5 @@ def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
         for label, style in WAYS.values():
             first.plot([], [], color="k", label=label, **style)
         first.plot([], [], "k--", linewidth=1.2, label="poster, digitised (full size)")
-        picture.legend(loc="outside upper center", ncols=4)
+        figures.legend_above(picture, first, 4)
     return folder / FIGURES[0]
