@@ -355,27 +355,23 @@ def _papers() -> str:
 
 def _targets(rows: Found) -> str:
     """Set the nearest arm of ours or of the controls beside each target."""
+    own = {cell: seeds for cell, seeds in rows.items() if seeds and cell.start == "own"}
     lines = []
     for what, sparsity, average, target in TARGETS:
         read = (lambda metrics: percent(metrics["average"])) if average else percent
+        kinds = ("dense",) if sparsity is None else ("control", "aeb")
         means = {
             cell: statistics.fmean(read(row["metrics"]) for row in seeds)
-            for cell, seeds in rows.items()
-            if cell.sparsity == sparsity
-            and cell.start == "own"
-            and ARMS[cell.arm].kind != "released"
-            and seeds
-            and (ARMS[cell.arm].cycles or not average)
-            and (sparsity is not None or cell.arm == "dense")
+            for cell, seeds in own.items()
+            if cell.sparsity == sparsity and ARMS[cell.arm].kind in kinds
+            if ARMS[cell.arm].cycles or not average
         }
-        line = [what, f"{target:.1f}"]
-        if means:
-            best = max(means, key=means.__getitem__)
+        best = max(means, key=means.__getitem__, default=None)
+        told = [markdown.NOT_RUN] * 3
+        if best is not None:
             reached = "yes" if means[best] >= target else "no"
-            line += [ARMS[best.arm].label, over(rows[best], read), reached]
-        else:
-            line += [markdown.NOT_RUN] * 3
-        lines.append(line)
+            told = [ARMS[best.arm].label, over(own[best], read), reached]
+        lines.append([what, f"{target:.1f}", *told])
     return markdown.table(["", "target", "arm", "measured", "reached"], lines)
 
 

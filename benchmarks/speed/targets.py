@@ -76,15 +76,15 @@ def _parts(bottom: str, metrics: Metrics, top: str = "ours") -> str:
     return ", ".join(f"{part} {costs[part].median:+.2f}" for part in ordered)
 
 
-def _beside(text: str, top: str, bottom: str, metrics: Metrics) -> str:
-    return f"{text} {ratio(metrics['seconds'], top, bottom).median:.2f} x"
+def _beside(text: str, top: str, bottom: str) -> Callable[[Metrics], str]:
+    return lambda metrics: f"{text} {ratio(metrics['seconds'], top, bottom).median:.2f} x"
 
 
 def _convolutions(metrics: Metrics) -> str:
     times = metrics["seconds"]
     rounds = [times[name]["rounds"] for name in (*KINDS, "torch_sgd")]
     share = spread([sum(kinds) / step for *kinds, step in zip(*rounds, strict=True)])
-    whole = _beside("plain SGD in XLA over PyTorch's", "sgd", "torch_sgd", metrics)
+    whole = _beside("plain SGD in XLA over PyTorch's", "sgd", "torch_sgd")(metrics)
     return f"{whole}; XLA's convolutions alone over PyTorch's step {share.median:.2f} x"
 
 
@@ -95,32 +95,26 @@ def _further(metrics: Metrics) -> str:
     return f"each of 16 further chains {costs.median:.2f} of one"
 
 
-def _step(words: str, bottom: str, limit: float, net: str, on: str) -> Target:
-    return Target(
-        f"training step over {words}, {net}, {on}",
-        {"section": "step", "net": net, "backend": on},
-        _ratio("ours", bottom),
-        limit,
-        blame=functools.partial(_parts, bottom),
-    )
+def _ratios(words: str, on: str, top: str, bottom: str, limit: float, **where: Any) -> Target:
+    """Ask for a ratio of two contenders on a backend; the parts of `top` are to blame."""
+    blame = functools.partial(_parts, bottom, top=top)
+    where = {**where, "backend": on}
+    return Target(f"{words}, {on}", where, _ratio(top, bottom), limit, blame=blame)
 
 
 def _targets() -> Iterator[Target]:
     """List the targets, in the order of their table."""
     both, nets = ("cpu", "gpu"), ("mnist_cnn", "resnet20", "mlp10m")
     for net, on in (("mnist_cnn", "cpu"), ("resnet20", "cpu"), ("resnet20", "gpu")):
-        yield _step("plain SGD", "sgd", 1.10, net, on)
+        words = f"training step over plain SGD, {net}"
+        yield _ratios(words, on, "ours", "sgd", 1.10, section="step", net=net)
     for on, net in itertools.product(both, nets):
-        yield _step("SGD and as many normals", "floor", 1.05, net, on)
+        words = f"training step over SGD and as many normals, {net}"
+        yield _ratios(words, on, "ours", "floor", 1.05, section="step", net=net)
     for on in both:
-        yield Target(
-            f"sampler alone over its floor, 10,000,000 weights, {on}",
-            {"section": "sampler", "size": 10_000_000, "backend": on},
-            _ratio("ours", "floor"),
-            1.5,
-            blame=functools.partial(_parts, "floor"),
-        )
-    for model, (words, ours, theirs) in itertools.product(
+        words = "sampler alone over its floor, 10,000,000 weights"
+        yield _ratios(words, on, "ours", "floor", 1.5, section="sampler", size=10_000_000)
+    for model, (sampler, ours, theirs) in itertools.product(
         ("logistic", "network"),
         (
             ("sgld", "aeb_sgld", "blackjax_sgld"),
@@ -128,68 +122,41 @@ def _targets() -> Iterator[Target]:
             ("sghmc with adaptation and pruning", "aeb_full", "blackjax_sghmc"),
         ),
     ):
-        yield Target(
-            f"{words} over BlackJAX's, per gradient, {model}, cpu",
-            {"section": "blackjax", "model": model, "backend": "cpu"},
-            _ratio(ours, theirs),
-            1.0,
-            blame=functools.partial(_parts, theirs, top=ours) if ours == "aeb_full" else None,
-        )
+        words = f"{sampler} over BlackJAX's, per gradient, {model}"
+        target = _ratios(words, "cpu", ours, theirs, 1.0, section="blackjax", model=model)
+        yield target if ours == "aeb_full" else target._replace(blame=None)
     for net in ("mnist_cnn", "resnet20"):
-        yield Target(
-            f"step of `aeb.sample` over PyTorch's with the sampler, {net}, cpu",
-            {"section": "torch", "net": net, "backend": "cpu"},
-            _ratio("sample", "torch_sampler"),
-            1.0,
-            blame=_convolutions,
-        )
-    simulation = {"section": "simulation", "chains": 1, "data_sets": (1, 50), "backend": "cpu"}
-    yield Target(
-        "step of the simulation, one data set, cpu",
-        simulation,
-        functools.partial(seconds, name="step_1", times=1e6),
-        25.0,
-        "µs",
-        functools.partial(_beside, "over its two products", "step_1", "products_1"),
+        words = f"step of `aeb.sample` over PyTorch's with the sampler, {net}"
+        target = _ratios(words, "cpu", "sample", "torch_sampler", 1.0, section="torch", net=net)
+        yield target._replace(blame=_convolutions)
+    simulation = {"section": "simulation", "chains": 1, "data_sets": (1, 50)}
+    words = "step of the simulation, one data set"
+    yield _ratios(words, "cpu", "step_1", "products_1", 25.0, **simulation)._replace(
+        measured=functools.partial(seconds, name="step_1", times=1e6),
+        unit="µs",
+        blame=_beside("over its two products", "step_1", "products_1"),
     )
-    yield Target(
-        "step of the simulation, 50 data sets over one, cpu",
-        simulation,
-        _ratio("step_50", "step_1"),
-        30.0,
-        blame=functools.partial(_beside, "the two products alone", "products_50", "products_1"),
+    words = "step of the simulation, 50 data sets over one"
+    yield _ratios(words, "cpu", "step_50", "step_1", 30.0, **simulation)._replace(
+        blame=_beside("the two products alone", "products_50", "products_1")
     )
     for on in both:
-        yield Target(
-            f"16 chains over one, {on}",
-            {"section": "chains", "backend": on},
-            _ratio("16", "1"),
-            8.0,
-            blame=_further,
-        )
+        target = _ratios("16 chains over one", on, "16", "1", 8.0, section="chains")
+        yield target._replace(blame=_further)
     for on, loops in (("cpu", ("mlp", "mnist_cnn", "resnet20")), ("gpu", ("mlp", "mnist_cnn"))):
         for net in loops:
-            yield Target(
-                f"`aeb.sample` over dispatching, {net}, {on}",
-                {"section": "loop", "net": net, "backend": on},
-                _ratio("sample", "dispatched"),
-                1.0,
-                blame=functools.partial(_beside, "a plain scan", "scan", "dispatched"),
-            )
+            words = f"`aeb.sample` over dispatching, {net}"
+            target = _ratios(words, on, "sample", "dispatched", 1.0, section="loop", net=net)
+            yield target._replace(blame=_beside("a plain scan", "scan", "dispatched"))
     for net in nets:
-        yield Target(
-            f"bytes of the state over those of the parameters, {net}",
-            {"section": "compile", "net": net, "backend": "cpu"},
-            _state,
-            5.0,
-        )
-    yield Target(
-        "1,000 epochs of ResNet20 at batch 1,000, gpu",
-        {"section": "epoch", "net": "resnet20", "batch_size": 1000, "backend": "gpu"},
-        functools.partial(seconds, name="ours", times=1000.0),
-        600.0,
-        "s",
-        functools.partial(_beside, "over plain SGD in the same loop", "ours", "sgd"),
+        words = f"bytes of the state over those of the parameters, {net}"
+        yield Target(words, {"section": "compile", "net": net, "backend": "cpu"}, _state, 5.0)
+    epoch = {"section": "epoch", "net": "resnet20", "batch_size": 1000}
+    words = "1,000 epochs of ResNet20 at batch 1,000"
+    yield _ratios(words, "gpu", "ours", "sgd", 600.0, **epoch)._replace(
+        measured=functools.partial(seconds, name="ours", times=1000.0),
+        unit="s",
+        blame=_beside("over plain SGD in the same loop", "ours", "sgd"),
     )
 
 
