@@ -115,16 +115,9 @@ def _predict(axes: Any, results: harness.Results) -> bool:
             ratios = [score / last for score, last in scores if score is not None]
             if not ratios:
                 continue
-            axes.errorbar(
-                place + shift,
-                np.mean(ratios),
-                figures.spread(ratios) / len(ratios) ** 0.5,
-                fmt=marker,
-                markersize=7,
-                color=colour,
-                capsize=3,
-                label=named,
-            )
+            error, style = figures.spread(ratios) / len(ratios) ** 0.5, (colour, marker, 7)
+            mean = np.mean(ratios)
+            figures.marks(axes, place + shift, mean, error, *style, capsize=3, label=named)
             named = None
     axes.set_xticks(range(len(shown)), shown, rotation=30)
     axes.set_ylim(top=1.25)

@@ -51,18 +51,8 @@ def _latents(picture: Any, panels: Any, rates: Found) -> None:
         colour, marker = f"C{number}", MARKERS[number % len(MARKERS)]
         for axes, unit in ((whole, 1.0), (ratio, gains)):
             axes.plot(gains, linear / unit, color=colour, linewidth=1.8, zorder=3)
-            axes.errorbar(
-                gains,
-                error / unit,
-                2 * spread / unit,
-                color=colour,
-                marker=marker,
-                markersize=3.5,
-                linestyle="none",
-                linewidth=1,
-                alpha=0.5,
-                label=label,
-            )
+            bars, faint = 2 * spread / unit, {"linewidth": 1, "alpha": 0.5, "label": label}
+            figures.marks(axes, gains, error / unit, bars, colour, marker, 3.5, **faint)
     lowest = min(min(row["metrics"]["rate"]["gain"]) for _, _, row in rates if row is not None)
     ends = np.array([lowest, 0.1])
     whole.plot(ends, ends, color="0.5", linestyle=":", label="slope 1")
@@ -86,16 +76,8 @@ def _coefficients(picture: Any, panels: Any, weak: Found) -> None:
                 read[each][:, which, place] for each in ("bias", "bias_se", "bias_by_quadrature")
             )
             axes.plot(step_sizes, np.abs(exact), color=f"C{place}", linewidth=1.2)
-            axes.errorbar(
-                step_sizes,
-                np.abs(bias),
-                2 * error,
-                color=f"C{place}",
-                marker=MARKERS[place],
-                markersize=5,
-                linestyle="none",
-                label=label.replace("beta", r"$\beta$"),
-            )
+            drawn, label = (f"C{place}", MARKERS[place], 5), label.replace("beta", r"$\beta$")
+            figures.marks(axes, step_sizes, np.abs(bias), 2 * error, *drawn, label=label)
         ends = np.array([step_sizes.min(), step_sizes.max()])
         axes.plot(ends, 0.4 * ends, color="0.5", linestyle=":", label="slope 1")
         axes.plot([], [], color="0.3", linewidth=1.2, label="by quadrature")

@@ -10,7 +10,7 @@ An experiment says what its settings are and which units of work they ask for; `
     rows        rows on disk
     stamp       how a row was made
     markdown    tables of rows
-    figures     the page that a figure is drawn on
+    figures     the page that a figure is drawn on, and what several figures have on it
 """
 
 from benchmarks.harness.ranges import check

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-__all__ = ["legend_above", "level", "page", "spread"]
+__all__ = ["legend_above", "level", "marks", "page", "spread"]
 
 
 @contextlib.contextmanager
@@ -62,6 +62,14 @@ def level(axes: Any, at: float, words: str = "", *, colour: str = "0.5", **text:
     if words:
         place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
         axes.annotate(words, (1.0, at), color="0.4", **place, **text)
+
+
+def marks(
+    axes: Any, x: Any, y: Any, bars: Any, colour: str, marker: str, size: float, **style: Any
+) -> None:
+    """Draw marks with bars up and down, and no line between them."""
+    shape = {"color": colour, "marker": marker, "markersize": size, "linestyle": "none"}
+    axes.errorbar(x, y, bars, **shape, **style)
 
 
 def spread(values: Sequence[float] | np.ndarray) -> float:

@@ -55,16 +55,10 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
             if points:
                 ratios, places, errors = zip(*points, strict=True)
                 shift = 0.7 * (number / (len(MARKS) - 1) - 0.5)
-                axes.errorbar(
-                    ratios,
-                    [place + shift for place in places],
-                    xerr=errors,
-                    fmt=mark,
-                    color=colour,
-                    markersize=9 if method == "aeb" else 7,
-                    linewidth=1.2,
-                    label="aeb.regression" if method == "aeb" else method,
-                )
+                ours, heights = method == "aeb", [place + shift for place in places]
+                style = {"linewidth": 1.2, "label": "aeb.regression" if ours else method}
+                size = 9 if ours else 7
+                figures.marks(axes, ratios, heights, None, colour, mark, size, xerr=errors, **style)
         label = "squared error on a new row, noise included / that of the best method there"
         axes.set(xscale="log", xlabel=label)
         sets = [f"{name} ({len(rows[name, 'aeb'])})" for name in shown]

@@ -96,8 +96,8 @@ class Selection(Comparison):
     methods: Some[Annotated[str, one_of(*METHODS)]] = tuple(METHODS)  # what to compare
     designs: tuple[Annotated[str, one_of(*designs.DESIGNS)], ...] = tuple(designs.DESIGNS)
     tasks: tuple[Annotated[str, one_of(*real.TASKS)], ...] = tuple(real.TASKS)  # real data
-    wide_sets: Count = 10  # the same, of designs with more than 5,000 columns
-    horseshoe_sets: NotNegative = 3  # the same, for the horseshoe
+    wide_sets: Count = 10  # data sets of a design with more than 5,000 columns
+    horseshoe_sets: NotNegative = 3  # data sets of a design, for the horseshoe
     draws: NotNegative = 300  # draws of effects whose credible sets are looked at
     keys: NotNegative = 5  # keys that are to agree on riboflavin
     folds: Annotated[int, whole(2)] = 10  # folds of the cross-validations inside a method

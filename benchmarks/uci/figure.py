@@ -2,6 +2,7 @@
 """The rows as one figure: each arm's test RMSE over that of the poster's best arm."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,26 +39,21 @@ def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> li
             for at, name in enumerate(sets):
                 target = POSTER[TARGET][name][0]
                 metrics = [row["metrics"] for row in rows.get((name, arm), [])]
-                style = {"color": f"C{number}", "markersize": 8, "linestyle": "none"}
                 for read, filled in (("rmse_last", False), ("rmse_average", True)):
                     values = np.array([m[read] for m in metrics if m[read] is not None]) / target
                     if not len(values):
                         continue
                     error = figures.spread(values) / len(values) ** 0.5
-                    axes.errorbar(
-                        at + shift,
-                        values.mean(),
-                        error,
-                        marker=MARKERS[number],
-                        markerfacecolor=f"C{number}" if filled else "white",
-                        label=LABELS[arm] if filled and at == 0 else None,
-                        **style,
-                    )
+                    style: dict[str, Any] = {
+                        "markerfacecolor": f"C{number}" if filled else "white",
+                        "label": LABELS[arm] if filled and at == 0 else None,
+                    }
+                    drawn = (f"C{number}", MARKERS[number], 8)
+                    figures.marks(axes, at + shift, values.mean(), error, *drawn, **style)
                 theirs = POSTER.get(arm, {}).get(name)
                 if theirs is not None:
-                    axes.plot(
-                        at + shift, theirs[0] / target, marker="_", markeredgewidth=2.5, **style
-                    )
+                    style = {"color": f"C{number}", "markersize": 8, "markeredgewidth": 2.5}
+                    axes.plot(at + shift, theirs[0] / target, "_", **style)
         figures.level(axes, 1.0)
         axes.set_xticks(range(len(sets)), [_named(name, rows) for name in sets])
         axes.set_ylabel(f"test RMSE / poster's {LABELS[TARGET]}")
