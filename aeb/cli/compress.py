@@ -66,6 +66,9 @@ DEFAULTS: dict[str, Any] = {
 }
 """Defaults for our networks, where they differ from those for the user's own."""
 
+HELD_OUT = 0.1
+"""The share of the training rows that the demo watches, and chooses the best arm by."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Demo(Recipe):
@@ -85,7 +88,7 @@ class Demo(Recipe):
 
     def __call__(self) -> Outcome:
         """Run it."""
-        plan = _plan("digits", "cnn", _recipe(self), ARMS)
+        plan = _plan("digits", "cnn", _recipe(self), ARMS, validation=HELD_OUT)
         return _run(plan, self.seeds, self.out, resume=False)
 
 
