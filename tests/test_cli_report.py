@@ -13,11 +13,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from aeb.cli import charts, main
-from aeb.cli.charts import Series
-from aeb.cli.health import health
-from aeb.cli.report import page
-from aeb.cli.runs import read_run
+from aeb.cli import main
+from aeb.runs import charts
+from aeb.runs.charts import Series
+from aeb.runs.folder import read_run
+from aeb.runs.health import health
+from aeb.runs.page import page
 
 LEAVES = [
     {"path": "fc/kernel", "shape": [10, 10], "size": 100, "zeros": 90},

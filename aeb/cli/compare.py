@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from aeb.cli.output import AsJson, Outcome
-from aeb.cli.runs import COLUMNS, Run, read_run, written
+from aeb.runs.folder import COLUMNS, Run, read_run, written
 from aeb.usage import UsageError
 
 __all__ = ["Compare"]

@@ -4,8 +4,8 @@
     one of ours       trained here, compressed by every arm, compared (`aeb.comparison`)
     your own          `--model package.module:factory`, by `aeb.compress` (`aeb.cli.custom`)
 
-A run has one folder (`aeb.cli.runs`). Each stage keeps checkpoints in a folder of its own, so the
-same command continues where it stopped. A folder with a run of other settings is refused.
+A run has one folder (`aeb.runs.folder`). Each stage keeps checkpoints in a folder of its own, so
+the same command continues where it stopped. A folder with a run of other settings is refused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import aeb
 from aeb import guards
 from aeb.cli import custom
 from aeb.cli.named import is_name
-from aeb.cli.output import AsJson, Outcome, Switch, plain, tell
+from aeb.cli.output import AsJson, Outcome, Switch, tell
 from aeb.cli.plan import RunPlan, plan_leaves
 from aeb.cli.rows import SETS
-from aeb.cli.runs import METRICS, RESULTS, SETTINGS
 from aeb.comparison import ARMS, Plan, Recipe, make_plan, run_plan
-from aeb.files.atomic import write_json
+from aeb.files.atomic import plain, write_json
 from aeb.files.lock import alone
 from aeb.logs import json_lines
+from aeb.runs.folder import METRICS, RESULTS, SETTINGS
 from aeb.usage import UsageError
 
 __all__ = ["Compress", "Demo"]

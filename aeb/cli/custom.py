@@ -23,12 +23,10 @@ from flax import nnx
 
 import aeb
 from aeb import guards
-from aeb.cli.dense import train_dense
 from aeb.cli.named import described, find, find_network
-from aeb.cli.output import Countdown, Outcome, is_watched, plain, tell
+from aeb.cli.output import Countdown, Outcome, is_watched, tell
 from aeb.cli.plan import RunPlan, plan_leaves
 from aeb.cli.rows import SETS, Rows, read_rows
-from aeb.cli.runs import DENSE, METRICS, MODEL, RESULTS, score_table, write_results
 from aeb.cli.weights import place, read_weights
 from aeb.comparison.facts import network_facts
 from aeb.compress import EPOCHS, LEAST_STEPS, LOOKS, PRUNED_AFTER, Compressed, Look, default_rank
@@ -38,11 +36,14 @@ from aeb.evaluation.diagnostics import (
     expected_calibration_error,
     negative_log_likelihood,
 )
+from aeb.files.atomic import plain
 from aeb.files.report import sparsity_report
 from aeb.files.sparse_file import save_sparse
 from aeb.logs import json_lines
 from aeb.network import SCORE_ROWS, TRAINING_FLAGS, Network, as_network, score
+from aeb.runs.folder import DENSE, METRICS, MODEL, RESULTS, score_table, write_results
 from aeb.schedules import sparsity_ramp
+from aeb.training import train_dense
 from aeb.types import ArrayTree
 from aeb.usage import UsageError
 

@@ -10,7 +10,6 @@ So `aeb compress ... --json > result.json` writes the result to the file and sho
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from typing import Annotated, Any, NamedTuple
@@ -18,7 +17,9 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tqdm import tqdm
 
-__all__ = ["AsJson", "Countdown", "Outcome", "Switch", "is_watched", "plain", "tell"]
+from aeb.files.atomic import plain
+
+__all__ = ["AsJson", "Countdown", "Outcome", "Switch", "is_watched", "tell"]
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A flag without a `--no-` form."""
@@ -38,22 +39,6 @@ class Outcome(NamedTuple):
         if not as_json:
             return self.text
         return json.dumps(plain(self.facts), indent=2, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """Convert a value to what JSON can hold. Numbers that are not finite become None.
-
-    Example:
-        >>> plain({"loss": float("nan"), "shape": (3, 4)})
-        {'loss': None, 'shape': [3, 4]}
-    """
-    if isinstance(value, dict):
-        return {str(name): plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def tell(line: str) -> None:

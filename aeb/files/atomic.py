@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["leftovers", "replacing", "write_json"]
+__all__ = ["leftovers", "plain", "replacing", "write_json"]
 
 
 @contextlib.contextmanager
@@ -77,6 +78,22 @@ def write_json(path: Path, content: Any) -> None:
     """
     with replacing(path) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """Convert a value to what JSON can hold. Numbers that are not finite become None.
+
+    Example:
+        >>> plain({"loss": float("nan"), "shape": (3, 4)})
+        {'loss': None, 'shape': [3, 4]}
+    """
+    if isinstance(value, dict):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def leftovers(folder: Path, pattern: str) -> Iterator[Path]:

@@ -25,9 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aeb.cli.output import plain
 from aeb.comparison import LABELS
-from aeb.files.atomic import write_json
+from aeb.files.atomic import plain, write_json
 from aeb.usage import UsageError
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from aeb.cli.runs import Run
+from aeb.runs.folder import Run
 
 __all__ = ["Line", "health"]
 
@@ -27,7 +27,7 @@ def health(run: Run) -> list[Line]:
     """Judge a run.
 
     Args:
-        run: made by `aeb.cli.runs.read_run`.
+        run: made by `aeb.runs.read_run`.
 
     Returns:
         The findings, problems first.
