@@ -175,13 +175,19 @@ class Compressed:
             Probabilities f32[n, ..., classes], or the outputs of a regression, f32[n, ...].
 
         Raises:
-            TypeError: the model was a bare loss, which makes no predictions.
+            TypeError: the model was a bare loss, which makes no predictions, or `inputs` is a data
+                frame.
             ValueError: there are no draws to average over, or the rows do not fit the weights.
         """
         if self.network.outputs is None:
             raise TypeError(
                 "predict: a bare loss has no predictions; use the weights in `params` with the "
                 "function that the loss calls"
+            )
+        if hasattr(inputs, "columns") and hasattr(inputs, "to_numpy"):
+            raise TypeError(
+                "inputs: got a data frame, whose columns are not compared with those fitted; "
+                "pass inputs.to_numpy(), with the columns in the order of the training"
             )
         draws = self.draws
         if average and draws is None:

@@ -20,6 +20,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas
 import pytest
 from flax import nnx
 
@@ -123,6 +124,8 @@ def test_a_linen_module_keeps_its_accuracy(sparse, linen, rows):
     assert sparse.after.accuracy > 0.97
     assert sparse.history[-1].sparsity == sparse.report.sparsity
     assert [look.step for look in sparse.history] == list(range(12, STEPS + 1, 12))
+    with pytest.raises(TypeError, match=r"^inputs: got a data frame, .* pass inputs\.to_numpy"):
+        sparse.predict(pandas.DataFrame(x.reshape(len(x), -1)))
     averaged = sparse.predict(x, average=True)
     np.testing.assert_allclose(averaged.sum(axis=-1), 1.0, rtol=1e-5)
     assert not np.allclose(averaged, sparse.predict(x))

@@ -208,7 +208,9 @@ def test_a_loss_that_stays_above_that_of_a_guess_is_divergence():
         run(kernel, start, num_steps=150, loss_bound=low / 2)
     for bound in ((low + high) / 2, high):
         assert int(run(kernel, start, num_steps=900, loss_bound=bound)[0].step) == 900
-    assert int(run(kernel, start, num_steps=99, loss_bound=low / 2)[0].step) == 99
+    with pytest.warns(aeb.DivergenceWarning, match="to step 99 .* for 99 steps in a row"):
+        assert int(run(kernel, start, num_steps=99, loss_bound=low / 2)[0].step) == 99
+    assert int(run(kernel, start, num_steps=19, loss_bound=low / 2)[0].step) == 19
     with pytest.warns(aeb.DivergenceWarning, match=r"no better than a guess\..*; stopped after st"):
         state, draws = run(kernel, start, num_steps=150, loss_bound=low / 2, divergence="stop")
     assert 100 <= int(state.step) < 150

@@ -99,6 +99,32 @@ def test_chains_that_agree_but_for_rounding_agree():
     assert regression_module._r_hat(stuck, least=regression_module.LEAST_SPREAD).min() > 100
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.003, 0.0])
+def test_columns_that_explain_all_of_y(noise):
+    """Mutation: v1 without a limit, which gives nan."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 6))
+    y = 2 * x[:, 0] + 3 * x[:, 1] + noise * rng.normal(size=120)
+    fit = aeb.regression(x, y)
+    assert sorted(fit.selected) == [0, 1]
+    np.testing.assert_allclose(fit.coefficients, [2, 3, 0, 0, 0, 0], atol=2e-3)
+    assert 0 < fit.sigma < 0.01
+
+
+def test_a_column_that_is_y_is_told():
+    x, y, _ = draw(0)
+    with pytest.warns(UserWarning, match=r"^y: 'x1' alone explains all of it but less than a mill"):
+        regression_module._warn_of_copies(
+            regression_module.standardise(np.c_[x[:, 0], 3 - 2 * y], y, ("x0", "x1")), ("x0", "x1")
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        regression_module._warn_of_copies(
+            regression_module.standardise(x[:, :2], y, ("x0", "x1")), ("x0", "x1")
+        )
+
+
 def test_it_finds_the_signals():
     fit, (_, _, beta) = fitted(), draw(0)
     assert sorted(fit.selected.tolist()) == [0, 1, 2]

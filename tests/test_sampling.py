@@ -259,7 +259,8 @@ def test_the_first_draws_are_left_out_in_the_warmup():
     np.testing.assert_array_equal(
         whole["Dense_1"]["bias"][3:], rest["Dense_1"]["bias"], strict=True
     )
-    assert checkpointed(None, warmup=20)[1] is None
+    with pytest.raises(ValueError, match=r"^warmup: of num_steps=20 steps 20 .* no draw is due"):
+        checkpointed(None, warmup=20)
     with pytest.raises(ValueError, match=r"^warmup: got 21, needs to be in \[0, 20\]"):
         checkpointed(None, warmup=21)
 

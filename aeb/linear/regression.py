@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,12 +26,14 @@ import numpy as np
 
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
+from aeb.guards import some
 from aeb.linear import padding, wide
 from aeb.linear.design import read_design, tie_columns
 from aeb.linear.families import Rows, shapes
 from aeb.linear.interpret import interpret
 from aeb.linear.result import Regression
 from aeb.linear.support import (
+    WIDEST,
     Chain,
     Hyper,
     Problem,
@@ -67,6 +70,9 @@ large again as the truth (docs/lab-notes.md).
 
 AT_ONCE = 8192
 """Number of columns whose draws are summarised in one call."""
+
+LEAST_NOISE = 1e-6
+"""The share of the variance of y below which a column that leaves no more may be y itself."""
 
 LEAST_SPREAD = 1e-3
 """Inclusion probabilities that stay within this over all draws of all chains agree. Where a column
@@ -247,8 +253,11 @@ def regression(
     key = jax.random.key(0) if key is None else key
     guards.check_key("key", key)
     data = _standardised(table, names, family)
+    if family in NORMAL:
+        _warn_of_copies(data, names)
     with jax.enable_x64(True):
-        hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight)))
+        most = max(WIDEST / len(table.y), v1)
+        hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight, most)))
         host_key, run_key = jax.random.split(key)
         # Some draws would take XLA seconds to compile, so NumPy makes them.
         rng = np.random.default_rng(np.asarray(jax.random.bits(host_key, (4,), jnp.uint32)))
@@ -386,6 +395,18 @@ def _standardised(table: _Table, names: tuple[str, ...], family: str) -> Standar
         most = table.offset.max()
         centre = math.log(weights @ table.y / (weights @ np.exp(table.offset - most))) - most
     return data._replace(y=table.y, y_mean=float(centre), y_scale=1.0)
+
+
+def _warn_of_copies(data: Standardised, names: tuple[str, ...]) -> None:
+    """Warn of a column that is y itself, or y in other units."""
+    share = np.square(data.x.T @ data.y / len(data.y))
+    copies = np.flatnonzero(share > 1.0 - LEAST_NOISE)
+    if len(copies):
+        warnings.warn(
+            f"y: {some([names[j] for j in copies])} alone explains all of it but less than a "
+            "millionth of its variance; if it is y, or was computed from y, leave it out of X",
+            stacklevel=3,
+        )
 
 
 def _normal(

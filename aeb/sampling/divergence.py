@@ -32,7 +32,9 @@ from aeb.tree import path_of
 from aeb.types import Batch
 
 __all__ = [
+    "LAST_ABOVE",
     "LEAST_ABOVE",
+    "LOST_AFTER",
     "POLICIES",
     "DivergenceError",
     "DivergenceWarning",
@@ -57,6 +59,9 @@ LEAST_ABOVE = 100
 
 LOST_AFTER = 0.1
 """The share of a run for which it may be, if that is more."""
+
+LAST_ABOVE = 20
+"""The steps in a row up to the end of a run for which it may not be."""
 
 ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. "
@@ -190,16 +195,17 @@ class Watch:
         leaves = [path for path, row in zip(self._paths, bad, strict=True) if row.any()]
         return self._message(when, "the loss" if seen.size else None, leaves, diverged)
 
-    def lost(self, health: Health, num_steps: int, stop: int) -> str | None:
-        """Say that the loss has been above its bound for too long, or return None."""
+    def lost(self, health: Health, stop: int, least: float) -> str | None:
+        """Say that the loss has been above its bound for `least` steps in a row, or return None."""
         above, bound = np.atleast_1d(*jax.device_get((health.above, health.bound)))
-        if self._given is None or above.max() < max(LEAST_ABOVE, LOST_AFTER * num_steps):
+        if self._given is None or above.max() < least:
             return None
         where = f" in {int((above > 0).sum())} of {above.size} chains" if self._chains else ""
         return (
             f"divergence: up to step {stop} the loss{where} was above loss_bound="
             f"{bound[above.argmax()]:.4g} for {above.max()} steps in a row, no better than a guess."
-            f"{about(self._data)} {ADVICE}, and loss_bound=inf looks for no guess"
+            f"{about(self._data)} {ADVICE}. A v0 or v1 of your own may be out of the scale of the "
+            "weights. loss_bound=inf looks for no guess"
         )
 
     def skipped(self, health: Health) -> str | None:

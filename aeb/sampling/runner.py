@@ -33,7 +33,9 @@ from aeb.sampling import programs as loop
 from aeb.sampling import start as beginning
 from aeb.sampling import target
 from aeb.sampling.divergence import (
+    LAST_ABOVE,
     LEAST_ABOVE,
+    LOST_AFTER,
     POLICIES,
     DivergenceError,
     DivergenceWarning,
@@ -105,7 +107,8 @@ def sample(
             is called after each step whose number is a multiple of `every`. None collects nothing.
             A later call with the same kernel and the same function needs no compilation.
         every: the number of steps between two draws.
-        warmup: the number of steps at the start that give no draws, in [0, num_steps].
+        warmup: the number of steps at the start that give no draws, in [0, num_steps]; with
+            `collect`, few enough that a draw is due after them.
         callback: a function of the state, called on the host after each step whose number is a
             multiple of `callback_every`, and after the last step. It cannot change the run, but it
             can end it: return True, as `aeb.EarlyStop` does, or raise. After a crash, a run with
@@ -133,7 +136,8 @@ def sample(
             has with all weights at zero, or less if that is not the best guess; a call of 100 steps
             or more finds it by one step from there, and one from `state`. It is an error to stay
             above it if the loss is a cross-entropy and `state` was far better than a guess.
-            Otherwise the end of the run warns. inf is no bound.
+            Otherwise, or if only the last 20 steps are above it, the end of the run warns. inf is
+            no bound.
         missed: what to do if the run ends before the sparsity ramp reaches its target. "raise"
             refuses such a run before its first step, and warns if a callback ended it too early.
             "warn" says at the end what was reached. "ignore" says nothing. If you split a run into
@@ -238,6 +242,11 @@ def sample(
     scale = ScaleWatch(known, given, own_rows, key, size, num_steps)
     _warn(scale.look(given))
     due = _due(start + warmup, stop, every) if collect is not None else range(0)
+    if collect is not None and warmup and not due:
+        raise ValueError(
+            f"warmup: of num_steps={num_steps} steps {warmup} are warm-up, and with every={every} "
+            "no draw is due after them; num_steps counts the warm-up too"
+        )
     draws: list[Any] = []
     keeper = None
     if checkpoint is not None:
@@ -268,7 +277,7 @@ def sample(
         raise DivergenceError(at_start.emptied)
     _warn(at_start.emptied)
     carry = carry._replace(health=healthy(state, at_start.bound))
-    pace = _Pace()
+    pace, stopped = _Pace(), False
     with _Bar(num_steps, done - start, progress) as bar:
         while done < stop:
             called = stop if callback is None else min(_after(done, callback_every), stop)
@@ -286,11 +295,12 @@ def sample(
                 end = stop = int(jax.device_get(loop.steps_taken(carry.state)))
                 rows = loop.first(rows, len(loop.within(due, done, end)))
                 warnings.warn(f"{wrong}; stopped after step {end}", DivergenceWarning, stacklevel=2)
-            lost = watch.lost(carry.health, num_steps, end) if at_start.certain else None
+            long = max(LEAST_ABOVE, LOST_AFTER * num_steps)
+            lost = watch.lost(carry.health, end, long) if at_start.certain else None
             if lost is not None and divergence != "stop":
                 raise DivergenceError(lost)
             if lost is not None:
-                stop = end
+                stop, stopped = end, True
                 warnings.warn(f"{lost}; stopped after step {end}", DivergenceWarning, stacklevel=2)
             draws += rows
             bar.update(end - done, carry.state)
@@ -303,7 +313,8 @@ def sample(
                 keeper.end_if_over(carry.state, draws, done, stop)
     if keeper is not None:
         keeper.save(carry.state, draws)
-    lost = None if at_start.certain else watch.lost(carry.health, num_steps, done)
+    long = LAST_ABOVE if at_start.certain else max(LEAST_ABOVE, LOST_AFTER * num_steps)
+    lost = None if stopped else watch.lost(carry.health, done, long)
     for said in (watch.skipped(carry.health), lost):
         if said is not None:
             warnings.warn(said, DivergenceWarning, stacklevel=2)
