@@ -10,6 +10,7 @@ norm that the first step sets to zero not summed, or a rule with a target asked 
 is too short only warned of.
 """
 
+import math
 import warnings
 
 import flax.linen as nn
@@ -233,3 +234,84 @@ def test_rare_labels_are_guessed_by_their_shares(digits):
             aeb.build_kernel(algorithm, rare_loss, num_data=len(rare["y"])), algorithm.init(dead),
             rare, jax.random.key(4), num_steps=120, batch_size=None, progress=False,
         )  # fmt: skip
+
+
+# --- The look at the start of a run. ---
+
+
+def shared_loss(w, batch):
+    """A classifier of one number, whose weights are one row of two logits."""
+    logits = batch["x"][:, None] * w[None]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"]).mean()
+
+
+def looked_at(loss, start, data, *, wrapped=False, chains=False, **options):
+    """Take 100 steps at a rate of nothing, and return what was said."""
+    algorithm = aeb.empirical_bayes(
+        aeb.sgld(1e-12, 0.0), aeb.gaussian(), gain=0.0, sparsify=options.pop("sparsify", None)
+    )
+    kernel = aeb.build_kernel(algorithm, loss, num_data=4)
+    state = algorithm.init(start) if not chains else jax.vmap(algorithm.init)(start)
+    stepping = aeb.chains(kernel, same_batch=False) if chains else kernel
+    if wrapped:
+        stepping = lambda state, batch, key: kernel(state, batch, key)  # noqa: E731 -- as users do
+    options |= {"num_steps": 100, "batch_size": None, "progress": False, "data_per_chain": chains}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        aeb.sample(stepping, state, data, jax.random.key(0), **options)
+    return [str(one.message) for one in said if issubclass(one.category, UserWarning)]
+
+
+SIGN = {"x": jnp.array([-1.0, 1.0, -2.0, 2.0]), "y": jnp.array([0, 1, 0, 1])}
+APART = jnp.array([-2.0, 2.0])
+FLAT = jnp.array([0.0, 1e-3])
+
+
+def test_it_compiles_nothing_and_a_number_or_inf_looks_for_nothing(monkeypatch):
+    """Mutation: a bound of another type when it is found, which compiles the loop again."""
+    from aeb.sampling import start
+
+    traced, looks = [], []
+
+    def loss(w, batch):
+        traced.append(w)
+        return shared_loss(w, batch)
+
+    real = start.look
+    monkeypatch.setattr(start, "look", lambda *a, **o: looks.append(1) or real(*a, **o))
+    assert looked_at(loss, APART, SIGN) == []
+    found = len(traced)
+    for bound in (math.inf, 5.0):
+        traced.clear()
+        assert looked_at(lambda w, batch: loss(w, batch), APART, SIGN, loss_bound=bound) == []
+        assert len(traced) == found
+    assert len(looks) == 1
+
+
+def test_a_guess_that_is_not_a_number_bounds_nothing():
+    """A loss that divides by the norm of the weights, and a column of whole numbers."""
+
+    def loss(w, batch):
+        return shared_loss(w / jnp.linalg.norm(w), batch)
+
+    assert looked_at(loss, -FLAT, SIGN) == []
+    assert len(looked_at(shared_loss, FLAT, SIGN)) == 1
+
+
+def test_a_rule_that_cannot_be_seen_may_prune_at_once():
+    """Mutation: no target that is seen taken for none."""
+    rule = aeb.magnitude(0.5)
+    start = jnp.array([-2.0, 2.1])
+    for wrapped in (False, True):
+        assert looked_at(shared_loss, start, SIGN, sparsify=rule, wrapped=wrapped) == []
+
+
+@pytest.mark.slow
+def test_each_chain_has_its_own_guess():
+    """Mutation: the labels of the first chain for all; the second is above its own bound alone."""
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), SIGN)
+    both["y"] = both["y"].at[1].set(jnp.array([0, 0, 0, 1]))
+    start = jnp.stack([APART, FLAT])
+    said = looked_at(shared_loss, start, both, chains=True)
+    assert len(said) == 1
+    assert "in 1 of 2 chains was above loss_bound=0.5455" in said[0]

@@ -18,6 +18,7 @@ from aeb.cli.predict import Predict
 from aeb.cli.report import Report
 from aeb.data import DataError
 from aeb.files.archive import DamagedFileError
+from aeb.sampling import DivergenceError
 from aeb.usage import UsageError, complain, parse
 from aeb.version import __version__
 
@@ -75,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader closed the pipe, as in `aeb inspect FILE | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (UsageError, DataError, DamagedFileError, OSError) as error:
+    except (UsageError, DataError, DamagedFileError, DivergenceError, OSError) as error:
         return complain("aeb", str(error))
     except KeyboardInterrupt:
         print("aeb: stopped; aeb compress continues with the same command", file=sys.stderr)

@@ -256,7 +256,7 @@ def regression(
     if family in NORMAL:
         _warn_of_copies(data, names)
     with jax.enable_x64(True):
-        most = max(WIDEST / len(table.y), v1)
+        most = max(WIDEST / len(table.y), v1) if family in NORMAL else math.inf
         hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight, most)))
         host_key, run_key = jax.random.split(key)
         # Some draws would take XLA seconds to compile, so NumPy makes them.

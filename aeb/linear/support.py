@@ -111,7 +111,7 @@ STEEPEST = 1e5
 
 
 WIDEST = 1e6
-"""A learned v1 is at most this divided by N, so that t is at most about this.
+"""With normal noise a learned v1 is at most this divided by N, or its guess if that is more.
 
 If the columns explain all of y but a millionth, v1 would grow until a flip is all rounding.
 """

@@ -126,6 +126,8 @@ class SpikeSlabLatent(NamedTuple):
 
     def __repr__(self) -> str:
         trees = [f"{name}={describe(getattr(self, name))}" for name in ("rho", "kappa0", "kappa1")]
+        if not isinstance(self.delta, dict):  # a tree of axes or shardings, not of arrays
+            return f"SpikeSlabLatent{tuple(self)}"
         rates = ", ".join(brief(rate) for rate in self.delta.values())
         return f"SpikeSlabLatent({', '.join(trees)}, delta=[{rates}], sigma={brief(self.sigma)})"
 

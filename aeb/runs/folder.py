@@ -78,7 +78,7 @@ class Run(NamedTuple):
         return LABELS.get(network, network)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: str | Path) -> Run:
     """Read the folder of a run, finished or not.
 
     Args:
@@ -90,6 +90,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         UsageError: it is not the folder of a run, or a file in it is damaged.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"RUN: there is no folder {folder}")
     settings, results = (_read_json(folder / name) for name in (SETTINGS, RESULTS))

@@ -69,6 +69,13 @@ ADVICE = (
 )
 
 
+LOST_ADVICE = (
+    "Try a smaller learning rate or step size, a tenth of this one to begin with. A v0 or v1 of "
+    "your own may be out of the scale of the weights. If you want so wide a posterior, pass "
+    "loss_bound=inf"
+)
+
+
 class DivergenceError(FloatingPointError):
     """A run diverged: its loss or its state is no longer finite, or the loss stayed too high.
 
@@ -116,7 +123,9 @@ class Health(NamedTuple):
 def healthy(state: Any, loss_bound: Any = None) -> Health:
     """Return the health of a run before its first step; the bound may be one for each chain."""
     first, skipped, in_a_row, above = (jnp.zeros_like(state.step) for _ in range(4))
-    bound = jnp.full(jnp.shape(state.step), jnp.inf if loss_bound is None else loss_bound)
+    # Of one type, whether it was found or given: another would compile the loop again.
+    bound = jnp.asarray(jnp.inf if loss_bound is None else loss_bound, jnp.float32)
+    bound = jnp.broadcast_to(bound, jnp.shape(state.step))
     return Health(first, skipped, in_a_row, above, bound)
 
 
@@ -204,8 +213,7 @@ class Watch:
         return (
             f"divergence: up to step {stop} the loss{where} was above loss_bound="
             f"{bound[above.argmax()]:.4g} for {above.max()} steps in a row, no better than a guess."
-            f"{about(self._data)} {ADVICE}. A v0 or v1 of your own may be out of the scale of the "
-            "weights. loss_bound=inf looks for no guess"
+            f"{about(self._data)} {LOST_ADVICE}"
         )
 
     def skipped(self, health: Health) -> str | None:
@@ -296,12 +304,12 @@ def about(data: Batch) -> str:
 
     Example:
         >>> about(jnp.array([1.0, jnp.nan]))
-        ' In data, the array holds values that are not finite, the first in row 1: look there.'
+        ' In data, the array holds values that are not finite, the first at [1]: look there.'
     """
     for path, leaf in _inexact(data):
         if not bool(jnp.isfinite(leaf).all()):
             name = f"leaf {path!r}" if path else "the array"
-            rows = (~jnp.isfinite(leaf)).any(axis=tuple(range(1, leaf.ndim)))
-            at = f"the first in row {int(rows.argmax())}"
+            first = np.unravel_index(int(jnp.argmin(jnp.isfinite(leaf))), leaf.shape)
+            at = f"the first at [{', '.join(str(place) for place in first)}]"
             return f" In data, {name} holds values that are not finite, {at}: look there."
     return ""

@@ -132,12 +132,12 @@ def sample(
             twice more at each step.
         loss_bound: the loss of a network that only guesses, such as log(classes). A run has
             diverged if its loss stays above it for a tenth of `num_steps`, and at least for 100
-            steps in a row. With "stop" it ends there. None is .97 times the loss that the network
-            has with all weights at zero, or less if that is not the best guess; a call of 100 steps
-            or more finds it by one step from there, and one from `state`. It is an error to stay
-            above it if the loss is a cross-entropy and `state` was far better than a guess.
-            Otherwise, or if only the last 20 steps are above it, the end of the run warns. inf is
-            no bound.
+            steps in a row. With "stop" it ends there. If only the last 20 steps are above it, the
+            end warns. None looks for it in calls of 100 steps or more, by a step from zero weights
+            and one from `state`, so your loss is called there too. It is then .97 times the loss of
+            zero weights, or of the labels' shares if the loss is a cross-entropy. To stay above it
+            is an error for a classifier whose loss at `state` was below .75 of a guess. For one
+            that was not, and for other losses that were, the end warns. inf looks for nothing.
         missed: what to do if the run ends before the sparsity ramp reaches its target. "raise"
             refuses such a run before its first step, and warns if a callback ended it too early.
             "warn" says at the end what was reached. "ignore" says nothing. If you split a run into
@@ -163,7 +163,8 @@ def sample(
         TypeError: `key` is not a typed key; `state` is not the state of a chain, or is traced;
             `data` holds text or objects.
         TimeoutError: the time is over, and everything is saved.
-        aeb.DivergenceError: the run diverged. The message says where, and what to try. What
+        aeb.DivergenceError: the run diverged, or its first step sets much of a trained classifier
+            to zero though no ramp asks for it. The message says where, and what to try. What
             `checkpoint` holds is still finite.
 
     Example:
@@ -229,7 +230,6 @@ def sample(
     programs = loop.build(
         cast(Any, kernel), collect, num_rows, batch_size, data_per_chain, divergence
     )
-    given, state = state, _copy(state)  # the loop reuses the buffers of its input
     start = int(jax.device_get(loop.steps_taken(state)))
     stop = start + num_steps
     known = facts_of(kernel)
@@ -239,14 +239,32 @@ def sample(
         raise ValueError(too_short)
     own_rows = jax.tree.map(lambda leaf: leaf[0], data) if data_per_chain else data
     size = num_rows if batch_size is None else batch_size
-    scale = ScaleWatch(known, given, own_rows, key, size, num_steps)
-    _warn(scale.look(given))
+    scale = ScaleWatch(known, state, own_rows, key, size, num_steps)
+    _warn(scale.look(state))
     due = _due(start + warmup, stop, every) if collect is not None else range(0)
     if collect is not None and warmup and not due:
         raise ValueError(
             f"warmup: of num_steps={num_steps} steps {warmup} are warm-up, and with every={every} "
             "no draw is due after them; num_steps counts the warm-up too"
         )
+    watch = Watch(state, data, divergence)
+    carry = loop.Carry(_copy(state), programs.order_at(start, keys), healthy(state))
+    dispatch = collapses_in_a_loop(programs.advance, carry, data, keys)
+    del carry
+    room = 1
+    if due:
+        room = max(1, min(len(due), BUFFER // max(loop.row_bytes(programs, state), 1)))
+    how: Any = {"due": due, "room": room, "dispatch": dispatch}
+    at_start = beginning.given_bound(loss_bound)
+    if loss_bound is None and divergence != "ignore" and num_steps >= LEAST_ABOVE:
+        by_rule = known.num_data is not None and known.target is None
+        at_start = beginning.look(
+            programs, state, data, keys, data_per_chain=data_per_chain, by_rule=by_rule, **how
+        )
+    if at_start.emptied is not None and at_start.certain and divergence == "raise":
+        raise DivergenceError(at_start.emptied)
+    _warn(at_start.emptied)
+    state = _copy(state)  # the loop reuses the buffers of its input
     draws: list[Any] = []
     keeper = None
     if checkpoint is not None:
@@ -261,22 +279,7 @@ def sample(
         keeper = Keeper(checkpoint, key, programs.watch, due, facts, limit_seconds)
         state, draws = keeper.restore(state, stop)
     done = int(jax.device_get(loop.steps_taken(state)))
-    watch = Watch(state, data, divergence)
-    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state))
-    dispatch = collapses_in_a_loop(programs.advance, carry, data, keys)
-    room = 1
-    if due:
-        room = max(1, min(len(due), BUFFER // max(loop.row_bytes(programs, state), 1)))
-    how: Any = {"due": due, "room": room, "dispatch": dispatch}
-    at_start = beginning.given_bound(loss_bound)
-    if loss_bound is None and divergence != "ignore" and num_steps >= LEAST_ABOVE and done < stop:
-        at_start = beginning.look(
-            programs, given, data, own_rows, keys, has_target=known.target is not None, **how
-        )
-    if at_start.emptied is not None and at_start.certain and divergence == "raise":
-        raise DivergenceError(at_start.emptied)
-    _warn(at_start.emptied)
-    carry = carry._replace(health=healthy(state, at_start.bound))
+    carry = loop.Carry(state, programs.order_at(done, keys), healthy(state, at_start.bound))
     pace, stopped = _Pace(), False
     with _Bar(num_steps, done - start, progress) as bar:
         while done < stop:

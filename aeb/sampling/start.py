@@ -17,6 +17,9 @@ follows depends on the start:
     below 75 %, any other loss                the same; a posterior may well be wide
     otherwise                                 nothing: zero may be the best value of the weights
 
+If the entropy is less than four fifths of log k, there is only the warning: the loss may weigh the
+classes, and then the entropy is no guess.
+
 A rule without a target prunes what the prior takes for zeros. If the prior is far wider than the
 weights, that is soon nearly all of them. So the step from the given weights also
 tells how much of their squared norm is set to zero.
@@ -47,6 +50,9 @@ KNOWS = 0.75
 ROUNDING = 1e-3
 """How far the loss of zero weights may be from log k, as a share of it."""
 
+EVEN = 0.8
+"""The share of log k above which an entropy is the guess even of a loss that weighs its classes."""
+
 EMPTIED = 0.2
 """The share of the squared norm of the weights that a first step may set to zero.
 
@@ -73,10 +79,10 @@ def look(
     programs: loop.Programs,
     state: Any,
     data: Batch,
-    own_rows: Batch,
     keys: loop.Keys,
     *,
-    has_target: bool,
+    data_per_chain: bool,
+    by_rule: bool,
     **how: Any,
 ) -> Start:
     """Look at the start of a run by two steps of its own program.
@@ -85,45 +91,51 @@ def look(
         programs: the programs of the run.
         state: the state that the run starts from.
         data: all rows.
-        own_rows: the rows of one chain.
         keys: the keys of the run.
-        has_target: whether the rule has a target. Then it may set to zero what it likes.
+        data_per_chain: whether the data lead with [chains].
+        by_rule: whether only a prior decides how much is set to zero, as far as can be seen.
         **how: the run's own arguments of `programs.take`, so that nothing is compiled anew.
 
     Returns:
         What was found; nothing for a state without weights or a loss.
     """
+    nothing = given_bound(None)
     if not {"position", "loss"} <= set(getattr(state, "_fields", ())):
-        return given_bound(None)
+        return nothing
     start = int(jax.device_get(loop.steps_taken(state)))
 
-    def step_from(position: Any) -> Any:
-        own = jax.tree.map(jnp.copy, state._replace(position=position))
+    def step_from(position: Any) -> tuple[np.ndarray, str | None]:
+        """Return the loss before the step, and whether the step set much to zero."""
+        own = jax.tree.map(lambda x: jnp.array(x, copy=True), state._replace(position=position))
         carry = loop.Carry(own, programs.order_at(start, keys), healthy(own))
         carry, _ = loop.take(programs, carry, data, keys, start=start, stop=start + 1, **how)
-        return carry.state
+        loss = np.asarray(jax.device_get(carry.state.loss), float)
+        return loss, _emptied(position, carry.state.position) if by_rule else None
 
-    def loss_of(state: Any) -> np.ndarray:
-        return np.asarray(jax.device_get(state.loss), float)
-
-    guess = loss_of(step_from(jax.tree.map(jnp.zeros_like, state.position)))
-    stepped = step_from(state.position)
-    emptied = None if has_target else _emptied(state.position, stepped.position)
-    entropy = _entropy(own_rows, float(np.max(guess)))
-    guess = guess if entropy is None else np.full_like(guess, entropy)
+    given, emptied = step_from(state.position)
+    try:
+        with jax.debug_nans(False), jax.debug_infs(False):
+            guess, _ = step_from(jax.tree.map(jnp.zeros_like, state.position))
+    except Exception:  # the user's loss at weights that it was not written for: nothing is known
+        return nothing._replace(emptied=emptied)
     if not (np.isfinite(guess) & (guess > 0)).all():
-        return given_bound(None)._replace(emptied=emptied)
-    knows = loss_of(stepped) < KNOWS * guess
-    if entropy is not None:
-        return Start(NEAR * guess, bool(knows.all()), emptied)
-    return Start(np.where(knows, NEAR * guess, math.inf), False, emptied)
+        return nothing._replace(emptied=emptied)
+    entropy = _entropies(data, guess, data_per_chain)
+    if entropy is None:
+        known = given < KNOWS * guess
+        return Start(np.where(known, NEAR * guess, math.inf), False, emptied)
+    knows = (given < KNOWS * entropy) & (entropy > EVEN * guess)
+    return Start(NEAR * entropy, bool(knows.all()), emptied)
 
 
 def _emptied(before: Any, after: Any) -> str | None:
     """Say that a step set to zero weights with much of the squared norm."""
     lost, norm, zeros, size = np.zeros(4)
-    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
-        squares = jnp.square(old.astype(working_dtype(old)))
+    for given, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        old = jnp.asarray(given)
+        if not jnp.issubdtype(old.dtype, jnp.inexact):
+            continue
+        squares = jnp.square(jnp.abs(old.astype(working_dtype(old))))
         gone = (new == 0) & (old != 0)
         lost += float(jnp.sum(jnp.where(gone, squares, 0)))
         norm += float(jnp.sum(squares))
@@ -133,17 +145,31 @@ def _emptied(before: Any, after: Any) -> str | None:
         return None
     return (
         f"sparsify: the first step sets {zeros / size:.1%} of all weights to zero, and "
-        f"{lost / norm:.0%} of their squared norm is lost. The prior is far wider than they are, "
-        "so it takes them for zeros, and soon more of them. v0 should be about as large as a "
-        "weight that may go, and sqrt(v1) as one that stays: aeb.spike_slab() without numbers "
-        "takes both from trained weights"
+        f"{lost / norm:.0%} of their squared norm is lost. If a prior decides, it is far wider "
+        "than they are, so it takes them for zeros, and soon more of them. v0 should be about as "
+        "large as a weight that may go, and sqrt(v1) as one that stays: aeb.spike_slab() without "
+        "numbers takes both from trained weights. If this is what you want, pass loss_bound=inf"
     )
+
+
+def _entropies(data: Batch, guess: np.ndarray, data_per_chain: bool) -> np.ndarray | None:
+    """Return the entropy of the labels for each chain; None if one has none."""
+    if not data_per_chain:
+        found = _entropy(data, float(guess.max()))
+        return None if found is None else np.full_like(guess, found)
+    each = [
+        _entropy(jax.tree.map(lambda leaf, at=chain: leaf[at], data), float(own))
+        for chain, own in enumerate(guess)
+    ]
+    return None if None in each else np.asarray(each, float)
 
 
 def _entropy(data: Batch, guessed: float) -> float | None:
     """Return the entropy of labels of which `guessed` is a cross-entropy; None without any."""
     for leaf in jax.tree.leaves(data):
         if leaf.ndim != 1 or leaf.dtype.kind not in "iu" or not len(leaf):
+            continue
+        if not leaf.is_fully_addressable:  # another process has the rest
             continue
         labels = np.asarray(leaf)
         classes = int(labels.max()) + 1
