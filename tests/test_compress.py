@@ -408,6 +408,7 @@ def test_a_target_out_of_reach_is_refused_at_once():
     assert len(calls) == 1  # for the shape of what it returns
 
 
+@pytest.mark.slow
 def test_a_network_that_knows_nothing_is_told_of(linen, rows):
     """Inputs that are not centred, as they were in training. Mutation: no loss is too high."""
     with pytest.warns(UserWarning, match=r"^variables: on the .* preprocess= does to the inputs"):

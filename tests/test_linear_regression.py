@@ -73,7 +73,7 @@ def test_more_flips_where_they_cost_little(family, shape, thinning):
     ("p", "told"),
     [
         pytest.param(12, {"expected_size": 2.0}, marks=pytest.mark.slow),
-        (3, {"a": 2.0, "b": 2.0}),
+        pytest.param(3, {"a": 2.0, "b": 2.0}, marks=pytest.mark.slow),
     ],
 )
 def test_two_columns_are_expected_and_never_more_than_half(p, told):

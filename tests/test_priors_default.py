@@ -74,6 +74,7 @@ def test_nothing_pulls_before_rho_and_sigma_stays_where_it_is_no_noise():
     assert float(regression.sigma) != 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_data", "weight"), [(NUM_DATA, SHARE * NUM_DATA / 45), (10**6, 1.0)])
 def test_the_weight_comes_from_the_numbers_of_weights_and_images(num_data, weight):
     for gain in (0.0, 0.5):
