@@ -9,7 +9,8 @@
 A value has diverged if it was finite and no longer is. So an infinity that the user put into the
 model state is not a divergence, and neither is the loss of a state before its first step. A nan
 loss always is. A run has also diverged if its loss stays above a bound for a tenth of the steps in
-a row, and for at least 100. The bound may be the loss of a constant guess.
+a row, and for at least 100. If only the last 20 steps are above it, a DivergenceWarning says so.
+The bound may be the loss of a constant guess; `aeb.sampling.start` finds it if none is given.
 
 Implementation: "raise" and "stop" check the loss at each step. The loop carries the first step at
 which it diverged, and the number of steps for which it has been above the bound. This costs
