@@ -9,6 +9,7 @@ number.
 
 import functools
 import importlib
+import re
 import warnings
 
 import jax
@@ -21,8 +22,9 @@ import aeb
 from aeb.linear.support import Problem, flip, start
 from aeb.linear.table import as_matrix, standardise
 
-# By its path, for the function has the same name in the package.
+# By their paths, for the functions have the same names in the package.
 regression_module = importlib.import_module("aeb.linear.regression")
+interpret_module = importlib.import_module("aeb.linear.interpret")
 
 QUICK = {"num_draws": 100, "warmup": 50, "thinning": 20}
 
@@ -100,29 +102,45 @@ def test_chains_that_agree_but_for_rounding_agree():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.003, 0.0])
-def test_columns_that_explain_all_of_y(noise):
+@pytest.mark.parametrize(("n", "p", "noise"), [(120, 6, 0.003), (120, 6, 0.0), (60, 300, 0.003)])
+def test_columns_that_explain_all_of_y(n, p, noise):
     """Mutation: v1 without a limit, which gives nan."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(120, 6))
-    y = 2 * x[:, 0] + 3 * x[:, 1] + noise * rng.normal(size=120)
+    x = rng.normal(size=(n, p))
+    y = 2 * x[:, 0] + 3 * x[:, 1] + noise * rng.normal(size=n)
     fit = aeb.regression(x, y)
     assert sorted(fit.selected) == [0, 1]
-    np.testing.assert_allclose(fit.coefficients, [2, 3, 0, 0, 0, 0], atol=2e-3)
+    np.testing.assert_allclose(fit.coefficients, np.r_[2, 3, np.zeros(p - 2)], atol=2e-3)
     assert 0 < fit.sigma < 0.01
 
 
+@pytest.mark.slow
 def test_a_column_that_is_y_is_told():
+    """Mutation: the call left out. The line that is named is the caller's, not the library's."""
     x, y, _ = draw(0)
-    with pytest.warns(UserWarning, match=r"^y: 'x1' alone explains all of it but less than a mill"):
-        regression_module._warn_of_copies(
-            regression_module.standardise(np.c_[x[:, 0], 3 - 2 * y], y, ("x0", "x1")), ("x0", "x1")
-        )
+    names = ("age", "copy")
+    with pytest.warns(UserWarning, match=r"^y: 'copy' alone explains all of it but less") as said:
+        aeb.regression(np.c_[x[:, 0], 3 - 2 * y], y, names=names, **QUICK)
+    assert said[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        regression_module._warn_of_copies(
-            regression_module.standardise(x[:, :2], y, ("x0", "x1")), ("x0", "x1")
-        )
+        aeb.regression(x[:, :2], y, names=names, **QUICK)
+
+
+def test_a_slab_so_wide_that_rounding_would_decide_is_refused():
+    x, y, _ = draw(0)
+    most = regression_module.ROUNDED / len(y)
+    with pytest.raises(ValueError, match=rf"^v1: got .* at most {re.escape(f'{most:.4g}')}, for"):
+        aeb.regression(x, y, v1=2 * most, v1_weight=np.inf, **QUICK)
+
+
+@pytest.mark.slow
+def test_chains_that_disagree_are_told_at_the_callers_line(monkeypatch):
+    x, y, _ = draw(0)
+    monkeypatch.setattr(interpret_module, "MOST_R_HAT", 0.5)
+    with pytest.warns(UserWarning, match=r"chains disagree") as said:
+        aeb.regression(x, y, **QUICK)
+    assert said[0].filename == __file__
 
 
 def test_it_finds_the_signals():

@@ -104,5 +104,5 @@ def _look_at_chains(fit: Regression) -> None:
             f"should be below {MOST_R_HAT:g}. Raise num_draws (now {draws}), warmup and thinning; "
             "where columns stand for each other, read fit.credible_sets() and not the columns one "
             f"by one{COUNTS * (fit.family == 'negative_binomial')}",
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -71,6 +71,10 @@ large again as the truth (docs/lab-notes.md).
 AT_ONCE = 8192
 """Number of columns whose draws are summarised in one call."""
 
+ROUNDED = 1e7
+"""A v1 of the user's times N may be up to this, where a flip has a relative error of 1 %. A v1 of 1
+is always taken."""
+
 LEAST_NOISE = 1e-6
 """The share of the variance of y below which a column that leaves no more may be y itself."""
 
@@ -170,7 +174,8 @@ def regression(
             columns in the model. With a = 1, delta can sink to 0 and stay there.
         b: the second parameter, at least 1. With b = 1, delta can rise to 1 and stay there. None
             means p / expected_size.
-        v1: a guess of the slab's variance, in units of sigma^2, for standardised columns.
+        v1: a guess of the slab's variance, in units of sigma^2, for standardised columns. With
+            normal noise and N rows it may be up to 1e7 / N, and is learned up to 1e6 / N.
         v1_weight: the number of columns that this guess counts as, > 0. `math.inf` fixes v1 at the
             guess.
         v0: the variance of a coefficient outside the model, in the same units, at least 0 and below
@@ -244,6 +249,11 @@ def regression(
     guards.at_least("b", b, 1.0)
     for name, scale in (("v1", v1), ("nu", nu), ("lam", lam)):
         guards.positive(name, scale)
+    if family in NORMAL and v1 > max(1.0, ROUNDED / len(matrix)):
+        raise ValueError(
+            f"v1: got {v1:g}; with {len(matrix)} rows and normal noise it has to be at most "
+            f"{ROUNDED / len(matrix):.4g}, for beyond that rounding decides"
+        )
     if v0 is not None:
         guards.within("v0", v0, f"[0, {v1!r})")
     if v1_weight != math.inf:

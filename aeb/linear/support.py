@@ -83,7 +83,6 @@ __all__ = [
     "Totals",
     "adapt",
     "ask",
-    "at_least_rest",
     "averages",
     "block",
     "exchange",
@@ -108,7 +107,6 @@ LARGEST = 60.0
 
 STEEPEST = 1e5
 """The largest t of a column that an exchange may move: its relative error is about 1e-16 t^2."""
-
 
 WIDEST = 1e6
 """With normal noise a learned v1 is at most this divided by N, or its guess if that is more.
@@ -139,7 +137,7 @@ class Hyper(NamedTuple):
     b: jax.Array
     v1: jax.Array  # v
     v1_weight: jax.Array  # m, in coefficients; inf holds v1
-    v1_most: Any = math.inf  # a learned v1 stays below it
+    v1_most: Any = math.inf  # a learned v1 is at most this
 
 
 class Chain(NamedTuple):
@@ -216,31 +214,15 @@ def refresh(problem: Problem, chain: Chain) -> Chain:
         inverse=inverse,
         leverage=jnp.sum(problem.x * weighted, axis=0),
         score=jnp.matmul(problem.y, weighted),
-        misfit=at_least_rest(
-            problem, jnp.dot(problem.y, jnp.matmul(inverse, problem.y)) + problem.rest
-        ),
+        misfit=jnp.dot(problem.y, jnp.matmul(inverse, problem.y)) + problem.rest,
         blocks=tied.blocks(problem.ties, problem.x, weighted),
     )
-
-
-def at_least_rest(problem: Problem, misfit: jax.Array) -> jax.Array:
-    """Keep R from falling below what no column can explain, as by rounding if y is all explained.
-
-    Args:
-        problem: the data.
-        misfit: R after some change, f64[...].
-
-    Returns:
-        f64[...], the larger of R and `problem.rest`.
-    """
-    return jnp.maximum(misfit, problem.rest)
 
 
 def _odds(problem: Problem, chain: Chain) -> _Odds:
     sign = jnp.where(chain.included, -1.0, 1.0)
     step = sign * (chain.v1 - chain.v0)
-    # It is positive, but for rounding.
-    t = jnp.maximum(1.0 + step * chain.leverage, 1e-3 / WIDEST)
+    t = 1.0 + step * chain.leverage
     turned = Turned(
         t, jnp.log(t.astype(jnp.float32)), jnp.square(chain.score), chain.score, chain.leverage
     )
@@ -261,7 +243,6 @@ def _odds(problem: Problem, chain: Chain) -> _Odds:
     if problem.sigma is None:
         half = (0.5 * problem.degrees).astype(jnp.float32)
         gain = -step * turned.square / (turned.t * chain.misfit)
-        gain = jnp.maximum(gain, problem.rest / chain.misfit - 1.0)
         ratio -= half * jnp.log1p(gain.astype(jnp.float32))
     else:
         gain = 0.5 * step * turned.square / (turned.t * jnp.square(problem.sigma))
@@ -354,7 +335,7 @@ def _flip_column(problem: Problem, chain: Chain, j: jax.Array, step: jax.Array) 
         inverse=chain.inverse - c * w[:, None] * w[None, :],
         leverage=chain.leverage - c * jnp.square(a),
         score=chain.score - c * s_j * a,
-        misfit=at_least_rest(problem, chain.misfit - c * jnp.square(s_j)),
+        misfit=chain.misfit - c * jnp.square(s_j),
     )
 
 
@@ -375,7 +356,7 @@ def _flip_group(problem: Problem, ties: Ties, chain: Chain, j: jax.Array, step: 
         inverse=chain.inverse - jnp.matmul(jnp.matmul(w, c), w.T),
         leverage=chain.leverage - jnp.sum(a * ca, axis=0),
         score=chain.score - jnp.matmul(cs, a),
-        misfit=at_least_rest(problem, chain.misfit - jnp.dot(s, cs)),
+        misfit=chain.misfit - jnp.dot(s, cs),
         blocks=tuple(
             q - jnp.einsum("agi,agj->gij", tied.gather(a, table), tied.gather(ca, table))
             for q, table in zip(chain.blocks, ties.tables, strict=True)
@@ -424,7 +405,6 @@ def _log_weights(problem: Problem, chain: Chain) -> jax.Array:
     t = 1.0 + step * chain.leverage
     gain = step * jnp.square(chain.score) / t
     if problem.sigma is None:
-        gain = jnp.minimum(gain, chain.misfit - problem.rest)
         fit = -0.5 * problem.degrees * jnp.log1p(-gain / chain.misfit)
     else:
         fit = 0.5 * gain / jnp.square(problem.sigma)
@@ -481,7 +461,7 @@ def snapshot(
     leverage = jnp.where(chain.included, chain.leverage, turned.leverage / turned.t)
     variance = chain.v1 * (1.0 - chain.v1 * leverage)
     gained = (chain.v1 - chain.v0) * turned.square / turned.t
-    misfit = at_least_rest(problem, chain.misfit - jnp.where(chain.included, 0.0, gained))
+    misfit = chain.misfit - jnp.where(chain.included, 0.0, gained)
     spread = jnp.sqrt(variance) * sigma
     if problem.sigma is None:
         spread = jnp.sqrt(variance * 0.5 * misfit / chi)

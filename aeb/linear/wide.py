@@ -54,7 +54,6 @@ from aeb.linear.support import (
     Snapshot,
     Totals,
     ask,
-    at_least_rest,
     averages,
     exchange,
     gains,
@@ -224,7 +223,7 @@ def _sweep(problem: Problem, bare: Bare, chains: Chain) -> Chain:
         inverse=inverse,
         leverage=leverage,
         score=jnp.matmul(pulled.astype(problem.x.dtype), problem.x).astype(float),
-        misfit=at_least_rest(problem, jnp.matmul(pulled, problem.y) + problem.rest),
+        misfit=jnp.matmul(pulled, problem.y) + problem.rest,
     )
 
 
