@@ -268,6 +268,16 @@ def test_progress_is_told_to_the_end_where_there_is_no_terminal(monkeypatch, cap
 
 
 @pytest.mark.slow
+def test_a_run_that_diverges_is_one_line(capsys, tmp_path):
+    """Mutation: DivergenceError not among what the command reports."""
+    words = ["compress", "--data", "digits", "--arms", "magnitude", "--learning-rate", "1e9"]
+    assert main([*words, *QUICK, "--out", str(tmp_path)]) == 2
+    heading, said = capsys.readouterr().err.splitlines()
+    assert heading.startswith("aeb 0")
+    assert said.startswith("aeb: divergence: at step ")
+
+
+@pytest.mark.slow
 def test_rows_held_out_are_watched_and_the_test_rows_are_not(short):
     """Mutations: history on the test rows, a split that shares rows."""
     task = short.plan.task

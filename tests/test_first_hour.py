@@ -254,7 +254,10 @@ def looked_at(loss, start, data, *, wrapped=False, chains=False, **options):
     state = algorithm.init(start) if not chains else jax.vmap(algorithm.init)(start)
     stepping = aeb.chains(kernel, same_batch=False) if chains else kernel
     if wrapped:
-        stepping = lambda state, batch, key: kernel(state, batch, key)  # noqa: E731 -- as users do
+
+        def stepping(state, batch, key):
+            return kernel(state, batch, key)
+
     options |= {"num_steps": 100, "batch_size": None, "progress": False, "data_per_chain": chains}
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -296,6 +299,48 @@ def test_a_guess_that_is_not_a_number_bounds_nothing():
 
     assert looked_at(loss, -FLAT, SIGN) == []
     assert len(looked_at(shared_loss, FLAT, SIGN)) == 1
+
+
+def test_a_loss_that_cannot_be_called_at_zero_bounds_nothing():
+    """Mutation: the error at weights that the user never had let through."""
+
+    def check(w):
+        if not np.any(w):
+            raise FloatingPointError("all weights are zero")
+        return w
+
+    def loss(w, batch):
+        w = w + 0 * jax.lax.stop_gradient(
+            jax.pure_callback(
+                check, jax.ShapeDtypeStruct(w.shape, w.dtype), jax.lax.stop_gradient(w)
+            )
+        )
+        return shared_loss(w, batch)
+
+    assert looked_at(loss, FLAT, SIGN) == []
+
+
+def test_a_key_that_the_batch_lacks_is_told_with_those_it_has():
+    with pytest.raises(KeyError, match="image") as raised:
+        looked_at(lambda w, batch: jnp.mean(batch["image"] @ w), FLAT, SIGN)
+    assert "the batch that it was given has the keys ['x', 'y']" in raised.value.__notes__[0]
+
+
+def test_ingredients_and_latents_are_a_line_each():
+    prior, rule = aeb.spike_slab(), aeb.magnitude(0.5)
+    latent = prior.init({"kernel": jnp.ones((30, 40))})
+    assert [repr(each) for each in (sghmc(), rule, latent)] == [
+        "Dynamics(init, update, learning_rate=0.02, temperature=0.01)",
+        "Sparsifier(init, apply, kept)",
+        "SpikeSlabLatent(rho=<1,200 numbers, 0 of them zero>, kappa0=<1,200 numbers, 1,200 of them "
+        "zero>, kappa1=<1,200 numbers, 0 of them zero>, delta=[0.5], sigma=1)",
+    ]
+    assert repr(aeb.sgld(step_size=lambda count: 0.1)).startswith(
+        "Dynamics(init, update, step_size=<"
+    )
+    assert repr(prior).startswith("Prior(init, log_density, update, where, ")
+    assert repr(jax.tree.map(lambda _: None, latent)).startswith("SpikeSlabLatent(")
+    assert repr(latent._replace(delta=0)).startswith("SpikeSlabLatent(")
 
 
 def test_a_rule_that_cannot_be_seen_may_prune_at_once():

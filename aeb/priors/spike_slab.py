@@ -125,9 +125,9 @@ class SpikeSlabLatent(NamedTuple):
     weight: Any = ()  # f32[]: w, once N is known; () if it is given
 
     def __repr__(self) -> str:
-        trees = [f"{name}={describe(getattr(self, name))}" for name in ("rho", "kappa0", "kappa1")]
         if not isinstance(self.delta, dict):  # a tree of axes or shardings, not of arrays
             return f"SpikeSlabLatent{tuple(self)}"
+        trees = [f"{name}={describe(getattr(self, name))}" for name in ("rho", "kappa0", "kappa1")]
         rates = ", ".join(brief(rate) for rate in self.delta.values())
         return f"SpikeSlabLatent({', '.join(trees)}, delta=[{rates}], sigma={brief(self.sigma)})"
 

@@ -21,8 +21,8 @@ If the entropy is less than four fifths of log k, there is only the warning: the
 classes, and then the entropy is no guess.
 
 A rule without a target prunes what the prior takes for zeros. If the prior is far wider than the
-weights, that is soon nearly all of them. So the step from the given weights also
-tells how much of their squared norm is set to zero.
+weights, that is soon nearly all of them. So the step from the given weights also tells how much of
+their squared norm is set to zero.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What experiments share that set methods side by side, on designs and on real data."""
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ class Job(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison(harness.Settings):
+class Comparison(harness.Settings, abc.ABC):
     """Settings of such an experiment, which says by which methods, on what, and what to fit."""
 
     ways: ClassVar[Mapping[str, Way]]
@@ -45,17 +46,17 @@ class Comparison(harness.Settings):
         super().check()
         check_installed(self.methods, self.ways)
 
+    @abc.abstractmethod
     def cells(self) -> tuple[Cell, ...]:
         """List what there is to compare: each task in turn, by every method."""
-        raise NotImplementedError  # each experiment has its own
 
+    @abc.abstractmethod
     def told(self, task: str) -> dict[str, Any] | None:
         """Return what fixes a design, as JSON can hold it; None for real data."""
-        raise NotImplementedError  # as above
 
+    @abc.abstractmethod
     def job(self, cell: Cell, seed: int) -> Job:
         """Make the data of a row, and what fits and scores them."""
-        raise NotImplementedError  # as above
 
     def seeds_of(self, cell: Cell) -> range:
         """Return the seeds of a cell's data sets, or the numbers of its folds, draws or keys."""
