@@ -259,7 +259,7 @@ CASES = [
         ("mlp-times-0.1", "mlp", 0.1, jnp.float32, ("learned", "80 %")),
         ("convolution", "convolution", 1.0, jnp.float32, ("learned", "80 %")),
         # In 440 steps pruning by magnitude costs these up to 2.2, 3.9 and 1.4 points at 80 %, on
-        # two seeds, and 1.4, 3.9 and 0.6 without spike and slab. In 1,760 steps by worth .3 at most.
+        # two seeds, and 1.4, 3.9 and 0.6 without spike and slab. In 1,760, by worth, .3 at most.
         ("mlp-bf16", "mlp", 1.0, jnp.bfloat16, ("learned", "80 % by worth")),
         ("attention", "attention", 1.0, jnp.float32, ("learned", "80 % by worth")),
         ("residual", "residual", 1.0, jnp.float32, ("learned", "80 % by worth")),
