@@ -194,6 +194,62 @@ def test_the_name_of_a_column_is_no_target():
         aeb.regression(np.c_[frame["z"], frame["w"]], "w")
 
 
+def test_other_forms_than_a_frame_are_told_apart(library):
+    """Mutation: a row of a frame, or its matrix, read as an array of text."""
+    columns = table()
+    frame = library.DataFrame(columns)
+    fit = aeb.regression(frame, 2.0 * columns["z"] + columns["w"], **QUICK)
+    with pytest.raises(ValueError, match=r"^x: got ndarray of shape .*'group' held text .* frame"):
+        fit.predict(frame.to_numpy())
+    with pytest.raises(TypeError, match=r"^x: got a mapping, .* pandas\.DataFrame\(x\)"):
+        fit.predict(columns)
+    with pytest.raises(ValueError, match=r"^X: got shape \(40,\), .* one column \[rows, 1\]"):
+        aeb.regression(frame["z"], columns["w"])
+
+
+def test_one_row_and_a_lazy_frame():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    columns = table()
+    frame = pandas.DataFrame(columns)
+    fit = aeb.regression(frame, 2.0 * columns["z"] + columns["w"], **QUICK)
+    with pytest.raises(ValueError, match=r"^x: got Series of shape \(4,\).*frame\.iloc\[\[0\]\]"):
+        fit.predict(frame.iloc[0])
+    assert fit.predict(frame.iloc[[0]]).shape == (1,)
+    lazy = polars.LazyFrame(columns)
+    with pytest.raises(TypeError, match=r"^x: got a lazy frame, .* pass x\.collect\(\)"):
+        fit.predict(lazy)
+    with pytest.raises(TypeError, match=r"^X: got a lazy frame, .* pass X\.collect\(\)"):
+        aeb.regression(lazy, columns["w"])
+
+
+def test_all_that_is_wrong_with_a_frame_is_said_at_once(library):
+    """Mutation: only the first of them."""
+    more = {
+        "day": [datetime.date(2020, 1, 1)] * 40,
+        "id": [f"row {i}" for i in range(40)],
+        "gap": [None, *range(39)],
+    }
+    with pytest.raises(ValueError, match="3 things are wrong") as caught:
+        aeb.regression(library.DataFrame(table() | more), np.arange(40.0))
+    for part in ("'gap' (1)", "'day' is of type", "'id' has 40 different texts in 40 rows"):
+        assert part in str(caught.value)
+    many = {f"t{j}": more["day"] for j in range(12)}
+    with pytest.raises(ValueError, match=r"(?s)12 things .*\n- and 2 more columns"):
+        aeb.regression(library.DataFrame(many), np.arange(40.0))
+
+
+def test_odds_by_name(library):
+    """Mutations: odds of a level for its column's; the columns not named without any."""
+    frame = library.DataFrame({"sex": ["m", "f"] * 20} | table())
+    _, encoding = frames.read("X", frame)
+    for entry in ("group", "group[c]", 2):
+        odds = {"flag": 5.0, entry: 3.0}
+        design = read_design(encoding.names, encoding, inclusion_odds=odds)
+        np.testing.assert_allclose(np.exp(design.log_odds), [1, 1, 3, 3, 5, 1])
+    with pytest.raises(ValueError, match="inclusion_odds: got 'flog', needs names of columns"):
+        read_design(encoding.names, encoding, inclusion_odds={"flog": 2.0})
+
+
 def test_a_category_is_named_as_a_whole(library):
     """Mutations: places in the matrix for places in the frame; odds of a level for the others'."""
     frame = library.DataFrame({"sex": ["m", "f"] * 20} | table())

@@ -411,6 +411,15 @@ def test_odd_tables():
     assert whole.coefficients.dtype == np.float64
 
 
+def test_a_yes_or_no_is_told_apart_from_a_number():
+    """Mutations: no warning; a warning for each y of whole numbers."""
+    x, y, _ = draw(0)
+    with pytest.warns(UserWarning, match=r'^y: it is 0 or 1 .* family="binomial"$') as said:
+        aeb.regression(x, y > 0, **QUICK)
+    assert said[0].filename == __file__
+    aeb.regression(x, np.round(y), **QUICK)
+
+
 def test_names_and_summary():
     x, y, _ = draw(0)
     names = [f"gene {j}" for j in range(12)]
@@ -427,7 +436,8 @@ def test_names_and_summary():
     with pytest.raises(ValueError, match="rows"):
         fit.summary(0)
     assert lines[-2].startswith("3 of 12 columns with inclusion above 0.5")
-    assert "8 more columns" in lines[-2]
+    assert "8 more columns" in lines[-2] and "not shown" not in lines[-2]
+    assert "above 0.5, 2 of them not shown: raise rows" in fit.summary(1).splitlines()[-2]
 
     assert aeb.regression(Frame(x, names), y, **QUICK).names == tuple(names)
 

@@ -62,7 +62,8 @@ def read_design(
         groups: a label for each column of X, an integer or a text; None for a column on its own.
         requires: a mapping from columns to the columns that they wait for.
         heredity: "strong" if they wait for all columns listed, "weak" if one is enough.
-        inclusion_odds: a factor of the prior odds for each column of X.
+        inclusion_odds: a factor of the prior odds for each column of X, or a mapping from some
+            columns to theirs.
 
     Returns:
         The design of the p columns.
@@ -241,7 +242,14 @@ def _log_odds(
 ) -> np.ndarray | None:
     if value is None:
         return None
-    odds, count = np.asarray(value, np.float64), len(named.sources)
+    count = len(named.sources)
+    if isinstance(value, Mapping):
+        odds = np.ones(count)
+        place_of = {int(j): place for place, own in enumerate(named.sources) for j in own}
+        for entry, factor in value.items():
+            odds[place_of[int(_columns("inclusion_odds", entry, named)[0])]] = factor
+    else:
+        odds = np.asarray(value, np.float64)
     if odds.shape != (count,) or not np.all((odds > 0) & np.isfinite(odds)):
         raise ValueError(
             f"inclusion_odds: got {value!r:.60}, needs a positive finite number for each of the "

@@ -27,6 +27,9 @@ from aeb.guards import some
 
 __all__ = ["Column", "Encoding", "encode", "is_frame", "read"]
 
+MOST_LISTED = 10
+"""How many of the things that are wrong with a frame an error lists."""
+
 
 class Column(NamedTuple):
     """One column of a frame: its name, and for text and categories its levels with indicators."""
@@ -97,9 +100,16 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
         >>> matrix[0].tolist()
         [30.0, 1.0, 0.0]
     """
-    series = _series(name, value)
-    columns = tuple(_column(name, own) for own in series)
-    encoding = Encoding(columns)
+    series = _columns_of(name, value)
+    columns, wrong = [], [gap] if (gap := _gap(name, series)) else []
+    for own in series:
+        try:
+            columns.append(_column(name, own.drop_nulls()))
+        except (TypeError, ValueError) as error:
+            wrong.append(error)
+    if wrong:
+        raise _together(name, wrong)
+    encoding = Encoding(tuple(columns))
     return _matrix(name, series, encoding), encoding
 
 
@@ -118,7 +128,10 @@ def encode(name: str, value: Any, encoding: Encoding) -> np.ndarray:
         ValueError: values are missing, or a level did not occur in the first frame.
         TypeError: a column was numeric and is not now, or the other way round.
     """
-    return _matrix(name, _series(name, value), encoding)
+    series = _columns_of(name, value)
+    if gap := _gap(name, series):
+        raise gap
+    return _matrix(name, series, encoding)
 
 
 def _frame(name: str, value: Any) -> Any:
@@ -131,17 +144,32 @@ def _frame(name: str, value: Any) -> Any:
         raise ValueError(f"{name}: two of its columns share a name; rename one: {error}") from error
 
 
-def _series(name: str, value: Any) -> list[Any]:
-    """List the columns of a frame, or raise an error that says where values are missing."""
+def _columns_of(name: str, value: Any) -> list[Any]:
     frame = _frame(name, value)
-    series = [frame[:, j] for j in range(frame.shape[1])]
-    empty = np.array([_missing(own) for own in series]).reshape(len(series), len(frame))
-    if empty.any():
-        raise ValueError(
-            f"{name}: {empty.sum()} of its values are missing; "
-            f"{describe_missing(empty.T, [own.name for own in series])}"
-        )
-    return series
+    return [frame[:, j] for j in range(frame.shape[1])]
+
+
+def _gap(name: str, series: list[Any]) -> ValueError | None:
+    """Return an error that says where values are missing, or None if none is."""
+    rows = len(series[0]) if series else 0
+    empty = np.array([_missing(own) for own in series]).reshape(len(series), rows)
+    if not empty.any():
+        return None
+    return ValueError(
+        f"{name}: {empty.sum()} of its values are missing; "
+        f"{describe_missing(empty.T, [own.name for own in series])}"
+    )
+
+
+def _together(name: str, wrong: Sequence[Exception]) -> Exception:
+    """Make one error of several, so that the user can mend all of it at once."""
+    if len(wrong) == 1:
+        return wrong[0]
+    listed = [str(error).removeprefix(f"{name}: ") for error in wrong[:MOST_LISTED]]
+    more = len(wrong) - len(listed)
+    if more:
+        listed.append(f"and {more} more columns that cannot be read")
+    return ValueError(f"{name}: {len(wrong)} things are wrong with it\n- " + "\n- ".join(listed))
 
 
 def describe_missing(missing: np.ndarray, names: Sequence[Any] | None) -> str:

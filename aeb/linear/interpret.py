@@ -100,7 +100,7 @@ def _look_at_chains(fit: Regression) -> None:
         largest = max([fit.r_hat_sigma, *fit.r_hat[apart]])
         chains, draws = fit.sigma_draws.shape
         warnings.warn(
-            f"the {chains} chains disagree on {some(names)}: R-hat is up to {largest:.2f}, and "
+            f"the {chains} chains disagree on {some(names)}: R-hat is up to {largest:.3f}, and "
             f"should be below {MOST_R_HAT:g}. Raise num_draws (now {draws}), warmup and thinning; "
             "where columns stand for each other, read fit.credible_sets() and not the columns one "
             f"by one{COUNTS * (fit.family == 'negative_binomial')}",

@@ -161,7 +161,8 @@ def regression(
             It sets a = 2 and b = p / expected_size. By default it is 2, but never more than half of
             the columns. The rate is learned, so many more columns can be found.
         inclusion_odds: [p], positive. The prior odds of each column are multiplied by its entry.
-            All columns of a group need the same entry.
+            All columns of a group need the same entry. Or a mapping such as `{"age": 10.0}`; the
+            columns that it does not name have 1.
         level: the level of the intervals, in (0, 1).
         num_chains: the number of chains. Each has a different start.
         num_draws: the number of draws to keep from each chain, a multiple of 5 and at least 10.
@@ -193,6 +194,10 @@ def regression(
         A `Regression` with coefficients, intervals, inclusion probabilities, R-hat, `predict` and
         `summary`.
 
+    Warns:
+        UserWarning: the chains disagree; a column is y itself, or nearly; or y is 0 or 1 and the
+            family is "gaussian".
+
     Raises:
         ValueError: the data have too few rows, a constant column, a number that is not finite or
             shapes that do not match; a pandas y has the labels of X in another order; y does not
@@ -210,10 +215,11 @@ def regression(
         True
     """
     guards.one_of("family", family, NORMAL + COUNTS)
-    named = names is not None or hasattr(X, "columns")
     for name, values in (("y", y), ("weights", weights), ("offset", offset)):
         guards.check_order(X, name, values)
-    matrix, names, encoding = as_table("X", X, names)
+    given = names
+    matrix, names, encoding = as_table("X", X, given)
+    named = given is not None or hasattr(X, "columns")
     design = read_design(
         names,
         encoding,
@@ -265,6 +271,8 @@ def regression(
     data = _standardised(table, names, family)
     if family in NORMAL:
         _warn_of_copies(data, names)
+    if family == "gaussian":
+        _warn_of_two_values(table.y)
     with jax.enable_x64(True):
         most = max(WIDEST / len(table.y), v1) if family in NORMAL else math.inf
         hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight, most)))
@@ -415,6 +423,16 @@ def _warn_of_copies(data: Standardised, names: tuple[str, ...]) -> None:
         warnings.warn(
             f"y: {some([names[j] for j in copies])} alone explains all of it but less than a "
             "millionth of its variance; if it is y, or was computed from y, leave it out of X",
+            stacklevel=3,
+        )
+
+
+def _warn_of_two_values(y: np.ndarray) -> None:
+    """Warn of a y that is 0 or 1 in each row."""
+    if np.isin(y, (0.0, 1.0)).all():
+        warnings.warn(
+            "y: it is 0 or 1 in each row, and the noise is taken to be normal; for probabilities "
+            'pass family="binomial"',
             stacklevel=3,
         )
 

@@ -193,18 +193,25 @@ class Regression(NamedTuple):
 
     def _matrix(self, x: Any) -> np.ndarray:
         """Read new rows in the form of the fitted ones, f64[rows, p]."""
+        p = len(self.names)
         if self.encoding is not None and is_frame(x):
             numbers_only = self.encoding.names == self.encoding.frame_names
             names_at = "fit.names" if numbers_only else "fit.encoding.frame_names"
             _check_names(self.encoding.frame_names, tuple(map(str, x.columns)), names_at)
             return encode("x", x, self.encoding)
+        if self.encoding is not None and getattr(x, "shape", (0, p))[1:] != (p,):
+            text = [own.name for own in self.encoding.columns if own.levels is not None]
+            if text:
+                raise ValueError(
+                    f"x: got {type(x).__name__} of shape {x.shape}; in the data frame of the fit, "
+                    f"{some(text)} held text or categories, so pass a data frame with the columns "
+                    "of fit.encoding.frame_names, and for one row frame.iloc[[0]]"
+                )
         matrix, columns = as_matrix("x", x), getattr(x, "columns", None)
         if columns is not None and self.named:
             _check_names(self.names, tuple(map(str, columns)), "fit.names")
-        if matrix.shape[1] != len(self.coefficients):
-            raise ValueError(
-                f"x: got {matrix.shape[1]} columns, but {len(self.coefficients)} were fitted"
-            )
+        if matrix.shape[1] != p:
+            raise ValueError(f"x: got {matrix.shape[1]} columns, but {p} were fitted")
         return matrix
 
     def _posterior(self) -> predictive.Posterior:
@@ -413,8 +420,10 @@ class Regression(NamedTuple):
             rest = np.delete(self.inclusion, order).max()
             left = p - len(order)
             more = f"; {left:,} more column{'s' * (left > 1)}, inclusion {rest:.3f} or less"
+        hidden = len(self.selected) - rows
+        left_out = f", {hidden} of them not shown: raise rows" if hidden > 0 else ""
         lines += [
-            f"{len(self.selected)} of {p:,} columns with inclusion above 0.5{more}",
+            f"{len(self.selected)} of {p:,} columns with inclusion above 0.5{left_out}{more}",
             f"sigma {self.sigma:.4g}, intercept {self.intercept:.4g}; {chains} chains of {draws} "
             f"draws, largest R-hat {self.largest_r_hat:.3f}",
         ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,10 +70,19 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
         value: an array, a sparse matrix, which is made dense, or a data frame of numbers.
         names: the names of its columns, for messages. By default those of the data frame.
     """
+    if hasattr(value, "collect"):
+        raise TypeError(f"{name}: got a lazy frame, needs its values; pass {name}.collect()")
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name}: got a mapping, needs a table; pass pandas.DataFrame({name})")
     names = getattr(value, "columns", None) if names is None else names
-    matrix = _real(name, value, names)
+    # A row of a data frame has several types, so look at the shape first.
+    matrix = value if getattr(value, "ndim", 0) == 1 else _real(name, value, names)
     if matrix.ndim != 2 or not matrix.shape[1]:
-        raise ValueError(f"{name}: got shape {matrix.shape}, needs to be [rows, columns]")
+        single = "; one row is [1, columns], such as frame.iloc[[0]], and one column [rows, 1]"
+        raise ValueError(
+            f"{name}: got shape {matrix.shape}, needs to be [rows, columns]"
+            f"{single * (matrix.ndim == 1)}"
+        )
     bad = ~np.isfinite(matrix)
     if bad.any():
         row, column = np.argwhere(bad)[0]
