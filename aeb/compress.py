@@ -639,7 +639,8 @@ def _tuned(run: _Run, key: PRNGKey) -> float:
     except ValueError as error:
         raise ValueError(
             f"learning_rate: none from {RATES[0]:g} to {RATES[1]:g} mends a pruned copy ({error}); "
-            f"see that the loss is a mean over the batch, or pass one.{about(run.train)}"
+            "see that the loss is a mean over the batch, and that inputs and targets are about as "
+            f"large as 1, or pass one.{about(run.train)}"
         ) from error
 
 

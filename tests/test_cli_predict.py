@@ -90,7 +90,8 @@ def test_a_regression(saved, capsys):
         (["nowhere.safetensors", "--data", "digits"], "nowhere.safetensors"),
         (["bare.safetensors", "--data", "digits"], "does not say which module"),
         (["noisy.safetensors", "--data", "nothing"], "there is no 'nothing'"),
-        (["noisy.safetensors", "--data", "digits"], "on rows of uint8[8, 8, 1] the network raised"),
+        (["noisy.safetensors", "--data", "digits"], "not take rows of the shape (8, 8, 1); with"),
+        (["digits.safetensors", "--data", "text.npz"], "on rows of <U1[] the network raised"),
         (["noisy.safetensors", "--data", "odd.npz"], "needs rows in one of image, x, features"),
         (["noisy.safetensors", "--data", "five.npz"], "the classes run from 0 to 4"),
         (["noisy.safetensors", "--data", "real.npz"], "do not fit the outputs [5, 3]"),
@@ -105,6 +106,7 @@ def test_what_predict_refuses_is_one_line_and_exit_code_2(saved, words, says, co
     np.savez("odd.npz", z=x)
     np.savez("five.npz", x=x, y=np.arange(5))
     np.savez("real.npz", x=x, y=np.ones(5))
+    np.savez("text.npz", x=np.array(["a", "b"]))
     assert main(["predict", *words]) == 2
     assert says in complaint()
 

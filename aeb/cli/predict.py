@@ -141,10 +141,13 @@ def _run(
     program = jax.jit(lambda batch: network(preprocess(batch)))
     parts = []
     try:
-        for at in range(0, len(inputs), batch_size):
-            outputs = program(jnp.asarray(inputs[at : at + batch_size]))
-            parts.append(np.asarray(outputs.astype(jnp.float32)))
+        with guards.taking("--data", inputs):
+            for at in range(0, len(inputs), batch_size):
+                outputs = program(jnp.asarray(inputs[at : at + batch_size]))
+                parts.append(np.asarray(outputs.astype(jnp.float32)))
     except Exception as error:  # the user's own code, which may raise anything: told in a line
+        if str(error).startswith("--data: "):
+            raise UsageError(str(error)) from error
         row = f"{inputs.dtype}{list(inputs.shape[1:])}"
         raise UsageError(
             f"--data: on rows of {row} the network raised {described(error)}"
