@@ -14,9 +14,9 @@ What `compress` does, in order:
    spike is zero.
 4. It recomputes the running moments of BatchNorm for the final weights.
 
-A run diverges if a loss or a weight is not finite, or if the loss stays too high for a tenth of the
-steps: above both the loss of a constant guess and the loss of the given network (see
-`aeb.sampling.divergence`). A run that ends short of its target says what it reached.
+A run diverges if a loss or a weight is not finite, or if the recent loss stays too high for a tenth
+of the steps: near that of a constant guess, or above that of the given network if this is as high
+(see `aeb.sampling.divergence`). A run that ends short of its target says what it reached.
 
 Reference: Deng, Zhang, Liang and Lin, "An Adaptive Empirical Bayesian Method for Sparse Deep
 Learning", NeurIPS 2019; the settings are those that `docs/lab-notes.md` found to work.
@@ -50,11 +50,19 @@ from aeb.files.module import describe_module
 from aeb.files.report import SparsityReport, sparsity_report
 from aeb.files.sparse_file import save_sparse
 from aeb.kernel import build_kernel, facts_of, with_facts
-from aeb.network import Network, Scores, as_network, loss_of_a_guess, score
+from aeb.network import (
+    Network,
+    Scores,
+    as_network,
+    gives_probabilities,
+    loss_of_a_guess,
+    score,
+)
 from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
-from aeb.sampling.divergence import POLICIES, about
+from aeb.sampling.divergence import POLICIES, DivergenceError, about
 from aeb.sampling.scale import sums_over_rows
+from aeb.sampling.start import KNOWS, NEAR
 from aeb.schedules import sparsity_ramp
 from aeb.sparsity import fisher, learned, magnitude
 from aeb.sparsity.rule import SCOPES
@@ -87,6 +95,12 @@ TRIAL_STEPS = (60, 200)
 
 TRIAL_SPARSITY = 0.8
 """The share of zeros in the copy to repair: enough to do harm that a few steps can undo."""
+
+MOST_LOST = 0.25
+"""The share of what a network knows beyond a guess that may be lost without a warning."""
+
+FINGERPRINTS = ("key", "variables", "data", "validation")
+"""What a run folder knows only by a fingerprint."""
 
 REFRESH_BATCHES = 100
 """The number of minibatches from which the running moments of BatchNorm are recomputed."""
@@ -327,7 +341,7 @@ class _Run(NamedTuple):
     temperature: float
     weight_decay: float
     noise: float  # variance of a regression's noise; 1 for other losses
-    loss_bound: float | None  # the larger loss of a guess and the given network, over `noise`
+    loss_bound: float | None  # of `aeb.sample`, in units of `noise`
     divergence: str
 
     def loss_fn(self, params: ArrayTree, batch: Batch, model_state: Any, key: PRNGKey) -> Any:
@@ -417,8 +431,10 @@ def compress(
         A `Compressed`.
 
     Warns:
-        UserWarning: the run ended short of its target, or the given network, or the one that
-            came out, is no better than a constant guess.
+        UserWarning: the run ended short of its target; the given network, or the one that came
+            out, is no better than a constant guess; the one that came out lost more than a
+            quarter of what the given one knew beyond a guess; or a dict of data has more than
+            inputs and targets.
 
     Raises:
         TypeError: the model, its variables or the data have a form that is not supported.
@@ -489,6 +505,11 @@ def compress(
                 f"model: the loss sums over the rows of its batch ({said}), needs to be their mean "
                 "for any number of rows; take jnp.mean for jnp.sum"
             )
+    if gives_probabilities(network, held_out, before.loss):
+        raise ValueError(
+            "model: its outputs are at least 0 and sum to 1 in each row, as probabilities do, and "
+            "logits are needed; leave out its softmax, or pass a loss (params, batch) -> number"
+        )
     noise = 1.0
     if network.kind == "gaussian":
         # The variance of the residuals that the given network leaves, per output.
@@ -517,7 +538,7 @@ def compress(
         temperature,
         weight_decay,
         noise,
-        None if guess is None else max(guess, before.loss) / noise,
+        None if guess is None else _bound(guess, before.loss) / noise,
         divergence,
     )
     facts = {
@@ -530,10 +551,12 @@ def compress(
         "temperature": temperature,
         "weight_decay": weight_decay or None,  # None as in older runs, which did not have it
         "num_draws": num_draws,
+        "key": _fingerprint(jax.random.key_data(key)),
         "variables": _fingerprint(network.params),
+        "data": _fingerprint(train),
         "validation": _fingerprint(held_out),
     }
-    found = _resume(folder, facts)
+    found, given_rate = _resume(folder, facts), learning_rate is not None
     if learning_rate is None:
         learning_rate = found or _tuned(run, trial_key)
     _record(folder, facts, learning_rate)
@@ -572,12 +595,45 @@ def compress(
             f"{learning_rate:.2g}, or more rows",
             stacklevel=2,
         )
+    elif (lost := _lost(before, result.after, guess, held_out)) is not None:
+        warnings.warn(
+            f"the network that came out knows much less than the given one: {lost}. Try more "
+            "steps, a lower sparsity"
+            + (" or no learning_rate, to have one found" if given_rate else "")
+            + ", or more rows",
+            stacklevel=2,
+        )
     return result
 
 
 def default_rank(network: Network) -> str:
     """Return what a network's weights are ranked by if nobody says: "fisher" with BatchNorm."""
     return "fisher" if network.has_averages else "magnitude"
+
+
+def _bound(guess: float, before: float) -> float:
+    """Return the loss above which a run is no better than a guess."""
+    return NEAR * guess if before < KNOWS * guess else max(guess, before)
+
+
+def _lost(before: Scores, after: Scores, guess: float | None, held_out: Batch) -> str | None:
+    """Say that more than `MOST_LOST` of what a network knew beyond a guess is gone."""
+    if guess is None:
+        return None
+    if before.accuracy is None or after.accuracy is None:
+        known, left = guess - before.loss, guess - after.loss
+        said = f"the loss went from {before.loss:.4g} to {after.loss:.4g}; a guess has {guess:.4g}"
+    else:
+        targets = np.asarray(held_out["targets"]).ravel()
+        base = float(np.bincount(targets).max()) / targets.size
+        known, left = before.accuracy - base, after.accuracy - base
+        said = (
+            f"the accuracy went from {before.accuracy:.1%} to {after.accuracy:.1%}; a guess has "
+            f"{base:.1%}"
+        )
+    if known <= 0 or left >= (1 - MOST_LOST) * known:
+        return None
+    return f"on the {len(held_out['targets'])} rows held out {said}"
 
 
 def _is_no_better(scores: Scores, guess: float | None, held_out: Batch) -> bool:
@@ -677,7 +733,13 @@ def _check_reach(
         _rule(sparsity, num_steps, scope).init(params, None, as_where(where))
     except ValueError as error:
         # The rule calls it the ramp, the caller the sparsity.
-        raise ValueError(str(error).replace("ramp:", "sparsity:", 1)) from error
+        said = str(error).replace("ramp:", "sparsity:", 1)
+        if where is None:
+            said += (
+                ". It is a share of all parameters, those named bias or scale too, which stay "
+                "as they are unless where= chooses them"
+            )
+        raise ValueError(said) from error
 
 
 def _rate(highest: float, num_steps: int) -> Schedule:
@@ -731,24 +793,30 @@ def _train(
             write_json(folder / "history.json", [each._asdict() for each in history.values()])
         return None if callback is None else callback(history[step])
 
-    state, draws = sample(
-        kernel,
-        algorithm.init(run.network.params, run.network.model_state),
-        run.train,
-        key,
-        num_steps=run.num_steps,
-        batch_size=run.batch_size,
-        collect=_position_and_model_state if num_draws else None,
-        every=run.num_steps // (2 * num_draws) if num_draws else 1,
-        callback=look,
-        callback_every=max(run.num_steps // LOOKS, 1),
-        checkpoint=None if folder is None else folder / "steps",
-        limit_seconds=limit_seconds,
-        divergence=run.divergence,
-        loss_bound=run.loss_bound,
-        missed="ignore",  # `compress` has its own warning
-        progress=progress,
-    )
+    try:
+        state, draws = sample(
+            kernel,
+            algorithm.init(run.network.params, run.network.model_state),
+            run.train,
+            key,
+            num_steps=run.num_steps,
+            batch_size=run.batch_size,
+            collect=_position_and_model_state if num_draws else None,
+            every=run.num_steps // (2 * num_draws) if num_draws else 1,
+            callback=look,
+            callback_every=max(run.num_steps // LOOKS, 1),
+            checkpoint=None if folder is None else folder / "steps",
+            limit_seconds=limit_seconds,
+            divergence=run.divergence,
+            loss_bound=run.loss_bound,
+            missed="ignore",  # `compress` has its own warning
+            progress=progress,
+        )
+    except DivergenceError as error:
+        # What to change has another name here.
+        raise DivergenceError(
+            str(error).replace("loss_bound=inf", 'divergence="ignore"')
+        ) from error
     if num_draws and draws is not None:
         draws = jax.tree.map(lambda leaf: leaf[-num_draws:], draws)
     return state, draws, tuple(history[step] for step in sorted(history))
@@ -825,10 +893,12 @@ def _resume(folder: Path | None, facts: Mapping[str, Any]) -> float | None:
     if folder is None or not (folder / "settings.json").exists():
         return None
     written = json.loads((folder / "settings.json").read_text())
-    begun = {"rank": "magnitude"} | written["facts"]  # older runs say nothing of it
+    # Older runs say nothing of these.
+    older = {"rank": "magnitude", "key": facts["key"], "data": facts["data"]}
+    begun = older | written["facts"]
     for name, value in facts.items():
         if begun.get(name) != value:
-            was = "others" if name in ("variables", "validation") else begun.get(name)
+            was = "another" if name in FINGERPRINTS else begun.get(name)
             raise ValueError(
                 f"{name}: the run in {folder} was begun with {was}; give the same again to go on "
                 "with it, or name another folder as checkpoint"

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -27,7 +28,19 @@ import numpy as np
 from aeb import guards
 from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
 
-__all__ = ["InUse", "Network", "Scores", "as_network", "in_use", "score"]
+__all__ = [
+    "InUse",
+    "Network",
+    "Scores",
+    "as_network",
+    "gives_probabilities",
+    "in_use",
+    "loss_of_a_guess",
+    "score",
+]
+
+PROBED = 32
+"""The number of rows whose outputs are looked at."""
 
 SCORE_ROWS = 512
 """The number of rows that are scored at a time."""
@@ -266,6 +279,32 @@ def loss_of_a_guess(network: Network) -> float | None:
     return loss if loss > 0 else None
 
 
+def gives_probabilities(network: Network, data: Batch, loss: float) -> bool:
+    """Return whether a classifier returns probabilities where logits are needed.
+
+    Args:
+        network: made by `as_network`.
+        data: rows in the form of `network.data`.
+        loss: the loss of the network on these rows. With probabilities for logits it cannot be
+            small, so then nothing is computed.
+
+    Example:
+        >>> x = jnp.eye(2)
+        >>> network = as_network(lambda w, batch: jnp.mean(w), jnp.ones(2), x)
+        >>> gives_probabilities(network, x, 1.0)
+        False
+    """
+    if network.kind != "categorical" or network.outputs is None:
+        return False
+    inputs = jax.tree.map(lambda leaf: leaf[:PROBED], data["inputs"])
+    given = network.params, network.model_state, inputs
+    classes = jax.eval_shape(network.outputs, *given).shape[-1]
+    if classes < 2 or loss < math.log(math.e + classes - 1) - 1 - 1e-3:
+        return False
+    outputs = np.asarray(network.outputs(*given), np.float64)
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-2))
+
+
 @functools.lru_cache(maxsize=8)
 def _scorer(kind: str, loss_fn: Any, outputs: Any) -> Any:
     """Compile a function that scores some rows: f32[2], loss and accuracy."""
@@ -477,6 +516,12 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
         for form in FORMS:
             if set(form) <= set(data):
                 inputs, targets = data[form[0]], data[form[1]]
+                if more := sorted(str(name) for name in data if name not in form):
+                    warnings.warn(
+                        f"data: {form[0]!r} and {form[1]!r} are used, and {guards.some(more)} not; "
+                        "to use more, pass a loss (params, batch) -> number in place of the module",
+                        stacklevel=4,
+                    )
                 break
         else:
             raise TypeError(f"data: got a dict with {sorted(map(str, data))}, needs to be {wanted}")

@@ -26,7 +26,7 @@ from flax import nnx
 
 import aeb
 from aeb import guards
-from aeb.network import as_network, loss_of_a_guess, score
+from aeb.network import as_network, gives_probabilities, loss_of_a_guess, score
 from aeb.tree import named_leaves
 
 STEPS = 240
@@ -284,25 +284,27 @@ def test_a_layer_of_small_weights_is_not_emptied():
 
 @pytest.mark.slow
 def test_weights_in_front_of_a_normalisation_are_ranked_by_their_worth(digits_cnn):
-    """Three points of a hundred at the least; eight were measured.
+    """Look at which weights stay: which accuracy is higher differs from machine to machine.
 
     Mutations: `default_rank` always "magnitude", or the choice of the user not passed on.
     """
     module, variables, train, (x, y) = digits_cnn
     found = {}
-    for rank in (None, "magnitude"):
-        out = aeb.compress(
+    for rank in (None, "fisher", "magnitude"):
+        found[rank] = out = aeb.compress(
             *(module, variables, train),
             rank=rank,
-            sparsity=0.97,
-            num_steps=1000,
+            sparsity=0.9,
+            num_steps=300,
             learning_rate=0.1,
             key=jax.random.key(100),
             progress=False,
         )
-        found[rank] = float((out.predict(x).argmax(axis=-1) == y).mean())
-        assert abs(out.report.sparsity - 0.97) < 0.001
-    assert found[None] > found["magnitude"] + 0.03
+        assert abs(out.report.sparsity - 0.9) < 0.001
+        assert float((out.predict(x).argmax(axis=-1) == y).mean()) > 0.85
+    assert (found[None].rank, found["magnitude"].rank) == ("fisher", "magnitude")
+    kept = {rank: [leaf.zeros for leaf in out.report.leaves] for rank, out in found.items()}
+    assert kept[None] == kept["fisher"] != kept["magnitude"]
 
 
 @pytest.fixture(scope="module")
@@ -508,6 +510,56 @@ def test_weight_decay_of_a_regression_is_that_of_ridge():
     out = compressed(net, variables, (x, y), weight_decay=0.25, **shared)
     # 1 / (1 + decay), for columns of variance 1.
     np.testing.assert_allclose(out.params["kernel"][:3, 0], 0.8 * truth[:3], atol=0.05)
+
+
+@pytest.mark.slow
+def test_a_rate_that_ruins_it_is_an_error_or_a_warning(linen, rows):
+    """Mutations: the loss of a guess itself as the bound, which a dead network's minibatches are
+    below now and then; no look at what was lost."""
+    with pytest.raises(aeb.DivergenceError, match="recent loss was above") as caught:
+        compressed(*linen, rows[0], num_steps=600, learning_rate=20.0)
+    assert "loss_bound=inf" not in str(caught.value)
+    with pytest.warns(UserWarning, match=r"knows much less .* went from .* no learning_rate, to"):
+        compressed(*linen, rows[0], sparsity=0.88, learning_rate=1e-6)
+
+
+def test_a_network_that_returns_probabilities_is_refused(rows):
+    """Mutations: logits that happen to be positive refused; probabilities taken for logits."""
+    x = rows[0][0]
+    for last, refused in ((nn.softmax, True), (nn.relu, False)):
+        module = nn.Sequential([nn.Dense(3), last])
+        network = as_network(module, module.init(jax.random.key(0), x[:1]), rows[0])
+        # With a small loss the outputs cannot be probabilities, so they are not looked at.
+        assert gives_probabilities(network, network.data, 1.2) == refused
+        assert not gives_probabilities(network, network.data, 0.1)
+    soft = nn.Sequential([nn.Dense(3), nn.softmax])
+    with pytest.raises(ValueError, match=r"^model: its outputs .* leave out its softmax"):
+        compressed(soft, soft.init(jax.random.key(0), x[:1]), rows[0])
+
+
+def test_what_is_not_used_of_a_dict_is_said(linen, rows):
+    x, y = rows[0]
+    with pytest.warns(UserWarning, match="'x' and 'y' are used, and 'weight' not") as said:
+        compressed(*linen, {"x": x, "y": y, "weight": y}, num_steps=20, learning_rate=0.1)
+    assert said[0].filename == __file__
+
+
+@pytest.mark.slow
+def test_a_run_of_other_rows_or_another_key_does_not_go_on(linen, rows, tmp_path):
+    """Mutation: only the rows held out compared."""
+    x, y = rows[0]
+    options = {"num_steps": 20, "learning_rate": 0.1, "checkpoint": tmp_path, "validation": rows[1]}
+    compressed(*linen, (x, y), **options)
+    with pytest.raises(ValueError, match=r"^data: .* begun with another; give the same again"):
+        compressed(*linen, (x[::-1].copy(), y), **options)
+    with pytest.raises(ValueError, match=r"^key: .* begun with another"):
+        compressed(*linen, (x, y), **options, key=jax.random.key(5))
+    settings = tmp_path / "settings.json"
+    told = json.loads(settings.read_text())
+    for name in ("data", "key"):  # a folder of an older version
+        del told["facts"][name]
+    settings.write_text(json.dumps(told))
+    compressed(*linen, (x, y), **options)
 
 
 def test_statistics_that_were_left_out_are_named(linen, rows):

@@ -5,6 +5,8 @@ Mutations that fail here: the loss not looked at in the loop, the diverged state
 its draws kept, a skipped step that does not count.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import aeb
 from aeb.files import checkpoint
 from aeb.sampling import keeper
+from aeb.sampling.divergence import healthy, observe
 
 ROWS = 8
 
@@ -104,7 +107,9 @@ def test_stop_returns_the_last_finite_state_and_the_draws_up_to_it(bad):
 def test_skip_leaves_out_the_steps_that_are_not_finite():
     """Against the same steps by hand."""
     start = SOUND.init(PARAMS)
-    with pytest.warns(aeb.DivergenceWarning, match=r"^divergence: 3 steps were not taken, the fir"):
+    with pytest.warns(
+        aeb.DivergenceWarning, match=r"^divergence: 3 steps .* data, the arr.* at \[5, 0\]"
+    ):
         state, draws = run(KERNEL, start, BAD, num_steps=24, divergence="skip")
     assert int(state.step) == 24
     _, rows = run(note_rows, SOUND.init(PARAMS, BAD[:1]), BAD, collect=lambda s: s.model_state)
@@ -190,23 +195,65 @@ def test_one_chain_of_two():
     np.testing.assert_allclose(both.position["w"][0], alone.position["w"], rtol=1e-5)
 
 
+class Told(NamedTuple):
+    """As much of a state as the loop reads."""
+
+    step: jax.Array
+    loss: jax.Array
+
+
+def watched(losses, bound):
+    """Return the health after each of these losses."""
+
+    def one(health, loss):
+        state = Told(jnp.ones((), jnp.int32), loss)
+        health = observe(state, state, health)[1]
+        return health, health
+
+    start = healthy(Told(jnp.zeros((), jnp.int32), jnp.zeros(())), bound)
+    return jax.lax.scan(one, start, jnp.asarray(losses, jnp.float32))[1]
+
+
+def test_the_recent_loss_is_a_running_mean():
+    """Mutations: the loss of a minibatch in its place; no limit on one; a bound of 0 doubled."""
+    rng = np.random.default_rng(0)
+    dead = 1.6 + 0.06 * rng.normal(size=300)  # as of a network that guesses one of five classes
+    assert (dead > 1.56).mean() < 0.85
+    health = watched(dead, 1.56)
+    assert int(health.above[-1]) > 100
+    by_hand = dead[0]
+    for loss in dead[1:]:
+        by_hand += (min(loss, 3.12) - by_hand) / 20
+    np.testing.assert_allclose(health.recent[-1], by_hand, rtol=1e-5)
+    for bound, low, high in ((1.0, 0.5, 1e9), (-1.0, -3.0, 1e9), (0.0, -1.0, 1e9)):
+        # An outlier counts for a while, and not for hundreds of steps.
+        above = watched([low] * 30 + [high] + [low] * 60, bound).above
+        assert int(above[-1]) == 0
+        assert int(watched([low] * 30 + [high] * 60, bound).above[-1]) > 20
+    above = watched([jnp.nan] + [0.5] * 9 + [2.0] * 40, 1.0).above
+    assert int(above[9]) == 0
+    assert int(above[-1]) > 20
+
+
 @pytest.mark.slow
 def test_a_loss_that_stays_above_that_of_a_guess_is_divergence():
     """Mutations: steps that are not in a row counted, the patience left out, a bound not looked at.
 
-    At a rate of 0 the loss is that of the rows, at most 1 / 2; above a bound in between it changes
-    from row to row, and is never above it for long.
+    At a rate of 0 the loss is that of the rows, at most 1 / 2. Single rows are above a bound
+    between the mean and the largest of them, and a mean over 20 rows hardly ever.
     """
     still, kernel = problem(1e-9)
     start = still.init(PARAMS)
     losses = run(kernel, start, collect=lambda s: s.loss, num_steps=150)[1]
     low, high = float(losses.min()), float(losses.max())
+    between = 0.5 * (float(losses.mean()) + high)
+    assert (losses > between).any()
     with pytest.raises(
         aeb.DivergenceError,
-        match=r"to step \d+ the loss was above loss_bound=.* for 1\d\d steps .* Try a smaller",
+        match=r"to step \d+ the recent loss was above loss_bound=.* for 1\d\d steps .* Try a sm",
     ):
         run(kernel, start, num_steps=150, loss_bound=low / 2)
-    for bound in ((low + high) / 2, high):
+    for bound in (between, high):
         assert int(run(kernel, start, num_steps=900, loss_bound=bound)[0].step) == 900
     with pytest.warns(aeb.DivergenceWarning, match="to step 99 .* for 99 steps in a row"):
         assert int(run(kernel, start, num_steps=99, loss_bound=low / 2)[0].step) == 99

@@ -104,6 +104,33 @@ def test_a_learning_rate_of_1_8(trained, fresh, digits):
     assert accuracy(silent(fresh, train, sghmc(), aeb.spike_slab()), test) > 0.85
 
 
+@pytest.mark.slow
+def test_rates_that_are_far_too_small(trained, fresh, digits):
+    """From new weights nothing is learned; from trained ones nothing mends what is pruned."""
+    train, test = digits
+    with pytest.warns(aeb.DivergenceWarning, match="no better than a guess.* far too small or too"):
+        run(fresh, train, sghmc(2e-7), aeb.spike_slab(), num_steps=600)
+    ramp = aeb.magnitude(aeb.sparsity_ramp(0.97, STEPS))
+    with pytest.warns(UserWarning, match=r"knows less than half .* was 0\.\d+ at the start and is"):
+        params = run(trained, train, sghmc(1e-6), aeb.spike_slab(), sparsify=ramp)
+    assert accuracy(params, test) < 0.7 < accuracy(trained, test)
+    mended = silent(trained, train, sghmc(), aeb.spike_slab(), sparsify=ramp)
+    assert accuracy(mended, test) > 0.8
+
+
+def test_a_loss_of_the_wrong_sign(trained, digits):
+    """Mutation: the loss at the start not looked at."""
+    algorithm = aeb.empirical_bayes(sghmc(), aeb.gaussian())
+    wrong = aeb.build_kernel(algorithm, lambda p, b: -loss_fn(p, b), num_data=1437)
+    with pytest.raises(aeb.DivergenceError, match=r"loss is below 0 .* take its negative"):
+        aeb.sample(
+            *(wrong, algorithm.init(trained), digits[0], jax.random.key(2)),
+            num_steps=STEPS,
+            batch_size=64,
+            progress=False,
+        )
+
+
 def test_a_step_size_of_one(trained, digits):
     train, _ = digits
     with pytest.raises(

@@ -101,7 +101,8 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
         [30.0, 1.0, 0.0]
     """
     series = _columns_of(name, value)
-    columns, wrong = [], [gap] if (gap := _gap(name, series)) else []
+    columns: list[Column] = []
+    wrong: list[Exception] = [gap] if (gap := _gap(name, series)) else []
     for own in series:
         try:
             columns.append(_column(name, own.drop_nulls()))

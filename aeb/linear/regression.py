@@ -217,9 +217,9 @@ def regression(
     guards.one_of("family", family, NORMAL + COUNTS)
     for name, values in (("y", y), ("weights", weights), ("offset", offset)):
         guards.check_order(X, name, values)
-    given = names
-    matrix, names, encoding = as_table("X", X, given)
-    named = given is not None or hasattr(X, "columns")
+    chosen = names
+    matrix, names, encoding = as_table("X", X, chosen)
+    named = chosen is not None or hasattr(X, "columns")
     design = read_design(
         names,
         encoding,

@@ -8,9 +8,15 @@
 
 A value has diverged if it was finite and no longer is. So an infinity that the user put into the
 model state is not a divergence, and neither is the loss of a state before its first step. A nan
-loss always is. A run has also diverged if its loss stays above a bound for a tenth of the steps in
-a row, and for at least 100. If only the last 20 steps are above it, a DivergenceWarning says so.
-The bound may be the loss of a constant guess; `aeb.sampling.start` finds it if none is given.
+loss always is. A run has also diverged if its recent loss stays above a bound for a tenth of the
+steps in a row, and for at least 100. If only the last 20 steps are above it, a DivergenceWarning
+says so. The bound may be the loss of a constant guess; `aeb.sampling.start` finds it if none is
+given.
+
+The recent loss m is a running mean of that of the minibatches, m <- m + (loss - m) / 20. The loss
+of a single minibatch would not do: that of a dead network falls below the bound now and then, where
+a minibatch is easier than another. A loss counts as twice the bound at most, so that one outlier
+does not stay in m for long.
 
 Implementation: "raise" and "stop" check the loss at each step. The loop carries the first step at
 which it diverged, and the number of steps for which it has been above the bound. This costs
@@ -37,6 +43,7 @@ __all__ = [
     "LEAST_ABOVE",
     "LOST_AFTER",
     "POLICIES",
+    "SIGN",
     "DivergenceError",
     "DivergenceWarning",
     "Health",
@@ -64,6 +71,12 @@ LOST_AFTER = 0.1
 LAST_ABOVE = 20
 """The steps in a row up to the end of a run for which it may not be."""
 
+WINDOW = 20
+"""The number of minibatches whose loss the recent loss is about the mean of."""
+
+HALF = 0.5
+"""The share of what a network knew at the start that a run may lose without a word."""
+
 ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. "
     'divergence="stop" returns the last finite state, "skip" leaves out such steps'
@@ -74,6 +87,24 @@ LOST_ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. A v0 or v1 of "
     "your own may be out of the scale of the weights. If you want so wide a posterior, pass "
     "loss_bound=inf"
+)
+
+
+LEARNED_NOTHING = (
+    "If the network was to learn: the learning rate may be far too small or too large, the rows "
+    "and their targets in different orders, or the weights at a bad start. To look for nothing, "
+    "pass loss_bound=inf"
+)
+
+SIGN = (
+    " The loss is below 0 at the start. If it is a log-likelihood, take its negative: a step makes "
+    "the loss smaller."
+)
+
+FORGOT_ADVICE = (
+    "Try more steps, a lower sparsity, a prior whose widths fit the weights (aeb.spike_slab() "
+    "without numbers), or another learning rate: too small a one does not mend what is pruned. If "
+    "you want so wide a posterior, pass loss_bound=inf"
 )
 
 
@@ -117,7 +148,8 @@ class Health(NamedTuple):
     first: jax.Array  # i32[] or i32[C]: the first step whose loss diverged, 0 for none
     skipped: jax.Array  # i32[] or i32[C]: the number of skipped steps
     in_a_row: jax.Array  # i32[] or i32[C]: the number of skipped steps just before this one
-    above: jax.Array  # i32[] or i32[C]: the number of steps in a row, up to now, of too high a loss
+    recent: jax.Array  # f32[] or f32[C]: the recent loss; nan before the first step
+    above: jax.Array  # i32[] or i32[C]: the number of steps in a row for which it has been too high
     bound: jax.Array  # f32[] or f32[C]: a higher loss is too high; inf for no bound
 
 
@@ -127,7 +159,7 @@ def healthy(state: Any, loss_bound: Any = None) -> Health:
     # Of one type, whether it was found or given: another would compile the loop again.
     bound = jnp.asarray(jnp.inf if loss_bound is None else loss_bound, jnp.float32)
     bound = jnp.broadcast_to(bound, jnp.shape(state.step))
-    return Health(first, skipped, in_a_row, above, bound)
+    return Health(first, skipped, in_a_row, jnp.full_like(bound, jnp.nan), above, bound)
 
 
 def ignore(old: Any, new: Any, health: Health) -> tuple[Any, Health]:
@@ -181,7 +213,7 @@ class Watch:
     """The host side of a policy. It reads what the loop recorded, and says what is wrong."""
 
     def __init__(self, state: Any, data: Batch, policy: str) -> None:
-        self.policy = policy
+        self.policy, self.hint = policy, ""
         self._data, self._chains = data, bool(jnp.ndim(state.step))
         self._paths = [path for path, _ in _inexact(state)]
         # The user chose the values that are not finite at the start; see the module docstring.
@@ -195,7 +227,7 @@ class Watch:
             return None
         first, in_a_row = np.atleast_1d(*jax.device_get((health.first, health.in_a_row)))
         if self.policy == "skip":
-            return self._at_a_stand(in_a_row.max(), stop) if in_a_row.max() >= PATIENCE else None
+            return self._at_a_stand(in_a_row, stop) if in_a_row.max() >= PATIENCE else None
         bad = self._not_finite(state) & ~self._given
         diverged = bad.any(axis=0) | (first > 0)
         if not diverged.any():
@@ -205,16 +237,48 @@ class Watch:
         leaves = [path for path, row in zip(self._paths, bad, strict=True) if row.any()]
         return self._message(when, "the loss" if seen.size else None, leaves, diverged)
 
-    def lost(self, health: Health, stop: int, least: float) -> str | None:
-        """Say that the loss has been above its bound for `least` steps in a row, or return None."""
+    def lost(self, health: Health, stop: int, least: float, *, knew: bool) -> str | None:
+        """Say that the recent loss has been too high for `least` steps in a row, or return None.
+
+        Args:
+            health: the health after the last step.
+            stop: the number of that step.
+            least: the number of steps.
+            knew: whether the network was better than a guess at the start.
+        """
         above, bound = np.atleast_1d(*jax.device_get((health.above, health.bound)))
         if self._given is None or above.max() < least:
             return None
         where = f" in {int((above > 0).sum())} of {above.size} chains" if self._chains else ""
         return (
-            f"divergence: up to step {stop} the loss{where} was above loss_bound="
+            f"divergence: up to step {stop} the recent loss{where} was above loss_bound="
             f"{bound[above.argmax()]:.4g} for {above.max()} steps in a row, no better than a guess."
-            f"{about(self._data)} {LOST_ADVICE}"
+            f"{about(self._data)} {LOST_ADVICE if knew else LEARNED_NOTHING}"
+        )
+
+    def forgot(self, health: Health, given: Any, guess: Any) -> str | None:
+        """Say that a run lost much of what its start knew, or return None.
+
+        Args:
+            health: the health at the end of the run.
+            given: f32[] or f32[C], the loss at the start.
+            guess: the loss of a guess, of the same shape; nan if the start knew nothing.
+        """
+        recent = np.asarray(jax.device_get(health.recent), float)
+        with np.errstate(invalid="ignore"):
+            lost = (recent - given) / (guess - given)
+        if self._given is None or not (lost > HALF).any():
+            return None
+        worst = np.nanargmax(np.atleast_1d(lost))
+        began, ended, guessed = (
+            np.atleast_1d(np.broadcast_to(each, recent.shape))[worst]
+            for each in (given, recent, guess)
+        )
+        where = f" in {int((lost > HALF).sum())} of {lost.size} chains" if self._chains else ""
+        return (
+            f"the network that came out knows less than half of what the given one did{where}: its "
+            f"loss was {began:.4g} at the start and is {ended:.4g} at the end, and a guess has "
+            f"{guessed:.4g}. {FORGOT_ADVICE}"
         )
 
     def skipped(self, health: Health) -> str | None:
@@ -226,12 +290,14 @@ class Watch:
         of = " of one chain" if self._chains else ""
         return (
             f"divergence: {most} steps{of} were not taken, the first at step "
-            f"{first[first > 0].min()}, for their result was not finite"
+            f"{first[first > 0].min()}, for their result was not finite.{about(self._data)}"
         )
 
-    def _at_a_stand(self, count: int, stop: int) -> str:
+    def _at_a_stand(self, in_a_row: np.ndarray, stop: int) -> str:
+        stuck = int((in_a_row >= PATIENCE).sum())
+        where = f" in {stuck} of {in_a_row.size} chains" if self._chains else ""
         return (
-            f"divergence: up to step {stop} none of the last {count} steps had a "
+            f"divergence: up to step {stop} none of the last {in_a_row.max()} steps{where} had a "
             f"finite result.{about(self._data)} Try a smaller learning rate or step size"
         )
 
@@ -245,7 +311,7 @@ class Watch:
         where = f" in {count} of {diverged.size} chains," if self._chains else ""
         return (
             f"divergence: {when},{where} not finite any more: {'; '.join(parts)}."
-            f"{about(self._data)} {ADVICE}"
+            f"{about(self._data)}{self.hint} {ADVICE}"
         )
 
     def _not_finite(self, state: Any) -> np.ndarray:
@@ -263,11 +329,15 @@ class Watch:
 
 
 def _count_above(state: Any, health: Health) -> Health:
-    """Count the steps in a row whose loss is above the bound."""
+    """Update the recent loss, and count the steps in a row for which it is above the bound."""
     if getattr(state, "loss", None) is None:
         return health
-    above = state.loss > health.bound.astype(state.loss.dtype)
-    return health._replace(above=jnp.where(above, health.above + 1, 0))
+    bound = health.bound
+    twice = bound + jnp.where(bound == 0, 1, jnp.abs(bound))
+    loss = jnp.minimum(state.loss.astype(bound.dtype), twice)
+    recent = health.recent + (loss - health.recent) / WINDOW
+    recent = jnp.where(jnp.isnan(health.recent), loss, recent)
+    return health._replace(recent=recent, above=jnp.where(recent > bound, health.above + 1, 0))
 
 
 def _loss_is_sound(old: Any, new: Any) -> jax.Array:

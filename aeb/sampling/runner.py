@@ -24,6 +24,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tqdm.auto import tqdm
 
 from aeb import guards
@@ -37,6 +38,7 @@ from aeb.sampling.divergence import (
     LEAST_ABOVE,
     LOST_AFTER,
     POLICIES,
+    SIGN,
     DivergenceError,
     DivergenceWarning,
     Watch,
@@ -131,13 +133,15 @@ def sample(
             number at the end. "ignore" goes on. Only "skip" slows the loop: it reads the state
             twice more at each step.
         loss_bound: the loss of a network that only guesses, such as log(classes). A run has
-            diverged if its loss stays above it for a tenth of `num_steps`, and at least for 100
-            steps in a row. With "stop" it ends there. If only the last 20 steps are above it, the
-            end warns. None looks for it in calls of 100 steps or more, by a step from zero weights
-            and one from `state`, so your loss is called there too. It is then .97 times the loss of
-            zero weights, or of the labels' shares if the loss is a cross-entropy. To stay above it
-            is an error for a classifier whose loss at `state` was below .75 of a guess. For one
-            that was not, and for other losses that were, the end warns. inf looks for nothing.
+            diverged if its recent loss, a running mean over about 20 minibatches, stays above it
+            for a tenth of `num_steps`, and at least for 100 steps in a row. With "stop" it ends
+            there. If only the last 20 steps are above it, the end warns. None looks for it in calls
+            of 100 steps or more, by a step from zero weights and one from `state`, so your loss is
+            called there too. It is then .97 times the loss of zero weights, or of the labels'
+            shares if the loss is a cross-entropy. To stay above it is an error for a classifier
+            whose loss at `state` was below .75 of a guess. For one that was not, and for other
+            losses that were, the end warns. It also warns if more than half of what the network at
+            `state` knew is lost. inf looks for nothing.
         missed: what to do if the run ends before the sparsity ramp reaches its target. "raise"
             refuses such a run before its first step, and warns if a callback ended it too early.
             "warn" says at the end what was reached. "ignore" says nothing. If you split a run into
@@ -150,11 +154,11 @@ def sample(
         array of draws is [draws]. With chains the first two are [chains, draws], even if C is 1.
 
     Warns:
-        UserWarning: the run ended short of its sparsity target, or no better than a guess. The call
-            that takes the 100th step also warns, before its first step, if the loss is a sum over
-            the rows of a minibatch, or if the kernel's `num_data` and the number of rows differ by
-            a factor of two. So does a call of 100 steps or more if its first step sets much of the
-            weights to zero, though no ramp asks for it.
+        UserWarning: the run ended short of its sparsity target, no better than a guess, or without
+            half of what it knew at the start. The call that takes the 100th step also warns, before
+            its first step, if the loss is a sum over the rows of a minibatch, or if the kernel's
+            `num_data` and the number of rows differ by a factor of two. So does a call of 100 steps
+            or more if its first step sets much of the weights to zero, though no ramp asks for it.
 
     Raises:
         ValueError: an argument is out of its range, the arrays of `data` differ in length, the
@@ -264,6 +268,8 @@ def sample(
     if at_start.emptied is not None and at_start.certain and divergence == "raise":
         raise DivergenceError(at_start.emptied)
     _warn(at_start.emptied)
+    if np.any(np.asarray(at_start.given) < 0):
+        watch.hint = SIGN
     state = _copy(state)  # the loop reuses the buffers of its input
     draws: list[Any] = []
     keeper = None
@@ -299,7 +305,9 @@ def sample(
                 rows = loop.first(rows, len(loop.within(due, done, end)))
                 warnings.warn(f"{wrong}; stopped after step {end}", DivergenceWarning, stacklevel=2)
             long = max(LEAST_ABOVE, LOST_AFTER * num_steps)
-            lost = watch.lost(carry.health, end, long) if at_start.certain else None
+            lost = None
+            if at_start.certain:
+                lost = watch.lost(carry.health, end, long, knew=True)
             if lost is not None and divergence != "stop":
                 raise DivergenceError(lost)
             if lost is not None:
@@ -317,7 +325,10 @@ def sample(
     if keeper is not None:
         keeper.save(carry.state, draws)
     long = LAST_ABOVE if at_start.certain else max(LEAST_ABOVE, LOST_AFTER * num_steps)
-    lost = None if stopped else watch.lost(carry.health, done, long)
+    knew = at_start.certain or np.isfinite(at_start.guess).any()
+    lost = None if stopped else watch.lost(carry.health, done, long, knew=bool(knew))
+    if lost is None and not stopped:
+        _warn(watch.forgot(carry.health, at_start.given, at_start.guess))
     for said in (watch.skipped(carry.health), lost):
         if said is not None:
             warnings.warn(said, DivergenceWarning, stacklevel=2)

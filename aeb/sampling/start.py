@@ -17,6 +17,9 @@ follows depends on the start:
     below 75 %, any other loss                the same; a posterior may well be wide
     otherwise                                 nothing: zero may be the best value of the weights
 
+The end also warns if more than half of what the start knew is lost, though the run is still better
+than a guess.
+
 If the entropy is less than four fifths of log k, there is only the warning: the loss may weigh the
 classes, and then the entropy is no guess.
 
@@ -68,6 +71,8 @@ class Start(NamedTuple):
     bound: Any  # f32[] or f32[C]: a loss to stay below; inf where there is none
     certain: bool  # whether it is an error not to; if not, it is warned of
     emptied: str | None = None  # that the first step sets too much to zero
+    given: Any = math.nan  # f32[] or f32[C]: the loss at the start
+    guess: Any = math.nan  # the loss of a guess; nan if the start knows little more than one
 
 
 def given_bound(loss_bound: float | None) -> Start:
@@ -119,13 +124,15 @@ def look(
     except Exception:  # the user's loss at weights that it was not written for: nothing is known
         return nothing._replace(emptied=emptied)
     if not (np.isfinite(guess) & (guess > 0)).all():
-        return nothing._replace(emptied=emptied)
+        return nothing._replace(emptied=emptied, given=given)
     entropy = _entropies(data, guess, data_per_chain)
     if entropy is None:
         known = given < KNOWS * guess
-        return Start(np.where(known, NEAR * guess, math.inf), False, emptied)
+        bound = np.where(known, NEAR * guess, math.inf)
+        return Start(bound, False, emptied, given, np.where(known, guess, math.nan))
     knows = (given < KNOWS * entropy) & (entropy > EVEN * guess)
-    return Start(NEAR * entropy, bool(knows.all()), emptied)
+    guess = np.where(knows, entropy, math.nan)
+    return Start(NEAR * entropy, bool(knows.all()), emptied, given, guess)
 
 
 def _emptied(before: Any, after: Any) -> str | None:
