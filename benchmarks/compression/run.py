@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet20 on CIFAR-10 made sparse: the paper's four arms, a control without Bayes, and ours.
+"""ResNet20 on CIFAR-10 made sparse: the paper's arms, a control without Bayes, ours.
 
     A-SGHMC         the gain 0: an L2 penalty of next to nothing, T falls
     A-SGHMC-EM      the gain 1, T falls
@@ -38,10 +38,6 @@ from benchmarks.compression.training import Carry, Run, metrics_of, train
 from benchmarks.harness.ranges import Count
 
 __all__ = ["NAME", "PLANS", "PRESETS", "Cell", "Compression", "main"]
-
-NAME = "compression"
-
-DESCRIPTION = "ResNet20 on CIFAR-10 made sparse: the paper's arms, a control without Bayes, ours."
 
 StartName = Literal["authors", "own"]
 
@@ -333,4 +329,4 @@ PRESETS = {
     ),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

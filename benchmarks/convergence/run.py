@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two theorems of Deng et al. (NeurIPS 2019), measured where the truth is known by quadrature.
+"""How fast the latents and the law of the coefficients converge, against quadrature.
+
+These are the two theorems of Deng et al. (NeurIPS 2019).
 
 Latents. E |theta_k - theta*|^2 <= lambda omega_k. Many chains of SGLD-SA at a constant step size;
 theta* is the fixed point of that very chain, discretisation included (`mean_field`), so
@@ -41,10 +43,6 @@ from benchmarks.harness.ranges import Positive, whole, within
 from benchmarks.harness.rows import canonical
 
 __all__ = ["NAME", "PRESETS", "Convergence", "main"]
-
-NAME = "convergence"
-
-DESCRIPTION = "How fast the latents and the law of the coefficients converge, against quadrature."
 
 BLOCK = 500
 """Steps in one compiled call at most; fixed, so that a run that resumes adds the same sums."""
@@ -221,4 +219,4 @@ PRESETS = {
     "paper": Convergence(preset="paper"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison of `aeb demo` as rows, one a seed: a small CNN on the 8x8 digits, every arm.
+"""Compress a small CNN on the 8x8 digits by every arm; one row a seed.
 
 A row's metrics are those of `aeb demo` for that seed, by arm, at the final epoch.
 """
 
 import dataclasses
-import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,6 @@ from aeb.comparison import Recipe, evaluate, hold_out, make_stages, make_task, r
 from benchmarks import harness
 
 __all__ = ["NAME", "PRESETS", "RECIPE", "main"]
-
-NAME = "demo"
-
-DESCRIPTION = "Compress a small CNN on the 8x8 digits by every arm; one row a seed."
 
 ARMS = ("magnitude", "em", "sa", "learned")
 
@@ -87,4 +82,4 @@ PRESETS = {
     "paper": Demo(preset="paper"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

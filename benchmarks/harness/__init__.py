@@ -29,6 +29,7 @@ from benchmarks.harness.runner import (
     one_row_each,
     place_of,
     reduced_too,
+    script,
 )
 from benchmarks.harness.slices import Checkpoints, paced
 from benchmarks.harness.stamp import stamp
@@ -55,5 +56,6 @@ __all__ = [
     "place_of",
     "reduced_too",
     "row_key",
+    "script",
     "stamp",
 ]

@@ -32,7 +32,7 @@ from benchmarks.harness.stamp import stamp
 
 __all__ = [
     *("Cells", "Figure", "Found", "Measured", "Preset", "Section", "Settings", "Unit"),
-    *("choose", "found", "main", "one_row_each", "place_of", "reduced_too"),
+    *("choose", "found", "main", "one_row_each", "place_of", "reduced_too", "script"),
 ]
 
 Preset = Literal["smoke", "cpu", "gpu", "full", "paper"]
@@ -208,6 +208,24 @@ def choose(presets: Mapping[str, S], words: Sequence[str], *, prog: str, descrip
     settings: S = parse(type(default), words, **options, default=default)
     settings.check()
     return settings
+
+
+def script(
+    module: str, doc: str | None, presets: Mapping[str, S]
+) -> tuple[str, functools.partial[int]]:
+    """Make what `run.py` of an experiment ends with.
+
+    Args:
+        module: its `__name__`; the folder that it is in names the script and its rows.
+        doc: its `__doc__`, whose first line heads the help.
+        presets: the settings of each preset.
+
+    Returns:
+        The name, and `main` with the name, the presets and the description set.
+    """
+    description = (doc or "").partition("\n")[0].replace("`", "")
+    name = module.split(".")[-2]
+    return name, functools.partial(main, name, presets, description=description)
 
 
 def main(

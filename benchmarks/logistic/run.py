@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb.regression` with two classes beside its rivals, on simulated designs and on real data.
+"""`aeb.regression` with two classes beside its rivals, on designs and on real data.
 
 Every method sees the same rows, and each is set as its users set it (`rivals.py` says how).
 Seconds are of fit and prediction, taken as in `benchmarks.regression`.
@@ -19,10 +19,6 @@ from benchmarks.logistic.rivals import METHODS, Fitted
 from benchmarks.selection.recipe import Cell, Comparison, Job
 
 __all__ = ["NAME", "PRESETS", "Logistic", "main", "score"]
-
-NAME = "logistic"
-
-DESCRIPTION = "aeb.regression with two classes beside its rivals, on designs and on real data."
 
 LEAST = 1e-6
 """Probabilities are scored as at least this and at most 1 less it: one row that a method was sure
@@ -96,4 +92,4 @@ PRESETS = {
     "paper": Logistic(preset="paper"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aeb.regression` beside its peers, on the data sets of `benchmarks.simulation`.
+"""`aeb.regression` beside the lasso, MCP and the horseshoe, on simulated regressions.
+
+The data sets are those of `benchmarks.simulation`.
 
     oracle      least squares on the true columns
     lasso       scikit-learn's LassoCV
@@ -39,10 +41,6 @@ from benchmarks.simulation.design import (
 )
 
 __all__ = ["NAME", "PRESETS", "Regression", "main", "score"]
-
-NAME = "regression"
-
-DESCRIPTION = "aeb.regression beside the lasso, MCP and the horseshoe, on simulated regressions."
 
 LEAST_INCLUSION = 0.002
 """Inclusion probabilities below it are left out of the row."""
@@ -210,4 +208,4 @@ PRESETS = {
     "paper": Regression(preset="paper"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One chain over several devices and processes: the same chain, and what is sent for it.
+"""One chain over several devices and processes: the same chain, and what is sent.
 
 The devices are virtual, of one CPU, and two processes talk over loopback by gloo: nothing here is a
 time. Two sections:
@@ -30,10 +30,6 @@ from benchmarks.scaling.recipe import ALONE, IN_DOUBLE, Chain, Communication
 from benchmarks.scaling.worker import CHAINS, Road
 
 __all__ = ["NAME", "PRESETS", "Scaling", "differences", "main"]
-
-NAME = "scaling"
-
-DESCRIPTION = "One chain over several devices and processes: the same chain, and what is sent."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,4 +173,4 @@ PRESETS = {
     "cpu": Scaling(preset="cpu"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

@@ -30,10 +30,6 @@ from benchmarks.selection.scores import of_fold, of_truth
 
 __all__ = ["NAME", "PRESETS", "Selection", "main"]
 
-NAME = "selection"
-
-DESCRIPTION = "aeb.regression beside its rivals, on simulated designs and on real data."
-
 SKLEARN = ("scikit-learn",)
 
 
@@ -177,4 +173,4 @@ PRESETS = {
     "paper": Selection(preset="paper"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

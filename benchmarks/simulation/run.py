@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Large p, small n: the paper's simulated regression, by three samplers under one prior.
+"""Large p, small n: the paper's simulated regression, by SGLD-SA, SGLD-EM and SGLD.
 
     SGLD-SA   latents by stochastic approximation, gain min(cap, C / (A + k)^alpha); at the default
               C = 1000, A = 100, alpha = 0.7 the cap of 0.1 binds for the first 500,000 steps
@@ -7,11 +7,11 @@
     SGLD      gain 0: the prior stays at its start, Laplace and Gaussian part both; the authors' own
               run lost the Laplace part to a line break. Nothing reads v0 then, so it has no v0
 
-The cells (an arm, its v0 and its starting sigma) see the same data, start and noise. All run on the
-full batch, at temperature 1, with the step size eps_k = eps k^-1/3. The recipe is that of the
-authors' R document, without the noise of variance 0.01 that it adds to the gradient, with the fresh
-rows drawn from the coefficients of the rows fitted, and with sigma itself averaged (as the paper
-writes), not its square.
+The cells (an arm, its v0 and its starting sigma) see the same data, start and noise. All have the
+same prior and run on the full batch, at temperature 1, with the step size eps_k = eps k^-1/3. The
+recipe is that of the authors' R document, without the noise of variance 0.01 that it adds to the
+gradient, with the fresh rows drawn from the coefficients of the rows fitted, and with sigma itself
+averaged (as the paper writes), not its square.
 
 An estimate is the mean over the draws that are kept, all of equal weight. Inclusion probabilities
 are the means of rho over the same draws; a coefficient is a discovery above 0.5.
@@ -33,10 +33,6 @@ from benchmarks.simulation.sampler import build
 from benchmarks.simulation.scores import score
 
 __all__ = ["NAME", "PRESETS", "Simulation", "main"]
-
-NAME = "simulation"
-
-DESCRIPTION = "Large p, small n: the paper's simulated regression, by SGLD-SA, SGLD-EM and SGLD."
 
 PICTURED = 0
 """Seed of the data set that the figure shows."""
@@ -116,4 +112,4 @@ PRESETS = {
     "paper": Simulation(preset="paper", data_sets=50),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

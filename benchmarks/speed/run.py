@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step costs, against plain SGD, against other libraries, and against the least there is.
+"""What a step costs, against plain SGD, other libraries and the least there is.
 
 Each section is a race of contenders in one process: they are timed in turn, A B C, A B C, each
 warm, and a row holds the times of all of them. Only ratios within a row mean something on a machine
@@ -8,7 +8,6 @@ installed (numpyro, PyTorch) are left out, and a line says so.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import sys
 import time
@@ -30,10 +29,6 @@ from benchmarks.speed.steps import Chains, Compiling, Loop, Step
 from benchmarks.speed.torch_peer import Torch
 
 __all__ = ["NAME", "PRESETS", "SECTIONS", "Speed", "main"]
-
-NAME = "speed"
-
-DESCRIPTION = "What a step costs, against plain SGD, other libraries and the least there is."
 
 SECTIONS = (
     *("step", "sampler", "threshold", "blackjax", "nuts", "torch", "simulation", "chains"),
@@ -148,4 +143,4 @@ PRESETS = {
     ),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

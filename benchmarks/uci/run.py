@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UCI regressions by a small network: the six arms of the paper's poster and ours, 20 splits.
+"""UCI regressions by a small network: the six arms of the paper's poster, and ours.
 
-Beside them stands the setting that we recommend, one for all sets, chosen by validation inside
-training parts of other splits (docs/lab-notes.md).
+Each is run on 20 splits. Beside them stands the setting that we recommend, one for all sets,
+chosen by validation inside training parts of other splits (docs/lab-notes.md).
 
     SGHMC      an L2 penalty on all weights, the gain 0
     SGHMC-EM   spike and slab on both weight matrices, the gain 1
@@ -44,10 +44,6 @@ from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
 
 __all__ = ["NAME", "PRESETS", "Uci", "main"]
-
-NAME = "uci"
-
-DESCRIPTION = "UCI regressions by a small network: the six arms of the paper's poster, and ours."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,4 +202,4 @@ PRESETS = {
     "paper": Uci(preset="paper"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of `images.classification` under attack: FGSM as the authors measured, and fairly.
+"""FGSM and PGD against the networks of `benchmarks.images.classification`.
 
-    authors    one step against a single network, away from the class that it predicts itself. The
-               arms that sample are then scored by the average over *later* draws, which the attack
-               was not made against; the arms by Adam by the very network attacked.
+    authors    FGSM as the authors measured: one step against a single network, away from the class
+               that it predicts itself. The arms that sample are then scored by the average over
+               *later* draws, which the attack was not made against; the arms by Adam by the very
+               network attacked.
     fair       one step against what the arm predicts by (its last network, or the average over all
                its draws, gradient through the average), away from the true class.
     pgd        the same in ten small steps.
@@ -17,7 +18,6 @@ Images are raw pixels in [0, 1], as with the authors, and so are the perturbatio
 """
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,10 +33,6 @@ from benchmarks.images.classification.run import Classification
 from benchmarks.images.recipe import ARMS, Cell
 
 __all__ = ["NAME", "PRESETS", "Adversarial", "main"]
-
-NAME = "adversarial"
-
-DESCRIPTION = "FGSM and PGD against the networks of benchmarks.images.classification."
 
 LEVELS = tuple(round(0.05 * level, 2) for level in range(1, 11))
 """The paper's."""
@@ -101,4 +97,4 @@ PRESETS = {
     for name, settings in classification.PRESETS.items()
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MNIST and Fashion-MNIST, with and without augmentation: Adam, dropout, SGHMC and SGHMC-SA.
+"""MNIST and Fashion-MNIST: Adam, dropout, SGHMC and SGHMC-SA, with and without DA.
 
     Vanilla    Adam
     Dropout    Adam, and dropout
@@ -20,7 +20,6 @@ falls there as that of the samplers does, and its draws are weighted alike.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,6 @@ from benchmarks.images.recipe import ARMS, ArmName, Cell, Recipe, Set
 
 __all__ = ["NAME", "PRESETS", "Classification", "main"]
 
-NAME = "classification"
-
 HELD_OUT = 5000
 """Training images that a trial is scored on, at most."""
 
@@ -42,8 +39,6 @@ STEP_SIZES = (0.03, 0.01, 0.1)
 
 ADAM_STEPS = (1e-3, 3e-4, 3e-3)
 """Step sizes of Adam that are tried; the first is the paper's."""
-
-DESCRIPTION = "MNIST and Fashion-MNIST: Adam, dropout, SGHMC and SGHMC-SA, with and without DA."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,4 +217,4 @@ PRESETS = {
     "paper": Classification(preset="paper"),
 }
 
-main = functools.partial(harness.main, NAME, PRESETS, description=DESCRIPTION)
+NAME, main = harness.script(__name__, __doc__, PRESETS)
