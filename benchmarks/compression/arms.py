@@ -13,8 +13,6 @@ from benchmarks.compression.recipe import FRICTION, Released, Rewound, Size
 from benchmarks.compression.released import released_algorithm
 from benchmarks.harness.ranges import one_of
 
-__all__ = ["ARMS", "Arm", "ArmName", "Stage", "make_stage", "rewound_step_size"]
-
 
 class Arm(NamedTuple):
     """What tells one arm from another."""

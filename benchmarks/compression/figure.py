@@ -21,8 +21,6 @@ from benchmarks.compression.table import (
 )
 from benchmarks.harness import figures
 
-__all__ = ["figure", "runs"]
-
 SIZE = (8.4, 6.4)
 
 FONTS = {"font.size": 13, "legend.fontsize": 10.5}

@@ -26,8 +26,6 @@ from aeb.types import ArrayTree, Batch, LossFn, PRNGKey
 from aeb.usage import UsageError
 from benchmarks.compression.recipe import Size
 
-__all__ = ["Setup", "authors_network", "make_setup"]
-
 
 class Setup(NamedTuple):
     """Images on the device, a network, and its losses.

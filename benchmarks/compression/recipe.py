@@ -9,8 +9,6 @@ from aeb import guards
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, Positive, at_least, whole, within
 
-__all__ = ["FRICTION", "FULL_STEPS", "Released", "Rewound", "Size", "spike_and_slab"]
-
 FULL_STEPS = 50_000
 """Steps of each stage in the authors' code: 1000 epochs of 50."""
 

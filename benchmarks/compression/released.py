@@ -18,8 +18,6 @@ from aeb.tree import select
 from aeb.types import ArrayTree, Prior, ScalarOrSchedule, Schedule
 from benchmarks.compression.recipe import FRICTION, FULL_STEPS, Released, spike_and_slab
 
-__all__ = ["DEPARTURES", "SPARSE", "leaf_sparsity", "released_algorithm", "released_step_size"]
-
 SPARSE = r"block.*/conv.*/kernel$"
 """The leaves that the authors make sparse: the 3x3 convolutions in the blocks."""
 

@@ -37,8 +37,6 @@ from benchmarks.compression.recipe import Released, Rewound, Size
 from benchmarks.compression.training import Carry, Run, metrics_of, train
 from benchmarks.harness.ranges import Count
 
-__all__ = ["NAME", "PLANS", "PRESETS", "Cell", "Compression", "main"]
-
 StartName = Literal["authors", "own"]
 
 DENSE, SPARSE = range(2)

@@ -20,8 +20,6 @@ from aeb.types import ArrayTree, every_weight
 from benchmarks.compression.arms import Stage
 from benchmarks.compression.recipe import FRICTION
 
-__all__ = ["COLUMNS", "best", "kept", "kick", "look", "of_latent", "of_probs", "one_shot"]
-
 COLUMNS = (
     "epoch",
     "accuracy",

@@ -14,19 +14,6 @@ from benchmarks.compression.run import PRESETS, Cell, Compression
 from benchmarks.harness import markdown
 from benchmarks.harness.markdown import by_cell, column, metric
 
-__all__ = [
-    *("gains", "over", "per_cent", "percent"),
-    "EPOCHS",
-    "FIGURES",
-    "LOGS",
-    "POSTER",
-    "SHORT_TARGETS",
-    "TARGETS",
-    "blocks",
-    "report",
-    "short",
-]
-
 Found = harness.Found[Cell]
 
 over = functools.partial(markdown.over, deviation=True, count=True)

@@ -18,8 +18,6 @@ from benchmarks.compression.arms import Stage
 from benchmarks.compression.network import Setup
 from benchmarks.compression.recipe import Size
 
-__all__ = ["Carry", "Run", "looks", "metrics_of", "train"]
-
 PATIENCE = 5.0
 """Seconds that the epochs between two checks of the clock may take."""
 

@@ -13,8 +13,6 @@ from benchmarks.convergence.run import PRESETS
 from benchmarks.convergence.table import FIGURES, Found, found, ladder
 from benchmarks.harness import figures
 
-__all__ = ["figure"]
-
 SIZE = (8.4, 5.2)
 
 RATIOS = (0.6, 2.0)

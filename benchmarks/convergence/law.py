@@ -25,8 +25,6 @@ import numpy as np
 
 from benchmarks.convergence.recipe import Theta, TwoMeans
 
-__all__ = ["Law", "functions", "mean_of_functions", "score", "stationary_law"]
-
 REACH = 9.0
 """Standard deviations of the Gaussian part that the nodes reach to, beyond either centre."""
 

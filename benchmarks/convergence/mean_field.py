@@ -35,8 +35,6 @@ import scipy.special
 from benchmarks.convergence.law import Law, stationary_law
 from benchmarks.convergence.recipe import SIZE, Gain, Theta, TwoMeans, from_vector, to_vector
 
-__all__ = ["MeanField", "Prediction", "limit_factor", "predict", "targets"]
-
 TOLERANCE = 1e-12
 """Largest change of a latent that counts as none."""
 

@@ -21,8 +21,6 @@ from aeb.types import Prior, Schedule
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Positive, at_least, whole, within
 
-__all__ = ["FUNCTIONS", "SIZE", "Gain", "Theta", "TwoMeans", "from_vector", "to_vector"]
-
 SIZE = 2
 """Coefficients."""
 

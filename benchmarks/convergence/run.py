@@ -42,8 +42,6 @@ from benchmarks.convergence.scores import score_coefficients, score_latents
 from benchmarks.harness.ranges import Positive, whole, within
 from benchmarks.harness.rows import canonical
 
-__all__ = ["NAME", "PRESETS", "Convergence", "main"]
-
 BLOCK = 500
 """Steps in one compiled call at most; fixed, so that a run that resumes adds the same sums."""
 

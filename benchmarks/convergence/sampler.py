@@ -17,8 +17,6 @@ import numpy as np
 import aeb
 from benchmarks.convergence.recipe import SIZE, Gain, Theta, TwoMeans, to_vector
 
-__all__ = ["build", "theta_of"]
-
 LEAF = ""
 """The path of a bare array of coefficients."""
 

@@ -20,8 +20,6 @@ from benchmarks.convergence.law import mean_of_functions
 from benchmarks.convergence.mean_field import Prediction, limit_factor, predict
 from benchmarks.convergence.recipe import Gain, TwoMeans, from_vector
 
-__all__ = ["Slope", "bias_slope", "error_slope", "score_coefficients", "score_latents"]
-
 RESAMPLES = 2000
 """Bootstrap samples of the chains."""
 

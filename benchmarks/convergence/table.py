@@ -11,8 +11,6 @@ from benchmarks.convergence.run import PRESETS, Convergence
 from benchmarks.convergence.scores import Slope, bias_slope
 from benchmarks.harness import markdown
 
-__all__ = ["FIGURES", "found", "ladder", "report"]
-
 Found = list[tuple[Gain, float, harness.Row | None]]
 """Cells, and the row of each where there is one."""
 

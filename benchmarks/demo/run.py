@@ -12,8 +12,6 @@ from typing import Any
 from aeb.comparison import Recipe, evaluate, hold_out, make_stages, make_task, run_seed
 from benchmarks import harness
 
-__all__ = ["NAME", "PRESETS", "RECIPE", "main"]
-
 ARMS = ("magnitude", "em", "sa", "learned")
 
 RECIPE = Recipe(

@@ -8,8 +8,6 @@ from benchmarks import harness
 from benchmarks.demo.run import PRESETS
 from benchmarks.harness import markdown
 
-__all__ = ["block"]
-
 _column = functools.partial(markdown.column, deviation=True)
 
 COLUMNS = [

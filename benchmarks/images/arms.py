@@ -29,8 +29,6 @@ from aeb.types import Kernel, Prior
 from benchmarks.images.networks import SPARSE, augmentation, network, standardise
 from benchmarks.images.recipe import ARMS, Cell, Recipe
 
-__all__ = ["OneChain", "build", "step_size_at"]
-
 
 class OneChain(NamedTuple):
     """How a chain begins and how it steps.

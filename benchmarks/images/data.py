@@ -15,8 +15,6 @@ from aeb.data import DataError
 from aeb.usage import UsageError
 from benchmarks.images.recipe import Set
 
-__all__ = ["Images", "images"]
-
 OTHER: dict[str, str] = {"mnist": "fashion_mnist", "fashion_mnist": "mnist"}
 
 

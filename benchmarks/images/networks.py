@@ -17,8 +17,6 @@ from aeb.data import augment
 from aeb.models import CNN, CNNBN
 from benchmarks.images.recipe import ARMS, Cell, Recipe
 
-__all__ = ["SPARSE", "augmentation", "logits_of", "network", "standardise"]
-
 SPARSE = "fc1/kernel"
 """The path of the sparse layer."""
 

@@ -17,8 +17,6 @@ from aeb import guards
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, Positive, at_least, within
 
-__all__ = ["ARMS", "Arm", "ArmName", "Cell", "Recipe", "Set"]
-
 Set = Literal["mnist", "fashion_mnist", "digits"]
 
 ArmName = Literal["vanilla", "dropout", "sghmc", "sghmc_sa"]

@@ -16,8 +16,6 @@ from benchmarks.images.data import Images
 from benchmarks.images.networks import SPARSE, logits_of
 from benchmarks.images.training import Trained
 
-__all__ = ["Draws", "area_under_roc", "draws_of", "mixture", "score"]
-
 Draws = Sequence[tuple[Any, Any]]
 """Weight and draw of each member of a mixture."""
 

@@ -31,8 +31,6 @@ from benchmarks.images.arms import build, step_size_at
 from benchmarks.images.data import Images
 from benchmarks.images.recipe import ARMS, Cell, Recipe
 
-__all__ = ["Kept", "Trained", "blank", "kept", "train"]
-
 START, STEPS = range(2)
 """What the key of a network is folded with."""
 

@@ -19,8 +19,6 @@ import numpy as np
 
 from benchmarks.selection.designs import Design, coefficients, columns
 
-__all__ = ["DESIGNS", "FOLDS", "FRESH", "TASKS", "Rows", "draw", "fold", "told"]
-
 FRESH = 2000
 """Rows of a design to predict."""
 

@@ -3,8 +3,6 @@
 
 import numpy as np
 
-__all__ = ["FOLDS", "RATIOS", "SPARSE", "STRENGTHS", "TOLERANCE"]
-
 FOLDS = 10
 
 STRENGTHS = np.geomspace(1e-4, 1e3, 29)

@@ -25,8 +25,6 @@ from benchmarks.logistic.recipe import FOLDS, RATIOS, SPARSE, STRENGTHS, TOLERAN
 from benchmarks.regression import methods
 from benchmarks.regression.recipe import Way
 
-__all__ = ["METHODS", "Fitted"]
-
 
 class Fitted(NamedTuple):
     """What a method says."""

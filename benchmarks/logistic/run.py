@@ -18,8 +18,6 @@ from benchmarks.logistic.data import Rows
 from benchmarks.logistic.rivals import METHODS, Fitted
 from benchmarks.selection.recipe import Cell, Comparison, Job
 
-__all__ = ["NAME", "PRESETS", "Logistic", "main", "score"]
-
 LEAST = 1e-6
 """Probabilities are scored as at least this and at most 1 less it: one row that a method was sure
 of and wrong about costs at most 13.8."""

@@ -8,8 +8,6 @@ from benchmarks.logistic.run import PRESETS
 from benchmarks.selection.compare import tables
 from benchmarks.selection.table import designs_of
 
-__all__ = ["report"]
-
 NOTE = """\
 Mean over data sets or folds ± its standard error. The number in brackets says how many of the
 {sets} data sets or {folds} folds have been run. The log loss is in nats, over {fresh:,} new rows of

@@ -7,8 +7,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Seconds", "peak_bytes", "reset_peak", "spent", "timed"]
-
 T = TypeVar("T")
 
 RESET = Path("/proc/self/clear_refs")

@@ -23,8 +23,6 @@ from aeb.evaluation.mixing import potential_scale_reduction
 from benchmarks.regression.methods import Estimate, standardise
 from benchmarks.regression.recipe import Horseshoe
 
-__all__ = ["fit"]
-
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: Horseshoe, level: float, seed: int) -> Estimate:
     """Sample; the estimate is the posterior mean."""

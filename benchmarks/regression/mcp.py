@@ -12,8 +12,6 @@ import numpy as np
 from benchmarks.regression.methods import Estimate, standardise
 from benchmarks.regression.recipe import MCP
 
-__all__ = ["fit"]
-
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: MCP, folds: int) -> Estimate:
     """Fit by cross-validation; found is what is not 0."""

@@ -13,8 +13,6 @@ import numpy as np
 
 import aeb
 
-__all__ = ["Columns", "Estimate", "defaults", "lasso", "least_squares", "ours", "standardise"]
-
 
 class Estimate(NamedTuple):
     """A fitted regression with p coefficients."""

@@ -11,8 +11,6 @@ import numpy as np
 from benchmarks.harness.ranges import Count, Positive, whole, within
 from benchmarks.simulation.design import Design
 
-__all__ = ["MCP", "Cell", "Given", "Horseshoe", "Way", "check_installed"]
-
 MODULES = {"scikit-learn": "sklearn", "millipede-regression": "millipede"}
 """Names to import packages by, where they differ."""
 

@@ -40,8 +40,6 @@ from benchmarks.simulation.design import (
     population_mse,
 )
 
-__all__ = ["NAME", "PRESETS", "Regression", "main", "score"]
-
 LEAST_INCLUSION = 0.002
 """Inclusion probabilities below it are left out of the row."""
 

@@ -13,8 +13,6 @@ from benchmarks.regression.run import PRESETS, Regression
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.table import covered, signals
 
-__all__ = ["first_call", "report", "targets"]
-
 COVERED = (0.85, 0.95)
 """Where the coverage of the signals is to be."""
 

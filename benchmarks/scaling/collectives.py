@@ -16,8 +16,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["DIGITS", "KINDS", "Collective", "collectives", "summed"]
-
 DIGITS = 11
 """Turns at most of the search for a threshold among float32 weights; it may stop before."""
 

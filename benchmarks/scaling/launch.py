@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AxisType, Mesh
 
-__all__ = ["Layout", "WorkerError", "free_port", "make_mesh", "start", "worker"]
-
 ROOT = Path(__file__).resolve().parents[2]
 
 HEARTBEAT = 20

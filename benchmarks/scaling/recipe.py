@@ -9,8 +9,6 @@ from benchmarks.scaling.launch import Layout
 from benchmarks.scaling.worker import Road
 from benchmarks.speed.nets import Net
 
-__all__ = ["ALONE", "IN_DOUBLE", "Chain", "Communication"]
-
 ALONE: Road = "data parallel"
 """Whose chain on one device is that of any road with one chain."""
 

@@ -29,8 +29,6 @@ from benchmarks.scaling.launch import Layout
 from benchmarks.scaling.recipe import ALONE, IN_DOUBLE, Chain, Communication
 from benchmarks.scaling.worker import CHAINS, Road
 
-__all__ = ["NAME", "PRESETS", "Scaling", "differences", "main"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Scaling(harness.Settings):

@@ -11,8 +11,6 @@ from benchmarks.scaling.collectives import KINDS, Collective
 from benchmarks.scaling.launch import Layout
 from benchmarks.scaling.run import PRESETS
 
-__all__ = ["PLANNED", "RATES", "report"]
-
 Found = list[tuple[dict[str, Any], harness.Row | None]]
 """Configurations, and the row of each where there is one."""
 

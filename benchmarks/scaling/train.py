@@ -26,8 +26,6 @@ from aeb.models import MLP, make_loss
 from aeb.usage import parse
 from benchmarks.scaling.launch import HEARTBEAT, Layout, make_mesh, start
 
-__all__ = ["Train", "main", "train"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Train:

@@ -22,8 +22,6 @@ from benchmarks.scaling.collectives import DIGITS, collectives, summed
 from benchmarks.scaling.launch import Layout, make_mesh, start
 from benchmarks.speed.nets import Workload, make_workload, state_bytes
 
-__all__ = ["CHAINS", "Road", "Way", "count", "fields", "main", "make_way", "run"]
-
 Road = Literal["data parallel", "sharded state", "chains", "shard_map"]
 
 NUM_DATA = 1000.0

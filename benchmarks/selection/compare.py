@@ -15,8 +15,6 @@ from benchmarks.harness import markdown
 from benchmarks.regression.table import first_call
 from benchmarks.selection.recipe import Cell, Comparison
 
-__all__ = ["Rows", "Tables", "by_method", "differences", "gaps", "made", "standing", "tables"]
-
 Rows = Mapping[tuple[str, Any], Sequence[harness.Row]]
 """The rows of a method on a task, by the two."""
 

@@ -30,11 +30,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-__all__ = [
-    *("DESIGNS", "DataSet", "Design", "Error"),
-    *("coefficients", "columns", "draw", "genotypes", "stored"),
-]
-
 BLOCK = 20
 """Columns in a block."""
 

@@ -22,8 +22,6 @@ import numpy as np
 import aeb
 from benchmarks.selection.designs import genotypes
 
-__all__ = ["COUNTS", "LEVEL", "SHARES", "TASK", "Effects", "draw", "score", "sets_of"]
-
 TASK = "credible sets"
 
 COUNTS = (1, 2, 3, 4, 5)

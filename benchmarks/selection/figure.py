@@ -16,8 +16,6 @@ from benchmarks.selection.compare import Rows, tables
 from benchmarks.selection.run import PRESETS
 from benchmarks.selection.table import FIGURE
 
-__all__ = ["figure", "relative"]
-
 SIZE = (9.0, 6.4)
 
 MARKS = {

@@ -17,8 +17,6 @@ import numpy as np
 from benchmarks.regression.methods import Estimate
 from benchmarks.selection.designs import stored
 
-__all__ = ["FOLDS", "KEYS", "TASKS", "Fold", "agreement", "fold"]
-
 FOLDS = 10
 
 KEYS = "riboflavin, all rows"

@@ -12,8 +12,6 @@ from benchmarks.harness.ranges import Count
 from benchmarks.regression import cost
 from benchmarks.regression.recipe import Way, check_installed
 
-__all__ = ["Cell", "Comparison", "Job"]
-
 
 class Cell(NamedTuple):
     """A method on a design, or on real data."""

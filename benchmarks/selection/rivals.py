@@ -29,8 +29,6 @@ import numpy as np
 from benchmarks.regression import methods
 from benchmarks.regression.methods import Estimate, standardise
 
-__all__ = ["TALL", "abess", "ard", "elastic_net", "lasso", "millipede", "ridge", "susie"]
-
 PENALTIES = np.geomspace(1e-3, 1e5, 81)
 """Of ridge, for standardised columns and the sum of squares."""
 

@@ -28,8 +28,6 @@ from benchmarks.selection import designs, effects, real, rivals
 from benchmarks.selection.recipe import Cell, Comparison, Job
 from benchmarks.selection.scores import of_fold, of_truth
 
-__all__ = ["NAME", "PRESETS", "Selection", "main"]
-
 SKLEARN = ("scikit-learn",)
 
 

@@ -9,8 +9,6 @@ from benchmarks.regression.methods import Estimate
 from benchmarks.selection.designs import DataSet, Design
 from benchmarks.selection.real import Fold
 
-__all__ = ["BINS", "calibration", "of_fold", "of_truth"]
-
 BINS = 10
 """Bins of inclusion probabilities, of equal width."""
 

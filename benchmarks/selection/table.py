@@ -11,8 +11,6 @@ from benchmarks.selection.compare import Rows, gaps, tables
 from benchmarks.selection.run import PRESETS
 from benchmarks.selection.scores import BINS
 
-__all__ = ["FIGURE", "designs_of", "report"]
-
 FIGURE = "selection.png"
 
 WORDS = {

@@ -28,8 +28,6 @@ from aeb.types import PRNGKey
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, Positive, Some, at_least, whole, within
 
-__all__ = ["DataSet", "Design", "data_key", "draw", "errors", "interval_scores", "population_mse"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Design:

@@ -17,8 +17,6 @@ from benchmarks.harness import figures
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
 from benchmarks.simulation.table import FIGURE, LABELS, SHOWN
 
-__all__ = ["figure"]
-
 SIZE = (10.0, 6.6)
 
 BINS = 36

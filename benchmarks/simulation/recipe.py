@@ -12,8 +12,6 @@ import jax.numpy as jnp
 from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, Positive, at_least, within
 
-__all__ = ["GAINS", "Arm", "Cell", "Recipe"]
-
 Arm = Literal["sa", "em", "sgld"]
 
 GAINS: dict[Arm, tuple[float, float]] = {"sa": (0.0, 1.0), "em": (1.0, 1.0), "sgld": (0.0, 0.0)}

@@ -32,8 +32,6 @@ from benchmarks.simulation.recipe import Arm, Cell, Recipe
 from benchmarks.simulation.sampler import build
 from benchmarks.simulation.scores import score
 
-__all__ = ["NAME", "PRESETS", "Simulation", "main"]
-
 PICTURED = 0
 """Seed of the data set that the figure shows."""
 

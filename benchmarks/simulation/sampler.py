@@ -30,8 +30,6 @@ from aeb.kernel import step_keys
 from benchmarks.simulation.design import DataSet, Design, data_key, draw
 from benchmarks.simulation.recipe import GAINS, Cell, Recipe
 
-__all__ = ["Carry", "Programs", "build"]
-
 LEAF = ""
 """The path of a bare array of coefficients."""
 

@@ -11,8 +11,6 @@ from benchmarks.simulation.design import DataSet, Design, errors, interval_score
 from benchmarks.simulation.recipe import Cell, Recipe
 from benchmarks.simulation.sampler import LEAF, Carry
 
-__all__ = ["score"]
-
 PICTURE_DRAWS = 400
 """Draws of a signal that the figure shows."""
 

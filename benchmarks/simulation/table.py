@@ -14,8 +14,6 @@ from benchmarks.harness.markdown import column
 from benchmarks.simulation.recipe import Cell
 from benchmarks.simulation.run import PICTURED, PRESETS, Simulation
 
-__all__ = ["FIGURE", "LABELS", "SHOWN", "covered", "report", "signals"]
-
 LABELS = {"sa": "SGLD-SA", "em": "SGLD-EM", "sgld": "SGLD"}
 
 Found = harness.Found[Cell]

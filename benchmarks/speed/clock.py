@@ -21,21 +21,6 @@ import numpy as np
 import aeb
 from benchmarks.harness.ranges import Count, Positive
 
-__all__ = [
-    "Clock",
-    "Contender",
-    "Race",
-    "Section",
-    "Spread",
-    "compiled",
-    "looping",
-    "ratio",
-    "repeating",
-    "spread",
-    "stepping",
-    "turning",
-]
-
 Contender = Callable[[int], None]
 """Does its work so many times, and returns when all of it is done."""
 

@@ -12,8 +12,6 @@ from benchmarks.harness import figures
 from benchmarks.speed.clock import Spread, ratio
 from benchmarks.speed.table import found, picture_name
 
-__all__ = ["figure"]
-
 SIZE = (9.6, 7.2)
 
 LABELS = {

@@ -32,8 +32,6 @@ from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import nets
 from benchmarks.speed.clock import Clock, Contender, Section, compiled, repeating, stepping, turning
 
-__all__ = ["Data", "Epoch"]
-
 Coloured = Annotated[str, one_of(*(net for net, (_, shape) in nets.NETS.items() if shape[-1] == 3))]
 """A network that takes 3 channels."""
 

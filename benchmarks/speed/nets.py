@@ -16,24 +16,6 @@ from aeb.types import Kernel
 from benchmarks.harness.ranges import one_of
 from benchmarks.speed.clock import Contender, looping
 
-__all__ = [
-    "NETS",
-    "NUM_DATA",
-    "PARTS",
-    "RATE",
-    "Net",
-    "SgdState",
-    "Workload",
-    "algorithm",
-    "make_workload",
-    "normals_like",
-    "ours",
-    "sampling",
-    "sgd",
-    "state_bytes",
-    "variants",
-]
-
 NUM_DATA = 50_000.0
 """N; of the steps measured none gets slower or faster by it."""
 

@@ -38,8 +38,6 @@ from benchmarks.harness import check
 from benchmarks.harness.ranges import Count, Positive, one_of, whole
 from benchmarks.speed.clock import Clock, Contender, Section, looping
 
-__all__ = ["BlackJax", "Nuts"]
-
 LEAPS = 10
 """Gradients in one call of BlackJAX's sghmc, its default."""
 

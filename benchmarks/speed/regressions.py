@@ -18,8 +18,6 @@ from benchmarks.simulation.recipe import Cell, Recipe
 from benchmarks.simulation.sampler import build
 from benchmarks.speed.clock import Clock, Contender, Section, turning
 
-__all__ = ["Regressions"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Regressions(Section):

@@ -28,8 +28,6 @@ from benchmarks.speed.shrunk import Shrunk
 from benchmarks.speed.steps import Chains, Compiling, Loop, Step
 from benchmarks.speed.torch_peer import Torch
 
-__all__ = ["NAME", "PRESETS", "SECTIONS", "Speed", "main"]
-
 SECTIONS = (
     *("step", "sampler", "threshold", "blackjax", "nuts", "torch", "simulation", "chains"),
     *("loop", "data", "compile", "shrunk"),

@@ -35,8 +35,6 @@ from benchmarks.speed.nets import (
     variants,
 )
 
-__all__ = ["Sampler", "Threshold", "floor", "make_tree"]
-
 SHARES = (0.5, 0.3, 0.15, 0.05)
 """How the weights are parted into leaves, as in a network with one large layer."""
 

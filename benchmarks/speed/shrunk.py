@@ -23,8 +23,6 @@ from benchmarks.speed import nets
 from benchmarks.speed.clock import Clock, Section, repeating
 from benchmarks.speed.nets import Net
 
-__all__ = ["Shrunk"]
-
 PRUNED = r"(fc\d+|block.*/conv1|^conv\d+)/kernel$"
 """The kernels that lose units."""
 

@@ -37,8 +37,6 @@ from benchmarks.speed import nets
 from benchmarks.speed.clock import Clock, Contender, Section, compiled, repeating, stepping, turning
 from benchmarks.speed.nets import Net, state_bytes
 
-__all__ = ["Chains", "Compiling", "Loop", "Step", "examine", "memory_of"]
-
 CALLS = 5
 """Calls in which the traces of a step are counted."""
 

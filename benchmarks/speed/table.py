@@ -12,8 +12,6 @@ from benchmarks.speed.run import PRESETS
 from benchmarks.speed.targets import TARGETS, Target, part_costs, seconds
 from benchmarks.speed.torch_peer import KINDS
 
-__all__ = ["found", "picture_name", "report"]
-
 Found = harness.Found[Race]
 
 Say = Callable[[harness.Row], str]

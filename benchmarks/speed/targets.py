@@ -10,8 +10,6 @@ from benchmarks.speed.clock import Spread, ratio, spread
 from benchmarks.speed.nets import PARTS
 from benchmarks.speed.torch_peer import KINDS
 
-__all__ = ["TARGETS", "Target", "part_costs", "seconds"]
-
 Metrics = Mapping[str, Any]
 
 

@@ -16,8 +16,6 @@ from torch import nn
 from aeb.models import CNN, ResNet
 from benchmarks.speed.nets import NETS
 
-__all__ = ["make_net", "sampler", "sgd"]
-
 FRICTION, SPARSITY, V0, V1 = 0.1, 0.9, 0.01, 1.0
 
 

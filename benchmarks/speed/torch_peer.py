@@ -25,8 +25,6 @@ from benchmarks.harness.ranges import Count, one_of
 from benchmarks.speed import nets
 from benchmarks.speed.clock import Clock, Contender, Section, compiled, repeating, stepping
 
-__all__ = ["KINDS", "Layer", "Torch", "layers", "ours", "peers"]
-
 KINDS = ("outputs", "image_gradients", "kernel_gradients")
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")

@@ -37,8 +37,6 @@ from aeb.models import MLP, make_loss
 from benchmarks.uci.chains import OneChain
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 
-__all__ = ["Numbers", "Setting", "numbers_of", "poster_chain", "recommended_chain", "setting_of"]
-
 
 class Numbers(NamedTuple):
     """The numbers that tell the arms and the sets apart, all f32[]."""

@@ -17,8 +17,6 @@ import aeb
 from aeb.models import MLP
 from benchmarks.uci.recipe import Shape
 
-__all__ = ["Carry", "OneChain", "Rows", "build", "uniform_start"]
-
 START, ORDER, NOISE = range(3)
 """What the key of a split is folded with."""
 

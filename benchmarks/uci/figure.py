@@ -11,8 +11,6 @@ from benchmarks.harness import figures
 from benchmarks.uci.run import PRESETS
 from benchmarks.uci.table import FIGURES, LABELS, POSTER, TARGET, Found
 
-__all__ = ["figure"]
-
 SIZE = (8.4, 5.6)
 
 MARKERS = "osD^vP*"

@@ -6,8 +6,6 @@ from typing import Annotated, Literal, NamedTuple
 
 from benchmarks.harness.ranges import Count, Positive, at_least, within
 
-__all__ = ["ARMS", "TEMPERS", "Arm", "ArmName", "Poster", "Recommended", "Shape"]
-
 
 class Arm(NamedTuple):
     """What tells one of the authors' arms from another."""

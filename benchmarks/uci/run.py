@@ -43,8 +43,6 @@ from benchmarks.uci import arms, chains, scores, splits
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
 
-__all__ = ["NAME", "PRESETS", "Uci", "main"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Uci(harness.Settings):

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp, ndtr
 
-__all__ = ["best_noise", "log_likelihood", "score"]
-
 LEVEL = 0.9
 """Level of the central interval whose coverage is told."""
 

@@ -15,8 +15,6 @@ import numpy as np
 from aeb.data import DataError, Table, load_uci, train_test_split
 from aeb.usage import UsageError
 
-__all__ = ["SEEDS", "SETS", "Set", "Split", "hold_out", "load", "split", "stack"]
-
 Set = Literal["boston", "yacht", "energy", "wine", "concrete", "power"]
 
 SETS: tuple[Set, ...] = ("boston", "yacht", "energy", "wine", "concrete", "power")

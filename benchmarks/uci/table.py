@@ -11,8 +11,6 @@ from benchmarks.uci.recipe import ARMS, ArmName
 from benchmarks.uci.run import PRESETS, Uci
 from benchmarks.uci.splits import Set
 
-__all__ = ["FIGURES", "LABELS", "POSTER", "TARGET", "Found", "density", "report"]
-
 Found = harness.Found[tuple[Set, ArmName]]
 
 FIGURES = ("uci.png",)

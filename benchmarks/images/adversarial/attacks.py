@@ -30,8 +30,6 @@ from jax.scipy.special import logsumexp
 from benchmarks.images.networks import logits_of
 from benchmarks.images.scores import Draws, mixture
 
-__all__ = ["Attacked", "ascent", "fgsm", "negative_log_prob", "pgd"]
-
 STEPS = 10
 """Steps of PGD."""
 

@@ -11,8 +11,6 @@ from benchmarks.images.adversarial.table import FIGURES, PAPER, Found, percent
 from benchmarks.images.classification.table import TITLES
 from benchmarks.images.recipe import ARMS
 
-__all__ = ["figure"]
-
 SIZE = (11.0, 6.2)
 
 DPI = 130

@@ -32,8 +32,6 @@ from benchmarks.images.classification import run as classification
 from benchmarks.images.classification.run import Classification
 from benchmarks.images.recipe import ARMS, Cell
 
-__all__ = ["NAME", "PRESETS", "Adversarial", "main"]
-
 LEVELS = tuple(round(0.05 * level, 2) for level in range(1, 11))
 """The paper's."""
 

@@ -12,8 +12,6 @@ from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
 from benchmarks.images.classification.table import TITLES, shown
 from benchmarks.images.recipe import ARMS, ArmName, Cell
 
-__all__ = ["FIGURES", "PAPER", "Found", "percent", "report", "verdict"]
-
 Found = harness.Found[Cell]
 
 FIGURES = ("adversarial.png",)

@@ -29,8 +29,6 @@ from benchmarks.images import data, networks, scores, training
 from benchmarks.images.data import Images
 from benchmarks.images.recipe import ARMS, ArmName, Cell, Recipe, Set
 
-__all__ = ["NAME", "PRESETS", "Classification", "main"]
-
 HELD_OUT = 5000
 """Training images that a trial is scored on, at most."""
 

@@ -10,19 +10,6 @@ from benchmarks.harness.markdown import metric
 from benchmarks.images.classification.run import NAME, PRESETS, Classification
 from benchmarks.images.recipe import ARMS, ArmName, Cell, Recipe
 
-__all__ = [
-    "PAPER",
-    "SHORT_TARGETS",
-    "TARGETS",
-    "TITLES",
-    "accuracies",
-    "by_both_ways",
-    "column",
-    "counted",
-    "report",
-    "shown",
-]
-
 Found = harness.Found[Cell]
 
 PAPER = {
