@@ -134,7 +134,7 @@ def _wide(axes: Any, results: harness.Results) -> bool:
     bars = []
     for cell, rows in harness.found(settings, results).items():
         first = not cell.key and cell.v0 is None
-        if cell.method in METHODS and cell.design == settings.design and first and rows:
+        if cell.method in METHODS and cell.task == "design" and first and rows:
             bars.append((METHODS[cell.method], [row["metrics"] for row in rows]))
     if not bars:
         return False

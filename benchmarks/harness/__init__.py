@@ -11,6 +11,13 @@ An experiment says what its settings are and which units of work they ask for; `
     stamp       how a row was made
     markdown    tables of rows
     figures     the page that a figure is drawn on, and what several figures have on it
+
+Where methods are set side by side, as in `benchmarks/selection`:
+
+    comparison  settings, and a fit by each method
+    cost        what a fit takes
+    methods     what a linear regression returns, and the methods without settings
+    standings   tables of a line per task and a column per method, and how ours compares
 """
 
 from benchmarks.harness.ranges import check

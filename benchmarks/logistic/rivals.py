@@ -20,10 +20,10 @@ import jax
 import numpy as np
 
 import aeb
+from benchmarks.harness import methods
+from benchmarks.harness.comparison import Way
 from benchmarks.logistic.data import Rows
 from benchmarks.logistic.recipe import FOLDS, RATIOS, SPARSE, STRENGTHS, TOLERANCE
-from benchmarks.regression import methods
-from benchmarks.regression.recipe import Way
 
 
 class Fitted(NamedTuple):

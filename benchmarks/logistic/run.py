@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.harness.comparison import Cell, Comparison, Job
 from benchmarks.harness.ranges import Some, one_of
 from benchmarks.logistic import data
 from benchmarks.logistic.data import Rows
 from benchmarks.logistic.rivals import METHODS, Fitted
-from benchmarks.selection.recipe import Cell, Comparison, Job
 
 LEAST = 1e-6
 """Probabilities are scored as at least this and at most 1 less it: one row that a method was sure

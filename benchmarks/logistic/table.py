@@ -3,9 +3,9 @@
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.harness.standings import tables
 from benchmarks.logistic import data
 from benchmarks.logistic.run import PRESETS
-from benchmarks.selection.compare import tables
 from benchmarks.selection.table import designs_of
 
 NOTE = """\

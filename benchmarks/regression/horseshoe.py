@@ -13,15 +13,36 @@ slab. A column is found where its central interval leaves 0 out.
 Reference: Piironen and Vehtari (Electronic Journal of Statistics 2017).
 """
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from aeb.evaluation.mixing import potential_scale_reduction
-from benchmarks.regression.methods import Estimate, standardise
-from benchmarks.regression.recipe import Horseshoe
+from benchmarks.harness.methods import Estimate, standardise
+from benchmarks.harness.ranges import Count, Positive, whole, within
+
+
+@dataclasses.dataclass(frozen=True)
+class Horseshoe:
+    """Settings of the prior and of the sampler."""
+
+    data_sets: Annotated[int, whole(0)] = 10  # the first of those that the others see
+    chains: Count = 2  # one after the other
+    warmup: Count = 300  # steps left out
+    draws: Annotated[int, whole(4)] = 300  # draws kept of each chain
+    # Acceptance that the step size is tuned to.
+    target_accept: Annotated[float, within("(0, 1)")] = 0.9
+    tree_depth: Count = 10  # doublings of a trajectory at most
+    signals: Positive = 3.0  # guess of the number of signals; 3 is the truth
+    slab_scale: Positive = 2.0  # scale of the slab, in units of the standard deviation of y
+    slab_freedom: Positive = 4.0  # degrees of freedom of the slab
+
+    def options(self) -> dict[str, Any]:
+        """Return what a row says of them."""
+        return {name: value for name, value in vars(self).items() if name != "data_sets"}
 
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: Horseshoe, level: float, seed: int) -> Estimate:

@@ -7,10 +7,23 @@ a twentieth of it, each fit started from the one before. The penalty taken is th
 error over the folds, which are consecutive rows, as for `LassoCV`.
 """
 
+import dataclasses
+from typing import Annotated
+
 import numpy as np
 
-from benchmarks.regression.methods import Estimate, standardise
-from benchmarks.regression.recipe import MCP
+from benchmarks.harness.methods import Estimate, standardise
+from benchmarks.harness.ranges import Positive, whole, within
+
+
+@dataclasses.dataclass(frozen=True)
+class MCP:
+    """Settings of the penalty and of its path."""
+
+    gamma: Annotated[float, within("(1, inf)")] = 3.0  # concavity; the larger, the closer to lasso
+    path: Annotated[int, whole(2)] = 100  # penalties on the path
+    ratio: Annotated[float, within("(0, 1)")] = 0.05  # the last penalty over the first
+    tolerance: Positive = 1e-6  # of each fit, on the violation of its optimality conditions
 
 
 def fit(x: np.ndarray, y: np.ndarray, *, settings: MCP, folds: int) -> Estimate:

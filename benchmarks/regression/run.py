@@ -26,10 +26,13 @@ import jax
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.harness.ranges import Count, Some, one_of, whole, within
-from benchmarks.regression import cost, horseshoe, mcp, methods
-from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, Cell, Given, Horseshoe, Way, check_installed
+from benchmarks.harness import cost, methods
+from benchmarks.harness.comparison import Cell, Comparison, Given, Job, Way
+from benchmarks.harness.methods import Estimate
+from benchmarks.harness.ranges import Some, one_of, whole, within
+from benchmarks.regression import horseshoe, mcp
+from benchmarks.regression.horseshoe import Horseshoe
+from benchmarks.regression.mcp import MCP
 from benchmarks.simulation.design import (
     DataSet,
     Design,
@@ -47,7 +50,7 @@ NotNegative = Annotated[int, whole(0)]
 
 
 METHODS = {
-    "oracle": Way(lambda g: methods.least_squares(g.x, g.y, count=len(g.cell.design.signals))),
+    "oracle": Way(lambda g: methods.least_squares(g.x, g.y, count=len(g.settings.design.signals))),
     "lasso": Way(
         lambda g: methods.lasso(g.x, g.y, folds=g.settings.folds),
         ("scikit-learn",),
@@ -73,9 +76,14 @@ METHODS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Regression(harness.Settings):
+class Regression(Comparison):
+    """The tasks are the names of the two designs among the settings, "design" and "wide"."""
+
+    ways = METHODS
+    source = "'aeb[peers]'"
+    by_seed = False
+
     methods: Some[Annotated[str, one_of(*METHODS)]] = tuple(METHODS)  # what to compare
-    data_sets: Count = 50  # data sets, with the seeds seed, seed + 1, ...
     keys: Some[NotNegative] = (0, 1)  # keys of aeb.regression; 0 is its default
     point: bool = True  # whether to try aeb with a point in place of its spike too
     folds: Annotated[int, whole(2)] = 10  # folds of the cross-validations
@@ -86,56 +94,45 @@ class Regression(harness.Settings):
     mcp: MCP = dataclasses.field(default_factory=MCP)  # how MCP is set
     horseshoe: Horseshoe = dataclasses.field(default_factory=Horseshoe)  # how the horseshoe is set
 
-    def check(self) -> None:
-        super().check()
-        check_installed(self.methods, METHODS, source="'aeb[peers]'")
-
     def cells(self) -> tuple[Cell, ...]:
         cells = []
         for method in dict.fromkeys(self.methods):
             sets = self.horseshoe.data_sets if method == "horseshoe" else self.data_sets
             for key in dict.fromkeys(self.keys) if method == "aeb" else (None,):
-                cells.append(Cell(method, self.design, sets, key))
+                cells.append(Cell(method, "design", sets, key))
         if "aeb" in self.methods:
-            learned, point = (Cell("aeb", self.design, 0, self.keys[0], v0) for v0 in (None, 0.0))
-            cells += [point._replace(data_sets=self.data_sets)] * self.point
-            for cell in (learned, point)[: 1 + self.point]:
-                cells.append(cell._replace(design=self.wide, data_sets=self.wide_sets))
+            learned, point = (
+                Cell("aeb", "wide", self.wide_sets, self.keys[0], v) for v in (None, 0.0)
+            )
+            if self.point:
+                cells.append(point._replace(task="design", repeats=self.data_sets))
+            cells += [learned, point][: 1 + self.point]
         return tuple(cells)
 
-    def seeds_of(self, cell: Cell) -> range:
-        return range(self.seed, self.seed + cell.data_sets)
+    def told(self, task: str) -> dict[str, Any]:
+        return dataclasses.asdict(getattr(self, task))
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        design = dataclasses.asdict(cell.design)
-        options = METHODS[cell.method].options(self, cell)
-        return {"method": cell.method, "design": design, "options": options}
+        return {name: said for name, said in super().config(cell).items() if name != "task"}
 
-    def units(self) -> list[harness.Unit]:
-        return harness.one_row_each(
-            self, self._run, name=lambda cell: f"{cell.method}, p = {cell.design.num_columns:,}"
-        )
+    def job(self, cell: Cell, seed: int) -> Job:
+        design = getattr(self, cell.task)
+        data = DataSet(*jax.device_get(_program(design)(seed)))
+        x, y = (np.asarray(part, np.float64) for part in (data.x, data.y))
+        fit = functools.partial(METHODS[cell.method].fit, Given(self, cell, x, y, seed))
+        before = cost.peak_bytes() if cost.reset_peak() else None
+
+        def scored(estimate: Estimate) -> dict[str, Any]:
+            peak = None if before is None else cost.peak_bytes()
+            memory = {"resident_bytes_before": before, "peak_resident_bytes": peak}
+            return score(design, data, estimate) | memory
+
+        return Job((design, cell.v0), fit, scored)
 
     def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
-        """Fit a data set by a method, and score it; too short a work to be checkpointed."""
-        del folder
-        data, way = DataSet(*jax.device_get(_program(cell.design)(seed))), METHODS[cell.method]
-        x, y = (np.asarray(part, np.float64) for part in (data.x, data.y))
-        marked = cost.reset_peak()
-        before = cost.peak_bytes() if marked else None
-        spent, estimate = cost.spent(
-            (NAME, cell.method, cell.design, cell.v0),
-            functools.partial(way.fit, Given(self, cell, x, y, seed)),
-            way.packages,
-            twice=cell.method != "horseshoe",
-        )
-        memory = {
-            "resident_bytes_before": before,
-            "peak_resident_bytes": cost.peak_bytes() if marked else None,
-        }
-        report(1)
-        seconds = spent.pop("seconds")
-        return seconds, [score(cell.design, data, estimate) | spent | memory]
+        seconds, [metrics] = super()._run(cell, seed, folder, report)
+        # The row has the seconds beside its metrics.
+        return seconds, [{name: said for name, said in metrics.items() if name != "seconds"}]
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,8 +7,9 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import Row, markdown, paired
+from benchmarks.harness.comparison import Cell
 from benchmarks.harness.markdown import by_cell, column
-from benchmarks.regression.recipe import Cell
+from benchmarks.harness.standings import first_call
 from benchmarks.regression.run import PRESETS, Regression
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.table import covered, signals
@@ -60,10 +61,10 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     }
     ours = {c: rows for c, rows in table.items() if c.method == "aeb" and c.v0 is None}
     measured = targets(
-        by_key=[rows for cell, rows in ours.items() if cell.design == design],
+        by_key=[rows for cell, rows in ours.items() if cell.task == "design"],
         mcp=by_method["mcp"],
         horseshoe=by_method["horseshoe"],
-        wide=[row for cell, rows in ours.items() if cell.design == settings.wide for row in rows],
+        wide=[row for cell, rows in ours.items() if cell.task == "wide" for row in rows],
         size=_size(settings.wide),
     )
     names = [
@@ -103,11 +104,11 @@ def _label(settings: Regression, cell: Cell) -> str:
     label = LABELS[cell.method]
     if cell.key is not None:
         label += f", key {cell.key}" + (", v0 = 0" if cell.v0 == 0 else "")
-    return label + (", wide" if cell.design == settings.wide else "")
+    return label + (", wide" if cell.task == "wide" else "")
 
 
 def _done(cell: Cell, rows: Sequence[Row]) -> str:
-    return f"{len(rows)} of {cell.data_sets}" if rows else markdown.NOT_RUN
+    return f"{len(rows)} of {cell.repeats}" if rows else markdown.NOT_RUN
 
 
 def _of_kind(metrics: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -125,12 +126,6 @@ def _r_hat(rows: Sequence[Row]) -> str:
     known = [row["metrics"]["largest_r_hat"] for row in rows]
     finite = [r_hat for r_hat in known if r_hat is not None]
     return f"{max(finite):.3f}" if finite else "-"
-
-
-def first_call(rows: Sequence[Row]) -> str:
-    """Write the mean seconds of the first calls, "-" where none was taken."""
-    firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
-    return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
 
 
 def _each_covered(rows: Sequence[Row]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.harness import figures
-from benchmarks.selection.compare import Rows, tables
+from benchmarks.harness.standings import Rows, tables
 from benchmarks.selection.run import PRESETS
 from benchmarks.selection.table import FIGURE
 

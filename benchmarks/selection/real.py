@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.regression.methods import Estimate
+from benchmarks.harness.methods import Estimate
 from benchmarks.selection.designs import stored
 
 FOLDS = 10

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.regression import methods
-from benchmarks.regression.methods import Estimate, standardise
+from benchmarks.harness import methods
+from benchmarks.harness.methods import Estimate, standardise
 
 PENALTIES = np.geomspace(1e-3, 1e5, 81)
 """Of ridge, for standardised columns and the sum of squares."""

@@ -20,12 +20,14 @@ import functools
 from typing import Annotated, Any
 
 from benchmarks import harness
+from benchmarks.harness import methods
+from benchmarks.harness.comparison import Cell, Comparison, Given, Job, Way
+from benchmarks.harness.methods import Estimate
 from benchmarks.harness.ranges import Count, Some, one_of, whole
-from benchmarks.regression import horseshoe, mcp, methods
-from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, Given, Horseshoe, Way
+from benchmarks.regression import horseshoe, mcp
+from benchmarks.regression.horseshoe import Horseshoe
+from benchmarks.regression.mcp import MCP
 from benchmarks.selection import designs, effects, real, rivals
-from benchmarks.selection.recipe import Cell, Comparison, Job
 from benchmarks.selection.scores import of_fold, of_truth
 
 SKLEARN = ("scikit-learn",)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.regression.methods import Estimate
+from benchmarks.harness.methods import Estimate
 from benchmarks.selection.designs import DataSet, Design
 from benchmarks.selection.real import Fold
 

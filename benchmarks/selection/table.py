@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import harness
 from benchmarks.harness import markdown
+from benchmarks.harness.standings import Rows, gaps, tables
 from benchmarks.selection import designs, effects, real
-from benchmarks.selection.compare import Rows, gaps, tables
 from benchmarks.selection.run import PRESETS
 from benchmarks.selection.scores import BINS
 

@@ -19,11 +19,13 @@ import pytest
 
 import aeb
 from benchmarks import harness, report
-from benchmarks.regression import horseshoe, mcp, methods
+from benchmarks.harness import methods
+from benchmarks.harness.methods import Estimate
+from benchmarks.regression import horseshoe, mcp
 from benchmarks.regression import run as regression
 from benchmarks.regression import table as regression_table
-from benchmarks.regression.methods import Estimate
-from benchmarks.regression.recipe import MCP, Horseshoe
+from benchmarks.regression.horseshoe import Horseshoe
+from benchmarks.regression.mcp import MCP
 from benchmarks.simulation import run as simulation
 from benchmarks.simulation import sampler
 from benchmarks.simulation.design import DataSet, Design

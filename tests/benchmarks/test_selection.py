@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from benchmarks import harness
-from benchmarks.regression.methods import Estimate
-from benchmarks.selection import compare, designs, effects, figure, real, rivals, scores, table
+from benchmarks.harness import standings
+from benchmarks.harness.methods import Estimate
+from benchmarks.selection import designs, effects, figure, real, rivals, scores, table
 from benchmarks.selection.run import PRESETS, main
 
 
@@ -107,14 +108,14 @@ ROWS = {
 
 def test_a_difference_is_of_the_data_sets_that_both_have():
     """Mutation: the means of all data sets of each; the sign turned; one error made two."""
-    read = compare.markdown.metric("error")
-    assert compare.gaps(ROWS, "near", "mcp", read) == pytest.approx([-0.2, 0.0, 0.2])
-    text = compare.differences("error", ROWS, ["near"], ["lasso", "ridge", "mcp", "aeb"], read)
+    read = standings.markdown.metric("error")
+    assert standings.gaps(ROWS, "near", "mcp", read) == pytest.approx([-0.2, 0.0, 0.2])
+    text = standings.differences("error", ROWS, ["near"], ["lasso", "ridge", "mcp", "aeb"], read)
     line = text.splitlines()[-1]
     assert "| near | -0.550 ± 0.029 (4) | 0.125 ± 0.025 (4) | 0.000 ± 0.115 (3) |" in line
     assert line.endswith("| behind ridge; level with mcp |")
     ahead = {name: rows for name, rows in ROWS.items() if name[1] in ("aeb", "lasso")}
-    assert compare.differences("error", ahead, ["near"], ["lasso"], read).endswith("| first |")
+    assert standings.differences("error", ahead, ["near"], ["lasso"], read).endswith("| first |")
 
 
 def test_the_figure_sets_each_method_beside_the_best_on_their_data_sets():

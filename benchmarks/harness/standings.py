@@ -10,12 +10,14 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks import harness
 from benchmarks.harness import markdown
-from benchmarks.regression.table import first_call
-from benchmarks.selection.recipe import Cell, Comparison
+from benchmarks.harness.comparison import Cell, Comparison
+from benchmarks.harness.rows import Results, Row, every_row, paired
+from benchmarks.harness.runner import Found, found
 
-Rows = Mapping[tuple[str, Any], Sequence[harness.Row]]
+__all__ = ["Rows", "Tables", "differences", "first_call", "gaps", "tables"]
+
+Rows = Mapping[tuple[str, Any], Sequence[Row]]
 """The rows of a method on a task, by the two."""
 
 OURS = "aeb"
@@ -29,7 +31,7 @@ class Tables(NamedTuple):
 
     rows: Rows
     methods: Sequence[str]  # to show, in this order
-    found: harness.Found[Cell]
+    cells: Found[Cell]
 
     def there(self, tasks: Sequence[str]) -> list[str]:
         """List the tasks that have a row."""
@@ -50,15 +52,15 @@ class Tables(NamedTuple):
         return (
             self.means("Seconds of a fit", tasks, "cpu_seconds", digits=2),
             by_method("Seconds of a first call", self.rows, tasks, self.methods, first_call),
-            made(harness.every_row(self.found)),
+            made(every_row(self.cells)),
         )
 
 
-def tables(settings: Comparison, results: harness.Results) -> Tables:
+def tables(settings: Comparison, results: Results) -> Tables:
     """Look up the rows of a comparison."""
-    found = harness.found(settings, results)
-    rows = {(cell.task, cell.method): of_cell for cell, of_cell in found.items()}
-    return Tables(rows, settings.methods, found)
+    cells = found(settings, results)
+    rows = {(cell.task, cell.method): of_cell for cell, of_cell in cells.items()}
+    return Tables(rows, settings.methods, cells)
 
 
 def by_method(
@@ -66,7 +68,7 @@ def by_method(
     rows: Rows,
     tasks: Sequence[str],
     methods: Sequence[str],
-    write: Callable[[Sequence[harness.Row]], str],
+    write: Callable[[Sequence[Row]], str],
 ) -> str:
     """Write a titled table of what `write` says of each method's rows; "" if there are none."""
     shown = [method for method in methods if any(rows.get((task, method)) for task in tasks)]
@@ -82,9 +84,15 @@ def _titled(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) ->
     return f"{title}:\n\n{markdown.table(heads, lines)}"
 
 
+def first_call(rows: Sequence[Row]) -> str:
+    """Write the mean seconds of the first calls, "-" where none was taken."""
+    firsts = [row["metrics"]["first_call"] for row in rows if row["metrics"]["first_call"]]
+    return f"{statistics.fmean(first['cpu'] for first in firsts):.1f}" if firsts else "-"
+
+
 def gaps(rows: Rows, task: str, method: str, read: markdown.Read) -> list[float]:
     """Return our number minus that of a method, on each data set that both have."""
-    pairs = harness.paired(rows.get((task, OURS), ()), rows.get((task, method), ()))
+    pairs = paired(rows.get((task, OURS), ()), rows.get((task, method), ()))
     both = [(read(ours["metrics"]), read(theirs["metrics"])) for ours, theirs in pairs]
     return [mine - other for mine, other in both if mine is not None and other is not None]
 
@@ -140,7 +148,7 @@ def _words(each: Mapping[str, Sequence[float]]) -> str:
     return "; ".join(said) or ("first" if by["ahead"] else "-")
 
 
-def made(rows: Sequence[harness.Row]) -> str:
+def made(rows: Sequence[Row]) -> str:
     """Say how rows were made, in one line where no package has two versions.
 
     Methods need different packages, and `markdown.made` has a line for each lot of them.
