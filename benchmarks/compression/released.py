@@ -41,14 +41,14 @@ DEPARTURES = (
 
 
 def leaf_sparsity(sparsity: float, params: ArrayTree) -> float:
-    """Share of zeros in each sparse leaf, floored to three digits as in the authors' code."""
+    """Return the share of zeros in each sparse leaf, floored to three digits as the authors do."""
     part = sum(leaf.size for leaf in select(params, SPARSE).values())
     whole = sum(leaf.size for leaf in jax.tree.leaves(params))
     return math.floor(1000 * sparsity * whole / part) / 1000
 
 
 def released_step_size(recipe: Released, steps: int) -> Schedule:
-    """The step size: constant, and a tenth after each of two shares of the run."""
+    """Make the step size: constant, and a tenth after each of two shares of the run."""
     first = recipe.step_size * FULL_STEPS / steps
 
     def step_size(count: Any) -> Any:
@@ -61,7 +61,7 @@ def released_step_size(recipe: Released, steps: int) -> Schedule:
 
 
 def released_temperature(recipe: Released, epochs: int, epoch_steps: int, anneal: bool) -> Any:
-    """The temperature: constant, or divided after each epoch."""
+    """Make the temperature: constant, or divided after each epoch."""
     start = 1.0 / recipe.inverse_temperature
     if not anneal:
         return start
@@ -107,7 +107,7 @@ def released_algorithm(
 
 
 def released_prior(recipe: Released, params: ArrayTree, v0: float, v1: float) -> Prior:
-    """The authors' prior: densities without sigma, and sigma^2 averaged."""
+    """Make the authors' prior: densities without sigma, and sigma^2 averaged."""
     count = sum(leaf.size for leaf in select(params, SPARSE).values())
     nu, beta = recipe.nu * count, recipe.beta * count
     of_library = aeb.spike_slab(

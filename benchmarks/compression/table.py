@@ -173,7 +173,7 @@ def control_of(arm: ArmName) -> ArmName:
 
 
 def felt(rows: Iterable[harness.Row], beside: str) -> float:
-    """Injected noise over the `step` or the `weight`, at the look where it is largest.
+    """Compute the injected noise over the `step` or the `weight`, at the look where it is largest.
 
     The median over seeds; infinite where the gradient's part is lost in the noise.
     """
@@ -268,7 +268,7 @@ def _details(preset: harness.Preset, rows: Found) -> list[str]:
 
 
 def final(rows: Found) -> str:
-    """An arm a line, a sparsity a column."""
+    """Write the accuracy, an arm a line and a sparsity a column."""
     sparsities = sorted({cell.sparsity for cell in rows if cell.sparsity is not None})
     lines = []
     for arm, start in dict.fromkeys((cell.arm, cell.start) for cell in rows):

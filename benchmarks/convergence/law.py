@@ -41,7 +41,7 @@ class Law(NamedTuple):
 
 
 def score(problem: TwoMeans, theta: Theta, which: int, beta: np.ndarray) -> np.ndarray:
-    """Slope of log pi of coefficient `which`, g."""
+    """Compute the slope of log pi of coefficient `which`, g."""
     pull = problem.num_rows * (problem.means[which] - beta) - theta.kappa1[which] * beta
     return pull / theta.sigma**2 - theta.kappa0[which] * np.sign(beta) / theta.sigma
 
@@ -101,7 +101,7 @@ def functions(problem: TwoMeans, beta: np.ndarray) -> np.ndarray:
 
 
 def mean_of_functions(problem: TwoMeans, theta: Theta, step_size: float) -> np.ndarray:
-    """Expectations of the test functions under the laws of both coefficients, f64[2, 4]."""
+    """Compute the means of the test functions under the laws of both coefficients, f64[2, 4]."""
     laws = [stationary_law(problem, theta, j, step_size) for j in range(2)]
     return np.stack([law.mass @ functions(problem, law.nodes) for law in laws])
 

@@ -92,7 +92,7 @@ class MeanField:
         self.problem, self.step_size = problem, step_size
 
     def laws(self, theta: Theta) -> tuple[Law, Law]:
-        """Stationary laws of the two coefficients."""
+        """Compute the stationary laws of the two coefficients."""
         first, second = (stationary_law(self.problem, theta, j, self.step_size) for j in range(2))
         return first, second
 
@@ -128,12 +128,12 @@ class MeanField:
         )
 
     def start(self) -> np.ndarray:
-        """The latents that the library starts from, f64[8]."""
+        """Return the latents that the library starts from, f64[8]."""
         half = np.full(2, 0.5)
         return to_vector(Theta(half, half / self.problem.v0, half / self.problem.v1, 0.5, 1.0))
 
     def jacobian(self, vector: np.ndarray) -> np.ndarray:
-        """J by central differences, f64[8, 8]."""
+        """Compute J by central differences, f64[8, 8]."""
         columns = []
         for place in range(len(vector)):
             shift = np.zeros_like(vector)
@@ -142,7 +142,7 @@ class MeanField:
         return np.stack(columns, axis=1)
 
     def noise(self, vector: np.ndarray) -> np.ndarray:
-        """S, f64[8, 8]; only rho~ and sigma~ look at the weights."""
+        """Compute S, f64[8, 8]; only rho~ and sigma~ look at the weights."""
         theta = from_vector(vector)
         first, second = self.laws(theta)
         if first.transition is None or second.transition is None:
@@ -193,7 +193,7 @@ def predict(prediction: Prediction, gain: Gain, start: np.ndarray, steps: np.nda
 
 
 def limit_factor(prediction: Prediction, gain: Gain) -> float:
-    """The limit of E |theta_k - theta*|^2 / omega_k; infinite where the gain is too small."""
+    """Compute the limit of E |theta_k - theta*|^2 / omega_k; infinite if the gain is too small."""
     shift = 1.0 / (2.0 * gain.coefficient) if gain.exponent == 1.0 else 0.0
     if prediction.stability <= shift:
         return float("inf")

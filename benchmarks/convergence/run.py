@@ -126,7 +126,7 @@ class Convergence(harness.Settings):
         )
 
     def readings(self) -> np.ndarray:
-        """Steps after which the error is read, evenly spread in their logarithm, i64[K]."""
+        """Return the steps after which to read the error, even in their logarithm, i64[K]."""
         count = int(PER_DECADE * np.log10(self.num_steps / 10)) + 1
         return np.unique(np.geomspace(10, self.num_steps, count).round().astype(int))
 

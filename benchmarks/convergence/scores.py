@@ -36,7 +36,7 @@ class Slope(NamedTuple):
 
 
 def error_slope(errors: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> Slope:
-    """Slope of the log of the mean error on the log of the gain.
+    """Fit the slope of the log of the mean error on the log of the gain.
 
     Args:
         errors: f64[C, K], squared error of each chain at each gain, positive.
@@ -55,7 +55,7 @@ def error_slope(errors: np.ndarray, gains: np.ndarray, rng: np.random.Generator)
 
 
 def bias_slope(biases: np.ndarray, errors: np.ndarray, step_sizes: np.ndarray) -> Slope:
-    """Slope of log |bias| on the log of the step size.
+    """Fit the slope of log |bias| on the log of the step size.
 
     Args:
         biases: f64[K], none of them 0.

@@ -85,7 +85,7 @@ def _scores(predicted: np.ndarray, images: Images) -> dict[str, Any]:
 
 
 def area_under_roc(low: np.ndarray, high: np.ndarray) -> float:
-    """Chance that a value of the second lies above one of the first; ties count half."""
+    """Return the chance that a value of the second lies above one of the first; ties count half."""
     ranks = rankdata(np.concatenate([low, high]))[len(low) :]
     return float((ranks.sum() / len(high) - (len(high) + 1) / 2) / len(low))
 

@@ -38,7 +38,7 @@ class Target(NamedTuple):
 
 
 def part_costs(metrics: Metrics, bottom: str, top: str = "ours") -> dict[str, Spread]:
-    """What each part of a contender costs, in units of another contender of the row.
+    """Compute what each part of a contender costs, in units of another contender of the row.
 
     A part is what the contender loses by leaving it out; `rest` is what is left without any of the
     parts, less the other. They need not add up: parts share passes over the weights.

@@ -14,7 +14,7 @@ LEVEL = 0.9
 
 
 def log_likelihood(predictions: np.ndarray, noise: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Log of the mixture density at each row.
+    """Compute the log of the mixture density at each row.
 
     Args:
         predictions: f64[K, M], of each draw.

@@ -38,7 +38,7 @@ RELATIVE_STEP = 0.25
 
 
 def negative_log_prob(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """-log softmax(logits)_label, f32[B], with a gradient that does not vanish early."""
+    """Compute -log softmax(logits)_label, f32[B], with a gradient that does not vanish early."""
     chosen = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
     wanted = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1, keepdims=True)
     gaps = jnp.where(chosen, -jnp.inf, logits - wanted)

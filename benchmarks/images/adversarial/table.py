@@ -92,7 +92,7 @@ def _networks(rows: Found) -> str:
 
 
 def percent(rows: Sequence[harness.Row], way: str, place: int | None = None) -> list[float]:
-    """Accuracy in % of each row; at a level by its place, or of clean images."""
+    """Return the accuracy in % of each row; at a level by its place, or of clean images."""
     values = [row["metrics"][way] for row in rows]
     return [100 * (value if place is None else value[place]) for value in values]
 

@@ -218,7 +218,7 @@ def _tried(settings: Classification, tried: Tried) -> list[str]:
 
 
 def accuracies(rows: Found) -> str:
-    """An arm a line, a set a column, the poster's in brackets."""
+    """Write the accuracy, an arm a line and a set a column, the poster's in brackets."""
     heads = list(dict.fromkeys(column(cell) for cell in rows))
     lines = {arm: [ARMS[arm].label] for arm in dict.fromkeys(cell.arm for cell in rows)}
     for cell, seeds in rows.items():
