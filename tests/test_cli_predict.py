@@ -7,12 +7,14 @@ in training, raw outputs where probabilities are asked for.
 
 import csv
 import json
+import sys
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import aeb
 from aeb.cli import main
@@ -109,6 +111,46 @@ def test_what_predict_refuses_is_one_line_and_exit_code_2(saved, words, says, co
     np.savez("text.npz", x=np.array(["a", "b"]))
     assert main(["predict", *words]) == 2
     assert says in complaint()
+
+
+SOURCE = """
+from flax import nnx
+
+
+def double(x):
+    return 2.0 * x
+
+
+def deep():
+    return nnx.Sequential(nnx.Linear(2, 8, rngs=nnx.Rngs(0)), nnx.Linear(8, 3, rngs=nnx.Rngs(1)))
+"""
+
+
+def test_what_the_network_was_trained_with_has_to_be_said(saved, complaint, tmp_path, monkeypatch):
+    """Mutations: inputs taken as they are, which gives other labels; a module left as it starts."""
+    _, _, x, _ = saved
+    (tmp_path / "ownnet.py").write_text(SOURCE)
+    np.savez("rows.npz", x=x)
+    net = nnx.Sequential(nnx.Linear(2, 8, rngs=nnx.Rngs(2)), nnx.Linear(8, 3, rngs=nnx.Rngs(3)))
+    metadata = {"model": "ownnet:deep", "preprocess": "ownnet:double"}
+    aeb.save_sparse("deep.safetensors", nnx.state(net, nnx.Param), metadata=metadata)
+    words = ["predict", "deep.safetensors", "--data", "rows.npz", "--raw"]
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    assert main(words) == 2
+    assert "holds weights but no module; add --model ownnet:deep" in complaint()
+    words += ["--model", "ownnet:deep"]
+    assert main(words) == 2
+    assert "--preprocess: the network was trained on inputs that ownnet:double" in complaint()
+    for given, factor in (("ownnet:double", 2.0), ("none", 1.0)):
+        assert main([*words, "--preprocess", given]) == 0
+        with np.load("predictions.npz") as out:
+            np.testing.assert_allclose(out["output"], net(factor * x), rtol=1e-5)
+    noisy = Noisy().init(jax.random.key(1), x, train=False)
+    aeb.save_sparse("bare.safetensors", noisy)
+    named = ["predict", "bare.safetensors", "--data", "rows.npz", "--raw"]
+    assert main([*named, "--model", f"{__name__}:Noisy"]) == 0
+    with np.load("predictions.npz") as out:
+        np.testing.assert_allclose(out["output"], Noisy().apply(noisy, x, train=False), rtol=1e-5)
 
 
 def test_help(capsys):

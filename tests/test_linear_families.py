@@ -282,6 +282,12 @@ Y = (X[:, 0] > 0).astype(float)
         (2 * Y, {"family": "binomial", "weights": 2 + Y}, "y: got 2 in row .*a share"),
         (Y / 2, {"family": "negative_binomial"}, "y: got 0.5 in row .*, needs to be a count"),
         (-Y, {"family": "negative_binomial"}, "y: got -1 in row .* count"),
+        (
+            1e8 * Y,
+            {"family": "negative_binomial"},
+            r"y: got 1e.* at most 1e7; .*log\(y",
+        ),
+        (Y, {"family": "binomial", "weights": 1e8 + Y}, "weights: got 1e.* trials, at most 1e7"),
         (np.zeros(N), {"family": "binomial"}, "y: it is constant"),
         (Y, {"weights": Y - 1}, "weights: got -1 in row .*, needs to be at least 0"),
         (Y, {"weights": Y[1:]}, "weights: got 35 numbers for the 36 rows"),

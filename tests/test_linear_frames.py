@@ -218,8 +218,15 @@ def test_one_row_and_a_lazy_frame():
     lazy = polars.LazyFrame(columns)
     with pytest.raises(TypeError, match=r"^x: got a lazy frame, .* pass x\.collect\(\)"):
         fit.predict(lazy)
-    with pytest.raises(TypeError, match=r"^X: got a lazy frame, .* pass X\.collect\(\)"):
-        aeb.regression(lazy, columns["w"])
+    pytest.importorskip("sklearn")
+    model = aeb.SparseRegressor(**QUICK).fit(frame, 2.0 * columns["z"] + columns["w"])
+    for call in (
+        lambda: aeb.regression(lazy, columns["w"]),
+        lambda: aeb.SparseRegressor().fit(lazy, columns["w"]),
+        lambda: model.predict(lazy),
+    ):
+        with pytest.raises(TypeError, match=r"^X: got a lazy frame, .* pass X\.collect\(\)"):
+            call()
 
 
 def test_all_that_is_wrong_with_a_frame_is_said_at_once(library):

@@ -411,12 +411,21 @@ def test_odd_tables():
     assert whole.coefficients.dtype == np.float64
 
 
+def test_a_name_stands_for_one_column():
+    x, y, _ = draw(0, p=3)
+    with pytest.raises(ValueError, match=r"^names: 'a' stand for several columns; rename"):
+        aeb.regression(x, y, names=["a", "b", "a"])
+
+
 def test_a_yes_or_no_is_told_apart_from_a_number():
     """Mutations: no warning; a warning for each y of whole numbers."""
     x, y, _ = draw(0)
-    with pytest.warns(UserWarning, match=r'^y: it is 0 or 1 .* family="binomial"$') as said:
+    says = r'^y: it is 0 or 1 .* pass y and family="binomial"$'
+    with pytest.warns(UserWarning, match=says) as said:
         aeb.regression(x, y > 0, **QUICK)
     assert said[0].filename == __file__
+    with pytest.warns(UserWarning, match=r'^y: it is 1 or 2 .* pass y == 2 and family="binomial"$'):
+        aeb.regression(x, 1 + (y > 0), **QUICK)
     aeb.regression(x, np.round(y), **QUICK)
 
 

@@ -333,11 +333,11 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
     try:
         theirs = json.loads(path.read_text())
     except ValueError as error:
-        raise UsageError(f"out: {path} is damaged; delete the folder or name another") from error
+        raise UsageError(f"--out: {path} is damaged; delete the folder or name another") from error
     changed = [name for name in mine if theirs.get(name) != mine[name]]
     if changed:
         name = changed[0]
         raise UsageError(
-            f"out: {path.parent} holds a run with {name} {theirs.get(name)}, not {mine[name]}; "
+            f"--out: {path.parent} holds a run with {name} {theirs.get(name)}, not {mine[name]}; "
             "name another folder, or use the same settings to continue it"
         )

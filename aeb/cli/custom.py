@@ -27,7 +27,7 @@ from aeb.cli.named import described, find, find_network
 from aeb.cli.output import Countdown, Outcome, is_watched, tell
 from aeb.cli.plan import RunPlan, plan_leaves
 from aeb.cli.rows import SETS, Rows, read_rows
-from aeb.cli.weights import place, read_weights
+from aeb.cli.weights import fill, place, read_weights
 from aeb.comparison.facts import network_facts
 from aeb.compress import EPOCHS, LEAST_STEPS, LOOKS, PRUNED_AFTER, Compressed, Look, default_rank
 from aeb.data import normalizer
@@ -355,10 +355,7 @@ def _variables(settings: Settings, module: Any, rows: Rows, preprocess: Any) -> 
     arrays = None if settings.params is None else read_weights(settings.params)
     if isinstance(module, nnx.Module):
         if arrays is not None:
-            _, params, streams, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-            nnx.update(module, place(arrays, params, "weights"))
-            nnx.update(module, place(arrays, rest, "moments"))
-            del streams
+            fill(module, arrays)
         return None
     params_key, dropout_key = jax.random.split(jax.random.key(settings.seed))
     keys = {"params": params_key, "dropout": dropout_key}
@@ -430,6 +427,8 @@ def _as_batch(pair: Any) -> dict[str, Any]:
 def _save_network(job: Job, path: Path, stored: Any, about: Mapping[str, Any]) -> None:
     """Write a sparse file. `aeb.load` can rebuild the network if its module can be written."""
     metadata = {"model": job.settings.model, **about}
+    if job.settings.preprocess is not None:
+        metadata["preprocess"] = job.settings.preprocess
     fault = "name the class itself, or functools.partial of it, as --model"
     if job.recipe is not None:
         try:
@@ -439,7 +438,10 @@ def _save_network(job: Job, path: Path, stored: Any, about: Mapping[str, Any]) -
         else:
             return
     # After hours of training, saving the weights comes first.
-    tell(f"{path} holds the weights without their module, so aeb.load cannot build it: {fault}")
+    tell(
+        f"{path} holds the weights without their module, so aeb.load cannot build it: {fault}. "
+        f"aeb predict takes it with --model {job.settings.model}"
+    )
     save_sparse(path, stored, metadata=metadata)
 
 

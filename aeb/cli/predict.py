@@ -2,8 +2,9 @@
 """`aeb predict`: run the network of a sparse file on rows, and write its predictions.
 
 `aeb.load` rebuilds the network. It imports the package of the network's class and calls nothing
-else. The targets of the rows decide what is written. Without targets, several outputs count as the
-logits of classes:
+else. A file without its module needs `--model`, and one that was made with `--preprocess` needs
+that function again. The targets of the rows decide what is written. Without targets, several
+outputs count as the logits of classes:
 
     classes      `label` i32[n, ...], the likeliest, and `probability` f32[n, ..., classes]
     regression   `prediction` f32[n, ...]
@@ -26,11 +27,13 @@ import tyro
 
 import aeb
 from aeb import guards
-from aeb.cli.named import described, find, use_current_folder
+from aeb.cli.named import described, find, find_network, use_current_folder
 from aeb.cli.output import AsJson, Outcome, Switch
 from aeb.cli.rows import INPUTS, SETS, TARGETS, read_rows
+from aeb.cli.weights import fill, read_weights
 from aeb.data.files import read_npz, write_npz
 from aeb.evaluation.diagnostics import accuracy, negative_log_likelihood
+from aeb.files import inspect_sparse
 from aeb.files.atomic import replacing
 from aeb.guards import some
 from aeb.network import serving
@@ -54,8 +57,10 @@ class Predict:
     """digits, mnist, fashion_mnist, cifar10 (their test rows), or an npz of image, maybe label."""
     out: Path = Path("predictions.npz")
     """The file to write, .npz or .csv."""
+    model: str | None = None
+    """package.module:name of the network, for a file that does not say it, as of an NNX factory."""
     preprocess: str | None = None
-    """package.module:function, applied to the inputs. A named data set brings its own."""
+    """package.module:function, applied to the inputs, or none. A named data set brings its own."""
     batch_size: int = 512
     """Number of rows to predict at a time."""
     raw: Switch = False
@@ -71,7 +76,7 @@ class Predict:
 
     def __call__(self) -> Outcome:
         """Run it."""
-        network = _read(self.file)
+        network = _read(self.file, self.model)
         inputs, targets = _rows(self.data)
         outputs = _run(network, inputs, self._preprocess(), self.batch_size)
         is_class = outputs.ndim > 1 and outputs.shape[-1] > 1
@@ -93,6 +98,15 @@ class Predict:
         return Outcome("\n".join(lines), facts | scores)
 
     def _preprocess(self) -> Callable[[Any], Any]:
+        trained = inspect_sparse(self.file).metadata.get("preprocess")
+        if self.preprocess is None and trained is not None:
+            # A file should not be able to have a function of its choice called.
+            raise UsageError(
+                f"--preprocess: the network was trained on inputs that {trained} had changed; pass "
+                f"--preprocess {trained}, or --preprocess none for inputs that are changed already"
+            )
+        if self.preprocess == "none":
+            return lambda inputs: inputs
         if self.preprocess is not None:
             function: Callable[[Any], Any] = find("preprocess", self.preprocess)
             if not callable(function):
@@ -103,17 +117,37 @@ class Predict:
         return lambda inputs: inputs
 
 
-def _read(path: Path) -> Callable[[Any], Any]:
+def _read(path: Path, name: str | None) -> Callable[[Any], Any]:
     """Rebuild the network of a file, as `inputs -> outputs`."""
     use_current_folder()
     try:
+        if name is not None:
+            return _named(path, name)
         model = aeb.load(path)
         if not hasattr(model.module, "apply"):  # an NNX module, which holds its weights
             return lambda inputs: model(inputs)
         apply = serving(model.module)
     except (ValueError, TypeError, ImportError) as error:
+        about = inspect_sparse(path) if path.is_file() and "which module" in str(error) else None
+        if about is not None and "model" in about.metadata:
+            raise UsageError(
+                f"{path} holds weights but no module; add --model {about.metadata['model']}"
+            ) from error
         raise UsageError(str(error)) from error
     return lambda inputs: apply(model.variables, inputs)
+
+
+def _named(path: Path, name: str) -> Callable[[Any], Any]:
+    """Put the weights of a file into a network that is named, as `inputs -> outputs`."""
+    module = find_network(name, 0).module
+    if hasattr(module, "apply"):
+        tree = aeb.load_sparse(path)[0]
+        variables = tree if "params" in tree else {"params": tree}
+        apply = serving(module)
+        return lambda inputs: apply(variables, inputs)
+    fill(module, read_weights(path))
+    module.eval()
+    return lambda inputs: module(inputs)
 
 
 def _rows(place: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -24,7 +24,7 @@ from aeb.tree import named_leaves, path_of, replace_leaves
 from aeb.types import ArrayTree
 from aeb.usage import UsageError
 
-__all__ = ["place", "read_weights"]
+__all__ = ["fill", "place", "read_weights"]
 
 FORMATS = (
     "a sparse file or a checkpoint of aeb, or a .safetensors, .msgpack or .npz file of your own"
@@ -92,6 +92,23 @@ def place(arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str) -> Array
                 f"{list(leaf.shape)} there; was it trained with other settings?"
             )
     return replace_leaves(like, {path: jax.numpy.asarray(x) for path, x in found.items()})
+
+
+def fill(module: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put arrays into an NNX module: its weights and its moments, not its random streams.
+
+    Args:
+        module: the module; it is changed.
+        arrays: a dict from path to array.
+
+    Raises:
+        UsageError: as `place`.
+    """
+    from flax import nnx
+
+    _, params, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    nnx.update(module, place(arrays, params, "weights"))
+    nnx.update(module, place(arrays, rest, "moments"))
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ from aeb.linear.credible_sets import Correlated
 from aeb.linear.design import read_design, restrict
 from aeb.linear.regression import regression
 from aeb.linear.result import Regression
-from aeb.linear.table import column_names, dense, is_constant
+from aeb.linear.table import check_form, column_names, dense, is_constant
 
 __all__ = ["SparseClassifier", "SparseRegressor"]
 
@@ -97,7 +97,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
         groups: [p], a label for each column; those with the same label enter together.
         requires: a mapping from a column to those that have to be in the model before it.
         heredity: "strong" if all of those have to be, "weak" if one is enough.
-        inclusion_odds: [p], factors of the prior odds of each column.
+        inclusion_odds: [p], factors of the prior odds of each column, or a mapping from some.
         level: the level of the intervals in `result_`, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain.
@@ -260,7 +260,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         groups: [p], a label for each column; those with the same label enter together.
         requires: a mapping from a column to those that have to be in the model before it.
         heredity: "strong" if all of those have to be, "weak" if one is enough.
-        inclusion_odds: [p], factors of the prior odds of each column.
+        inclusion_odds: [p], factors of the prior odds of each column, or a mapping from some.
         level: the level of the intervals in `result_`, in (0, 1).
         num_chains: chains, from different starts.
         num_draws: draws kept of each chain.
@@ -407,6 +407,7 @@ def _learn(
     Returns:
         f64[n, p], [n], and the names of the p columns.
     """
+    check_form("X", X)
     guards.check_order(X, "y", y)
     matrix, names, estimator._encoding = X, None, None
     if frames.is_frame(X):
@@ -428,6 +429,7 @@ def _learn(
 def _read(estimator: Any, X: Any) -> np.ndarray:
     """Read new rows with the fitted columns, f64[rows, p]."""
     check_is_fitted(estimator, ["result_", "results_"], all_or_any=any)
+    check_form("X", X)
     if frames.is_frame(X):
         validate_data(estimator, X, reset=False, skip_check_array=True)
         if estimator._encoding is None:

@@ -88,7 +88,8 @@ def quantiles(
             parts.append(np.stack(quantiles, axis=1))
     found = np.concatenate(parts)
     # Counts are whole numbers: take the least count at which F reaches the probability.
-    return np.ceil(found - 1e-9) if posterior.family == "negative_binomial" else found
+    # The 0.0 turns -0 into 0.
+    return np.ceil(found - 1e-9) + 0.0 if posterior.family == "negative_binomial" else found
 
 
 def _rows(posterior: Posterior, x: np.ndarray, offset: np.ndarray) -> Iterator[np.ndarray]:

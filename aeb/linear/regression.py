@@ -75,6 +75,9 @@ ROUNDED = 1e7
 """A v1 of the user's times N may be up to this, where a flip has a relative error of 1 %. A v1 of 1
 is always taken."""
 
+MOST_COUNTED = 1e7
+"""The largest count, or number of trials, of a row. From 1e8 on, rounding made the answer nan."""
+
 LEAST_NOISE = 1e-6
 """The share of the variance of y below which a column that leaves no more may be y itself."""
 
@@ -195,8 +198,8 @@ def regression(
         `summary`.
 
     Warns:
-        UserWarning: the chains disagree; a column is y itself, or nearly; or y is 0 or 1 and the
-            family is "gaussian".
+        UserWarning: the chains disagree; a column is y itself, or nearly; or y has only two
+            values and the family is "gaussian".
 
     Raises:
         ValueError: the data have too few rows, a constant column, a number that is not finite or
@@ -370,8 +373,11 @@ def _read(
         _check_rows("y", y, (y != 0) & (y != 1), needs)
     elif family == "binomial":
         _check_rows("y", y, (y < 0) | (y > 1), "a share of successes, in [0, 1]")
+        _check_rows("weights", weights, weights > MOST_COUNTED, "a number of trials, at most 1e7")
     elif family == "negative_binomial":
         _check_rows("y", y, (y < 0) | (y != np.floor(y)), "a count, a whole number from 0 on")
+        logs = "at most 1e7; for larger counts aeb.regression(X, np.log(y)) asks much the same"
+        _check_rows("y", y, y > MOST_COUNTED, logs)
     free = np.delete(np.arange(matrix.shape[1]), always)
     if not len(free):
         raise ValueError(
@@ -428,11 +434,13 @@ def _warn_of_copies(data: Standardised, names: tuple[str, ...]) -> None:
 
 
 def _warn_of_two_values(y: np.ndarray) -> None:
-    """Warn of a y that is 0 or 1 in each row."""
-    if np.isin(y, (0.0, 1.0)).all():
+    """Warn of a y that has only two values, as yes and no do."""
+    low, high = y.min(), y.max()
+    if np.isin(y, (low, high)).all():
+        code = "y" if (low, high) == (0, 1) else f"y == {high:g}"
         warnings.warn(
-            "y: it is 0 or 1 in each row, and the noise is taken to be normal; for probabilities "
-            'pass family="binomial"',
+            f"y: it is {low:g} or {high:g} in each row, and the noise is taken to be normal; for "
+            f'probabilities pass {code} and family="binomial"',
             stacklevel=3,
         )
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from aeb.guards import some
 from aeb.linear.frames import Encoding, describe_missing, is_frame, read
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "as_matrix",
     "as_table",
     "as_target",
+    "check_form",
     "column_names",
     "dense",
     "is_constant",
@@ -70,10 +73,7 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
         value: an array, a sparse matrix, which is made dense, or a data frame of numbers.
         names: the names of its columns, for messages. By default those of the data frame.
     """
-    if hasattr(value, "collect"):
-        raise TypeError(f"{name}: got a lazy frame, needs its values; pass {name}.collect()")
-    if isinstance(value, Mapping):
-        raise TypeError(f"{name}: got a mapping, needs a table; pass pandas.DataFrame({name})")
+    check_form(name, value)
     names = getattr(value, "columns", None) if names is None else names
     # A row of a data frame has several types, so look at the shape first.
     matrix = value if getattr(value, "ndim", 0) == 1 else _real(name, value, names)
@@ -91,6 +91,14 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
             f"{_column(column, names)}; {describe_missing(bad, names)}"
         )
     return matrix
+
+
+def check_form(name: str, value: Any) -> None:
+    """Refuse a lazy frame and a mapping, which NumPy would read as a single object."""
+    if hasattr(value, "collect"):
+        raise TypeError(f"{name}: got a lazy frame, needs its values; pass {name}.collect()")
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name}: got a mapping, needs a table; pass pandas.DataFrame({name})")
 
 
 def as_target(name: str, value: Any, rows: int) -> np.ndarray:
@@ -124,7 +132,11 @@ def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[s
         return tuple(f"x{j}" for j in range(count))
     if isinstance(names, str) or len(names) != count:
         raise ValueError(f"names: got {names!r:.60}, needs to name each of the {count} columns")
-    return tuple(str(name) for name in names)
+    found = tuple(str(name) for name in names)
+    twice = [name for name, times in Counter(found).items() if times > 1]
+    if twice:
+        raise ValueError(f"names: {some(twice)} stand for several columns; rename all but one")
+    return found
 
 
 def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardised:
