@@ -93,7 +93,7 @@ def _compress(axes: Any, results: harness.Results) -> bool:
 
 def _predict(axes: Any, results: harness.Results) -> bool:
     """Mean and standard error over splits of a ratio taken on each."""
-    axes.set(title="Predict: averages beat single draws")
+    axes.set(title="Predict: averages against our last draw")
     axes.set_ylabel("test RMSE / that of the last draw")
     settings = uci.PRESETS["paper"]
     found = harness.found(settings, results)

@@ -129,8 +129,9 @@ def _verdict(settings: Adversarial, arms: Mapping[ArmName, Sequence[harness.Row]
     return (
         f"{zeta:g}: compared with Vanilla, SGHMC-SA is {ahead_or_behind(lead('authors', zeta))} "
         f"under FGSM as the authors measure, {ahead_or_behind(lead('fair', zeta))} if FGSM is "
-        f"fair, and {ahead_or_behind(lead('pgd', zeta))} under PGD. The authors' favour moves "
-        f"Vanilla by {favour:+.1f} points. Under PGD the best arm has {best(zeta):.1f} % there and "
+        f"fair, and {ahead_or_behind(lead('pgd', zeta))} under PGD. Attacked as the authors "
+        f"attack their own arm, Vanilla {'gains' if favour > 0 else 'loses'} {abs(favour):.1f} "
+        f"points. Under PGD the best arm has {best(zeta):.1f} % there and "
         f"{best(max(shared)):.1f} % at {max(shared):g}."
     )
 
