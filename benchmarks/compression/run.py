@@ -34,7 +34,7 @@ from benchmarks import harness
 from benchmarks.compression.arms import ARMS, ArmName, Stage, make_stage
 from benchmarks.compression.network import authors_network, make_setup
 from benchmarks.compression.recipe import Released, Rewound, Size
-from benchmarks.compression.training import Carry, Run, metrics_of, train
+from benchmarks.compression.training import Run, Saved, metrics_of, train
 from benchmarks.harness.ranges import Count
 
 StartName = Literal["authors", "own"]
@@ -218,8 +218,8 @@ class Compression(harness.Settings):
         """Run an arm for a seed, after the dense network that it starts from."""
         labels = make_setup(self.size).task.data.test["label"]
         if cell.arm == "dense":
-            seconds, carry, stage = self._dense(seed, folder.parent, report)
-            return seconds, [metrics_of(carry, stage, labels)]
+            seconds, saved, stage = self._dense(seed, folder.parent, report)
+            return seconds, [metrics_of(saved, stage, labels)]
         if cell.start == "own":
             _, dense, _ = self._dense(seed, folder.parent, lambda epochs: None)
             params, model_state = dense.state.position, dense.state.model_state
@@ -229,8 +229,8 @@ class Compression(harness.Settings):
             model_state = {**model_state, "teacher": {"params": params, **model_state}}
         run = self._of(cell, jax.random.fold_in(jax.random.key(seed), SPARSE))
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        carry = train(run, params, model_state, checkpoints, report)
-        return checkpoints.seconds, [metrics_of(carry, run.stage, labels)]
+        saved = train(run, params, model_state, checkpoints, report)
+        return checkpoints.seconds, [metrics_of(saved, run.stage, labels)]
 
     def _of(self, cell: Cell, key: jax.Array) -> Run:
         size = self._size(cell)
@@ -239,7 +239,7 @@ class Compression(harness.Settings):
 
     def _dense(
         self, seed: int, work: Path, report: Callable[[int], Any]
-    ) -> tuple[float, Carry, Stage]:
+    ) -> tuple[float, Saved, Stage]:
         """Train the dense network of a seed, or read it where that was done."""
         cell = Cell("dense", None, "own")
         folder = work / f"dense_{harness.place_of([self.config(cell), seed], harness.stamp())}"
@@ -251,10 +251,10 @@ class Compression(harness.Settings):
             shapes = jax.eval_shape(run.setup.task.init, init_key)
             params, model_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        carry = train(run, params, model_state, checkpoints, report)
+        saved = train(run, params, model_state, checkpoints, report)
         seconds = checkpoints.seconds
-        checkpoints.save(int(carry.state.step), carry)
-        return seconds, carry, run.stage
+        checkpoints.save(int(saved.state.step), saved)
+        return seconds, saved, run.stage
 
 
 @functools.lru_cache(maxsize=16)

@@ -35,8 +35,8 @@ class Run(NamedTuple):
     refresh: int  # minibatches by which the BatchNorm statistics of a sample are refreshed
 
 
-class Carry(NamedTuple):
-    """All that the rest of a run needs."""
+class Saved(NamedTuple):
+    """What a checkpoint holds: all that the rest of a run needs."""
 
     state: aeb.State
     history: np.ndarray  # f64[looks, len(COLUMNS)]
@@ -58,13 +58,13 @@ def train(
     model_state: Any,
     checkpoints: harness.Checkpoints,
     report: Callable[[int], Any],
-) -> Carry:
+) -> Saved:
     """Run an arm to its end, from the last checkpoint if there is one; `report` is told epochs."""
     size, stage = run.size, run.stage
     epochs = looks(stage, size)
     test = run.setup.task.data.test
-    carry = checkpoints.restore(
-        Carry(
+    saved = checkpoints.restore(
+        Saved(
             state=stage.algorithm.init(params, model_state),
             history=np.zeros((len(epochs), len(scores.COLUMNS))),
             probs=np.zeros((len(test["label"]), run.setup.task.data.num_classes), np.float32),
@@ -72,44 +72,44 @@ def train(
             cut=np.zeros(4),
         )
     )
-    done = int(carry.state.step) // size.steps
+    done = int(saved.state.step) // size.steps
     report(done)
     for due in (epoch for epoch in epochs if epoch > done):
         for some in harness.paced(due - done, PATIENCE):
-            state, momentum = _advance(run, carry.state, some)
+            state, momentum = _advance(run, saved.state, some)
             done += some
-            carry = carry._replace(state=state)
+            saved = saved._replace(state=state)
             if done == due:
                 row = scores.look(run.setup.task, stage, state, momentum, done)
-                history = carry.history.copy()
+                history = saved.history.copy()
                 history[epochs.index(done)] = row
-                carry = _looked(run, carry._replace(history=history), done)
+                saved = _looked(run, saved._replace(history=history), done)
             report(some)
             if done < stage.epochs:
-                checkpoints.save_if_due(done, carry)
-    return carry
+                checkpoints.save_if_due(done, saved)
+    return saved
 
 
-def metrics_of(carry: Carry, stage: Stage, labels: np.ndarray) -> dict[str, Any]:
-    """Gather the metrics of a row from the carry of a run that is over."""
-    history = [dict(zip(scores.COLUMNS, row.tolist(), strict=True)) for row in carry.history]
+def metrics_of(saved: Saved, stage: Stage, labels: np.ndarray) -> dict[str, Any]:
+    """Gather the metrics of a row from what a run that is over has saved."""
+    history = [dict(zip(scores.COLUMNS, row.tolist(), strict=True)) for row in saved.history]
     final = history[-1]
     metrics = {name: final[name] for name in ("accuracy", "nll", "ece", "scaled_nll")}
-    metrics |= scores.kept(carry.state.position)
-    metrics["best_test_epoch"] = scores.best(carry.history)
+    metrics |= scores.kept(saved.state.position)
+    metrics["best_test_epoch"] = scores.best(saved.history)
     metrics["average"] = None
     if stage.samples:
         count = len(stage.samples)
         metrics["average"] = {
             "samples": count,
-            "sparsity": float(carry.sparsity) / count,
-            **scores.of_probs(carry.probs / np.float32(count), labels),
+            "sparsity": float(saved.sparsity) / count,
+            **scores.of_probs(saved.probs / np.float32(count), labels),
         }
-    metrics["latent"] = scores.of_latent(stage.algorithm, carry.state)
+    metrics["latent"] = scores.of_latent(stage.algorithm, saved.state)
     metrics["cut"] = None
     if stage.cut is not None:
         names = ("sparsity", "before", "by_rho", "by_magnitude")
-        metrics["cut"] = dict(zip(names, carry.cut.tolist(), strict=True))
+        metrics["cut"] = dict(zip(names, saved.cut.tolist(), strict=True))
     return metrics | {"history": history}
 
 
@@ -130,20 +130,20 @@ def _advance(run: Run, state: aeb.State, epochs: int) -> tuple[aeb.State, ArrayT
     return state, momentum
 
 
-def _looked(run: Run, carry: Carry, done: int) -> Carry:
+def _looked(run: Run, saved: Saved, done: int) -> Saved:
     """Take a sample and try the cut where they are due."""
-    task, stage, state = run.setup.task, run.stage, carry.state
+    task, stage, state = run.setup.task, run.stage, saved.state
     if done in stage.samples:
         key = jax.random.fold_in(jax.random.fold_in(run.key, REFRESH), done)
         refresh = _refresher(stage.loss_fn, run.size.batch_size, run.refresh)
         model_state = refresh(state.position, state.model_state, run.setup.train, key)
         metrics, probs = evaluate(task, state.position, {"batch_stats": model_state["batch_stats"]})
-        carry = carry._replace(
-            probs=carry.probs + probs, sparsity=np.asarray(carry.sparsity + metrics.sparsity)
+        saved = saved._replace(
+            probs=saved.probs + probs, sparsity=np.asarray(saved.sparsity + metrics.sparsity)
         )
     if stage.cut is not None and done * run.size.steps == stage.cut:
-        carry = carry._replace(cut=np.array(list(scores.one_shot(task, state).values())))
-    return carry
+        saved = saved._replace(cut=np.array(list(scores.one_shot(task, state).values())))
+    return saved
 
 
 @functools.lru_cache(maxsize=8)

@@ -55,7 +55,7 @@ class Kept(NamedTuple):
     commit: str  # at which it was trained
 
 
-class Carry(NamedTuple):
+class Saved(NamedTuple):
     """What a checkpoint holds."""
 
     state: aeb.State
@@ -94,8 +94,8 @@ def train(
     """
     model, key = build(recipe, cell), jax.random.key(seed)
     steps, (_, burn_in) = recipe.steps(cell), recipe.draws(cell)
-    carry = Carry(model.init(jax.random.fold_in(key, START)), blank(recipe, cell).draws)
-    state, draws = checkpoints.restore(carry)
+    saved = Saved(model.init(jax.random.fold_in(key, START)), blank(recipe, cell).draws)
+    state, draws = checkpoints.restore(saved)
     done = int(state.step)
     report(done)
     data, run_key = jax.tree.map(jnp.asarray, images.train), jax.random.fold_in(key, STEPS)
@@ -116,7 +116,7 @@ def train(
             for rows, leaf in zip(*map(jax.tree.leaves, (draws, _draw(state))), strict=True):
                 rows[place] = leaf
         if done < steps:
-            checkpoints.save_if_due(done, Carry(state, draws))
+            checkpoints.save_if_due(done, Saved(state, draws))
     latent, loss = jax.device_get((state.latent, state.loss))
     return checkpoints.seconds, Trained(draws, weights_of(recipe, cell), latent, loss)
 

@@ -23,7 +23,22 @@ import aeb
 from benchmarks.harness import methods
 from benchmarks.harness.comparison import Way
 from benchmarks.logistic.data import Rows
-from benchmarks.logistic.recipe import FOLDS, RATIOS, SPARSE, STRENGTHS, TOLERANCE
+
+INNER_FOLDS = 10
+"""Of the cross-validation inside a method; `data.FOLDS` are those it is judged by."""
+
+STRENGTHS = np.geomspace(1e-4, 1e3, 29)
+"""Inverse penalties C of the log likelihood summed over the rows, for standardised columns."""
+
+SPARSE = STRENGTHS[8:]
+"""Those of a penalty with a share of l1: below, no coefficient is left."""
+
+RATIOS = (0.1, 0.5, 0.9)
+"""Shares of the l1 penalty in the elastic net."""
+
+TOLERANCE = 1e-3
+"""Of scikit-learn's solver for l1, relative; ten times its default, which takes five times as long
+for the same penalty."""
 
 
 class Fitted(NamedTuple):
@@ -51,7 +66,7 @@ def _penalised(
     model = LogisticRegressionCV(
         Cs=strengths,
         l1_ratios=ratios,
-        cv=FOLDS,
+        cv=INNER_FOLDS,
         scoring="neg_log_loss",
         use_legacy_attributes=False,
         max_iter=2000,
@@ -90,14 +105,14 @@ SAGA = {"solver": "saga", "tol": TOLERANCE, "random_state": 0}
 
 SKLEARN = ("scikit-learn",)
 
-OF_L1 = {"folds": FOLDS, "strengths": len(SPARSE)}
+OF_L1 = {"folds": INNER_FOLDS, "strengths": len(SPARSE)}
 
 METHODS = {
     "truth": Way(_truth),
     "ridge": Way(
         lambda rows: _penalised(rows, (0.0,), STRENGTHS),
         SKLEARN,
-        lambda settings, cell: {"folds": FOLDS, "strengths": len(STRENGTHS)},
+        lambda settings, cell: {"folds": INNER_FOLDS, "strengths": len(STRENGTHS)},
     ),
     "l1": Way(
         lambda rows: _penalised(rows, (1.0,), SPARSE, **SAGA),
@@ -111,7 +126,9 @@ METHODS = {
     ),
     "abess": Way(_abess, ("abess",)),
     "abess, folds": Way(
-        lambda rows: _abess(rows, FOLDS), ("abess",), lambda settings, cell: {"folds": FOLDS}
+        lambda rows: _abess(rows, INNER_FOLDS),
+        ("abess",),
+        lambda settings, cell: {"folds": INNER_FOLDS},
     ),
     "aeb": Way(_ours, options=lambda settings, cell: methods.defaults() | {"family": "binomial"}),
 }

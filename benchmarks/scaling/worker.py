@@ -31,7 +31,7 @@ CHAINS = 8
 """Chains, on any number of devices."""
 
 
-class Way(NamedTuple):
+class Ready(NamedTuple):
     """A road that is ready to be taken."""
 
     step: Callable[..., Any]  # (state, batch, key) -> state, compiled
@@ -41,7 +41,7 @@ class Way(NamedTuple):
     key: Callable[[jax.Array], jax.Array]  # of a step, to what the step takes
 
 
-def make_way(road: Road, workload: Workload, mesh: Mesh) -> Way:
+def make_ready(road: Road, workload: Workload, mesh: Mesh) -> Ready:
     """Put together all that a step can have; large enough steps that five of them move weights."""
     sampler = aeb.empirical_bayes(
         aeb.sghmc(0.1 / NUM_DATA),
@@ -64,7 +64,7 @@ def make_way(road: Road, workload: Workload, mesh: Mesh) -> Way:
             return jax.vmap(init)(starts)
 
         step = aeb.chains(kernel, mesh=mesh)
-        return Way(step, many, split, everywhere, lambda key: jax.random.split(key, CHAINS))
+        return Ready(step, many, split, everywhere, lambda key: jax.random.split(key, CHAINS))
     where: Any = everywhere
     step = aeb.data_parallel(kernel, mesh)
     if road == "sharded state":
@@ -74,7 +74,7 @@ def make_way(road: Road, workload: Workload, mesh: Mesh) -> Way:
         specs = PartitionSpec(), PartitionSpec("data"), PartitionSpec()
         mapped = jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
         step = jax.jit(mapped, in_shardings=(everywhere, split, everywhere))
-    return Way(step, init, where, split, lambda key: key)
+    return Ready(step, init, where, split, lambda key: key)
 
 
 def main(spec: dict[str, Any], index: int, port: int) -> None:
@@ -86,19 +86,19 @@ def main(spec: dict[str, Any], index: int, port: int) -> None:
         jax.config.update("jax_enable_x64", True)
         workload = _in_double(workload)
     mesh = make_mesh(layout.devices)
-    ways = {road: make_way(road, workload, mesh) for road in spec["roads"]}
+    roads = {road: make_ready(road, workload, mesh) for road in spec["roads"]}
     out = Path(spec["out"])
     if spec["section"] == "communication":
-        counts = {road: count(way, workload, layout.devices) for road, way in ways.items()}
+        counts = {road: count(ready, workload, layout.devices) for road, ready in roads.items()}
         out.write_text(json.dumps(counts))
         return
     arrays: dict[str, Any] = {
         f"{road}|{order}|{name}": leaf
-        for road, way in ways.items()
+        for road, ready in roads.items()
         for order in range(spec["orders"])
-        for name, leaf in fields(run(way, workload, spec["steps"], order))
+        for name, leaf in fields(run(ready, workload, spec["steps"], order))
     }
-    begun = fields(ways["data parallel"].init(workload.params))
+    begun = fields(roads["data parallel"].init(workload.params))
     arrays |= {f"start|0|{name}": leaf for name, leaf in begun}
     if index == 0:
         np.savez(out, **arrays)
@@ -112,7 +112,7 @@ def _in_double(workload: Workload) -> Workload:
     return workload._replace(**jax.tree.map(double, arrays))
 
 
-def run(way: Way, workload: Workload, steps: int, order: int) -> Any:
+def run(ready: Ready, workload: Workload, steps: int, order: int) -> Any:
     """Take some steps on the one batch of a workload; the final state is whole on each device.
 
     At order 0 the rows of the batch are as they are, else in one of their permutations.
@@ -122,15 +122,15 @@ def run(way: Way, workload: Workload, steps: int, order: int) -> Any:
         rows = np.random.default_rng(order).permutation(len(batch["label"]))
         batch = {name: leaf[rows] for name, leaf in batch.items()}
     placed = {
-        name: jax.make_array_from_callback(leaf.shape, way.batch, leaf.__getitem__)
+        name: jax.make_array_from_callback(leaf.shape, ready.batch, leaf.__getitem__)
         for name, leaf in batch.items()
     }
     params = jax.tree.map(np.asarray, workload.params)
-    state = jax.jit(way.init, out_shardings=way.state)(params)
+    state = jax.jit(ready.init, out_shardings=ready.state)(params)
     for k in range(steps):
-        state = way.step(state, placed, way.key(jax.random.key(k)))
+        state = ready.step(state, placed, ready.key(jax.random.key(k)))
         jax.block_until_ready(state)
-    everywhere = NamedSharding(way.batch.mesh, PartitionSpec())
+    everywhere = NamedSharding(ready.batch.mesh, PartitionSpec())
     return jax.jit(lambda tree: tree, out_shardings=everywhere)(state)
 
 
@@ -145,12 +145,12 @@ def fields(state: Any) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def count(way: Way, workload: Workload, devices: int) -> dict[str, Any]:
+def count(ready: Ready, workload: Workload, devices: int) -> dict[str, Any]:
     """Compile a step and read from its text what is sent; nothing is run."""
-    shapes = jax.eval_shape(way.init, workload.params)
-    key = jax.eval_shape(lambda: way.key(jax.random.key(0)))
-    program = jax.jit(lambda *arguments: way.step(*arguments))
-    state, batch = _placed(shapes, way.state), _placed(workload.batch, way.batch)
+    shapes = jax.eval_shape(ready.init, workload.params)
+    key = jax.eval_shape(lambda: ready.key(jax.random.key(0)))
+    program = jax.jit(lambda *arguments: ready.step(*arguments))
+    state, batch = _placed(shapes, ready.state), _placed(workload.batch, ready.batch)
     compiled = program.lower(state, batch, key).compile()
     analysis: Any = compiled.cost_analysis()
     return {

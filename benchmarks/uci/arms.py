@@ -34,8 +34,8 @@ import jax.numpy as jnp
 import aeb
 from aeb.kernel import log_likelihood_grad, residual_sum_of_squares
 from aeb.models import MLP, make_loss
-from benchmarks.uci.chains import OneChain
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
+from benchmarks.uci.sampler import OneChain
 
 
 class Numbers(NamedTuple):

@@ -39,7 +39,7 @@ from aeb.data import Table, train_test_split
 from benchmarks import harness
 from benchmarks.harness.ranges import Some, whole, within
 from benchmarks.harness.slices import run_in_slices
-from benchmarks.uci import arms, chains, scores, splits
+from benchmarks.uci import arms, sampler, scores, splits
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
 
@@ -125,7 +125,7 @@ class Uci(harness.Settings):
         """Run the chains of an arm on pairs of rows to fit and rows to predict."""
         scale = self.recommended.target_scale if arm == "aeb" else None
         stacked = splits.stack([splits.split(*pair, target_scale=scale) for pair in pairs])
-        one_chain: chains.OneChain
+        one_chain: sampler.OneChain
         if arm == "aeb":
             one_chain = arms.recommended_chain(self.recommended)
             numbers: Any = arms.setting_of(self.recommended)
@@ -135,8 +135,8 @@ class Uci(harness.Settings):
             numbers, shape = arms.numbers_of(name, arm, self.poster), self.poster.shape()
         fold = functools.partial(jax.random.fold_in, jax.random.key(self.seed))
         keys = jax.vmap(fold)(jnp.asarray(SEEDS[: self.splits]))
-        start, advance = chains.build(one_chain, shape)
-        rows = chains.Rows(*map(jnp.asarray, (stacked.x, stacked.y, stacked.x_new)))
+        start, advance = sampler.build(one_chain, shape)
+        rows = sampler.Rows(*map(jnp.asarray, (stacked.x, stacked.y, stacked.x_new)))
         seconds, carry = run_in_slices(
             lambda carry, draws: advance(numbers, carry, rows, keys, draws),
             start(numbers, rows, keys),

@@ -14,8 +14,8 @@ import aeb
 from aeb.data import train_test_split
 from benchmarks.uci import splits
 from benchmarks.uci.arms import numbers_of, poster_chain, recommended_chain, setting_of
-from benchmarks.uci.chains import OneChain, Rows, build, uniform_start
 from benchmarks.uci.recipe import ARMS, Poster, Recommended, Shape
+from benchmarks.uci.sampler import OneChain, Rows, build, uniform_start
 from benchmarks.uci.scores import best_noise, log_likelihood, score
 from benchmarks.uci.splits import SEEDS
 
