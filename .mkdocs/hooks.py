@@ -19,6 +19,9 @@ __all__ = ["on_files", "on_page_content", "on_page_markdown"]
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 DOCS = Path(__file__).parent.parent / "docs"
 
+PHRASE = 18
+"""Cells of a table with more letters than this are phrases; figures are none."""
+
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the notebooks as pages."""
@@ -62,6 +65,8 @@ def names() -> str:
 def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Keep "90 %" and "1.0 ± 0.1" on one line, open pictures at their full size, tidy headings.
 
+    Cells of a table that hold a phrase get a class, so that they are not squeezed on a phone.
+
     A function and its module share a name. It would stand twice on the page and in its contents.
     """
     for item in page.toc:
@@ -72,6 +77,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
         html,
         flags=re.DOTALL,
     )
+    html = re.sub(r"<td( style=[^>]*)?>(.*?)</td>", as_words, html, flags=re.DOTALL)
     parts = re.split(r"(<pre.*?</pre>|<picture>.*?</picture>)", html, flags=re.DOTALL)
     for place in range(0, len(parts), 2):
         text = re.sub(r"(?<=\d) (?=%)|(?<=\d) (?=± \d)|(?<=±) (?=\d)", "&nbsp;", parts[place])
@@ -79,6 +85,13 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
             r'<img [^>]*?src="(?!https?:|data:)([^"]+)"[^>]*>', r'<a href="\1">\g<0></a>', text
         )
     return "".join(parts)
+
+
+def as_words(cell: re.Match[str]) -> str:
+    """Mark a cell of a table that holds more than a number or a name."""
+    letters = sum(map(str.isalpha, re.sub(r"<[^>]*>", "", cell[2])))
+    style = cell[1] or ""
+    return f'<td class="words"{style}>{cell[2]}</td>' if letters > PHRASE else cell[0]
 
 
 def without_doubles(item: Any) -> None:

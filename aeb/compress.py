@@ -428,7 +428,7 @@ def compress(
         progress: whether to show a progress bar.
 
     Returns:
-        A `Compressed`.
+        The sparse network, its scores before and after, and the run that made it.
 
     Warns:
         UserWarning: the run ended short of its target; the given network, or the one that came

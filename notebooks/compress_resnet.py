@@ -208,7 +208,7 @@ for name, variables in rows.items():
 # - **The control is about as good as `aeb.compress`.** It is 0.3 points behind here, with one seed and 360 test images,
 #   where the standard error of such a difference is almost two points. On other networks, with three seeds, the two are level.
 #   `aeb.compress` learns from nine tenths of the images, because it holds out the others.
-# - So the ramp saves the accuracy. What the prior adds is a sparsity that nobody has to choose: call
+# - So the ramp saves the accuracy. What the prior adds is a sparsity that follows from its scales: call
 #   `aeb.compress` with `sparsity=None`. Results for larger networks with several seeds are in
 #   [docs/what-it-does.md](../docs/what-it-does.md).
 #

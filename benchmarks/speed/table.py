@@ -12,6 +12,8 @@ from benchmarks.speed.run import PRESETS
 from benchmarks.speed.targets import TARGETS, Target, part_costs, seconds
 from benchmarks.speed.torch_peer import KINDS
 
+__all__ = ["found", "picture_name", "report"]
+
 Found = harness.Found[Race]
 
 Say = Callable[[harness.Row], str]
@@ -198,8 +200,9 @@ def _over_parameters(name: str, digits: int, row: harness.Row) -> str:
 
 TABLES: dict[str, tuple[str, list[tuple[str, Say]]]] = {
     "step": (
-        "One training step, noise, adaptation and 90 % pruning at each; parts in units of SGD. The "
-        "normals are of `jax.random.normal`, or drawn as fast as we draw them.",
+        "One training step with noise, adaptation and pruning to 90 %. The columns from noise to "
+        "rest have the parts of its time, in units of an SGD step. The random normals are those of "
+        "`jax.random.normal`, or of our faster generator.",
         [
             ("over SGD", _ratio("ours", "sgd")),
             ("over SGD and as many normals", _ratio("ours", "floor")),

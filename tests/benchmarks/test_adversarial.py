@@ -253,9 +253,9 @@ def test_the_report_shows_rows_and_gaps(tmp_path, section_of):
     assert "| PGD, fair | SGHMC | 95.0 | 12.5 | 12.5 | - | 12.5 | - | 12.5 | - |" in section
     assert (
         "MNIST at 0.05: compared with Vanilla, SGHMC-SA is 25.0 points ahead under FGSM as the "
-        "authors measure, 12.5 points ahead if FGSM is fair, and 6.2 points ahead under PGD. The "
-        "authors' favour moves Vanilla by +12.5 points. Under PGD the best arm has 12.5 % there "
-        "and 12.5 % at 0.3."
+        "authors measure, 12.5 points ahead if FGSM is fair, and 6.2 points ahead under PGD. "
+        "Attacked as the authors attack their own arm, Vanilla gains 12.5 points. Under PGD the "
+        "best arm has 12.5 % there and 12.5 % at 0.3."
     ) in section
     files = adversarial_figure.figure("paper", results, tmp_path / "figures")
     assert [file.name for file in files] == list(adversarial_table.FIGURES)

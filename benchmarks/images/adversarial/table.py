@@ -12,6 +12,8 @@ from benchmarks.images.adversarial.run import LEVELS, NAME, PRESETS, Adversarial
 from benchmarks.images.classification.table import TITLES, shown
 from benchmarks.images.recipe import ARMS, ArmName, Cell
 
+__all__ = ["FIGURES", "PAPER", "Found", "percent", "report", "verdict"]
+
 Found = harness.Found[Cell]
 
 FIGURES = ("adversarial.png",)
@@ -92,7 +94,7 @@ def _networks(rows: Found) -> str:
 
 
 def percent(rows: Sequence[harness.Row], way: str, place: int | None = None) -> list[float]:
-    """Return the accuracy in % of each row; at a level by its place, or of clean images."""
+    """Accuracy in % of each row; at a level by its place, or of clean images."""
     values = [row["metrics"][way] for row in rows]
     return [100 * (value if place is None else value[place]) for value in values]
 
@@ -129,10 +131,9 @@ def _verdict(settings: Adversarial, arms: Mapping[ArmName, Sequence[harness.Row]
     return (
         f"{zeta:g}: compared with Vanilla, SGHMC-SA is {ahead_or_behind(lead('authors', zeta))} "
         f"under FGSM as the authors measure, {ahead_or_behind(lead('fair', zeta))} if FGSM is "
-        f"fair, and {ahead_or_behind(lead('pgd', zeta))} under PGD. Attacked as the authors "
-        f"attack their own arm, Vanilla {'gains' if favour > 0 else 'loses'} {abs(favour):.1f} "
-        f"points. Under PGD the best arm has {best(zeta):.1f} % there and "
-        f"{best(max(shared)):.1f} % at {max(shared):g}."
+        f"fair, and {ahead_or_behind(lead('pgd', zeta))} under PGD. Attacked as the "
+        f"authors attack their own arm, Vanilla gains {favour:.1f} points. Under PGD the best arm "
+        f"has {best(zeta):.1f} % there and {best(max(shared)):.1f} % at {max(shared):g}."
     )
 
 
