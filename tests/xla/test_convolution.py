@@ -189,10 +189,23 @@ def test_chains_and_low_precision_pass_through(key):
     np.testing.assert_allclose(low.astype(jnp.float32), each[0], atol=0.01)
 
 
+FAST = "b01f_01io->b01f"
+"""How the compiled program writes the layout that XLA convolves fast in."""
+
+
+def layouts(text):
+    """List the layouts of the convolutions of a compiled program."""
+    return re.findall(r" convolution\(.*?dim_labels=(\S+?)[, ]", text)
+
+
 @CPU
 @pytest.mark.optimised
 def test_a_loop_keeps_the_convolutions_in_the_fast_layout(key):
-    """Fails if a gradient is left to JAX, or its transposes compute the ReLU before it anew."""
+    """Fails if a gradient is left to JAX, or its transposes compute the ReLU before it anew.
+
+    And fails once XLA converts the gradients of JAX's convolution in a loop too, as it does outside
+    of one; the workaround may go then. Mutation: steps of `descend` that are in no loop.
+    """
     x, w = arrays(key, (40, 8, 8, 3), (3, 3, 3, 4), jnp.float32)
 
     def descend(convolve):
@@ -209,12 +222,16 @@ def test_a_loop_keeps_the_convolutions_in_the_fast_layout(key):
         return jax.jit(lambda kernels: jax.lax.fori_loop(0, 3, step, kernels))
 
     kernels = (w, jnp.ones((3, 3, 4, 5)))
-    assert collapses_in_a_loop(descend(jax.lax.conv_general_dilated), kernels)
+    plain = descend(jax.lax.conv_general_dilated)
+    assert set(layouts(plain.lower(kernels).compile().as_text())) > {FAST}, (
+        "XLA converts the gradients of JAX's convolution to its fast layout in a loop too. Measure "
+        "anew; `collapses_in_a_loop` and the layouts of `aeb/xla/convolution.py` may go."
+    )
+    assert collapses_in_a_loop(plain, kernels)
     ours = descend(conv_general_dilated)
     assert not collapses_in_a_loop(ours, kernels)
     text = ours.lower(kernels).compile().as_text()
-    layouts = re.findall(r" convolution\(.*?dim_labels=(\S+?)[, ]", text)
-    assert layouts == ["b01f_01io->b01f"] * 5  # forward twice, both kernels, the image between
+    assert layouts(text) == [FAST] * 5  # forward twice, both kernels, the image between
     programs = text.split("\n\n")
     assert any(" transpose(" in program for program in programs)
     assert not [p for p in programs if " transpose(" in p and " maximum(" in p]
