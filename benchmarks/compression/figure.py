@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows as figures: test accuracy against sparsity, and at full size against epochs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks import harness
 from benchmarks.compression.arms import ARMS
@@ -106,16 +107,16 @@ def _epochs(results: harness.Results, folder: Path) -> Path | None:
                 if cell.sparsity != sparsity:
                     continue
                 style = {
-                    "color": plt.get_cmap("tab10")(arms.index(cell.arm)),
+                    "color": plt.get_cmap("Paired")(arms.index(cell.arm)),
                     "linestyle": "--" if ARMS[cell.arm].kind == "control" else "-",
                 }
-                runs(axes, seeds, linewidth=1.3, **style)
-                axes.plot([], [], label=ARMS[cell.arm].label, **style)
+                _mean_run(axes, seeds, label=ARMS[cell.arm].label, **style)
             best = POSTER["a_sghmc_sa"].get(sparsity)
             if best is not None:
                 text = "the paper's A-SGHMC-SA: best of 1,000 epochs by test accuracy"
                 figures.level(axes, best, text, fontsize=10.5)
             axes.margins(y=0.08)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_title(f"{per_cent(sparsity)} zeros", fontsize=13)
             axes.set_ylabel("test accuracy, %")
         panels[-1, 0].set_xlabel("sparse epochs")
@@ -130,6 +131,16 @@ def runs(axes: Any, rows: Iterable[harness.Row], *, marker: str = "o", **style: 
         epochs = [look["epoch"] for look in history]
         axes.plot(epochs, [percent(look) for look in history], **style)
         axes.plot(epochs[-1], percent(row["metrics"]), marker, color=style["color"])
+
+
+def _mean_run(axes: Any, rows: Sequence[harness.Row], **style: Any) -> None:
+    """Draw the mean of the runs of an arm, and a dot at the end of each run."""
+    histories = [row["metrics"]["history"] for row in rows]
+    epochs = [look["epoch"] for look in histories[0]]
+    mean = np.mean([[percent(look) for look in history] for history in histories], axis=0)
+    axes.plot(epochs, mean, linewidth=1.8, **style)
+    ends = [percent(row["metrics"]) for row in rows]
+    axes.plot([epochs[-1]] * len(ends), ends, "o", markersize=4, color=style["color"])
 
 
 def _place(sparsity: float) -> float:

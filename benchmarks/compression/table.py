@@ -32,10 +32,10 @@ axis is logarithmic in the share of weights that are kept, and arms of the same 
 side by side. The grey line is the dense network."""
 
 EPOCHS_IN_WORDS = """\
-Each line is one run of the preset `full`, with its test accuracy after each epoch. The dot at its
-end is what the table has; nothing was chosen by the other points. All runs fall far at first,
-because the learning rate is rewound and the ramp prunes in the first 40 % of a run. They recover as
-the rate falls to 0. The grey line is what the paper reports at that sparsity for A-SGHMC-SA, after
+Each line is the mean over the seeds of an arm of the preset `full`, with its test accuracy after
+each epoch. The dots are the ends of the single runs, which the table has; nothing was chosen by the
+other points. All runs fall far at first, because the learning rate is rewound and the ramp prunes
+in the first 40 % of a run. They recover as the rate falls to 0. The grey line is what the paper reports at that sparsity for A-SGHMC-SA, after
 1,000 epochs and at the best of them by test accuracy."""
 
 POSTER: dict[str, dict[float, float]] = {
