@@ -35,8 +35,9 @@ EPOCHS_IN_WORDS = """\
 Each line is the mean over the seeds of an arm of the preset `full`, with its test accuracy after
 each epoch. The dots are the ends of the single runs, which the table has; nothing was chosen by the
 other points. All runs fall far at first, because the learning rate is rewound and the ramp prunes
-in the first 40 % of a run. They recover as the rate falls to 0. The grey line is what the paper reports at that sparsity for A-SGHMC-SA, after
-1,000 epochs and at the best of them by test accuracy."""
+in the first 40 % of a run. They recover as the rate falls to 0. The grey line is what the paper
+reports at that sparsity for A-SGHMC-SA, after 1,000 epochs and at the best of them by test
+accuracy."""
 
 POSTER: dict[str, dict[float, float]] = {
     "a_sghmc": {0.3: 94.07, 0.5: 94.16, 0.7: 93.16, 0.9: 90.59},
