@@ -223,7 +223,7 @@ def test_weights_an_offset_and_columns_always_in():
 
 @pytest.mark.slow
 # Probabilities that are all but constant have no R-hat to speak of.
-@pytest.mark.filterwarnings("ignore:the 4 chains disagree")
+@pytest.mark.filterwarnings("ignore:the 4 chains disagree", "ignore:y. it is 0 or 1")
 @pytest.mark.parametrize("family", ["gaussian", "binomial"])
 def test_where_y_says_nothing_the_prior_is_left(family):
     """With a slab as narrow as a point. Mutations: the odds left out of D, or out of delta's

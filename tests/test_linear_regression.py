@@ -413,7 +413,7 @@ def test_odd_tables():
 
 def test_a_name_stands_for_one_column():
     x, y, _ = draw(0, p=3)
-    with pytest.raises(ValueError, match=r"^names: 'a' stand for several columns; rename"):
+    with pytest.raises(ValueError, match=r"^names: more than one column is called 'a'; rename"):
         aeb.regression(x, y, names=["a", "b", "a"])
 
 

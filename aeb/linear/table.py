@@ -97,7 +97,8 @@ def check_form(name: str, value: Any) -> None:
     """Refuse a lazy frame and a mapping, which NumPy would read as a single object."""
     if hasattr(value, "collect"):
         raise TypeError(f"{name}: got a lazy frame, needs its values; pass {name}.collect()")
-    if isinstance(value, Mapping):
+    # One of SciPy's sparse matrices, by keys, is a mapping too.
+    if isinstance(value, Mapping) and not hasattr(value, "shape"):
         raise TypeError(f"{name}: got a mapping, needs a table; pass pandas.DataFrame({name})")
 
 
@@ -135,7 +136,9 @@ def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[s
     found = tuple(str(name) for name in names)
     twice = [name for name, times in Counter(found).items() if times > 1]
     if twice:
-        raise ValueError(f"names: {some(twice)} stand for several columns; rename all but one")
+        raise ValueError(
+            f"names: more than one column is called {some(twice)}; rename all but one of each"
+        )
     return found
 
 
