@@ -231,9 +231,10 @@ def trained(algorithm, loss_fn, params, seed, num_steps=STEPS):
     return state.position
 
 
-def accuracy(logits, params):
+def hits(logits, params):
+    """Return which of the 360 test images are told rightly, bool[360]."""
     test = images("test")
-    return float((logits(params, test["x"]).argmax(axis=-1) == test["y"]).mean())
+    return np.asarray(logits(params, test["x"]).argmax(axis=-1) == test["y"])
 
 
 def rate_of(scale, num_steps=STEPS):
@@ -271,9 +272,15 @@ CASES = [
 @pytest.mark.parametrize(("name", "scale", "dtype", "rule"), CASES)
 @pytest.mark.slow
 def test_a_trained_network_loses_at_most_a_point(name, scale, dtype, rule):
+    """Or no more than a point by two standard errors of the difference, image by image.
+
+    One of 360 images is .28 points. The residual network at 80 % lost 1.4, -.3, 1.9, .3 and .3
+    points with five keys (on a processor with AVX2), so one key does not tell a point.
+    Mutation: `aeb.gaussian` in place of spike and slab costs it 8.3 points.
+    """
     params, logits, loss_fn = dense(name, scale, dtype)
-    before = accuracy(logits, params)
-    assert before > 0.88
+    before = hits(logits, params)
+    assert before.mean() > 0.88
     num_steps = 4 * STEPS if "worth" in rule else STEPS
     ramp = aeb.sparsity_ramp(0.8, num_steps)
     rules = {"learned": aeb.learned(), "80 %": aeb.magnitude(ramp, scope="global")}
@@ -286,4 +293,5 @@ def test_a_trained_network_loses_at_most_a_point(name, scale, dtype, rule):
     kernels = [leaf for path, leaf in named_leaves(after).items() if path.endswith("kernel")]
     zeros = sum(int((leaf == 0).sum()) for leaf in kernels) / sum(leaf.size for leaf in kernels)
     assert zeros > (0.2 if rule == "learned" else 0.78)
-    assert accuracy(logits, after) >= before - 0.01
+    lost = before.astype(float) - hits(logits, after)
+    assert lost.mean() <= 0.01 + 2 * lost.std(ddof=1) / len(lost) ** 0.5

@@ -74,8 +74,8 @@ LAST_ABOVE = 20
 WINDOW = 20
 """The number of minibatches whose loss the recent loss is about the mean of."""
 
-HALF = 0.5
-"""The share of what a network knew at the start that a run may lose without a word."""
+MOST_FORGOTTEN = 0.25
+"""The share of what a network knew beyond a guess that a run may lose without a word."""
 
 ADVICE = (
     "Try a smaller learning rate or step size, a tenth of this one to begin with. "
@@ -267,16 +267,16 @@ class Watch:
         recent = np.asarray(jax.device_get(health.recent), float)
         with np.errstate(invalid="ignore"):
             lost = (recent - given) / (guess - given)
-        if self._given is None or not (lost > HALF).any():
+        if self._given is None or not (lost > MOST_FORGOTTEN).any():
             return None
         worst = np.nanargmax(np.atleast_1d(lost))
         began, ended, guessed = (
             np.atleast_1d(np.broadcast_to(each, recent.shape))[worst]
             for each in (given, recent, guess)
         )
-        where = f" in {int((lost > HALF).sum())} of {lost.size} chains" if self._chains else ""
+        where = f" in {int((lost > MOST_FORGOTTEN).sum())} of {lost.size} chains" if self._chains else ""
         return (
-            f"the network that came out knows less than half of what the given one did{where}: its "
+            f"the run lost {np.nanmax(lost):.0%} of what the network knew beyond a guess{where}: its "
             f"loss was {began:.4g} at the start and is {ended:.4g} at the end, and a guess has "
             f"{guessed:.4g}. {FORGOT_ADVICE}"
         )

@@ -17,8 +17,8 @@ follows depends on the start:
     below 75 %, any other loss                the same; a posterior may well be wide
     otherwise                                 nothing: zero may be the best value of the weights
 
-The end also warns if more than half of what the start knew is lost, though the run is still better
-than a guess.
+The end also warns if more than a quarter of what the start knew is lost, though the run is still
+better than a guess.
 
 If the entropy is less than four fifths of log k, there is only the warning: the loss may weigh the
 classes, and then the entropy is no guess.
