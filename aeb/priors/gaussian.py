@@ -85,7 +85,7 @@ def gaussian(
     def density(beta: jax.Array, value: jax.Array) -> jax.Array:
         return -(0.5 * value * jnp.sum(jnp.square(beta)))
 
-    def target(beta: jax.Array) -> jax.Array:
+    def target(beta: jax.Array, value: jax.Array) -> jax.Array:
         return (0.5 * beta.size + a - 1.0) / (0.5 * jnp.sum(jnp.square(beta)) + b)
 
     weights = leafwise_prior(density, target, precision, where)
