@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aeb
+from aeb.sparsity.rule import pruning_rule
 from aeb.xla.threshold import SMALL, order_bits, smallest, smallest_of_each
 
 
@@ -279,6 +280,19 @@ def test_learned_cuts_strictly_below_the_threshold_and_not_before_begin():
     after, _, _ = rule.apply(params, (), rho, (), 3, everywhere)
     assert before["w"].tolist() == [4.0, 3.0, 2.0]
     assert after["w"].tolist() == [4.0, 0.0, 2.0]
+
+
+def test_a_rule_of_ones_own_needs_no_check():
+    """Mutation: `pruning_rule` without a default for `check`, or with one that refuses."""
+
+    def negative(params, sparse, rho, mask, count):
+        return {path: leaf < 0 for path, leaf in sparse.items()}
+
+    rule, params = pruning_rule(negative, regrow=False), {"w": jnp.array([4.0, -3.0])}
+    mask = rule.init(params, None, everywhere)
+    pruned, _, mask = rule.apply(params, (), None, mask, 0, everywhere)
+    assert pruned["w"].tolist() == [4.0, 0.0]
+    assert mask["w"].tolist() == [True, False]
 
 
 @pytest.mark.parametrize("rule", [aeb.magnitude, aeb.inclusion, aeb.units])

@@ -108,16 +108,16 @@ def fisher(
         }
         return Ranked(inner.init(params, rho, where), information)
 
-    def observe(state: Ranked, grad: ArrayTree) -> Ranked:
-        found = select(grad, lambda path, leaf: path in state.information)
+    def observe(ranked: Ranked, grad: ArrayTree) -> Ranked:
+        found = select(grad, lambda path, leaf: path in ranked.information)
 
         def moved(path: str, f: jax.Array) -> jax.Array:
             square = jnp.square(found[path].astype(f.dtype))
             # A gradient that is not finite is left out: dynamics may skip such a step.
             return jnp.where(jnp.isfinite(square), decay * f + (1.0 - decay) * square, f)
 
-        information = {path: moved(path, f) for path, f in state.information.items()}
-        return state._replace(information=information)
+        information = {path: moved(path, f) for path, f in ranked.information.items()}
+        return ranked._replace(information=information)
 
     def apply(
         params: ArrayTree,
@@ -127,6 +127,7 @@ def fisher(
         count: Any,
         where: Callable[[str, Any], bool],
     ) -> tuple[ArrayTree, ArrayTree, Ranked]:
+        # Where other rules are handed rho, `rank` above is handed the information.
         params, momentum, kept = inner.apply(
             params, momentum, mask.information, mask.mask, count, where
         )

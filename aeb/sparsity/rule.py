@@ -67,7 +67,8 @@ def ramped_rule(
         scope: one of `SCOPES`; see the module's docstring.
         of: "selected" or "all", the parameters that the fraction is a fraction of.
         regrow: whether a pruned weight may return.
-        check: raises an error if the inclusion probabilities do not suit the rule.
+        check: raises an error if the inclusion probabilities do not suit the rule; by default,
+            none.
 
     Returns:
         A `Sparsifier`.
@@ -127,7 +128,10 @@ def ramped_rule(
 
 
 def pruning_rule(
-    choose: Callable[..., Masks], *, regrow: bool, check: Callable[..., None]
+    choose: Callable[..., Masks],
+    *,
+    regrow: bool,
+    check: Callable[..., None] = lambda params, rho, sparse: None,
 ) -> Sparsifier:
     """Build a `Sparsifier` from a function that chooses the weights to set to zero.
 
@@ -136,7 +140,7 @@ def pruning_rule(
             broadcast against the leaves.
         regrow: if True, a pruned weight keeps its gradient and momentum and may return. If False,
             the rule remembers its mask and clears the momentum of pruned weights.
-        check: `(params, rho, sparse)`, raises an error if the rule cannot work.
+        check: `(params, rho, sparse)`, raises an error if the rule cannot work; by default, none.
 
     Returns:
         A `Sparsifier`. With `regrow` its mask is `()`, otherwise a dict from path to bool arrays,
