@@ -2,10 +2,13 @@
 """The arrows of import that CONTRIBUTING.md draws, read off the source.
 
 Mutations that fail here: `from aeb.kernel import build_kernel` in `aeb/priors/gaussian.py`;
-`import flax` at the top of `aeb/sampling/runner.py`; a file put into `aeb/` that has no floor.
+`import flax` at the top of `aeb/sampling/runner.py`; a file put into `aeb/` that has no floor;
+`import aeb.compress` inside a function of `aeb/network.py`; `from aeb.sparsity.rule import Masks`
+in `aeb/dynamics/sgld.py`, and one of `aeb.stochastic_approximation` in `aeb/sparsity/rule.py`.
 """
 
 import ast
+import graphlib
 import re
 import sys
 from pathlib import Path
@@ -48,20 +51,49 @@ def imports(path, *, top):
                 yield node.module
 
 
+def neighbours(path):
+    """List the modules of `aeb` that a file imports anywhere, each with the name it goes by."""
+    for name in imports(path, top=False):
+        other = name.split(".")[1] if name.startswith("aeb.") else ""
+        is_module = (ROOT / other).is_dir() or (ROOT / f"{other}.py").exists()
+        if other and is_module and other != "version":  # or else a name of aeb/__init__.py
+            yield other, name
+
+
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_arrows_run_downward(path):
     module = path.parts[0].removesuffix(".py")
     if module in ("__init__", "version", "__main__"):
         return
     floor = floor_of(module)
-    for name in imports(path, top=False):
-        if not name.startswith("aeb."):
-            continue
-        other = name.split(".")[1]
-        is_module = (ROOT / other).is_dir() or (ROOT / f"{other}.py").exists()
-        if not is_module or other == "version":
-            continue  # a name of aeb/__init__.py
+    for other, name in neighbours(path):
         assert floor_of(other) <= floor, f"{path} imports {name}, from a higher floor"
+
+
+def arrows():
+    """Map each module of a floor to the others that its files import."""
+    found = {module: set() for floor in floors() for module in floor}
+    for path in FILES:
+        module = path.parts[0].removesuffix(".py")
+        if module in found:
+            found[module] |= {other for other, _ in neighbours(path)} - {module}
+    return found
+
+
+def test_the_modules_of_a_floor_do_not_import_one_another_in_a_circle():
+    """From floor to floor there is none, by the test above."""
+    try:
+        graphlib.TopologicalSorter(arrows()).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"modules that import one another: {' <- '.join(error.args[1])}")
+
+
+def test_the_ingredients_do_not_import_one_another():
+    (floor,) = [floor for floor in floors() if "priors" in floor]
+    assert floor == {"dynamics", "priors", "sparsity", "stochastic_approximation"}
+    beside = {module: arrows()[module] & floor for module in floor}
+    assert beside.pop("priors") <= {"stochastic_approximation"}
+    assert not any(beside.values()), beside
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
