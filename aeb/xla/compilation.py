@@ -2,10 +2,23 @@
 """Choose how to compile a step for a CPU.
 
 jaxlib 0.10 to 0.12 pass two-dimensional convolutions of more than 16 channels to YNNPACK, and also
-sums over many short rows. At gradients and at these sums, YNNPACK is slower than XLA itself.
-`compiler_options` switches it off. jaxlib 0.12 can pass convolutions to oneDNN instead. That took
-.6 to .7 of XLA's time for outputs and image gradients at 16 channels and .85 to 1.0 at 32 and 64
-(docs/lab-notes.md). `compiler_options` asks for it.
+sums over many rows. `compiler_options` switches it off, for the sake of kernel gradients.
+
+Gain: the time that YNNPACK takes over that of XLA itself, for JAX's 3x3 convolutions of 32 and 64
+channels at batch 100 and for sums of 20,000 to 100,000 rows (two busy cores, medians):
+
+    jaxlib                              0.10          0.12
+    kernel gradient, 8x8 and 16x16      1.9 to 4.4    1.0 to 3.3
+    kernel gradient, 32x32              13            4.9
+    output and image gradient           .9 to 1.6     .7 to 1.2
+    sum over rows of 12                 1.3 to 1.9    1.3 to 1.9
+    sum over rows of 50 and 100         .2 to .7      .2 to .9
+
+So the price is paid by sums over longer rows.
+
+jaxlib 0.12 can pass convolutions to oneDNN instead. That took .6 to .7 of XLA's time for outputs
+and image gradients at 16 channels and .85 to 1.0 at 32 and 64 (docs/lab-notes.md).
+`compiler_options` asks for it.
 
 XLA has one fast layout: images [N, ..., C] by kernels [..., C, D]. Outside a loop it converts other
 layouts to it. In the body of a loop it does not, and they run far slower. The gradients of JAX's

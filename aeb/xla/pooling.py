@@ -4,8 +4,9 @@
 `flax.linen.max_pool` is a `jax.lax.reduce_window`, whose gradient XLA computes on a CPU by way of
 arrays of indices. Squares that do not overlap need no window.
 
-Gain: the gradient is elementwise and no longer counts beside the convolutions. For jaxlib 0.10 to
-0.12 on a CPU.
+Gain: the gradient is elementwise. That of `flax.linen.max_pool` over squares of 2 by 2, for 100
+images of 14x14 to 32x32 and 16 to 64 channels, took 4 to 8 times as long with jaxlib 0.10 and 3 to
+10 times with 0.12, on two busy cores. For jaxlib 0.10 to 0.12 on a CPU.
 """
 
 from __future__ import annotations
