@@ -80,3 +80,54 @@ def test_rows_go_in_parts(monkeypatch):
     monkeypatch.setattr(predictive, "MOST", 2 * DRAWS)
     np.testing.assert_allclose(predictive.quantiles(own, X, OFFSET, TAILS), whole, rtol=1e-12)
     assert predictive.mean(own, X[:0], OFFSET[:0]).shape == (0,)
+
+
+HARD = {
+    "two far modes": ("gaussian", np.r_[np.zeros(5), np.full(5, 1e3)], np.full(10, 1e-3)),
+    "one draw far out": ("gaussian", np.r_[np.zeros(9), 1e6], np.full(10, 1.0)),
+    "sigmas far apart": ("gaussian", np.zeros(10), np.geomspace(1e-6, 1e3, 10)),
+    "Cauchy": ("student_t", np.linspace(-1, 1, 10), np.ones(10)),
+    "large counts": ("negative_binomial", np.linspace(8, 14, 10), np.full(10, 300.0)),
+    "counts of two kinds": (
+        "negative_binomial",
+        np.r_[np.full(5, -5), np.full(5, 12)],
+        np.ones(10),
+    ),
+    "hardly ever above 0": ("negative_binomial", np.linspace(-9, 0, 10), np.full(10, 0.02)),
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+@pytest.mark.parametrize("tail", [1e-4, 0.3, 0.5, 0.9, 0.9999])
+def test_quantiles_of_hard_mixtures(case, tail):
+    """Mutations: no bracket; steps that do not shrink not replaced by halves."""
+    family, eta, shape = HARD[case]
+    nothing = np.zeros((10, 1), np.float32)
+    own = Posterior(family, nothing, eta, shape, np.ones(10), shape)
+    (found,) = predictive.quantiles(own, np.zeros((1, 1)), np.zeros(1), (tail,))[0]
+    if family == "negative_binomial":
+        law = stats.nbinom(shape, shape / (shape + np.exp(eta)))
+        assert law.cdf(found).mean() >= tail
+        assert found == 0 or law.cdf(found - 1).mean() < tail
+        return
+    law = stats.norm(eta, shape) if family == "gaussian" else stats.t(1.0, eta, shape)
+    near = 1e-6 * shape.min()
+    assert law.cdf(found - near).mean() <= tail <= law.cdf(found + near).mean()
+
+
+@pytest.mark.parametrize(
+    ("family", "most"), [("gaussian", 8), ("student_t", 11), ("negative_binomial", 11)]
+)
+def test_an_interval_takes_few_looks_at_the_noise(family, most, monkeypatch):
+    """Which is what it costs: bisection takes 124. Mutations: bisection; no second-last point."""
+    looked = []
+    reached = predictive._reached
+    monkeypatch.setattr(
+        predictive, "_reached", lambda own, mu, y: looked.append(len(y)) or reached(own, mu, y)
+    )
+    rng = np.random.default_rng(0)
+    draws = rng.normal(scale=0.2, size=(200, 3)).astype(np.float32)
+    uniform = rng.uniform(0.8, 1.2, 200)
+    own = Posterior(family, draws, np.full(200, 2.0), uniform, 5 * uniform, 3 * uniform)
+    predictive.quantiles(own, rng.normal(size=(300, 3)), np.zeros(300), (0.05, 0.95))
+    assert sum(looked) <= most * 300
