@@ -137,6 +137,7 @@ class Compressed:
             divergence ended the run early, while the learning rate was still above 0.
         rank: what decided which weights went first; None if the prior decided.
         rho: the inclusion probabilities by path, if the prior has them.
+        num_held_out: the number of rows held out, on which the scores were computed.
 
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (64, 8))
@@ -167,6 +168,7 @@ class Compressed:
     planned_steps: int | None = None
     rank: str | None = None
     rho: dict[str, jax.Array] | None = None
+    num_held_out: int | None = None
 
     @property
     def variables(self) -> Any:
@@ -303,7 +305,8 @@ class Compressed:
     def __str__(self) -> str:
         """Show scores before and after, and zeros by leaf."""
         name = {"categorical": "NLL", "gaussian": "half MSE", "loss": "loss"}[self.network.kind]
-        lines = [f"{'on the rows held out':<24}{'before':>12}{'after':>12}"]
+        rows = "the rows" if self.num_held_out is None else f"{self.num_held_out:,} rows"
+        lines = [f"{f'on {rows} held out':<24}{'before':>12}{'after':>12}"]
         if self.before.accuracy is not None and self.after.accuracy is not None:
             lines.append(
                 f"{'accuracy':<24}{self.before.accuracy:>12.2%}{self.after.accuracy:>12.2%}"
@@ -460,7 +463,7 @@ def compress(
     """
     guards.check_key("key", key)
     if sparsity is not None:
-        guards.within("sparsity", sparsity, "[0, 1)")
+        guards.share("sparsity", sparsity)
     guards.one_of("scope", scope, SCOPES)
     if rank is not None:
         guards.one_of("rank", rank, tuple(RANKS))
@@ -583,6 +586,7 @@ def compress(
         planned_steps=num_steps,
         rank=None if sparsity is None else rank,
         rho=None if algorithm.inclusion is None else algorithm.inclusion(state),
+        num_held_out=len(jax.tree.leaves(held_out)[0]),
     )
     missed = _missed(result)
     if missed:

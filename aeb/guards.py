@@ -46,6 +46,7 @@ __all__ = [
     "one_of",
     "one_rate",
     "positive",
+    "share",
     "some",
     "taking",
     "whole",
@@ -95,6 +96,17 @@ def within(name: str, value: Any, interval: str) -> None:
     below = number <= high if interval[-1] == "]" else number < high
     if not (above and below):
         raise ValueError(f"{name}: got {value!r}, needs to be in {interval}")
+
+
+def share(name: str, value: Any) -> None:
+    """Require a share in [0, 1). Tell a number of per cent from other numbers."""
+    number = _number(name, value)
+    if number is not None and 1 < number < 100:
+        raise ValueError(
+            f"{name}: got {value!r}, needs to be in [0, 1); it is a fraction, so {number:g} % is "
+            f"{number / 100:g}"
+        )
+    within(name, value, "[0, 1)")
 
 
 def one_rate(step_size: Any, learning_rate: Any) -> None:

@@ -151,7 +151,7 @@ def sparsity_ramp(
             decay=0.99 if decay is None else decay,
             every=50 if every is None else every,
         )
-    guards.within("sparsity", sparsity, "[0, 1)")
+    guards.share("sparsity", sparsity)
     guards.whole("num_steps", num_steps, 1)
     guards.within("until", until, "(0, 1]")
     ramp_steps = max(int(until * num_steps), 1)
@@ -184,7 +184,7 @@ def exponential_ramp(sparsity: float, *, decay: float = 0.99, every: float = 50)
         >>> round(float(exponential_ramp(0.9, decay=0.5, every=10)(10)), 6)
         0.45
     """
-    guards.within("sparsity", sparsity, "[0, 1)")
+    guards.share("sparsity", sparsity)
     guards.within("decay", decay, "(0, 1)")
     guards.positive("every", every)
 

@@ -12,6 +12,7 @@ import importlib
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 import flax.linen as nn
 import flax.serialization
@@ -342,6 +343,29 @@ def test_weights_that_do_not_fit_are_named(trained):
         place(other, trained.params, "weights")
 
 
+@pytest.mark.parametrize("of", ["linen", "manager", "nnx"])
+def test_what_the_message_on_an_orbax_checkpoint_says_works(of, trained, tmp_path, monkeypatch):
+    """Mutations: the folder of the first step named; `/value` left in the paths."""
+    import orbax.checkpoint as ocp
+
+    monkeypatch.chdir(tmp_path)
+    module = nnx.Linear(3, 2, rngs=nnx.Rngs(1))
+    params = nnx.state(module, nnx.Param) if of == "nnx" else trained.params
+    if of == "manager":
+        with ocp.CheckpointManager(tmp_path / "kept") as manager:
+            manager.save(9, args=ocp.args.StandardSave(jax.tree.map(jnp.zeros_like, trained)))
+            manager.save(10, args=ocp.args.StandardSave(trained))
+    else:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(tmp_path / "kept", params if of == "nnx" else trained)
+    with pytest.raises(UsageError, match=r"^--params: kept is a checkpoint of orbax") as raised:
+        read_weights(Path("kept"))
+    exec(str(raised.value).split("in Python: ")[1].split(". Then")[0], {})
+    placed = place(read_weights(Path("weights.msgpack")), params, "weights")
+    for one, two in zip(jax.tree.leaves(placed), jax.tree.leaves(params), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -372,6 +396,10 @@ def test_weights_that_do_not_fit_are_named(trained):
         ({"params": "toynet.py"}, "no format that is known"),
         ({"params": "train.npz"}, "--params: of the 6 weights of --model, 6 are not in the file"),
         ({"preprocess": "toynet:number"}, "--preprocess: it is int"),
+        (
+            {"sparsity": "90"},
+            "--sparsity: got 90.0, needs to be in [0, 1); it is a fraction, so 90 %",
+        ),
         ({"sparsity": "0.9", "where": "Dense_0/kernel"}, "--sparsity: 0.9 of all 195 weights"),
         ({"where": "conv"}, "--where: 'conv' matches no leaf"),
         ({"arms": "sa"}, "--arms: it is for cnn, resnet20 alone"),
@@ -397,6 +425,34 @@ def test_rows_of_another_width_than_the_first_layer(here, capsys, tmp_path):
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("aeb: --data: the model does not take rows of the shape (5,);")
     assert "got (5,) and (6,)" in complaint
+
+
+@pytest.mark.slow
+@pytest.mark.quickly_compiled
+@pytest.mark.filterwarnings("ignore:the network that came out", "ignore:variables. on the rows")
+def test_a_regression_is_told_in_its_own_scores(here, capsys):
+    """Mutations: `accuracy` named for every network; R2 without its mean; RMSE without its root."""
+    np.savez("line.npz", x=np.load("real.npz")["x"], y=np.load("real.npz")["y"][:, None])
+    words = ["compress", "--model", "toynet:line", "--data", "line.npz", "--test", "line.npz"]
+    assert main([*words, *LENGTH, "--out", "far"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("aeb: --learning-rate: the run diverged, at step ")
+    assert said.endswith("; give 0.01 in place of 0.1, or leave it out to have one found")
+    assert main([*words, *LENGTH, "--learning-rate", "0.001", "--out", "line"]) == 0
+    said = capsys.readouterr()
+    assert "accuracy" not in said.out + said.err
+    assert "calibration" not in said.out
+    assert "(on 500 test rows)" in said.out
+    assert "on 50 rows held out" in said.out
+    scores = json.loads(Path("line/results.json").read_text())["arms"]["sparse"][0]
+    assert scores["rmse"] ** 2 == pytest.approx(2 * scores["half_mse"])
+    spread = np.load("line.npz")["y"].var()
+    assert scores["r2"] == pytest.approx(1 - scores["rmse"] ** 2 / spread, rel=1e-4)
+    assert main(["report", "line"]) == 0
+    assert "on the 500 test rows, that of the dense network" in capsys.readouterr().out
+    text = Path("line/report.html").read_text()
+    assert "; RMSE" in text
+    assert "NLL" not in text
 
 
 @pytest.mark.data

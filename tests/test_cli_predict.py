@@ -21,6 +21,14 @@ from aeb.cli import main
 from aeb.models import MLP
 
 
+def linear():
+    return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+
+
+LINEAR = f"{__name__}:linear"
+"""A network of NNX, as `aeb predict --model` names it."""
+
+
 class Noisy(nn.Module):
     """Dropout unless it is told to serve."""
 
@@ -100,6 +108,15 @@ def test_a_regression(saved, capsys):
         (["noisy.safetensors", "--data", "digits", "--out", "p.txt"], "--out: got p.txt"),
         (["noisy.safetensors", "--data", "digits", "--batch-size", "0"], "batch_size: got 0"),
         (["noisy.safetensors"], "--data"),
+        (
+            ["nowhere.npz", "--data", "five.npz", "--model", LINEAR],
+            "FILE: there is no file nowhere",
+        ),
+        (
+            ["bare.safetensors", "--data", "five.npz", "--model", LINEAR],
+            "FILE: bare.safetensors: of",
+        ),
+        (["nowhere.npz", "--data", "five.npz"], "FILE: there is no file nowhere.npz"),
     ],
 )
 def test_what_predict_refuses_is_one_line_and_exit_code_2(saved, words, says, complaint):
@@ -110,7 +127,9 @@ def test_what_predict_refuses_is_one_line_and_exit_code_2(saved, words, says, co
     np.savez("real.npz", x=x, y=np.ones(5))
     np.savez("text.npz", x=np.array(["a", "b"]))
     assert main(["predict", *words]) == 2
-    assert says in complaint()
+    said = complaint()
+    assert says in said
+    assert "--params" not in said
 
 
 SOURCE = """

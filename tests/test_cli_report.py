@@ -25,6 +25,13 @@ LEAVES = [
     {"path": "fc/bias", "shape": [10], "size": 10, "zeros": 0},
 ]
 
+OWN = {"scope": "global", "num_steps": 40}
+"""Settings that a run with the user's own network has."""
+
+LOW = {"fc/kernel": [100] + [0] * 19}
+MIDDLE = {"fc/kernel": [0] * 9 + [50, 50] + [0] * 9}
+HIGH = {"fc/kernel": [0] * 19 + [100]}
+
 
 def facts(zeros, rho):
     leaves = [{**LEAVES[0], "zeros": zeros}, LEAVES[1]]
@@ -58,6 +65,7 @@ def make_run(tmp_path):
         results = {
             "title": "net:make on <train> & test",
             "best": "sparse",
+            "plan": {"num_held_out": 40, "num_test": 200},
             "arms": {"dense": scores(0.955, 0.0), "sparse": scores(accuracy, zeros / 110)},
             "networks": {"dense": facts(0, None), "sparse": facts(zeros, rho)},
         }
@@ -102,7 +110,7 @@ def test_the_page_stands_alone_and_shows_the_run(make_run, capsys):
     assert not re.search(r"@import|url\(|https?:", text)
     assert "net:make on &lt;train&gt; &amp; test" in text
     assert "80.0% of 110 weights are zero" in text
-    assert "95.00% of the test rows are right, 95.50% with the dense" in text
+    assert "95.00% of the 200 test rows are right, 95.50% with the dense" in text
     assert "88.0%, 12 left" in text
     for count in ("7", "31", "162"):
         assert f">{count}</text>" in text
@@ -134,12 +142,23 @@ def test_a_run_at_work_and_one_of_before_have_a_page(make_run, capsys):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"zeros": 80}, "target was missed, 72.73% of 80.00% zeros"),
-        ({"zeros": 100, "sparsity": None}, "no weight is left in fc/kernel"),
-        ({"accuracy": 0.9}, "loses 5.50 points"),
-        ({"rho": {"fc/kernel": [0] * 9 + [50, 50] + [0] * 9}}, "rho stays near 1/2"),
-        ({"rho": {"fc/kernel": [100] + [0] * 19}}, "v0 is far above"),
-        ({"rho": {"fc/kernel": [0] * 19 + [100]}}, "v0 is far below"),
+        ({"zeros": 80}, "missed, 72.73% of 80.00% zeros; give the ramp more steps with --epochs,"),
+        ({"zeros": 99}, "missed, 90.00% of 80.00% zeros; weights that were zero at the start"),
+        ({"zeros": 100, "sparsity": 0.909}, "no weight is left in fc/kernel; lower --sparsity."),
+        ({"zeros": 100, "sparsity": None, **OWN}, "fc/kernel; give --sparsity a number."),
+        ({"zeros": 100, "sparsity": 0.909, **OWN}, "fc/kernel; use --scope relative, or lower"),
+        (
+            {"accuracy": 0.9},
+            "5.50 points of accuracy on the 200 test rows; NLL 0.4, that of the "
+            "dense network 0.345. Raise --epochs, or lower --sparsity.",
+        ),
+        ({"accuracy": 0.9, **OWN}, "Raise --num-steps, or lower --sparsity."),
+        ({"accuracy": 0.93}, "So few rows may show this by chance; score it on more."),
+        ({"rho": MIDDLE}, "rho stays near 1/2: the prior has learned little; raise --epochs."),
+        ({"rho": LOW}, "v0 is far above the weights; lower --v0."),
+        ({"rho": LOW, **OWN}, "v0 is far above the weights, from which it was taken; nothing to"),
+        ({"rho": HIGH}, "v0 is far below the weights; raise --v0."),
+        ({"rho": HIGH, "sparsity": None, **OWN}, "give --sparsity a number, or --where fewer"),
     ],
 )
 def test_health_says_what_to_look_at(make_run, changes, says):
@@ -149,6 +168,20 @@ def test_health_says_what_to_look_at(make_run, changes, says):
     sound = health(read_run(make_run("sound")))
     assert all(line.is_well for line in sound)
     assert any("NLL 0.35, that of the dense network 0.345." in line.text for line in sound)
+
+
+def test_health_compares_squared_errors(make_run):
+    """Mutations: the dense network judged; a rise of a tenth reported."""
+    folder = make_run()
+    results = json.loads((folder / "results.json").read_text())
+    for sparse, is_well in ((0.54, True), (0.56, False)):
+        each = {"dense": 0.5, "sparse": sparse}
+        results["arms"] = {name: [{"half_mse": loss}] for name, loss in each.items()}
+        (folder / "results.json").write_text(json.dumps(results))
+        (line,) = [line for line in health(read_run(folder)) if "half MSE" in line.text]
+        assert line.is_well == is_well
+        assert f"half MSE {sparse:.4g} on the 200 test rows, that of the dense" in line.text
+        assert ("Raise --epochs" in line.text) != is_well
 
 
 def test_health_sees_a_loss_that_rises_again(make_run):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,26 +196,18 @@ class Compress:
             raise ValueError("start: 'authors' is a ResNet20; add --data cifar10 --model resnet20")
 
     def _check_ranges(self) -> None:
-        guards.within("validation", self.validation, "(0, 1)")
-        for name in (
-            "seeds",
-            "limit_images",
-            "dense_epochs",
-            "epochs",
-            "num_steps",
-            "batch_size",
-        ):
-            if getattr(self, name) is not None:
-                guards.whole(name, getattr(self, name), 1)
-        guards.whole("seed", self.seed, 0)
-        if self.sparsity is not None:
-            guards.within("sparsity", self.sparsity, "[0, 1)")
-        for name in ("learning_rate", "v0", "v1"):
-            if getattr(self, name) is not None:
-                guards.positive(name, getattr(self, name))
-        for name in ("temperature", "weight_decay"):
-            if getattr(self, name) is not None:
-                guards.at_least(name, getattr(self, name), 0.0)
+        def named(check: Callable[..., None], *names: str, **more: Any) -> None:
+            for name in names:
+                if getattr(self, name) is not None:
+                    check(f"--{name.replace('_', '-')}", getattr(self, name), **more)
+
+        named(guards.within, "validation", interval="(0, 1)")
+        named(guards.share, "sparsity")
+        named(guards.whole, "seeds", "limit_images", "dense_epochs", "epochs", low=1)
+        named(guards.whole, "num_steps", "batch_size", low=1)
+        named(guards.whole, "seed", low=0)
+        named(guards.positive, "learning_rate", "v0", "v1")
+        named(guards.at_least, "temperature", "weight_decay", low=0.0)
 
     def __call__(self) -> Outcome:
         """Run it, or show what would be run."""
@@ -284,7 +276,7 @@ def _describe(plan: Plan, seeds: int) -> RunPlan:
         leaves=plan_leaves(params, model_state, None),
         sparsity=recipe.sparsity,
         num_data=task.num_data,
-        num_held_out=0 if task.watched is None else len(task.watched["label"]),
+        num_held_out=task.num_watched,
         num_test=len(task.data.test["label"]),
         row_bytes=sum(array.nbytes for split in splits for array in split.values()),
         batch_size=recipe.batch_size,

@@ -42,6 +42,7 @@ from aeb.files.sparse_file import save_sparse
 from aeb.logs import json_lines
 from aeb.network import SCORE_ROWS, TRAINING_FLAGS, Network, as_network, score
 from aeb.runs.folder import DENSE, METRICS, MODEL, RESULTS, score_table, write_results
+from aeb.sampling import DivergenceError
 from aeb.schedules import sparsity_ramp
 from aeb.training import train_dense
 from aeb.types import ArrayTree
@@ -227,6 +228,14 @@ def run(job: Job, plan: RunPlan) -> Outcome:
             callback=show,
             progress=is_watched(),
         )
+    except DivergenceError as error:
+        # In Python the message also names arguments that are no options here.
+        when = str(error).removeprefix("divergence: ").split(". ")[0]
+        rate = settings.learning_rate
+        todo = "give a smaller one than it found by trials"
+        if rate is not None:
+            todo = f"give {rate / 10:g} in place of {rate:g}, or leave it out to have one found"
+        raise UsageError(f"--learning-rate: the run diverged, {when}; {todo}") from error
     except (ValueError, FloatingPointError) as error:
         raise UsageError(_as_option(str(error))) from error
     about = {
@@ -239,10 +248,11 @@ def run(job: Job, plan: RunPlan) -> Outcome:
     _save_network(job, out / MODEL, sparse.network.stored(sparse.params, sparse.model_state), about)
     results = _results(job, plan, dense, sparse)
     write_results(out, results)
+    is_class = job.network.kind == "categorical"
     files = {
         MODEL: "the sparse network",
-        METRICS: "loss, accuracy and zeros along the run",
-        RESULTS: "scores, zeros by leaf, calibration",
+        METRICS: f"{'loss, accuracy' if is_class else 'loss'} and zeros along the run",
+        RESULTS: f"scores, zeros by leaf{', calibration' if is_class else ''}",
     }
     lines = [str(sparse), ""]
     if job.test is not None:
@@ -479,7 +489,7 @@ def _results(job: Job, plan: RunPlan, dense: Any, sparse: Compressed) -> dict[st
 
 def _scores(
     network: Network, params: ArrayTree, model_state: Any, inputs: Any, labels: Any
-) -> tuple[dict[str, float], np.ndarray | None]:
+) -> tuple[dict[str, float | None], np.ndarray | None]:
     """Score a network in evaluation mode. Also return probabilities if the targets are classes."""
     assert network.outputs is not None  # a module has them
     outputs = np.concatenate(
@@ -490,7 +500,13 @@ def _scores(
     )
     if network.kind != "categorical":
         squares = np.square(outputs.reshape(labels.shape) - labels).reshape(len(labels), -1)
-        return {"half_mse": float(squares.sum(axis=1).mean() / 2)}, None
+        spread = float(np.square(labels - labels.mean(axis=0)).sum())
+        return {
+            "half_mse": float(squares.sum(axis=1).mean() / 2),
+            "rmse": float(np.sqrt(squares.mean())),
+            # Equal targets leave nothing to explain.
+            "r2": 1.0 - float(squares.sum()) / spread if spread else None,
+        }, None
     probs = np.asarray(jax.nn.softmax(outputs.astype(np.float32)))
     return {
         "accuracy": float(accuracy(probs, labels)),

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,13 +128,14 @@ def _read(path: Path, name: str | None) -> Callable[[Any], Any]:
         if not hasattr(model.module, "apply"):  # an NNX module, which holds its weights
             return lambda inputs: model(inputs)
         apply = serving(model.module)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, OSError) as error:
         about = inspect_sparse(path) if path.is_file() and "which module" in str(error) else None
         if about is not None and "model" in about.metadata:
             raise UsageError(
                 f"{path} holds weights but no module; add --model {about.metadata['model']}"
             ) from error
-        raise UsageError(str(error)) from error
+        # What is `path` in Python is FILE in the command.
+        raise UsageError(re.sub("^path: ", "FILE: ", str(error))) from error
     return lambda inputs: apply(model.variables, inputs)
 
 
@@ -145,7 +147,7 @@ def _named(path: Path, name: str) -> Callable[[Any], Any]:
         variables = tree if "params" in tree else {"params": tree}
         apply = serving(module)
         return lambda inputs: apply(variables, inputs)
-    fill(module, read_weights(path))
+    fill(module, read_weights(path, "FILE"), f"FILE: {path}")
     module.eval()
     return lambda inputs: module(inputs)
 

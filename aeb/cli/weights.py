@@ -36,11 +36,12 @@ HOMES = ("", "params", "position", "model_state")
 """The last words of the prefixes under which a training state holds a network."""
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
+def read_weights(path: Path, given: str = "--params") -> dict[str, np.ndarray]:
     """Read the arrays of a file by path, with keys joined by `/`.
 
     Args:
         path: a sparse file, a checkpoint or its folder, or a safetensors, msgpack or npz file.
+        given: what the user calls it, for messages.
 
     Returns:
         A dict from path to array.
@@ -51,28 +52,42 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     path = path.expanduser()
     if path.is_dir():
         step = checkpoint.latest_step(path)
+        if step is None and (kept := _orbax(path)) is not None:
+            raise UsageError(
+                f"{given}: {path} is a checkpoint of orbax, which is not read here. Convert it in "
+                "Python: import flax.serialization as fs, orbax.checkpoint as ocp, pathlib; "
+                f"tree = ocp.StandardCheckpointer().restore({str(kept.absolute())!r}); "
+                'pathlib.Path("weights.msgpack").write_bytes(fs.msgpack_serialize(tree)). Then '
+                "give weights.msgpack"
+            )
         if step is None:
             inside = sorted(file.name for file in path.iterdir())
             raise UsageError(
-                f"--params: {path} holds no checkpoint of aeb, but {some(inside) or 'nothing'}; "
+                f"{given}: {path} holds no checkpoint of aeb, but {some(inside) or 'nothing'}; "
                 f"needs {FORMATS}"
             )
         path = path / f"step_{step:012d}.safetensors"
     if not path.is_file():
-        raise UsageError(f"--params: there is no file {path}; needs {FORMATS}")
+        raise UsageError(f"{given}: there is no file {path}; needs {FORMATS}")
     try:
-        return {name: np.asarray(x) for name, x in _read(path).items()}
+        arrays = {name: np.asarray(x) for name, x in _read(path, given).items()}
     except (DamagedFileError, OSError, ValueError, TypeError) as error:
-        raise UsageError(f"--params: {path} does not read as {_format(path)}: {error}") from error
+        raise UsageError(f"{given}: {path} does not read as {_format(path)}: {error}") from error
+    if all(name.endswith("/value") for name in arrays):  # orbax and NNX
+        return {name.removesuffix("/value"): x for name, x in arrays.items()}
+    return arrays
 
 
-def place(arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str) -> ArrayTree:
+def place(
+    arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str, given: str = "--params"
+) -> ArrayTree:
     """Put arrays into the tree of a network.
 
     Args:
         arrays: a dict from path to array.
         like: a tree of arrays or of `jax.ShapeDtypeStruct`.
         what: a name for the tree, for messages.
+        given: what the user calls the file, for messages.
 
     Returns:
         A tree of the same structure.
@@ -83,23 +98,24 @@ def place(arrays: Mapping[str, np.ndarray], like: ArrayTree, what: str) -> Array
     wanted = named_leaves(like)
     if not wanted:
         return like
-    prefix = _prefix(arrays, wanted, what)
+    prefix = _prefix(arrays, wanted, what, given)
     found = {path: arrays[prefix + path] for path in wanted}
     for path, leaf in wanted.items():
         if found[path].shape != leaf.shape:
             raise UsageError(
-                f"--params: {prefix + path} is {list(found[path].shape)}, and --model has "
+                f"{given}: {prefix + path} is {list(found[path].shape)}, and --model has "
                 f"{list(leaf.shape)} there; was it trained with other settings?"
             )
     return replace_leaves(like, {path: jax.numpy.asarray(x) for path, x in found.items()})
 
 
-def fill(module: Any, arrays: Mapping[str, np.ndarray]) -> None:
+def fill(module: Any, arrays: Mapping[str, np.ndarray], given: str = "--params") -> None:
     """Put arrays into an NNX module: its weights and its moments, not its random streams.
 
     Args:
         module: the module; it is changed.
         arrays: a dict from path to array.
+        given: what the user calls the file, for messages.
 
     Raises:
         UsageError: as `place`.
@@ -107,11 +123,25 @@ def fill(module: Any, arrays: Mapping[str, np.ndarray]) -> None:
     from flax import nnx
 
     _, params, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-    nnx.update(module, place(arrays, params, "weights"))
-    nnx.update(module, place(arrays, rest, "moments"))
+    nnx.update(module, place(arrays, params, "weights", given))
+    nnx.update(module, place(arrays, rest, "moments", given))
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _orbax(folder: Path) -> Path | None:
+    """Return the folder with the arrays of a checkpoint of orbax, of its newest step if several."""
+    marks = ("_METADATA", "manifest.ocdbt")
+    steps = [place for place in folder.iterdir() if place.is_dir() and place.name.isdigit()]
+    steps.sort(key=lambda place: int(place.name), reverse=True)
+    for place in (folder, *steps):
+        # A step of a manager keeps each item in a folder of its own.
+        inside = sorted(item for item in place.iterdir() if item.is_dir())
+        for kept in (place, *inside):
+            if any((kept / mark).exists() for mark in marks):
+                return kept
+    return None
+
+
+def _read(path: Path, given: str) -> Mapping[str, Any]:
     kind = _format(path)
     if kind == ".npz":
         with np.load(path, allow_pickle=False) as archive:
@@ -122,7 +152,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         return _flat(msgpack_restore(path.read_bytes()))
     if kind == ".safetensors":
         return _read_safetensors(path)
-    raise UsageError(f"--params: {path} is of no format that is known; needs {FORMATS}")
+    raise UsageError(f"{given}: {path} is of no format that is known; needs {FORMATS}")
 
 
 def _format(path: Path) -> str:
@@ -166,7 +196,7 @@ def _flat(tree: Any) -> dict[str, Any]:
     return {path_of(keys): leaf for keys, leaf in flat if hasattr(leaf, "shape")}
 
 
-def _prefix(arrays: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> str:
+def _prefix(arrays: Mapping[str, Any], wanted: Mapping[str, Any], what: str, given: str) -> str:
     """Find the prefix that the paths of the network have in the file."""
     first = next(iter(wanted))
     ends = [path for path in arrays if path == first or path.endswith(f"/{first}")]
@@ -183,11 +213,11 @@ def _prefix(arrays: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> 
     if whole:
         places = some([prefix.rstrip("/") for prefix in whole])
         raise UsageError(
-            f"--params: the file has the {what} of --model in {len(whole)} places, {places}; save "
+            f"{given}: the file has the {what} of --model in {len(whole)} places, {places}; save "
             "one of them alone"
         )
     missing = [name for name in wanted if not any(path.endswith(name) for path in arrays)]
     raise UsageError(
-        f"--params: of the {len(wanted)} {what} of --model, {len(missing)} are not in the file "
+        f"{given}: of the {len(wanted)} {what} of --model, {len(missing)} are not in the file "
         f"({some(missing or list(wanted))}); it has {some(list(arrays), 4)}"
     )

@@ -81,7 +81,7 @@ class Recipe:
 
     def check(self) -> None:
         """Raise a ValueError that names the first setting out of its range."""
-        guards.within("sparsity", self.sparsity, "[0, 1)")
+        guards.share("sparsity", self.sparsity)
         guards.whole("dense_epochs", self.dense_epochs, 1)
         guards.whole("epochs", self.epochs, 1)
         guards.whole("batch_size", self.batch_size, 1)

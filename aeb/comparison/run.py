@@ -87,7 +87,7 @@ class Comparison(NamedTuple):
 
     def __str__(self) -> str:
         """Show means over seeds on the test rows."""
-        return _table(self.test)
+        return _table(self.test, len(self.plan.task.data.test["label"]))
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write the networks of the last seed, a figure and the numbers.
@@ -120,6 +120,11 @@ class Comparison(NamedTuple):
         results = {
             "title": self.plan.title,
             "settings": dataclasses.asdict(self.plan.recipe),
+            "plan": {
+                "num_data": self.plan.task.num_data,
+                "num_held_out": self.plan.task.num_watched,
+                "num_test": len(labels),
+            },
             "best": self.best,
             "arms": _as_dicts(self.test),
             "validation": None if self.validation is None else _as_dicts(self.validation),
@@ -363,7 +368,7 @@ def _as_dicts(scores: Mapping[str, list[Metrics]]) -> dict[str, list[dict[str, A
     return {arm: [run._asdict() for run in runs] for arm, runs in scores.items()}
 
 
-def _table(rows: Mapping[str, list[Metrics]]) -> str:
+def _table(rows: Mapping[str, list[Metrics]], num_test: int) -> str:
     """Write a table of means over seeds, with the standard deviation of the accuracy."""
     lines = [f"{'':<26}{'accuracy %':>16}{'NLL':>9}{'ECE %':>8}{'zeros %':>9}{'bytes':>12}"]
     for arm, runs in rows.items():
@@ -376,7 +381,7 @@ def _table(rows: Mapping[str, list[Metrics]]) -> str:
         lines.append(f"{LABELS[arm]:<26}{correct:>16}{numbers}")
     seeds = len(next(iter(rows.values())))
     lines.append(
-        f"(final epoch on the test set, mean over {seeds} seed(s); "
+        f"(final epoch on the {num_test:,} test rows, mean over {seeds} seed(s); "
         "bytes of the weights in a sparse file, without its header)"
     )
     return "\n".join(lines)

@@ -38,6 +38,11 @@ class Task(NamedTuple):
         """Return the number of training examples, N."""
         return len(self.data.train["label"])
 
+    @property
+    def num_watched(self) -> int:
+        """Return the number of rows that are held out."""
+        return 0 if self.watched is None else len(self.watched["label"])
+
 
 class Metrics(NamedTuple):
     """The scores of a network on rows that it was not trained on, and its size."""

@@ -48,6 +48,8 @@ COLUMNS = {
     "accuracy": ("accuracy %", lambda value: f"{100 * value:.2f}"),
     "nll": ("NLL", lambda value: f"{value:.4f}"),
     "half_mse": ("half MSE", lambda value: f"{value:.4g}"),
+    "rmse": ("RMSE", lambda value: f"{value:.4g}"),
+    "r2": ("R2", lambda value: f"{value:.4f}"),
     "ece": ("ECE %", lambda value: f"{100 * value:.2f}"),
     "sparsity": ("zeros %", lambda value: f"{100 * value:.2f}"),
     "bytes": ("bytes", lambda value: f"{value:,.0f}"),
@@ -72,6 +74,19 @@ class Run(NamedTuple):
             if results.get(key):
                 return split, {name: _mean(runs) for name, runs in results[key].items()}
         return "test", {}
+
+    @property
+    def num_scored(self) -> int | None:
+        """Return how many rows the networks were scored on; None for a run of an older version."""
+        plan = (self.results or {}).get("plan", {})
+        count = plan.get("num_test" if self.scores[0] == "test" else "num_held_out")
+        return None if count is None else int(count)
+
+    @property
+    def scored_on(self) -> str:
+        """Return which rows the networks were scored on, such as `the 1,000 test rows`."""
+        count = "" if self.num_scored is None else f"{self.num_scored:,} "
+        return f"the {count}{self.scores[0]} rows"
 
     def label(self, network: str) -> str:
         """Return the name of a network in tables."""

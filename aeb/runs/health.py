@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Describe in sentences what is fine with a run and what to look at, from its folder."""
+"""Describe in sentences what is fine with a run and what to look at, from its folder.
+
+A line about a problem ends in what to do about it, in the options of `aeb compress`.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from aeb.runs.folder import Run
@@ -11,6 +15,9 @@ __all__ = ["Line", "health"]
 
 LOST = 0.01
 """The loss of accuracy by a sparse network above which it is reported."""
+
+MORE_SQUARES = 0.1
+"""The relative rise of the squared error by a sparse network above which it is reported."""
 
 ROSE = 1.2
 """How many times its smallest value the loss may be at the end."""
@@ -36,7 +43,8 @@ def health(run: Run) -> list[Line]:
     for name, facts in (run.results or {}).get("networks", {}).items():
         if name != "dense":
             label = run.label(name)
-            found += [*_zeros(run, name, label, facts["leaves"]), *_rho(label, facts["rho"])]
+            found += _zeros(run, name, label, facts["leaves"])
+            found += _rho(run, name, label, facts["rho"])
     found += _scores(run)
     return sorted(found, key=lambda line: line.is_well)
 
@@ -83,17 +91,24 @@ def _zeros(run: Run, name: str, label: str, leaves: list[dict[str, Any]]) -> lis
         # A ramp is a float32, so its count may be off by rounding.
         is_there = abs(zeros - wanted * size) <= 1.0 + 1e-6 * size
         verb = "reached" if is_there else "missed"
-        share = f"{zeros / size:.2%} of {wanted:.2%}"
-        found.append(Line(is_there, f"{label}: the target was {verb}, {share} zeros."))
+        text = f"{label}: the target was {verb}, {zeros / size:.2%} of {wanted:.2%} zeros"
+        if not is_there and zeros < wanted * size:
+            text += f"; give the ramp more steps with {_longer(run)}, or lower --sparsity"
+        elif not is_there:
+            text += "; weights that were zero at the start count too, so see the zeros by leaf"
+        found.append(Line(is_there, f"{text}."))
     gone = [leaf["path"] for leaf in leaves if leaf["zeros"] == leaf["size"] > 1]
     if gone:
-        found.append(
-            Line(False, f"{label}: no weight is left in {', '.join(gone)}; try --scope leaf.")
-        )
+        todo = "use --scope relative, or lower --sparsity"
+        if not _is_own(run):
+            todo = "lower --v0" if name == "learned" else "lower --sparsity"
+        elif wanted is None:
+            todo = "give --sparsity a number"
+        found.append(Line(False, f"{label}: no weight is left in {', '.join(gone)}; {todo}."))
     return found
 
 
-def _rho(label: str, rho: dict[str, list[int]] | None) -> list[Line]:
+def _rho(run: Run, name: str, label: str, rho: dict[str, list[int]] | None) -> list[Line]:
     """Judge the inclusion probabilities."""
     if rho is None:
         return []
@@ -102,33 +117,83 @@ def _rho(label: str, rho: dict[str, list[int]] | None) -> list[Line]:
     share = [count / total for count in counts]
     middle = sum(share[round(0.4 * bins) : round(0.6 * bins)])
     if middle > 0.9:
-        text = "rho stays near 1/2: the prior has learned nothing; its gains sum to too little."
+        text = f"rho stays near 1/2: the prior has learned little; raise {_longer(run)}."
         return [Line(False, f"{label}: {text}")]
-    if share[0] > 0.999:
-        return [Line(False, f"{label}: rho is 0 nearly everywhere: v0 is far above the weights.")]
-    if share[-1] > 0.999:
-        return [Line(False, f"{label}: rho is 1 nearly everywhere: v0 is far below the weights.")]
+    for is_extreme, value, side, way in (
+        (share[0] > 0.999, 0, "above", "lower"),
+        (share[-1] > 0.999, 1, "below", "raise"),
+    ):
+        if is_extreme:
+            text = f"rho is {value} nearly everywhere: v0 is far {side} the weights"
+            if not _is_own(run):
+                text += f"; {way} --v0."
+            elif run.settings.get("sparsity") is None:
+                text += (
+                    ", from which it was taken; give --sparsity a number, or --where fewer leaves."
+                )
+            else:
+                text += ", from which it was taken; nothing to do if the scores are good."
+            return [Line(False, f"{label}: {text}")]
     slab = sum(share[bins // 2 :])
     return [Line(True, f"{label}: the prior takes {slab:.1%} of the weights for slab.")]
 
 
 def _scores(run: Run) -> list[Line]:
-    split, scores = run.scores
+    """Compare each sparse network with the dense one."""
+    scores = run.scores[1]
     dense = scores.get("dense", {})
     found = []
     for name, mean in scores.items():
-        if name == "dense" or None in (dense.get("accuracy"), mean.get("accuracy")):
+        if name == "dense":
             continue
-        lost = dense["accuracy"] - mean["accuracy"]
-        points = f"{100 * abs(lost):.2f} points of accuracy on the {split} rows"
-        if points.startswith("0.00"):
-            text = f"it is as often right as the dense network on the {split} rows"
-        else:
-            text = f"it {'loses' if lost > 0 else 'wins'} {points}"
-        # A network may be right more often, but have a worse NLL because it is overconfident.
-        text += f"; NLL {mean['nll']:.4g}, that of the dense network {dense['nll']:.4g}."
-        found.append(Line(lost <= LOST, f"{run.label(name)}: {text}"))
+        for judge, key in ((_accuracy, "accuracy"), (_squares, "half_mse")):
+            if None not in (dense.get(key), mean.get(key)):
+                line = judge(run, dense, mean)
+                found.append(Line(line.is_well, f"{run.label(name)}: {line.text}"))
     return found
+
+
+def _accuracy(run: Run, dense: dict[str, Any], mean: dict[str, Any]) -> Line:
+    lost = dense["accuracy"] - mean["accuracy"]
+    points = f"{100 * abs(lost):.2f} points of accuracy on {run.scored_on}"
+    if points.startswith("0.00"):
+        text = f"it is as often right as the dense network on {run.scored_on}"
+    else:
+        text = f"it {'loses' if lost > 0 else 'wins'} {points}"
+    # A network may be right more often, but have a worse NLL because it is overconfident.
+    text += f"; NLL {mean['nll']:.4g}, that of the dense network {dense['nll']:.4g}."
+    if lost <= LOST:
+        return Line(True, text)
+    spread = math.sqrt(dense["accuracy"] * (1 - dense["accuracy"]) / (run.num_scored or math.inf))
+    if lost < 2 * spread:
+        return Line(False, f"{text} So few rows may show this by chance; score it on more.")
+    return Line(False, f"{text} {_milder(run)}")
+
+
+def _squares(run: Run, dense: dict[str, Any], mean: dict[str, Any]) -> Line:
+    text = (
+        f"half MSE {mean['half_mse']:.4g} on {run.scored_on}, that of the dense network "
+        f"{dense['half_mse']:.4g}."
+    )
+    if mean["half_mse"] <= (1 + MORE_SQUARES) * dense["half_mse"]:
+        return Line(True, text)
+    return Line(False, f"{text} {_milder(run)}")
+
+
+def _is_own(run: Run) -> bool:
+    """Return whether the network is the user's own, whose options differ from those for ours."""
+    return "scope" in run.settings
+
+
+def _longer(run: Run) -> str:
+    """Return the option that makes a run longer."""
+    return "--num-steps" if run.settings.get("num_steps") else "--epochs"
+
+
+def _milder(run: Run) -> str:
+    """Say what keeps more of a network."""
+    fewer = "lower --sparsity" if run.settings.get("sparsity") is not None else "set --sparsity"
+    return f"Raise {_longer(run)}, or {fewer}."
 
 
 def stages(run: Run) -> dict[tuple[int, str], list[dict[str, Any]]]:

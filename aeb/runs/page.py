@@ -24,6 +24,16 @@ __all__ = ["page"]
 COLOURS = {"dense": 5, "compress": 0, "sparse": 0, "magnitude": 1, "em": 2, "sa": 0, "learned": 3}
 """A stage and its network have the same colour in all charts."""
 
+MEANING = {
+    "nll": "NLL: mean negative log-likelihood in nats.",
+    "half_mse": "Half MSE: half the mean squared error, summed over the outputs.",
+    "rmse": "RMSE: root of the mean squared error.",
+    "r2": "R2: share of the targets' variance that the network explains.",
+    "ece": "ECE: expected calibration error.",
+    "bytes": "Bytes: of the weights in a sparse file.",
+}
+"""What the columns of the table mean."""
+
 
 def page(run: Run) -> str:
     """Write the page.
@@ -64,19 +74,23 @@ def _summary(run: Run) -> str:
     text = f"{zeros / size:.1%} of {size:,} weights are zero"
     if len(run.scores[1]) > 2:
         text = f"{run.label(name)}: {text}"
-    split, scores = run.scores
+    scores = run.scores[1]
     mean, dense = scores.get(name, {}), scores.get("dense", {})
     if mean.get("accuracy") is not None:
-        text += f"; {mean['accuracy']:.2%} of the {split} rows are right"
+        text += f"; {mean['accuracy']:.2%} of {run.scored_on} are right"
         if dense.get("accuracy") is not None:
             text += f", {dense['accuracy']:.2%} with the dense network"
+    elif mean.get("rmse") is not None:
+        text += f"; RMSE {mean['rmse']:.4g} on {run.scored_on}"
+        if dense.get("rmse") is not None:
+            text += f", {dense['rmse']:.4g} with the dense network"
     if mean.get("bytes") and dense.get("bytes"):
         text += f"; {mean['bytes']:,.0f} bytes in place of {dense['bytes']:,.0f}"
     return escape(text + ".")
 
 
 def _networks(run: Run) -> str:
-    split, scores = run.scores
+    scores = run.scores[1]
     if not scores:
         return ""
     used = [key for key in COLUMNS if any(key in mean for mean in scores.values())]
@@ -91,8 +105,8 @@ def _networks(run: Run) -> str:
     return (
         f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
-        f'<p class="note">Scored on the {split} rows{means}. NLL: mean negative log-likelihood in '
-        "nats. ECE: expected calibration error. Bytes: of the weights in a sparse file.</p>"
+        f'<p class="note">Scored on {run.scored_on}{means}. '
+        f"{' '.join(MEANING[key] for key in used if key in MEANING)}</p>"
     )
 
 

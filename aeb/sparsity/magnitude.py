@@ -85,7 +85,7 @@ def prune(
         >>> prune({"kernel": jnp.array([3.0, -1.0, 2.0, 0.5]), "bias": jnp.zeros(1)}, 0.5)["kernel"]
         Array([3., 0., 2., 0.], dtype=float32)
     """
-    guards.within("sparsity", sparsity, "[0, 1)")
+    guards.share("sparsity", sparsity)
     params = as_weights(params)
     guards.check_params(params, alone=False)
     guards.check_axes(params)

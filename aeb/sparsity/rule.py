@@ -73,7 +73,7 @@ def ramped_rule(
     Returns:
         A `Sparsifier`.
     """
-    guards.within("ramp", ramp, "[0, 1)")
+    guards.share("ramp", ramp)
     guards.one_of("scope", scope, SCOPES)
     guards.one_of("of", of, ("selected", "all"))
     sparsity_at = as_schedule(ramp)
