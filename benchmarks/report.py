@@ -2,7 +2,7 @@
 """Turn rows into Markdown.
 
     python -m benchmarks.report --out docs/results.md --figures docs/figures \
-        --findings docs/findings.md --page docs/what-it-does.md
+        --findings docs/findings.md --page docs/what-it-does.md --speed docs/speed.md
 
 A section an experiment, made of its rows in `benchmarks/results/` and of nothing else. One joins by
 its folder in `EXPERIMENTS`, and with figures by that in `DRAWN`.
@@ -11,7 +11,7 @@ its folder in `EXPERIMENTS`, and with figures by that in `DRAWN`.
 import dataclasses
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from aeb.usage import UsageError, complain, parse
 from benchmarks import harness, overview, summary
 from benchmarks.compression import table as compression_table
 from benchmarks.demo import table as demo_table
+from benchmarks.speed import table as speed_table
 
 __all__ = ["FIGURES", "SECTIONS", "main"]
 
@@ -73,6 +74,7 @@ class Report:
     # Page to put the figures that matter most and the demo's into, between their marks.
     findings: Path | None = None
     page: Path | None = None  # file to put the tables of compression into, between their marks
+    speed: Path | None = None  # file to put the tables of speed into, between their marks
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -97,10 +99,9 @@ def main(args: Sequence[str] | None = None) -> int:
             shown = demo_table.block(harness.Results(settings.results / "demo.jsonl"))
             settings.findings.write_text(summary.put_into(text_of, shown, "demo"))
         if settings.page is not None:
-            page = settings.page.read_text()
-            for name, block in compression_table.blocks(rows["compression"]).items():
-                page = summary.put_into(page, block, name)
-            settings.page.write_text(page)
+            _fill(settings.page, compression_table.blocks(rows["compression"]))
+        if settings.speed is not None:
+            _fill(settings.speed, speed_table.blocks(rows["speed"]))
         if settings.out is None:
             print(text, end="")
         else:
@@ -108,6 +109,14 @@ def main(args: Sequence[str] | None = None) -> int:
     except (UsageError, ValueError, OSError) as error:
         return complain("report", str(error))
     return 0
+
+
+def _fill(page: Path, blocks: Mapping[str, str]) -> None:
+    """Put blocks between the marks of a page that have their names."""
+    text = page.read_text()
+    for name, block in blocks.items():
+        text = summary.put_into(text, block, name)
+    page.write_text(text)
 
 
 if __name__ == "__main__":

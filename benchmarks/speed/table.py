@@ -12,9 +12,14 @@ from benchmarks.speed.run import PRESETS
 from benchmarks.speed.targets import TARGETS, Target, part_costs, seconds
 from benchmarks.speed.torch_peer import KINDS
 
-__all__ = ["found", "picture_name", "report"]
+__all__ = ["PAGE", "blocks", "found", "picture_name", "report"]
 
 Found = harness.Found[Race]
+
+PAGE = ("step", "compile", "blackjax", "nuts", "torch", "loop", "chains", "shrunk")
+"""Sections that docs/speed.md shows."""
+
+GPU_NOT_RUN = "Not run: there is no row of a GPU."
 
 Say = Callable[[harness.Row], str]
 """What a column says of a row."""
@@ -45,6 +50,24 @@ def report(preset: harness.Preset, results: harness.Results) -> str:
     return markdown.join(parts)
 
 
+def blocks(results: harness.Results) -> dict[str, str]:
+    """Make the tables of docs/speed.md by the names of their marks, of the rows of a CPU.
+
+    The block `gpu` has the same tables of a GPU, as far as there are rows.
+    """
+    shown = found("paper", results)
+    there = {name: harness.every_row(rows) for name, rows in shown.items()}
+    run = {race: rows for race, rows in shown["gpu"].items() if rows}
+    gpu = [markdown.made(there["gpu"]), *(_section(name, run) for name in PAGE)] if run else []
+    texts = {
+        "made": markdown.made(there["cpu"]) or markdown.NOT_RUN,
+        "targets": _targets(shown["cpu"], backend="cpu"),
+        "gpu": markdown.join(gpu).strip() if gpu else GPU_NOT_RUN,
+        **{name: _table(name, shown["cpu"], without=("ms",)) for name in PAGE},
+    }
+    return {name: f"{text}\n" for name, text in texts.items()}
+
+
 def found(preset: harness.Preset, results: harness.Results) -> dict[str, Found]:
     """Look up the rows of the presets of this script that one of the report's shows."""
     names = ("cpu", "gpu") if preset == "paper" else (preset,)
@@ -55,9 +78,11 @@ def picture_name(preset: str) -> str:
     return f"speed_{preset}.png"
 
 
-def _targets(rows: Found) -> str:
+def _targets(rows: Found, backend: str | None = None) -> str:
+    """Compare the rows with what was asked for, on one backend or on all."""
     heads = ["target", "at most", "measured", "", "what costs it"]
-    return markdown.table(heads, [_target(target, rows) for target in TARGETS])
+    wanted = [each for each in TARGETS if backend in (None, each.where.get("backend"))]
+    return markdown.table(heads, [_target(target, rows) for target in wanted])
 
 
 def _target(target: Target, rows: Found) -> list[str]:
@@ -75,11 +100,15 @@ def _target(target: Target, rows: Found) -> list[str]:
 
 
 def _section(name: str, rows: Found) -> str:
-    title, columns = TABLES[name]
+    table = _table(name, rows)
+    return f"{TABLES[name][0]}\n\n{table}" if table else ""
+
+
+def _table(name: str, rows: Found, without: tuple[str, ...] = ()) -> str:
+    columns = [(head, say) for head, say in TABLES[name][1] if head not in without]
     lines = {race: there for race, there in rows.items() if race.config["section"] == name}
     says = [(head, lambda rows, say=say: say(rows[0])) for head, say in columns]
-    table = markdown.by_cell(lines, [("", _lead)], says)
-    return f"{title}\n\n{table}" if table else ""
+    return markdown.by_cell(lines, [("", _lead)], says)
 
 
 def _lead(race: Race) -> str:
