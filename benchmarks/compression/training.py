@@ -2,7 +2,7 @@
 """A run of one arm: its epochs, in slices that resume, the looks at it, its samples."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -63,31 +63,39 @@ def train(
     size, stage = run.size, run.stage
     epochs = looks(stage, size)
     test = run.setup.task.data.test
-    saved = checkpoints.restore(
-        Saved(
-            state=stage.algorithm.init(params, model_state),
-            history=np.zeros((len(epochs), len(scores.COLUMNS))),
-            probs=np.zeros((len(test["label"]), run.setup.task.data.num_classes), np.float32),
-            sparsity=np.zeros(()),
-            cut=np.zeros(4),
-        )
+    start = Saved(
+        state=stage.algorithm.init(params, model_state),
+        history=np.zeros((len(epochs), len(scores.COLUMNS))),
+        probs=np.zeros((len(test["label"]), run.setup.task.data.num_classes), np.float32),
+        sparsity=np.zeros(()),
+        cut=np.zeros(4),
     )
-    done = int(saved.state.step) // size.steps
-    report(done)
-    for due in (epoch for epoch in epochs if epoch > done):
-        for some in harness.paced(due - done, PATIENCE):
-            state, momentum = _advance(run, saved.state, some)
-            done += some
-            saved = saved._replace(state=state)
-            if done == due:
-                row = scores.look(run.setup.task, stage, state, momentum, done)
-                history = saved.history.copy()
-                history[epochs.index(done)] = row
-                saved = _looked(run, saved._replace(history=history), done)
-            report(some)
-            if done < stage.epochs:
-                checkpoints.save_if_due(done, saved)
-    return saved
+
+    def slices(left: int) -> Iterator[int]:
+        done = stage.epochs - left
+        for due in (epoch for epoch in epochs if epoch > done):
+            yield from harness.paced(due - done, PATIENCE)
+            done = due
+
+    def advance(saved: Saved, some: int) -> Saved:
+        state, momentum = _advance(run, saved.state, some)
+        done = int(state.step) // size.steps
+        saved = saved._replace(state=state)
+        if done in epochs:
+            history = saved.history.copy()
+            history[epochs.index(done)] = scores.look(run.setup.task, stage, state, momentum, done)
+            saved = _looked(run, saved._replace(history=history), done)
+        return saved
+
+    return harness.run_in_slices(
+        advance,
+        start,
+        lambda saved: int(saved.state.step) // size.steps,
+        stage.epochs,
+        checkpoints,
+        report,
+        slices,
+    )
 
 
 def metrics_of(saved: Saved, stage: Stage, labels: np.ndarray) -> dict[str, Any]:

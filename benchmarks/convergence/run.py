@@ -25,7 +25,6 @@ Full batches throughout: with minibatches neither fixed point would be known.
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -59,7 +58,6 @@ class Carry(NamedTuple):
     states: aeb.State  # leads with C everywhere
     sums: np.ndarray  # f64[C, 2, 4]: test functions, summed over the second half
     errors: np.ndarray  # f64[C, K]: squared distance to theta*; 0 where it is not read yet
-    passed: np.ndarray  # i64[]: stops of the loop that are behind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +128,15 @@ class Convergence(harness.Settings):
         count = int(PER_DECADE * np.log10(self.num_steps / 10)) + 1
         return np.unique(np.geomspace(10, self.num_steps, count).round().astype(int))
 
+    def _slices(self, left: int) -> list[int]:
+        """Cut the steps that are left where the error is read, at half, and in blocks."""
+        blocks = np.arange(BLOCK, self.num_steps, BLOCK)
+        ends = [self.num_steps // 2, self.num_steps]
+        stops = np.unique(np.concatenate([self.readings(), blocks, ends]))
+        behind = self.num_steps - left
+        steps: list[int] = np.diff(stops[stops > behind], prepend=behind).tolist()
+        return steps
+
     def _run(self, cell: Cell, seed: int, folder: Path, report: Any) -> harness.Measured:
         gain, step_size = cell
         prediction, limit = _prediction(self.problem, step_size), _limit(self.problem)
@@ -138,19 +145,35 @@ class Convergence(harness.Settings):
         key = jax.random.fold_in(jax.random.key(seed), stream)
         keys = jax.random.split(key, self.chains)
         start, program = build(self.problem, gain)
-        # Compiled before the clock starts.
-        states, _ = program(start(self.chains), keys, step_size, 0)
-        first = theta_of(states)[0]
+        readings, half = self.readings(), self.num_steps // 2
+
+        def advance(carry: Carry, steps: int) -> Carry:
+            states, added = program(carry.states, keys, step_size, steps)
+            done, (_, sums, errors) = int(states.step[0]), carry
+            if done > half:
+                sums = sums + np.asarray(added, np.float64)
+            if done in readings:
+                errors = errors.copy()
+                gaps = theta_of(states) - prediction.theta
+                errors[:, np.searchsorted(readings, done)] = np.square(gaps).sum(axis=1)
+            return Carry(states, sums, errors)
+
+        sums, errors = np.zeros((self.chains, 2, 4)), np.zeros((self.chains, len(readings)))
+        carry = advance(Carry(start(self.chains), sums, errors), 0)  # compiled before the clock
+        first = theta_of(carry.states)[0]
         checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-
-        def advance(states: aeb.State, steps: int) -> tuple[aeb.State, np.ndarray]:
-            states, sums = program(states, keys, step_size, steps)
-            return states, np.asarray(sums, np.float64)
-
-        carry = self._to_the_end(advance, states, prediction.theta, checkpoints, report)
+        carry = harness.run_in_slices(
+            advance,
+            carry,
+            lambda carry: int(carry.states.step[0]),
+            self.num_steps,
+            checkpoints,
+            report,
+            self._slices,
+        )
         seconds, rng = checkpoints.seconds, np.random.default_rng([seed, stream])
-        rate = score_latents(prediction, gain, first, self.readings(), carry.errors, self.tail, rng)
-        means = carry.sums / (self.num_steps - self.num_steps // 2)
+        rate = score_latents(prediction, gain, first, readings, carry.errors, self.tail, rng)
+        means = carry.sums / (self.num_steps - half)
         weak = score_coefficients(self.problem, step_size, prediction, limit, means)
         last = theta_of(carry.states)
         theta = {
@@ -160,38 +183,6 @@ class Convergence(harness.Settings):
             "last_mean_se": last.std(axis=0, ddof=1) / self.chains**0.5,
         }
         return seconds, [{"theta": theta, "rate": rate, "weak": weak}]
-
-    def _to_the_end(
-        self,
-        advance: Callable[[aeb.State, int], tuple[aeb.State, np.ndarray]],
-        states: aeb.State,
-        fixed_point: np.ndarray,
-        checkpoints: harness.Checkpoints,
-        report: Callable[[int], object],
-    ) -> Carry:
-        """Take all steps, from the last checkpoint if there is one; gather errors and sums."""
-        readings, half = self.readings(), self.num_steps // 2
-        blocks = np.arange(BLOCK, self.num_steps, BLOCK)
-        stops = np.unique(np.concatenate([readings, blocks, [half, self.num_steps]]))
-        sums, errors = np.zeros((self.chains, 2, 4)), np.zeros((self.chains, len(readings)))
-        carry = checkpoints.restore(Carry(states, sums, errors, np.zeros((), int)))
-        states, sums, errors = carry.states, np.array(carry.sums), np.array(carry.errors)
-        done = int(stops[carry.passed - 1]) if carry.passed else 0
-        report(done)
-        for number, stop in enumerate(stops.tolist()):
-            if number < carry.passed:
-                continue
-            states, added = advance(states, stop - done)
-            if done >= half:
-                sums += added
-            if stop in readings:
-                gaps = theta_of(states) - fixed_point
-                errors[:, np.searchsorted(readings, stop)] = np.square(gaps).sum(axis=1)
-            report(stop - done)
-            done = stop
-            if stop < self.num_steps:
-                checkpoints.save_if_due(stop, Carry(states, sums, errors, np.asarray(number + 1)))
-        return Carry(states, sums, errors, np.asarray(len(stops)))
 
 
 @functools.lru_cache(maxsize=32)

@@ -6,7 +6,7 @@ An experiment says what its settings are and which units of work they ask for; `
 
     runner      settings, presets, the loop over units, and what `table.py` and `figure.py` offer
     ranges      the range of a setting, in its type
-    slices      checkpoints, a limit on seconds, the pace of a loop, a loop run to its end in slices
+    slices      checkpoints, a limit on seconds, `aeb.sample` and other loops in slices
     rows        rows on disk
     stamp       how a row was made
     markdown    tables of rows
@@ -38,7 +38,7 @@ from benchmarks.harness.runner import (
     reduced_too,
     script,
 )
-from benchmarks.harness.slices import Checkpoints, paced
+from benchmarks.harness.slices import Checkpoints, paced, run_in_slices, sample
 from benchmarks.harness.stamp import stamp
 
 __all__ = [
@@ -63,6 +63,8 @@ __all__ = [
     "place_of",
     "reduced_too",
     "row_key",
+    "run_in_slices",
+    "sample",
     "script",
     "stamp",
 ]

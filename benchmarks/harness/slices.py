@@ -4,28 +4,41 @@
 `runner.main` sets a limit on the seconds of a call; `Checkpoints` saves what was done, and stops
 once the limit is over. The same call then goes on from the last checkpoint.
 
-`run_in_slices` is for the two loops that `aeb.sample` does not fit: `simulation` takes running
-means of every coefficient over thousands of draws, which `collect` would keep whole, and in `uci`
-each split has minibatches of its own, which its chains share.
+`sample` is `aeb.sample` under that limit, for an experiment that is one long call of it, as
+`images` is. `run_in_slices` is for the loops that it does not fit. `simulation` takes running means
+of every coefficient over thousands of draws, which `collect` would keep whole. In `uci` each split
+has minibatches of its own, which its chains share. `convergence` adds up in double what its chains
+sum, and reads them at steps that are even in their logarithm. `compression` scores its network
+between two slices, and keeps the scores beside it.
 """
 
 import contextlib
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+import aeb
 from aeb import checkpoint
 from aeb.files.archive import DamagedFileError
 from aeb.usage import UsageError
 
-__all__ = ["Checkpoints", "OutOfTimeError", "is_over", "limited", "paced", "run_in_slices"]
+__all__ = [
+    *("Checkpoints", "OutOfTimeError", "is_over", "limited", "paced", "remaining"),
+    *("run_in_slices", "sample"),
+]
 
 T = TypeVar("T")
+
+SOON = 1e-9
+"""Seconds for which `sample` asks where none are left, so that each call still takes a step."""
+
+SAVE_EVERY = 60.0
+"""Seconds between two times that `sample` saves its clock; `aeb.sample` saves as often."""
 
 _DEADLINE: contextvars.ContextVar[float | None] = contextvars.ContextVar("deadline", default=None)
 
@@ -44,9 +57,15 @@ def limited(seconds: float | None) -> Iterator[None]:
         _DEADLINE.reset(token)
 
 
-def is_over() -> bool:
+def remaining() -> float | None:
+    """Return the seconds that are left, 0 where they are over, or None where there is no limit."""
     deadline = _DEADLINE.get()
-    return deadline is not None and time.monotonic() >= deadline
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def is_over() -> bool:
+    """Return whether there is a limit on seconds, and they are over."""
+    return remaining() == 0.0
 
 
 def paced(count: int, patience: float = 0.5) -> Iterator[int]:
@@ -109,6 +128,11 @@ class Checkpoints:
         checkpoint.save(self.folder, step, (tree, np.asarray(self.seconds)))
         self._saved = time.monotonic()
 
+    @property
+    def due(self) -> bool:
+        """Whether the last time that it was saved is long enough ago."""
+        return time.monotonic() - self._saved >= self.every
+
     def save_if_due(self, step: int, tree: object) -> None:
         """Save where the last time is long enough ago, or the seconds of the call are over.
 
@@ -116,10 +140,53 @@ class Checkpoints:
             OutOfTimeError: they are over; the tree is saved.
         """
         over = is_over()
-        if over or time.monotonic() - self._saved >= self.every:
+        if over or self.due:
             self.save(step, tree)
         if over:
             raise OutOfTimeError
+
+
+def sample(
+    folder: Path, report: Callable[[int], object], *arguments: Any, **options: Any
+) -> tuple[float, Any, Any]:
+    """Call `aeb.sample` with its checkpoints in a folder, for no longer than the seconds left.
+
+    It saves once a minute, whatever the settings say.
+
+    Args:
+        folder: that of the unit; what an earlier call left there is taken up.
+        report: called with the steps done, those before an interruption first.
+        arguments: those of `aeb.sample`.
+        options: those of `aeb.sample`, other than `callback`, `checkpoint` and `limit_seconds`.
+
+    Returns:
+        Seconds of work, compiling and the calls that the limit stopped included, and what
+        `aeb.sample` returns: the last state and the draws.
+
+    Raises:
+        OutOfTimeError: the seconds of the call are over; all is saved.
+        ValueError: the folder holds another run, or an argument is out of its range.
+    """
+    chain, clock, done = folder / "chain", Checkpoints(folder / "clock", SAVE_EVERY), 0
+    clock.restore(())
+
+    def callback(state: aeb.State) -> None:
+        nonlocal done
+        report(int(state.step) - done)
+        done = int(state.step)
+        if clock.due:
+            clock.save(done, ())
+
+    left = remaining()
+    options |= {"limit_seconds": None if left is None else max(left, SOON), "checkpoint": chain}
+    try:
+        state, draws = aeb.sample(*arguments, callback=callback, progress=False, **options)
+    except TimeoutError as error:
+        if not is_over():  # it is not from the limit
+            raise
+        clock.save(checkpoint.latest_step(chain) or 0, ())
+        raise OutOfTimeError from error
+    return clock.seconds, state, draws
 
 
 def run_in_slices(
@@ -127,38 +194,37 @@ def run_in_slices(
     carry: T,
     done: Callable[[T], int],
     total: int,
-    folder: Path,
-    *,
-    checkpoint_every: float,
+    checkpoints: Checkpoints,
     report: Callable[[int], object],
-) -> tuple[float, T]:
-    """Run a loop to its end.
+    slices: Callable[[int], Iterable[int]] = paced,
+) -> T:
+    """Run a loop to its end, from the last checkpoint if there is one.
 
     Args:
-        advance: `(carry, draws) -> carry`, after so many draws more. It is called once with 0,
-            which compiles it before the clock starts.
+        advance: `(carry, count) -> carry`, after so many draws, steps or epochs more. It may use up
+            the carry it is given.
         carry: where to begin.
-        done: reads off a carry how many draws it has behind it.
-        total: draws in all.
-        folder: for checkpoints.
-        checkpoint_every: seconds between two of them.
-        report: called with the draws done, those before an interruption first.
+        done: reads off a carry how many it has behind it.
+        total: how many there are in all.
+        checkpoints: those of the unit. Their clock runs: call `advance` with 0 before they are
+            made, and compiling is left out of the seconds.
+        report: called with the count of each slice, those before an interruption first.
+        slices: cuts a count, what is left of the total, into slices. The limit on seconds is looked
+            at after each.
 
     Returns:
-        Seconds of work, compiling left out, and the last carry.
+        The last carry.
 
     Raises:
         OutOfTimeError: the seconds of the call are over; all is saved.
     """
-    carry = advance(carry, 0)
-    checkpoints = Checkpoints(folder, checkpoint_every)
     carry = checkpoints.restore(carry)
     behind = done(carry)
     report(behind)
-    for draws in paced(total - behind):
-        carry = jax.block_until_ready(advance(carry, draws))
-        behind += draws
-        report(draws)
+    for count in slices(total - behind):
+        carry = jax.block_until_ready(advance(carry, count))
+        behind += count
+        report(count)
         if behind < total:
             checkpoints.save_if_due(behind, carry)
-    return checkpoints.seconds, carry
+    return carry

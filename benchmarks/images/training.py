@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train one network, keep the draws to predict by, and keep the network.
 
-Every so many steps a draw is taken, and those after the burn-in are kept. A run goes from draw to
-draw in calls of `aeb.sample`, which depend on the key and the step alone; so a run that was stopped
-ends in the same numbers. For the arms by Adam draws are the network at these steps; where their
-step size falls as that of the samplers does, they are weighted alike.
+Every so many steps a draw is taken, and those after the burn-in are kept. For the arms by Adam
+draws are the network at these steps; where their step size falls as that of the samplers does, they
+are weighted alike. A run is one call of `aeb.sample`, so one that was stopped ends in the same
+numbers.
 
 `classification` scores the networks, `adversarial` attacks them; whichever comes first trains, and
 puts them on a shelf. There a network is found again by its recipe, cell, seed and the versions of
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import aeb
@@ -33,9 +32,6 @@ from benchmarks.images.recipe import ARMS, Cell, Recipe
 
 START, STEPS = range(2)
 """What the key of a network is folded with."""
-
-PIECE = 100
-"""Steps in a call at most, so that a run can be stopped between two draws."""
 
 
 class Trained(NamedTuple):
@@ -53,13 +49,6 @@ class Kept(NamedTuple):
     seconds: float  # of training
     network: Trained
     commit: str  # at which it was trained
-
-
-class Saved(NamedTuple):
-    """What a checkpoint holds."""
-
-    state: aeb.State
-    draws: Any  # as in Trained, zero where not yet taken
 
 
 def blank(recipe: Recipe, cell: Cell) -> Trained:
@@ -85,40 +74,30 @@ def train(
     cell: Cell,
     seed: int,
     images: Images,
-    checkpoints: harness.Checkpoints,
+    folder: Path,
     report: Callable[[int], Any],
 ) -> tuple[float, Trained]:
-    """Train a network to its end, from the last checkpoint if there is one; `report` is told steps.
+    """Train a network to its end, from what is in the folder; `report` is told steps.
 
     All arms of a seed share their start and their minibatches. Returns the seconds as well.
     """
     model, key = build(recipe, cell), jax.random.key(seed)
-    steps, (_, burn_in) = recipe.steps(cell), recipe.draws(cell)
-    saved = Saved(model.init(jax.random.fold_in(key, START)), blank(recipe, cell).draws)
-    state, draws = checkpoints.restore(saved)
-    done = int(state.step)
-    report(done)
-    data, run_key = jax.tree.map(jnp.asarray, images.train), jax.random.fold_in(key, STEPS)
-    while done < steps:
-        state, _ = aeb.sample(
-            model.kernel,
-            state,
-            data,
-            run_key,
-            num_steps=min(recipe.thinning - done % recipe.thinning, PIECE),
-            batch_size=recipe.batch_size,
-            progress=False,
-        )
-        report(int(state.step) - done)
-        done = int(state.step)
-        place = done // recipe.thinning - burn_in - 1
-        if done % recipe.thinning == 0 and place >= 0:
-            for rows, leaf in zip(*map(jax.tree.leaves, (draws, _draw(state))), strict=True):
-                rows[place] = leaf
-        if done < steps:
-            checkpoints.save_if_due(done, Saved(state, draws))
-    latent, loss = jax.device_get((state.latent, state.loss))
-    return checkpoints.seconds, Trained(draws, weights_of(recipe, cell), latent, loss)
+    _, burn_in = recipe.draws(cell)
+    seconds, state, draws = harness.sample(
+        folder,
+        report,
+        model.kernel,
+        model.init(jax.random.fold_in(key, START)),
+        images.train,
+        jax.random.fold_in(key, STEPS),
+        num_steps=recipe.steps(cell),
+        batch_size=recipe.batch_size,
+        collect=_draw,
+        every=recipe.thinning,
+        warmup=burn_in * recipe.thinning,
+    )
+    draws, latent, loss = jax.device_get((draws, state.latent, state.loss))
+    return seconds, Trained(draws, weights_of(recipe, cell), latent, loss)
 
 
 def weights_of(recipe: Recipe, cell: Cell) -> np.ndarray:
@@ -136,7 +115,7 @@ def kept(
     seed: int,
     images: Images,
     shelf: Path,
-    checkpoints: harness.Checkpoints,
+    folder: Path,
     report: Callable[[int], Any],
 ) -> Kept:
     """Take a network from the shelf, or train it and put it there; arguments as for `train`."""
@@ -149,7 +128,7 @@ def kept(
         _, (network, seconds) = checkpoint.restore(place, like)
         report(recipe.steps(cell))
         return Kept(float(seconds), network, json.loads(note.read_text())["commit"])
-    seconds, network = train(recipe, cell, seed, images, checkpoints, report)
+    seconds, network = train(recipe, cell, seed, images, folder, report)
     checkpoint.save(place, recipe.steps(cell), (network, np.asarray(seconds)))
     # Last, so that a network without its note is not whole.
     with replacing(note) as file:

@@ -26,7 +26,6 @@ import jax.numpy as jnp
 
 from benchmarks import harness
 from benchmarks.harness.ranges import Count, Positive, Some
-from benchmarks.harness.slices import run_in_slices
 from benchmarks.simulation.design import Design
 from benchmarks.simulation.recipe import Arm, Cell, Recipe
 from benchmarks.simulation.sampler import build
@@ -86,15 +85,17 @@ class Simulation(harness.Settings):
         steps = recipe.thinning * len(seeds) * len(cells)  # from draw to draw
         programs = build(self.design, recipe, cells)
         data, keys, carry = programs.start(jnp.asarray(seeds))
-        seconds, carry = run_in_slices(
+        carry = programs.advance(carry, data, keys, 0)  # compiled before the clock starts
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
+        carry = harness.run_in_slices(
             lambda carry, draws: programs.advance(carry, data, keys, draws),
             carry,
             lambda carry: int(carry.chain.step[0, 0]) // recipe.thinning,
             recipe.draws,
-            folder,
-            checkpoint_every=self.checkpoint_every,
-            report=lambda draws: report(draws * steps),
+            checkpoints,
+            lambda draws: report(draws * steps),
         )
+        seconds = checkpoints.seconds
         pictures = [seed == PICTURED for seed in seeds]
         metrics = score(self.design, recipe, cells, data, carry, pictures=pictures)
         return seconds, [of_set for of_cell in metrics for of_set in of_cell]

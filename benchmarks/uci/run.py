@@ -38,7 +38,6 @@ import numpy as np
 from aeb.data import Table, train_test_split
 from benchmarks import harness
 from benchmarks.harness.ranges import Some, whole, within
-from benchmarks.harness.slices import run_in_slices
 from benchmarks.uci import arms, sampler, scores, splits
 from benchmarks.uci.recipe import ARMS, TEMPERS, ArmName, Poster, Recommended
 from benchmarks.uci.splits import SEEDS, SETS, Set
@@ -137,15 +136,18 @@ class Uci(harness.Settings):
         keys = jax.vmap(fold)(jnp.asarray(SEEDS[: self.splits]))
         start, advance = sampler.build(one_chain, shape)
         rows = sampler.Rows(*map(jnp.asarray, (stacked.x, stacked.y, stacked.x_new)))
-        seconds, carry = run_in_slices(
+        # Compiled before the clock starts.
+        carry = advance(numbers, start(numbers, rows, keys), rows, keys, 0)
+        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
+        carry = harness.run_in_slices(
             lambda carry, draws: advance(numbers, carry, rows, keys, draws),
-            start(numbers, rows, keys),
+            carry,
             lambda carry: int(carry.draws),
             shape.draws,
-            folder,
-            checkpoint_every=self.checkpoint_every,
-            report=report,
+            checkpoints,
+            report,
         )
+        seconds = checkpoints.seconds
         predictions, sigma = (np.asarray(part, float) for part in (carry.predictions, carry.sigma))
         units = list(zip(stacked.scale, stacked.centre, strict=True))
         return Ended(

@@ -180,7 +180,7 @@ def test_each_way_attacks_and_scores_the_networks_that_it_says(draws):
 def run(runs, monkeypatch, draws):
     """Run the smoke preset on a network that is not trained."""
 
-    def kept(recipe, cell, seed, images, shelf, checkpoints, report):
+    def kept(recipe, cell, seed, images, shelf, folder, report):
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(draw for _, draw in draws))
         weights = np.array([0.2, 0.3, 0.5], np.float32)
         return training.Kept(1.0, Trained(stacked, weights, (), np.zeros(())), "c")

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import aeb
+from aeb.sampling import runner
+from aeb.sampling.keeper import Keeper
 from aeb.tree import named_leaves
 from benchmarks import harness
 from benchmarks.images import data, networks, training
@@ -174,7 +176,7 @@ def computed_in(recipe):
     return {"bf16": "bfloat16", "f32": "float32"}[types.pop()]
 
 
-def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch, dies):
+def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch):
     """Fails if the checkpoint lacks the draws or the state, or the dtype is not that asked for."""
     status, straight = run("straight")
     assert status == 0
@@ -183,19 +185,19 @@ def test_the_full_size_path_stops_and_goes_on_to_the_same_rows(run, monkeypatch,
     assert computed_in(FULL.recipe) == "bfloat16"
     assert row["metrics"]["draws"] == 2
     assert row["metrics"]["last"] != row["metrics"]["average"]
-    saves = dies(lambda saves: saves[-1] == 12)
-    assert run("stopped")[0] == 130
-    assert saves == [4, 8, 12]
-    dies.no_more()
-    taken, sample = [], aeb.sample
+    steps = []
 
-    def counted(*args, **settings):
-        taken.append(settings["num_steps"])
-        return sample(*args, **settings)
+    def save(self, state, draws):
+        self.save(state, draws)
+        steps.append(int(state.step))
+        if len(steps) == 12:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(aeb, "sample", counted)
+    monkeypatch.setattr(Keeper, "save_if_due", save)
+    monkeypatch.setattr(runner, "LONGEST", 0.0)  # a step a call
+    assert run("stopped") == (130, [])
     assert run("stopped") == (0, straight)
-    assert taken == [4]
+    assert steps == list(range(1, 17))
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +205,9 @@ def trained(tmp_path_factory):
     """A network by Adam, its recipe and images, on a shelf."""
     recipe = dataclasses.replace(FULL.recipe, dtype="float32")
     cell, images = PLAIN._replace(arm="vanilla"), data.images("digits", 40, 30, validate=True)
-    checkpoints = harness.Checkpoints(tmp_path_factory.mktemp("work"), 1e9)
-    shelf = tmp_path_factory.mktemp("shelf")
-    arguments = (recipe, cell, 0, images, shelf, checkpoints, lambda amount: None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PIECE", 3)  # so that a draw is due after two calls
-        return recipe, cell, images, arguments, training.kept(*arguments)
+    shelf, work = (tmp_path_factory.mktemp(name) for name in ("shelf", "work"))
+    arguments = (recipe, cell, 0, images, shelf, work, lambda amount: None)
+    return recipe, cell, images, arguments, training.kept(*arguments)
 
 
 def test_draws_are_those_of_their_steps(trained):

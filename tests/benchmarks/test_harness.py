@@ -8,16 +8,22 @@ row, settings that are not in the row's key.
 
 import dataclasses
 import errno
+import functools
 import json
 import os
 import platform
 import re
 import threading
+import time
+import types
 from typing import Annotated
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import aeb
 from aeb.files.lock import alone
 from aeb.usage import UsageError
 from benchmarks import harness, report
@@ -132,6 +138,89 @@ def test_seconds_go_on_where_they_stopped(tmp_path, monkeypatch):
     assert second.seconds == 9.0
     with pytest.raises(UsageError, match="delete it"):
         second.restore({"y": np.zeros(3, int)})
+
+
+@functools.cache
+def chain_of():
+    """Make a kernel, where to start, and what reads a draw; once, because compiling takes long."""
+    algorithm = aeb.empirical_bayes(aeb.sgld(learning_rate=0.1), aeb.gaussian())
+    kernel = aeb.build_kernel(algorithm, lambda w, x: jnp.mean((x - w[0]) ** 2), num_data=4)
+    return kernel, algorithm.init(jnp.zeros(1)), lambda state: state.position
+
+
+def walk(sample, **options):
+    """Run a short chain by `sample`, which is handed the arguments of `aeb.sample`."""
+    kernel, state, collect = chain_of()
+    options |= {"num_steps": 3, "batch_size": 2, "collect": collect}
+    return sample(kernel, state, jnp.arange(4.0), jax.random.key(0), **options)
+
+
+TOOK = []
+"""Seconds that each call of the unit below took."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OneChain(harness.Settings):
+    """A chain that leaves its checkpoints to `aeb.sample`."""
+
+    def units(self):
+        def run(folder, report):
+            began, steps = time.monotonic(), []
+            try:
+                seconds, _, draws = walk(functools.partial(slices.sample, folder, steps.append))
+            finally:
+                TOOK.append(time.monotonic() - began)
+            return seconds, [{"draws": np.ravel(draws).tolist(), "steps": steps}]
+
+        return [harness.Unit("chain", ({},), (0,), 1, run)]
+
+
+def test_a_call_of_the_sampler_stops_at_the_limit_of_the_script(runs):
+    """Mutations: the limit not handed on; the error not turned; the seconds before forgotten."""
+    chain = types.SimpleNamespace(
+        NAME="chain",
+        main=lambda words: harness.main("chain", {"smoke": OneChain()}, words, description="Test."),
+    )
+    run = runs(chain)
+    TOOK.clear()
+    codes = [run("--limit-seconds", "1e-9") for _ in range(3)]
+    assert codes == [75, 75, 0]  # a step a call
+    (row,) = (json.loads(line) for line in lines(run.file))
+    straight = walk(functools.partial(aeb.sample, progress=False))[1]
+    assert row["metrics"] == {"draws": np.ravel(straight).tolist(), "steps": [3]}
+    assert TOOK[-1] < row["seconds"] < sum(TOOK)
+
+
+def test_a_run_that_is_killed_keeps_the_seconds_before_its_last_save(tmp_path, monkeypatch):
+    """Mutation: the clock saved at the limit only."""
+    monkeypatch.setattr(slices, "SAVE_EVERY", 0.0)
+
+    def killed(*arguments, callback, **options):
+        time.sleep(0.2)
+        callback(types.SimpleNamespace(step=2))
+        raise KeyboardInterrupt
+
+    steps = []
+    real = aeb.sample
+    monkeypatch.setattr(aeb, "sample", killed)
+    with pytest.raises(KeyboardInterrupt):
+        slices.sample(tmp_path, steps.append)
+    monkeypatch.setattr(aeb, "sample", real)
+    seconds, *_ = walk(functools.partial(slices.sample, tmp_path, steps.append))
+    assert seconds > 0.2
+    assert steps == [2, 3]
+
+
+def test_an_error_that_is_not_of_the_limit_passes(tmp_path, monkeypatch):
+    """Mutation: any TimeoutError taken for the end of the time."""
+
+    def fails(*arguments, limit_seconds, **options):
+        raise TimeoutError("a disk that does not answer")
+
+    monkeypatch.setattr(aeb, "sample", fails)
+    with slices.limited(60.0), pytest.raises(TimeoutError, match="disk"):
+        slices.sample(tmp_path, print)
+    assert slices.remaining() is None
 
 
 def test_a_row_that_only_lacks_its_newline_is_kept(run):

@@ -134,8 +134,7 @@ class Classification(harness.Settings):
     def trained(self, cell: Cell, seed: int, folder: Path, report: Any) -> training.Kept:
         """Train a network, or take it from those that are kept."""
         images, shelf = self.images(cell), self.work / "networks"
-        checkpoints = harness.Checkpoints(folder, self.checkpoint_every)
-        return training.kept(self.recipe, cell, seed, images, shelf, checkpoints, report)
+        return training.kept(self.recipe, cell, seed, images, shelf, folder, report)
 
     def units(self) -> list[harness.Unit]:
         """List the networks, a unit each; where it is to tune, those of the trials."""
