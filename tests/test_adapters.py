@@ -6,6 +6,7 @@ after the fact (zeros revive), overrides ignored by `step`, rows drawn from a sp
 """
 
 import blackjax
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,14 +130,12 @@ def test_python_floats_are_weights():
     arrays = jax.tree.map(jnp.float32, start)
     state = algorithm.init(start)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(algorithm.init(arrays)), strict=True):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(state, algorithm.init(arrays))
     tx = transform(algorithm=algorithm)
     grads = jax.tree.map(jnp.sin, arrays)
     floats, _ = tx.update(grads, tx.init(start), start)
     same, _ = tx.update(grads, tx.init(arrays), arrays)
-    for a, b in zip(jax.tree.leaves(floats), jax.tree.leaves(same), strict=True):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(floats, same)
 
 
 def test_unknown_extra_arguments_are_swallowed():

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 
-import jax
+import chex
 import numpy as np
 import pytest
 
@@ -127,8 +127,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(straight, tmp_path, monkeypatc
     monkeypatch.setattr(arms_module.aeb, "sample", real)
     assert main([*words, "--out", str(tmp_path)]) == 0
     left, right = (aeb.load_sparse(folder / "model.safetensors")[0] for folder in (out, tmp_path))
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal(left, right)
     assert (out / "results.json").read_text() == (tmp_path / "results.json").read_text()
 
 

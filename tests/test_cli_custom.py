@@ -14,6 +14,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import chex
 import flax.linen as nn
 import flax.serialization
 import jax
@@ -326,8 +327,7 @@ def test_weights_come_from_any_of_the_formats(form, trained, tmp_path):
         np.savez(file, **flat)
     like = jax.eval_shape(lambda: params)
     placed = place(read_weights(file), like, "weights")
-    for one, two in zip(jax.tree.leaves(placed), jax.tree.leaves(params), strict=True):
-        np.testing.assert_array_equal(one, two)
+    chex.assert_trees_all_equal(placed, params)
 
 
 def test_weights_that_do_not_fit_are_named(trained):

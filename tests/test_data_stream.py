@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+import chex
 import grain
 import jax
 import numpy as np
@@ -93,8 +94,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path):
     straight = go_on(fresh, 7)
     aeb.checkpoint.save(tmp_path, 4, go_on(fresh, 4))
     _, state = aeb.checkpoint.restore(tmp_path, fresh)
-    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(go_on(state, 7)), strict=True):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(straight, go_on(state, 7))
 
 
 def test_transformations_of_a_grain_data_set_come_before_the_batches():

@@ -7,6 +7,7 @@ its draws kept, a skipped step that does not count.
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,11 +59,6 @@ def finite(tree):
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
 
 
-def same(left, right):
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-
-
 @pytest.fixture(scope="module")
 def bad():
     """The first step of the wild run whose result is not finite, found one by one."""
@@ -99,7 +95,7 @@ def test_stop_returns_the_last_finite_state_and_the_draws_up_to_it(bad):
         state, draws = run(
             WILD_KERNEL, start, divergence="stop", callback=lambda s: steps.append(int(s.step))
         )
-    same((state, draws), run(WILD_KERNEL, start, num_steps=bad - 1))
+    chex.assert_trees_all_equal((state, draws), run(WILD_KERNEL, start, num_steps=bad - 1))
     assert len(draws) == steps[-1] == bad - 1
     assert finite((state, draws))
 
@@ -120,7 +116,9 @@ def test_skip_leaves_out_the_steps_that_are_not_finite():
         np.testing.assert_allclose(draws[count], expected.position["w"], rtol=1e-5)
     np.testing.assert_allclose(state.momentum["w"], expected.momentum["w"], rtol=1e-5)
     np.testing.assert_allclose(state.loss, expected.loss, rtol=1e-5)
-    same(run(KERNEL, start, num_steps=24, divergence="skip"), run(KERNEL, start, num_steps=24))
+    chex.assert_trees_all_equal(
+        run(KERNEL, start, num_steps=24, divergence="skip"), run(KERNEL, start, num_steps=24)
+    )
 
 
 def test_skip_gives_up_where_no_step_is_finite():

@@ -7,9 +7,9 @@ read as one of step sizes; a learning rate given to one call ignored by a face; 
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
+from chex import assert_trees_all_equal
 from problems import NUM_DATA, cross_entropy, data, two_layers
 
 import aeb
@@ -55,31 +55,28 @@ def chain(face, dynamics, num_steps=4, **rates):
     return state.position
 
 
-def assert_same(left, right):
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-
-
 @pytest.mark.parametrize("face", ["kernel", "optax", "blackjax"])
 @pytest.mark.parametrize("unit", UNITS)
 def test_both_units_make_one_chain(face, unit):
     of_mean, of_sum = UNITS[unit]
-    assert_same(chain(face, of_mean), chain(face, of_sum))
+    assert_trees_all_equal(chain(face, of_mean), chain(face, of_sum))
 
 
 @pytest.mark.parametrize("face", ["kernel", "blackjax"])
 def test_a_call_overrides_in_either_unit(face):
     expected = chain(face, aeb.sgld(RATE / NUM_DATA))
     for dynamics in (aeb.sgld(1e-3), aeb.sgld(learning_rate=1.0)):
-        assert_same(chain(face, dynamics, learning_rate=jnp.float32(RATE)), expected)
-        assert_same(chain(face, dynamics, step_size=jnp.float32(RATE / NUM_DATA)), expected)
+        assert_trees_all_equal(chain(face, dynamics, learning_rate=jnp.float32(RATE)), expected)
+        assert_trees_all_equal(
+            chain(face, dynamics, step_size=jnp.float32(RATE / NUM_DATA)), expected
+        )
 
 
 def test_a_sampler_of_ones_own_may_give_either():
     sampler = aeb.sgld(1.0)
     by_position = aeb.Dynamics(sampler.init, sampler.update, RATE / NUM_DATA, 1.0)
     by_name = aeb.Dynamics(sampler.init, sampler.update, learning_rate=RATE)
-    assert_same(chain("kernel", by_position), chain("kernel", by_name))
+    assert_trees_all_equal(chain("kernel", by_position), chain("kernel", by_name))
 
 
 @pytest.mark.parametrize("make", [aeb.sgld, aeb.sghmc])

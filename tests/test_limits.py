@@ -4,6 +4,7 @@
 import itertools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,10 +53,7 @@ def test_cold_chain_without_prior_is_sgd(momentum, x64):
         state = kernel(state, batch, key)
         updates, tx_state = tx.update(sgd_grad(weights, batch), tx_state, weights)
         weights = optax.apply_updates(weights, updates)
-        for got, want in zip(
-            jax.tree.leaves(state.position), jax.tree.leaves(weights), strict=True
-        ):
-            np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+        chex.assert_trees_all_close(state.position, weights, rtol=1e-10, atol=1e-12)
     assert np.max(np.abs(weights["kernel"] - params["kernel"])) > 0.1
 
 

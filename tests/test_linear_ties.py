@@ -12,6 +12,7 @@ import importlib
 import itertools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,10 +121,7 @@ def test_rates_are_those_of_the_full_conditionals(x64, parents, strong, v0, sigm
         assert float(stayed.time) == pytest.approx(1 / sum(rates), rel=1e-4)
         assert float(stayed.size / stayed.time) == pytest.approx(chosen.sum())
         np.testing.assert_array_equal(moved.included, moved.included[data.ties.lead])
-        for got, want in zip(
-            jax.tree.leaves(moved), jax.tree.leaves(refresh(data, moved)), strict=True
-        ):
-            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+        chex.assert_trees_all_close(moved, refresh(data, moved), rtol=1e-9, atol=1e-12)
     assert seen == 8
 
 

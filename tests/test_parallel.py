@@ -5,6 +5,7 @@ Mutations that fail here: a pmean left out (each shard its own chain), the pcast
 shard_map the gradient is eight times too large), noise drawn per shard.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,9 +104,7 @@ def test_eight_devices_give_the_chain_of_one(case, road, mesh):
     kernel, state = build(case)
     alone = run(jax.jit(kernel), state)
     together = road(case, mesh)
-    assert jax.tree.structure(alone) == jax.tree.structure(together)
-    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+    chex.assert_trees_all_close(alone, together, rtol=2e-4, atol=2e-5)
     assert int(together.model_state["count"]) == STEPS
 
 
@@ -160,11 +159,10 @@ def test_chains_over_a_mesh_equal_chains_on_one_device(mesh, same_batch):
     batch = data() if same_batch else batches
     here = aeb.chains(kernel, same_batch=same_batch)(states, batch, keys())
     there = aeb.chains(kernel, mesh=mesh, same_batch=same_batch)(states, batch, keys())
-    for a, b in zip(jax.tree.leaves(here), jax.tree.leaves(there), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-4, atol=2e-5)
+    chex.assert_trees_all_close(here, there, rtol=2e-4, atol=2e-5)
     for c in range(8):
         one = jax.tree.map(lambda x, c=c: x[c], states)
         row = batch if same_batch else jax.tree.map(lambda x, c=c: x[c], batch)
         alone = jax.jit(kernel)(one, row, keys()[c])
-        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(here), strict=True):
-            np.testing.assert_allclose(np.asarray(a), np.asarray(b)[c], rtol=2e-4, atol=2e-5)
+        mine = jax.tree.map(lambda x, c=c: x[c], here)
+        chex.assert_trees_all_close(alone, mine, rtol=2e-4, atol=2e-5)

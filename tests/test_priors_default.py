@@ -8,6 +8,7 @@ learned under a categorical likelihood.
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,8 +44,7 @@ def test_it_is_the_prior_with_the_numbers_of_the_leaf():
             latent = prior.update(latent, params, 0.5, 6.0)
         score = jax.grad(prior.log_density)(params, latent)
         latents.append((latent._replace(size=(), weight=()), score))
-    for a, b in zip(*map(jax.tree.leaves, latents), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-6)
+    chex.assert_trees_all_close(*latents, rtol=2e-6)
 
 
 def test_weights_c_times_as_large_are_pulled_one_c_th_as_hard():

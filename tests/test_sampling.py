@@ -6,6 +6,7 @@ rows drawn with replacement, a row gathered one step late, the last partial grou
 of slow steps that ends after two of them.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,8 +94,7 @@ def test_the_chain_is_the_kernel_with_folded_keys():
     expected, step = start, jax.jit(KERNEL)
     for k in range(5):
         expected = step(expected, data(), jax.random.fold_in(run_key, k))
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(state, expected, rtol=1e-5, atol=1e-6)
 
 
 SLOW = (pytest.mark.slow, pytest.mark.quickly_compiled)  # as the others: one program, the same bits
@@ -111,10 +111,7 @@ def test_resumed_in_slices_it_ends_in_the_same_bits(every, key):
         state, part = aeb.sample(KERNEL, state, data(), key, num_steps=length, **options)
         parts += [] if part is None else [part]
     joined = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-    for a, b in zip(
-        jax.tree.leaves((straight, draws)), jax.tree.leaves((state, joined)), strict=True
-    ):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal((straight, draws), (state, joined))
     last = jax.tree.map(lambda x: x[-1], draws)
     if 14 % every == 0:
         np.testing.assert_array_equal(last["Dense_1"]["bias"], straight.position["Dense_1"]["bias"])
@@ -154,19 +151,14 @@ def test_a_cpu_steps_jaxs_convolutions_and_loops_over_ours(convolve, stepped, mo
 
 
 def test_the_loss_is_traced_once_over_slices():
-    traces = []
-
-    def loss_fn(params, batch):
-        traces.append(1)
-        return cross_entropy(params, batch)
-
+    chex.clear_trace_counter()  # it is kept by the name of the function
+    loss_fn = chex.assert_max_traces(cross_entropy, n=1)
     kernel = aeb.build_kernel(ALGORITHM, loss_fn, num_data=NUM_DATA)
     state = ALGORITHM.init(two_layers())
     for _ in range(3):
         state, _ = aeb.sample(
             kernel, state, data(), jax.random.key(1), num_steps=6, batch_size=8, progress=False
         )
-    assert len(traces) == 1
 
 
 def test_the_callers_state_survives():
@@ -349,14 +341,12 @@ def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_bits(tmp_path, m
     again = checkpointed(tmp_path / "stopped", callback=stop)
     assert seen == sorted(seen)
     assert seen[-1] == 20
-    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(again), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal(straight, again)
     # It is at its end: a further call takes no step, and calls nobody.
     once_more = checkpointed(tmp_path / "stopped", callback=stop)
     assert seen[-1] == 20
     assert len(seen) == len(set(seen))
-    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(once_more), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal(straight, once_more)
 
 
 def test_a_limit_on_the_seconds_saves_and_says_so(tmp_path):
@@ -371,8 +361,7 @@ def test_a_limit_on_the_seconds_saves_and_says_so(tmp_path):
     else:
         pytest.fail("no call got any further")
     assert "the same call goes on" in said
-    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(again), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal(straight, again)
 
 
 def test_the_callback_comes_when_it_is_due_and_at_the_end():
@@ -412,8 +401,7 @@ def test_a_damaged_checkpoint_is_gone_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(keeper, "SAVE_EVERY", 0.0)
     with pytest.warns(UserWarning, match="passed over a checkpoint"):
         again = checkpointed(tmp_path)
-    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(checkpointed(None)), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal(again, checkpointed(None))
 
 
 def test_no_callback_is_lost_at_a_limit(tmp_path):
@@ -430,5 +418,4 @@ def test_no_callback_is_lost_at_a_limit(tmp_path):
 def test_a_run_can_be_made_longer(tmp_path):
     checkpointed(tmp_path, num_steps=10)
     longer, whole = checkpointed(tmp_path), checkpointed(None)
-    for a, b in zip(jax.tree.leaves(longer), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal(longer, whole)

@@ -5,6 +5,7 @@ Mutations that fail here: noise drawn at T = 0, latents updated at gain 0, a tra
 plain one, zeros of another dtype.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,8 +47,7 @@ def test_a_plain_zero_is_not_computed(sampler):
     other = chain(sampler(1e-3), 1.0)[1]
     for k in range(3):
         other = on(other, batch, jax.random.key(k))
-    for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
-        np.testing.assert_array_equal(got, want)
+    chex.assert_trees_all_equal(state, other)
 
 
 def test_a_temperature_of_the_call_counts():

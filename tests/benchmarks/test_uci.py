@@ -4,6 +4,7 @@
 Mutations that fail here, each tried: see the names of the tests and `MUTANTS`.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,8 +158,7 @@ def test_the_recommended_step_is_momentum_sgd_on_the_mean_square(key):
         return jnp.mean((predicted(params) - y) ** 2) / 2 + 100 / NUM_DATA * prior
 
     expected = jax.tree.map(lambda p, g: p - 0.01 * g, params, jax.jit(jax.grad(energy))(params))
-    for found, leaf in zip(jax.tree.leaves(new.position), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(found, leaf, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(new.position, expected, rtol=1e-5, atol=1e-6)
     # Towards the root of the paper: p = 9 weights, the squares scaled to all rows.
     rss = NUM_DATA * np.mean((np.asarray(jax.jit(predicted)(params)) - np.asarray(y)) ** 2)
     weights = np.concatenate([np.ravel(new.position[layer]["kernel"]) for layer in ("fc1", "head")])
