@@ -47,6 +47,8 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         printed = pages.run(text, names)
         commands = run_commands(text, capsys)
+        for _, new in changes(text):
+            exec("\n".join(new), dict(names))
     for said, output in zip(pages.shown(text), printed, strict=True):
         # To a factor of four: a learning rate that is found by trials goes in steps of three.
         assert said is None or alike(said, output, share=0.75), output
@@ -85,6 +87,28 @@ def run_commands(text, capsys):
         assert not said or alike(said, printed), printed
         count += len(lines)
     return count
+
+
+def changes(text):
+    """Return the old lines and the new lines of each diff on a page."""
+    found = []
+    for diff in re.findall(r"^```diff\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        lines = diff.splitlines()
+        found.append([[line[1:] for line in lines if line[:1] == sign] for sign in "-+"])
+    return found
+
+
+@pytest.mark.parametrize("guide", ["compress", "regression", "uncertainty"])
+def test_little_changes_in_a_loop_that_is_there(guide):
+    """A guide for each kind of user shows what changes. Its diffs run with its page.
+
+    Mutations: the diff of `uncertainty.md` taken out; eight more lines in it.
+    """
+    found = changes((DOCS / "guides" / f"{guide}.md").read_text())
+    assert found
+    for old, new in found:
+        assert 0 < len(old) + len(new) < 20
+        assert any("aeb." in line or "tx" in line for line in new)
 
 
 def looked_up(block):
