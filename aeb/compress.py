@@ -142,15 +142,19 @@ class Compressed:
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (64, 8))
         >>> y = x[:, 0] - 2.0 * x[:, 1]
-        >>> def loss(w, batch):
-        ...     return jnp.mean((batch["y"] - batch["x"] @ w) ** 2)
         >>> w = jnp.array([1.0, -2.0, 0.1, 0.1, -0.1, 0.1, 0.1, -0.1])
+        >>> import flax.linen as nn, tempfile
+        >>> net, variables = nn.Dense(1, use_bias=False), {"params": {"kernel": w[:, None]}}
         >>> sparse = compress(
-        ...     loss, w, {"x": x, "y": y}, sparsity=0.75, num_steps=100, learning_rate=0.1,
+        ...     net, variables, (x, y[:, None]), sparsity=0.75, num_steps=100, learning_rate=0.1,
         ...     key=jax.random.key(1), progress=False,
         ... )
         >>> sparse.report.sparsity, sparse.after.loss < sparse.before.loss, sparse.num_steps
         (0.75, True, 100)
+        >>> sparse.predict(x).shape
+        (64, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sparse.save(f"{folder}/net.safetensors")
     """
 
     params: ArrayTree

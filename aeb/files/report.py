@@ -57,6 +57,8 @@ class SparsityReport(NamedTuple):
         >>> report = sparsity_report({"kernel": np.eye(8, dtype=np.float32)})
         >>> report.zeros, report.sparsity, report.dense_bytes, report.sparse_bytes
         (56, 0.875, 256, 40)
+        >>> report.to_dict()["total"]["zeros"]
+        56
     """
 
     leaves: tuple[LeafReport, ...]

@@ -296,7 +296,9 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         ['ill', 'well']
         >>> bool(model.inclusion_[4] > 0.99)
         True
-        >>> model.predict_proba(X[:5]).shape
+        >>> model.predict_proba(X[:5]).shape, model.predict(X[:5]).shape
+        ((5, 2), (5,))
+        >>> model.predict_interval(X[:5], level=0.8).shape
         (5, 2)
     """
 

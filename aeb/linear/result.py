@@ -79,6 +79,10 @@ class Regression(NamedTuple):
         >>> mean, interval = fit.predict(X[:2], interval=0.9)
         >>> interval.shape
         (2, 2)
+        >>> fit.summary(rows=1).splitlines()[1].split()[0]
+        'x3'
+        >>> len(fit.plot(columns=3).axes)
+        4
     """
 
     names: tuple[str, ...]

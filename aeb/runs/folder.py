@@ -58,7 +58,13 @@ COLUMNS = {
 
 
 class Run(NamedTuple):
-    """The contents of a folder."""
+    """The contents of a folder.
+
+    Example:
+        >>> run = Run(Path("run"), "net on rows", {"sparsity": 0.9}, [], None)
+        >>> run.settings["sparsity"], run.scores
+        (0.9, ('test', {}))
+    """
 
     folder: Path
     title: str
@@ -94,7 +100,7 @@ class Run(NamedTuple):
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read the folder of a run, finished or not.
+    r"""Read the folder of a run, finished or not.
 
     Args:
         folder: the folder given as `--out`.
@@ -104,6 +110,15 @@ def read_run(folder: str | Path) -> Run:
 
     Raises:
         UsageError: it is not the folder of a run, or a file in it is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> row = {"stage": "compress", "step": 20, "epoch": 1.0, "loss": 0.5, "sparsity": 0.2}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        ...     run = read_run(folder)
+        >>> run.metrics[-1]["loss"], run.results is None
+        (0.5, True)
     """
     folder = Path(folder)
     if not folder.is_dir():

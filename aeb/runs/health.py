@@ -38,6 +38,12 @@ def health(run: Run) -> list[Line]:
 
     Returns:
         The findings, problems first.
+
+    Example:
+        >>> from pathlib import Path
+        >>> for line in health(Run(Path("run"), "net on rows", {}, [], None)):
+        ...     print(line.is_well, line.text)
+        False The run is not finished; the same command goes on with it.
     """
     found = [*_end(run), *_loss(run)]
     for name, facts in (run.results or {}).get("networks", {}).items():

@@ -43,6 +43,11 @@ def page(run: Run) -> str:
 
     Returns:
         HTML.
+
+    Example:
+        >>> from pathlib import Path
+        >>> page(Run(Path("run"), "net on rows", {}, [], None)).splitlines()[0]
+        '<!doctype html>'
     """
     parts = [
         f"<header><h1>{escape(run.title)}</h1><p>{_summary(run)}</p></header>",
