@@ -35,9 +35,14 @@ def relative(page):
     return str(page.relative_to(DOCS))
 
 
+def as_users_run_it(page):
+    """Compile the code of most pages quickly; that of the regression runs longer than it compiles."""
+    marks = () if relative(page) == "guides/regression.md" else pytest.mark.quickly_compiled
+    return pytest.param(page, marks=marks, id=relative(page))
+
+
 @pytest.mark.slow
-@pytest.mark.quickly_compiled
-@pytest.mark.parametrize("page", PAGES, ids=relative)
+@pytest.mark.parametrize("page", [as_users_run_it(page) for page in PAGES])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     if relative(page) in NEEDS:
         pytest.importorskip(NEEDS[relative(page)])
