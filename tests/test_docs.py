@@ -36,7 +36,7 @@ def relative(page):
 
 
 def as_users_run_it(page):
-    """Compile the code of most pages quickly; that of the regression runs longer than it compiles."""
+    """Compile the code of most pages quickly; that on regression runs longer than it compiles."""
     marks = () if relative(page) == "guides/regression.md" else pytest.mark.quickly_compiled
     return pytest.param(page, marks=marks, id=relative(page))
 

@@ -267,17 +267,18 @@ class Watch:
         recent = np.asarray(jax.device_get(health.recent), float)
         with np.errstate(invalid="ignore"):
             lost = (recent - given) / (guess - given)
-        if self._given is None or not (lost > MOST_FORGOTTEN).any():
+        much = np.atleast_1d(lost > MOST_FORGOTTEN)
+        if self._given is None or not much.any():
             return None
         worst = np.nanargmax(np.atleast_1d(lost))
         began, ended, guessed = (
             np.atleast_1d(np.broadcast_to(each, recent.shape))[worst]
             for each in (given, recent, guess)
         )
-        where = f" in {int((lost > MOST_FORGOTTEN).sum())} of {lost.size} chains" if self._chains else ""
+        where = f" in {int(much.sum())} of {much.size} chains" if self._chains else ""
         return (
-            f"the run lost {np.nanmax(lost):.0%} of what the network knew beyond a guess{where}: its "
-            f"loss was {began:.4g} at the start and is {ended:.4g} at the end, and a guess has "
+            f"the run lost {np.nanmax(lost):.0%} of what the network knew beyond a guess{where}: "
+            f"its loss was {began:.4g} at the start and is {ended:.4g} at the end, and a guess has "
             f"{guessed:.4g}. {FORGOT_ADVICE}"
         )
 
