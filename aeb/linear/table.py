@@ -237,9 +237,10 @@ def _real(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarr
         except (TypeError, ValueError):
             first = np.unravel_index(int(np.argmax(text)), array.shape)
             where = f", the first in {_column(int(first[1]), names)}" if array.ndim == 2 else ""
+            classes = ", two classes by y == the name of one of them" if name == "y" else ""
             raise TypeError(
                 f"{name}: got entries that are not numbers{where if any(text) else ''}; "
-                "encode text and categories as numbers"
+                f"encode text and categories as numbers{classes}"
             ) from None
     if array.dtype.kind not in "biuf":
         advice = "; encode text and categories as numbers" if array.dtype.kind in "US" else ""
