@@ -106,15 +106,18 @@ def test_a_learning_rate_of_1_8(trained, fresh, digits):
 
 @pytest.mark.slow
 def test_rates_that_are_far_too_small(trained, fresh, digits):
-    """From new weights nothing is learned; from trained ones nothing mends what is pruned."""
+    """From new weights nothing is learned; from trained ones little mends what is pruned.
+
+    Mutation: a half of what was known, in place of a quarter; at a rate of .003 a third is lost.
+    """
     train, test = digits
     with pytest.warns(aeb.DivergenceWarning, match="no better than a guess.* far too small or too"):
         run(fresh, train, sghmc(2e-7), aeb.spike_slab(), num_steps=600)
     ramp = aeb.magnitude(aeb.sparsity_ramp(0.97, STEPS))
-    for rate in (1e-6, 2e-5):
+    for rate in (1e-6, 3e-3):
         with pytest.warns(UserWarning, match=r"lost \d+% of what .* was 0\.\d+ at the start"):
             params = run(trained, train, sghmc(rate), aeb.spike_slab(), sparsify=ramp)
-        assert accuracy(params, test) < 0.85 < accuracy(trained, test)
+        assert accuracy(params, test) < 0.8 < accuracy(trained, test)
     mended = silent(trained, train, sghmc(), aeb.spike_slab(), sparsify=ramp)
     assert accuracy(mended, test) > 0.8
 
