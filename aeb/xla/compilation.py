@@ -5,14 +5,15 @@ jaxlib 0.10 to 0.12 pass two-dimensional convolutions of more than 16 channels t
 sums over many rows. `compiler_options` switches it off, for the sake of kernel gradients.
 
 Gain: the time that YNNPACK takes over that of XLA itself, for JAX's 3x3 convolutions of 32 and 64
-channels at batch 100 and for sums of 20,000 to 100,000 rows (two busy cores, medians):
+channels at batch 100 and for sums of 20,000 to 100,000 rows (AVX2, two idle cores, medians of 31):
 
     jaxlib                              0.10          0.12
-    kernel gradient, 8x8 and 16x16      1.9 to 4.4    1.0 to 3.3
-    kernel gradient, 32x32              13            4.9
-    output and image gradient           .9 to 1.6     .7 to 1.2
-    sum over rows of 12                 1.3 to 1.9    1.3 to 1.9
-    sum over rows of 50 and 100         .2 to .7      .2 to .9
+    kernel gradient, 8x8 and 16x16      2.5 to 6.1    1.5 to 2.1
+    kernel gradient, 32x32              22            6.4
+    output and image gradient           1.5 to 1.9    1.1 to 1.3
+    sum over rows of 12                 1.4 to 1.7    1.5 to 1.7
+    sum over rows of 25                 1.3           .9
+    sum over rows of 50 and 100         .3 to .5      .3 to .4
 
 So the price is paid by sums over longer rows.
 

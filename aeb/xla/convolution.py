@@ -30,8 +30,8 @@ The two matrices are reused: the pixels of each block overwrite those of the blo
 borders stay zero. So nothing has to be padded, and XLA fuses each copy.
 
 Gain, of the layout: steps of descent by three layers of 3x3 and 16 channels, in a compiled loop
-under `compiler_options`, took 12 to 45 times as long with JAX's gradients as with these with jaxlib
-0.10, and 110 to 310 times with 0.12 (batch 10 and 50, images of 16x16 and 32x32, two busy cores).
+under `compiler_options`, took 11 to 46 times as long with JAX's gradients as with these with jaxlib
+0.10, and 126 to 167 times with 0.12 (batch 10 and 50, images of 16x16 and 32x32, two idle cores).
 For jaxlib 0.10 to 0.12 on a CPU.
 
 Gain, of X'G: at 3x3 and batch 100 on two cores (AVX2, jaxlib 0.12), with padded images, X'G took

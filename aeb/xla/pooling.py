@@ -5,8 +5,8 @@
 arrays of indices. Squares that do not overlap need no window.
 
 Gain: the gradient is elementwise. That of `flax.linen.max_pool` over squares of 2 by 2, for 100
-images of 14x14 to 32x32 and 16 to 64 channels, took 4 to 8 times as long with jaxlib 0.10 and 3 to
-10 times with 0.12, on two busy cores. For jaxlib 0.10 to 0.12 on a CPU.
+images of 14x14 to 32x32 and 16 to 64 channels, took 3.3 to 4.9 times as long with jaxlib 0.10 and
+4.3 to 7.0 times with 0.12, on two idle cores. For jaxlib 0.10 to 0.12 on a CPU.
 """
 
 from __future__ import annotations
