@@ -3,13 +3,16 @@
 
 Compiling is most of what the tests cost. Those of the README's line are compiled without most
 optimisations, which halves it; tests marked `optimised` or `slow` are compiled as users compile.
+With jaxlib 0.10 they are also compiled without its emitters of fused loops, which halves the rest.
 """
 
 import os
 from pathlib import Path
 
 import jax
+import jaxlib
 import pytest
+from jax._src import compiler
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -17,6 +20,17 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+WITHOUT_EMITTERS = jaxlib.__version__.startswith("0.10.")
+"""Whether jaxlib has a choice. Later ones have none."""
+
+make_options = compiler.get_compile_options
+
+
+def make_quick_options(*args, env_options_overrides=None, **settings):
+    """Make the options of a compilation without emitters; JAX has no setting for this."""
+    quick = {"xla_cpu_use_fusion_emitters": False} | dict(env_options_overrides or {})
+    return make_options(*args, env_options_overrides=quick, **settings)
 
 
 @pytest.fixture
@@ -48,6 +62,11 @@ def pytest_runtest_setup(item):
     full = item.get_closest_marker("optimised") or item.get_closest_marker("slow")
     quick = item.get_closest_marker("quickly_compiled") is not None or full is None
     jax.config.update("jax_disable_most_optimizations", quick)
+    chosen = make_quick_options if quick and WITHOUT_EMITTERS else make_options
+    if compiler.get_compile_options is not chosen:
+        compiler.get_compile_options = chosen
+        # The two round differently, and a test may look for equal bits.
+        jax.clear_caches()
 
 
 MOST_MEMORY = 2**30

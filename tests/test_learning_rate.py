@@ -62,6 +62,7 @@ def test_both_units_make_one_chain(face, unit):
     assert_trees_all_equal(chain(face, of_mean), chain(face, of_sum))
 
 
+@pytest.mark.optimised  # without, the two programs round differently
 @pytest.mark.parametrize("face", ["kernel", "blackjax"])
 def test_a_call_overrides_in_either_unit(face):
     expected = chain(face, aeb.sgld(RATE / NUM_DATA))

@@ -95,6 +95,7 @@ def test_a_sort_takes_far_longer_than_the_threshold():
     assert seconds(by_sort) > 5 * seconds(ours)
 
 
+@pytest.mark.optimised
 def test_parts_that_are_sliced_take_far_longer_to_compile():
     """Measured at 13 times ours for 65 parts; 3 times is beyond any noise."""
     flat = jnp.zeros(65 * 500)

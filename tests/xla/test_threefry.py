@@ -70,6 +70,7 @@ def test_a_number_is_folded_in_as_ever(impl, data):
     np.testing.assert_array_equal(jax.random.key_data(folded), jax.random.key_data(expected))
 
 
+@pytest.mark.optimised  # without, the two programs round differently
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_tree_of_normals_is_one_draw_in_the_order_of_the_leaves(impl, compiled):
