@@ -240,6 +240,52 @@ def test_where_y_says_nothing_the_prior_is_left(family):
     assert fit.delta == pytest.approx(delta, abs=0.02)
 
 
+REPEATS = {"a": 2.0, "b": 4.0, "v1": 0.5, "num_chains": 2, "warmup": 5, "thinning": 5}
+
+
+def test_repeated_rows_with_normal_noise():
+    """Are those rows, to rounding. Mutations: the mean of the rows for that of the repeats; degrees
+    of freedom by rows; the average weight over rows; repeats that standardising does not see."""
+    x, rng = columns()
+    times, weights = rng.integers(0, 4, size=N), rng.uniform(0.3, 3.0, size=N)
+    y = 3 + 0.5 * x[:, 0] - 0.5 * x[:, 3] + rng.normal(size=N) / np.sqrt(weights)
+    settings = REPEATS | {"always": ["x2"], "num_draws": 10}
+    fit = aeb.regression(x, y, weights=weights, repeats=times, **settings)
+    each = [np.repeat(part, times, axis=0) for part in (x, y, weights)]
+    other = aeb.regression(each[0], each[1], weights=each[2], **settings)
+    for name in ("inclusion", "coefficients", "sigma", "v1", "delta", "intercept"):
+        np.testing.assert_allclose(getattr(fit, name), getattr(other, name), rtol=1e-8)
+    np.testing.assert_allclose(fit.intercept_draws, other.intercept_draws, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["student_t", "binomial", "negative_binomial"])
+def test_a_row_that_is_repeated(family):
+    """Is those rows, up to Monte Carlo error. Mutations: a row of 4 as one whose noise is a quarter
+    (t); repeats left out of the trials; r or f learned from rows that count once."""
+    x, rng = columns()
+    times = np.where(x[:, 0] * x[:, 3] > 0, 4, rng.integers(0, 3, size=N))
+    eta = 0.6 * x[:, 0] - 0.4 * x[:, 3]
+    y = {
+        "student_t": eta + rng.standard_t(1.5, size=N),
+        "binomial": (rng.random(N) < expit(2 * eta)).astype(float),
+        "negative_binomial": rng.poisson(rng.gamma(1.0, np.exp(eta))).astype(float),
+    }[family]
+    settings = SETTINGS | {"family": family, "v0": 0.0, "num_draws": 2000}
+    fit = aeb.regression(x, y, repeats=times, **settings)
+    other = aeb.regression(np.repeat(x, times, axis=0), np.repeat(y, times), **settings)
+    np.testing.assert_allclose(fit.inclusion, other.inclusion, atol=0.02)
+    np.testing.assert_allclose(fit.coefficients, other.coefficients, atol=0.02)
+    np.testing.assert_allclose(fit.draws.std(axis=(0, 1)), other.draws.std(axis=(0, 1)), atol=0.02)
+    assert fit.sigma == pytest.approx(other.sigma, rel=0.03)
+    for name in ("freedom_draws", "concentration_draws"):
+        own, same = getattr(fit, name), getattr(other, name)
+        assert own.size == same.size
+        assert not own.size or np.log(own).mean() == pytest.approx(np.log(same).mean(), abs=0.1)
+    once = aeb.regression(x, y, **settings)
+    assert np.abs(once.inclusion - other.inclusion).max() > 0.05
+
+
 @pytest.mark.parametrize("precision", [0.0, 0.2])
 @pytest.mark.parametrize("wide", [False, True])
 def test_condensed_rows_say_the_same(x64, precision, wide):
@@ -293,6 +339,13 @@ Y = (X[:, 0] > 0).astype(float)
         (Y, {"weights": Y[1:]}, "weights: got 35 numbers for the 36 rows"),
         (Y, {"weights": np.arange(N) < 2}, "X: got 2 rows of positive weight, needs at least 3"),
         (Y, {"weights": np.full(N, np.nan)}, "weights: 36 of its numbers are not finite"),
+        (Y, {"repeats": Y - 1}, "repeats: got -1 in row .*, needs to be at least 0"),
+        (Y, {"repeats": Y / 9}, "X: got .* rows, as repeats counts, needs at least 3"),
+        (
+            Y,
+            {"family": "binomial", "weights": 1e5 + Y, "repeats": 1e4 + Y},
+            "repeats: got 1.00.* at most 1e7 with the weights",
+        ),
         (Y, {"offset": Y[1:]}, "offset: got 35 numbers"),
         (Y, {"always": [6]}, "always: got 6, needs names of columns, such as 'x0', or indices"),
         (Y, {"always": "age"}, "always: got 'age'"),

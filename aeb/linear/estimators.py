@@ -8,7 +8,9 @@ They differ from the function in three ways, all of them conventions of scikit-l
 - The seed is `random_state`. By default it is 0, so the same call gives the same answer.
 - Fitted attributes end in an underscore. `result_` is the whole `Regression`.
 
-Only the function takes row weights and offsets. This module needs scikit-learn, so `import aeb`
+`sample_weight` follows scikit-learn too: a row of weight 2 counts as two such rows, and a row of
+weight 0 as none. It is `repeats` of the function, not its `weights`, which say how precise a row
+is. Only the function takes those, and offsets. This module needs scikit-learn, so `import aeb`
 does not import it. The first use of `aeb.SparseRegressor` or `aeb.SparseClassifier` does.
 """
 
@@ -21,7 +23,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    check_X_y,
+    validate_data,
+)
 
 from aeb import guards
 from aeb.linear import frames
@@ -183,12 +191,15 @@ class SparseRegressor(RegressorMixin, _Sparse):
         self.freedom = freedom
         self.concentration = concentration
 
-    def fit(self, X: Any, y: Any) -> SparseRegressor:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SparseRegressor:
         """Fit the model.
 
         Args:
             X: [n, p], an array, a sparse matrix or a data frame, of 3 rows or more.
             y: [n].
+            sample_weight: [n], at least 0, how often each row counts. Their sum stands for the
+                number of rows, so it matters: doubling all weights narrows the intervals. It has to
+                be 3 or more.
 
         Returns:
             The estimator itself.
@@ -198,8 +209,9 @@ class SparseRegressor(RegressorMixin, _Sparse):
         """
         if self.family == "binomial":
             raise ValueError("family: got 'binomial', needs aeb.SparseClassifier")
-        matrix, y, names = _learn(self, X, y)
-        self.result_ = _fit(self, matrix, y, names, {name: getattr(self, name) for name in OWN})
+        matrix, y, repeats, names = _learn(self, X, y, sample_weight)
+        settings = {name: getattr(self, name) for name in OWN}
+        self.result_ = _fit(self, matrix, y, repeats, names, settings)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -302,12 +314,14 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         (5, 2)
     """
 
-    def fit(self, X: Any, y: Any) -> SparseClassifier:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SparseClassifier:
         """Fit the model.
 
         Args:
             X: [n, p], an array, a sparse matrix or a data frame, of 3 rows or more.
             y: [n], labels of two classes or more.
+            sample_weight: [n], as for `SparseRegressor`. The chains of a row of weight 2 draw other
+                random numbers than those of two rows, so the two agree up to Monte Carlo error.
 
         Returns:
             The estimator itself.
@@ -316,7 +330,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
             ValueError: the data are of the wrong shape, values are missing, no column varies, or
                 there is one class only.
         """
-        matrix, y, names = _learn(self, X, y, numeric=False)
+        matrix, y, repeats, names = _learn(self, X, y, sample_weight, numeric=False)
         check_classification_targets(y)
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) == 1:
@@ -324,7 +338,9 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         # Of two classes, only the second is fitted. The first is its complement.
         wanted = range(len(self.classes_)) if len(self.classes_) > 2 else (1,)
         self.results_ = [
-            _fit(self, matrix, (places == own).astype(float), names, {"family": "binomial"})
+            _fit(
+                self, matrix, (places == own).astype(float), repeats, names, {"family": "binomial"}
+            )
             for own in wanted
         ]
         return self
@@ -402,15 +418,17 @@ class SparseClassifier(ClassifierMixin, _Sparse):
 
 
 def _learn(
-    estimator: Any, X: Any, y: Any, *, numeric: bool = True
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, numeric: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Read the data of a fit, and store the number, the names and the encoding of the columns.
 
     Returns:
-        f64[n, p], [n], and the names of the p columns.
+        f64[n, p], [n], f64[n] or None, and the names of the p columns. Rows of weight 0 are left
+        out.
     """
     check_form("X", X)
-    guards.check_order(X, "y", y)
+    for name, values in (("y", y), ("sample_weight", sample_weight)):
+        guards.check_order(X, name, values)
     matrix, names, estimator._encoding = X, None, None
     if frames.is_frame(X):
         matrix, estimator._encoding = frames.read("X", X)
@@ -425,7 +443,23 @@ def _learn(
         estimator=estimator,
     )
     validate_data(estimator, X, skip_check_array=True)
-    return dense("X", matrix), y, column_names(names, None, matrix.shape[1])
+    matrix, names = dense("X", matrix), column_names(names, None, matrix.shape[1])
+    if sample_weight is None:
+        return matrix, y, None, names
+    repeats = _check_sample_weight(
+        sample_weight,
+        matrix,
+        dtype=np.float64,
+        ensure_non_negative=True,
+        allow_all_zero_weights=False,
+    )
+    if repeats.sum() < 3:
+        raise ValueError(
+            f"sample_weight: got weights that sum to {repeats.sum():.3g}, which stands for the "
+            "number of rows, needs 3 or more; multiply them, as by len(y) / sum(sample_weight)"
+        )
+    kept = repeats > 0
+    return matrix[kept], y[kept], repeats[kept], names
 
 
 def _read(estimator: Any, X: Any) -> np.ndarray:
@@ -459,6 +493,7 @@ def _fit(
     estimator: Any,
     matrix: np.ndarray,
     y: np.ndarray,
+    repeats: np.ndarray | None,
     names: tuple[str, ...],
     settings: dict[str, Any],
 ) -> Regression:
@@ -476,6 +511,7 @@ def _fit(
     fit = regression(
         matrix[:, kept],
         y,
+        repeats=repeats,
         names=[names[j] for j in kept],
         expected_size=estimator.expected_size,
         key=jax.random.key(seed),

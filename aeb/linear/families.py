@@ -15,6 +15,9 @@ Given eta, sigma and y, omega and z can be drawn. With w the row weights that th
                        sigma = 1, omega ~ PG(w (y + r), eta - log r),
                        z = w (y - r) / (2 omega) + log r
 
+A row that stands for c equal rows (`repeats`) has w c in place of w in the last two families. In a
+Student's t its omega is the sum of those of the c rows, w Gamma(c (f + 1) / 2, ...).
+
 f and r are drawn first, given eta alone. If omega were given too, they would hardly move. They are
 drawn from a grid that is evenly spaced in the logarithm. f has the prior Gamma(2, 1/10) (Juarez and
 Steel, JBES 2010), between 1 and 100. log r has a flat prior, with r between 0.02 and 500. The
@@ -49,6 +52,7 @@ class Rows(NamedTuple):
     offset: jax.Array  # f64[n]: part of eta that is known
     grid: jax.Array  # f64[g]: of f or r
     heights: jax.Array  # f64[g]: the part of its log density that does not depend on eta
+    repeats: jax.Array | None = None  # f64[n]: c, for "student_t"; None if each row counts once
 
 
 class Response(NamedTuple):
@@ -68,7 +72,11 @@ class Family(NamedTuple):
 
 
 def shapes(
-    family: str, given: float | None, y: np.ndarray, weights: np.ndarray
+    family: str,
+    given: float | None,
+    y: np.ndarray,
+    weights: np.ndarray,
+    repeats: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the grid of f or r, and the part of its log density that does not depend on eta.
 
@@ -76,7 +84,8 @@ def shapes(
         family: a name in `FAMILIES`.
         given: f or r, if it is known. The grid is then this one point.
         y: f64[n].
-        weights: f64[n], w.
+        weights: f64[n], w; for "negative_binomial" w c.
+        repeats: f64[n], c, for "student_t"; None if each row counts once.
 
     Returns:
         The grid and its heights, f64[g] each. For a family without f and r, the grid is one point
@@ -93,7 +102,8 @@ def shapes(
         half = 0.5 * grid
         heights = gammaln(half + 0.5) - gammaln(half) - 0.5 * np.log(grid)
         # Gamma(2, 1/10) in f is f^2 exp(-f / 10) in log f.
-        return grid, len(y) * heights + 2.0 * np.log(grid) - grid / 10.0
+        size = len(y) if repeats is None else repeats.sum()
+        return grid, size * heights + 2.0 * np.log(grid) - grid / 10.0
     if family == "negative_binomial":
         grid = np.geomspace(0.02, 500.0, 140) if given is None else np.array([given])
         heights = np.array([weights @ (gammaln(y + r) - gammaln(r)) for r in grid])
@@ -102,16 +112,16 @@ def shapes(
 
 
 def _start_t(rows: Rows) -> Response:
-    return Response(rows.weights, rows.y - rows.offset, _middle(rows))
+    return Response(_times(rows, rows.weights), rows.y - rows.offset, _middle(rows))
 
 
 def _redraw_t(key: PRNGKey, rows: Rows, eta: jax.Array, sigma: jax.Array) -> Response:
     shape_key, weight_key = jax.random.split(key)
     square = rows.weights * jnp.square((rows.y - eta) / sigma)
-    tails = jnp.log1p(square[None, :] / rows.grid[:, None])
+    tails = _times(rows, jnp.log1p(square[None, :] / rows.grid[:, None]))
     logs = rows.heights - 0.5 * (rows.grid + 1.0) * jnp.sum(tails, axis=1)
     f = rows.grid[jax.random.categorical(shape_key, logs)]
-    drawn = gamma(weight_key, jnp.broadcast_to(0.5 * (f + 1.0), square.shape))
+    drawn = gamma(weight_key, _times(rows, jnp.broadcast_to(0.5 * (f + 1.0), square.shape)))
     return Response(rows.weights * drawn / (0.5 * (f + square)), rows.y - rows.offset, f)
 
 
@@ -156,6 +166,13 @@ def _redraw_counts(key: PRNGKey, rows: Rows, eta: jax.Array, sigma: jax.Array) -
     logs = rows.heights - jnp.sum(counts * sums, axis=1)
     r = rows.grid[jax.random.categorical(shape_key, logs)]
     return _count(rows, r, polya_gamma(weight_key, rows.weights * (rows.y + r), eta - jnp.log(r)))
+
+
+def _times(rows: Rows, values: jax.Array) -> jax.Array:
+    """Multiply values, whose last axis is rows, by how often each row counts."""
+    if rows.repeats is None:
+        return values
+    return values * jnp.broadcast_to(rows.repeats, values.shape)
 
 
 def _middle(rows: Rows) -> jax.Array:

@@ -101,6 +101,9 @@ def pad_rows(
         y=jnp.asarray(_more(rows.y, longer, fill=NEUTRAL.get(family, 0.0))),
         weights=jnp.asarray(_more(rows.weights, longer, fill=1.0)),
         offset=jnp.asarray(_more(rows.offset, longer)),
+        repeats=(
+            None if rows.repeats is None else jnp.asarray(_more(rows.repeats, longer, fill=1.0))
+        ),
     )
     return padded, jnp.asarray(_odds(log_odds, p, wide)), pad_ties(ties, wide)
 

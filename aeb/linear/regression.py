@@ -99,6 +99,7 @@ def regression(
     family: str = "gaussian",
     names: Sequence[str] | None = None,
     weights: Any = None,
+    repeats: Any = None,
     offset: Any = None,
     always: Any = None,
     groups: Any = None,
@@ -147,6 +148,9 @@ def regression(
             sigma^2 / weight. For "binomial" the weights are the numbers of trials. For
             "negative_binomial" they are powers of the likelihood: a row of weight 2 counts as two
             rows.
+        repeats: [n], at least 0, how often each row counts. A row of 2 counts as two such rows, and
+            a row of 0 is dropped. Where all that is said of a number of rows, their sum counts. It
+            need not be whole: the likelihood of a row is raised to this power. None means 1 each.
         offset: [n], the known part of eta. For counts it is the logarithm of the exposure.
         always: columns that are always in the model: names, indices or bool[p]. If one column of a
             group is listed, the whole group is always in. These columns have a flat prior, as the
@@ -218,7 +222,12 @@ def regression(
         True
     """
     guards.one_of("family", family, NORMAL + COUNTS)
-    for name, values in (("y", y), ("weights", weights), ("offset", offset)):
+    for name, values in (
+        ("y", y),
+        ("weights", weights),
+        ("repeats", repeats),
+        ("offset", offset),
+    ):
         guards.check_order(X, name, values)
     chosen = names
     matrix, names, encoding = as_table("X", X, chosen)
@@ -233,7 +242,8 @@ def regression(
         inclusion_odds=inclusion_odds,
     )
     log_odds = design.log_odds
-    table = _read(family, matrix, y, weights, offset, design.always)
+    table = _read(family, matrix, y, weights, repeats, offset, design.always)
+    rows = len(matrix) if repeats is None else round(table.size)
     ties = tie_columns(design, table.free)
     # A group counts as one column.
     p = len(np.unique(design.group[table.free]))
@@ -252,16 +262,16 @@ def regression(
         guards.whole(name, value, low)
         if value % BLOCK:
             raise ValueError(f"{name}: got {value}, needs to be a multiple of {BLOCK}")
-    thinning = _default_thinning(family, *matrix.shape) if thinning is None else thinning
+    thinning = _default_thinning(family, rows, matrix.shape[1]) if thinning is None else thinning
     guards.whole("thinning", thinning, 1)
     guards.at_least("a", a, 1.0)
     guards.at_least("b", b, 1.0)
     for name, scale in (("v1", v1), ("nu", nu), ("lam", lam)):
         guards.positive(name, scale)
-    if family in NORMAL and v1 > max(1.0, ROUNDED / len(matrix)):
+    if family in NORMAL and v1 > max(1.0, ROUNDED / rows):
         raise ValueError(
-            f"v1: got {v1:g}; with {len(matrix)} rows and normal noise it has to be at most "
-            f"{ROUNDED / len(matrix):.4g}, for beyond that rounding decides"
+            f"v1: got {v1:g}; with {rows} rows and normal noise it has to be at most "
+            f"{ROUNDED / rows:.4g}, for beyond that rounding decides"
         )
     if v0 is not None:
         guards.within("v0", v0, f"[0, {v1!r})")
@@ -273,11 +283,11 @@ def regression(
     guards.check_key("key", key)
     data = _standardised(table, names, family)
     if family in NORMAL:
-        _warn_of_copies(data, names)
+        _warn_of_copies(data, table.repeats, names)
     if family == "gaussian":
         _warn_of_two_values(table.y)
     with jax.enable_x64(True):
-        most = max(WIDEST / len(table.y), v1) if family in NORMAL else math.inf
+        most = max(WIDEST / table.size, v1) if family in NORMAL else math.inf
         hyper = Hyper(*(jnp.asarray(value, float) for value in (a, b, v1, v1_weight, most)))
         host_key, run_key = jax.random.split(key)
         # Some draws would take XLA seconds to compile, so NumPy makes them.
@@ -289,7 +299,7 @@ def regression(
             hyper,
             None if log_odds is None else jnp.asarray(log_odds[table.free]),
             None if ties is None else jax.tree.map(jnp.asarray, ties),
-            close(_starts(rng, num_chains, len(table.y), len(table.free)), ties),
+            close(_starts(rng, num_chains, round(table.size), len(table.free)), ties),
             tuple(jnp.asarray(value) for value in spike),
             blocks,
             thinning,
@@ -302,7 +312,7 @@ def regression(
             sample = _weighted(family, table, data, plan, nu, lam, given, rng, run_key)
     fit = _collect(table, data, names, level, family, sample)._replace(named=named)
     odds = np.ones(len(names)) if log_odds is None else np.exp(log_odds)
-    return interpret(fit, data.x, odds, encoding, design)
+    return interpret(fit, _rooted(table.repeats, data.x), odds, encoding, design)
 
 
 def _default_thinning(family: str, num_rows: int, num_columns: int) -> int:
@@ -323,9 +333,22 @@ class _Table(NamedTuple):
     matrix: np.ndarray  # f64[n, p]
     y: np.ndarray  # f64[n]
     weights: np.ndarray | None  # f64[n], positive
+    repeats: np.ndarray | None  # f64[n], positive
     offset: np.ndarray  # f64[n]
     free: np.ndarray  # i64[]: columns to choose from
     always: np.ndarray  # i64[]: columns always in
+
+    @property
+    def size(self) -> float:
+        """The number of rows, counted as often as they are repeated."""
+        return len(self.y) if self.repeats is None else float(self.repeats.sum())
+
+    @property
+    def trials(self) -> np.ndarray | None:
+        """The weights times the repeats: powers of the likelihood, where weights are too."""
+        if self.weights is None or self.repeats is None:
+            return self.repeats if self.weights is None else self.weights
+        return self.weights * self.repeats
 
 
 class _Plan(NamedTuple):
@@ -356,10 +379,11 @@ def _read(
     matrix: np.ndarray,
     y: Any,
     weights: Any,
+    repeats: Any,
     offset: Any,
     always: np.ndarray,
 ) -> _Table:
-    """Check y, the weights and the offset, and drop the rows of weight 0."""
+    """Check y, the weights, the repeats and the offset, and drop the rows of weight 0."""
     n = len(matrix)
     y = as_target("y", y, n)
     offset = np.zeros(n) if offset is None else as_target("offset", offset, n)
@@ -368,6 +392,13 @@ def _read(
         _check_rows("weights", weights, weights < 0, "at least 0")
         kept = weights > 0
         matrix, y, offset, weights = matrix[kept], y[kept], offset[kept], weights[kept]
+    if repeats is not None:
+        repeats = as_target("repeats", repeats, n)
+        _check_rows("repeats", repeats, repeats < 0, "at least 0")
+        repeats = repeats if weights is None else repeats[kept]
+        kept = repeats > 0
+        matrix, y, offset, repeats = matrix[kept], y[kept], offset[kept], repeats[kept]
+        weights = weights if weights is None else weights[kept]
     if family == "binomial" and weights is None:
         needs = "0 or 1; for shares of successes pass weights=, the numbers of trials"
         _check_rows("y", y, (y != 0) & (y != 1), needs)
@@ -378,17 +409,25 @@ def _read(
         _check_rows("y", y, (y < 0) | (y != np.floor(y)), "a count, a whole number from 0 on")
         logs = "at most 1e7; for larger counts aeb.regression(X, np.log(y)) asks much the same"
         _check_rows("y", y, y > MOST_COUNTED, logs)
+    if repeats is not None and family == "binomial":
+        trials = repeats if weights is None else weights * repeats
+        needs = "a number of trials, at most 1e7 with the weights"
+        _check_rows("repeats", trials, trials > MOST_COUNTED, needs)
     free = np.delete(np.arange(matrix.shape[1]), always)
     if not len(free):
         raise ValueError(
             f"always: got all {len(always)} columns, needs to leave some to choose from"
         )
-    if len(y) < len(always) + 3:
+    table = _Table(matrix, y, weights, repeats, offset, free, always)
+    if table.size < len(always) + 3:
+        positive = " of positive weight" * (weights is not None)
         raise ValueError(
-            f"X: got {len(y)} rows{' of positive weight' * (weights is not None)}, needs at least "
-            f"{len(always) + 3}" + f" with {len(always)} columns always in" * bool(len(always))
+            f"X: got {table.size:g} rows{positive}{', as repeats counts' * (repeats is not None)}, "
+            f"needs at least {len(always) + 3}"
+            + f" with {len(always)} columns always in"
+            * bool(len(always))
         )
-    return _Table(matrix, y, weights, offset, free, always)
+    return table
 
 
 def _check_rows(name: str, values: np.ndarray, wrong: np.ndarray, needs: str) -> None:
@@ -408,9 +447,9 @@ def _check_given(name: str, value: float | None, family: str, of: str) -> None:
 def _standardised(table: _Table, names: tuple[str, ...], family: str) -> Standardised:
     """Standardise the columns, and also y unless it is 0/1, a share or a count."""
     if family in NORMAL:
-        return standardise(table.matrix, table.y - table.offset, names)
-    data = standardise(table.matrix, table.y, names)
-    weights = np.ones(len(table.y)) if table.weights is None else table.weights
+        return standardise(table.matrix, table.y - table.offset, names, table.repeats)
+    data = standardise(table.matrix, table.y, names, table.repeats)
+    weights = np.ones(len(table.y)) if table.trials is None else table.trials
     # The prior of the intercept is centred at the intercept that the mean of y implies.
     if family == "binomial":
         mean = weights @ table.y / weights.sum()
@@ -421,9 +460,18 @@ def _standardised(table: _Table, names: tuple[str, ...], family: str) -> Standar
     return data._replace(y=table.y, y_mean=float(centre), y_scale=1.0)
 
 
-def _warn_of_copies(data: Standardised, names: tuple[str, ...]) -> None:
+def _rooted(repeats: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    """Multiply rows by the root of how often they count, with a mean square of 1 as before."""
+    if repeats is None:
+        return values
+    root = np.sqrt(repeats / repeats.mean())
+    return root.reshape(-1, *(1,) * (values.ndim - 1)) * values
+
+
+def _warn_of_copies(data: Standardised, repeats: np.ndarray | None, names: tuple[str, ...]) -> None:
     """Warn of a column that is y itself, or y in other units."""
-    share = np.square(data.x.T @ data.y / len(data.y))
+    x, y = _rooted(repeats, data.x), _rooted(repeats, data.y)
+    share = np.square(x.T @ y / len(y))
     copies = np.flatnonzero(share > 1.0 - LEAST_NOISE)
     if len(copies):
         warnings.warn(
@@ -455,10 +503,11 @@ def _normal(
     key: PRNGKey,
 ) -> _Sample:
     """Sample with normal noise. Its weights are fixed, so all is prepared before the run."""
-    x, y, n = data.x[:, table.free], data.y, len(data.y)
-    base = np.c_[np.ones(n), data.x[:, table.always]]
-    plain = table.weights is None and not len(table.always)
-    root = np.ones(n) if table.weights is None else np.sqrt(table.weights / table.weights.mean())
+    x, y, n = data.x[:, table.free], data.y, table.size
+    base = np.c_[np.ones(len(y)), data.x[:, table.always]]
+    plain = table.trials is None and not len(table.always)
+    root = np.ones(len(y)) if table.weights is None else np.sqrt(_relative(table))
+    root = root if table.repeats is None else root * np.sqrt(table.repeats)
     q, r = np.linalg.qr(root[:, None] * base)
     if np.abs(np.diag(r)).min() < 1e-8 * n**0.5:
         raise ValueError("always: these columns are linear combinations of one another; drop some")
@@ -508,15 +557,16 @@ def _weighted(
 ) -> _Sample:
     """Sample a family whose weights are redrawn during the run."""
     n, k = len(table.y), 1 + len(table.always)
-    weights = np.ones(n) if table.weights is None else table.weights
+    weights, repeats = np.ones(n) if table.trials is None else table.trials, None
     if family == "student_t":
-        weights, offset, precision = weights / weights.mean(), np.zeros(n), 0.0
-        degrees, rest = n - k + nu, nu * lam
+        weights = np.ones(n) if table.weights is None else _relative(table)
+        repeats, offset, precision = table.repeats, np.zeros(n), 0.0
+        degrees, rest = table.size - k + nu, nu * lam
         chi = rng.gamma(0.5 * degrees, size=plan.shape)
     else:
         offset, precision = table.offset + data.y_mean, WIDE**-2
-        degrees, rest, chi = float(n), 0.0, np.ones(plan.shape)
-    grid, heights = shapes(family, given, data.y, weights)
+        degrees, rest, chi = float(table.size), 0.0, np.ones(plan.shape)
+    grid, heights = shapes(family, given, data.y, weights, repeats)
     rows = Rows(
         *(
             jnp.asarray(part)
@@ -530,7 +580,8 @@ def _weighted(
                 grid,
                 heights,
             )
-        )
+        ),
+        repeats=None if repeats is None else jnp.asarray(repeats),
     )
     single = family == "binomial" and bool(np.all(weights == 1.0))
     run = program("bernoulli" if single else family, plan.shape[1], plan.warmup, plan.thinning)
@@ -547,6 +598,16 @@ def _weighted(
 
     shape = _by_chain(draws.shape) if len(grid) > 1 or given is not None else None
     return _Sample(chain, totals, model, alpha, shape)
+
+
+def _relative(table: _Table) -> np.ndarray:
+    """Return the weights divided by their mean over all rows, f64[n]."""
+    assert table.weights is not None
+    return table.weights / _mean_weight(table.weights, table.repeats)
+
+
+def _mean_weight(weights: np.ndarray, repeats: np.ndarray | None) -> float:
+    return float(weights.mean() if repeats is None else repeats @ weights / repeats.sum())
 
 
 def _compress(
@@ -674,7 +735,7 @@ def _collect(
     noise_scale = data.y_scale
     if table.weights is not None and family in NORMAL:
         # So far sigma was that of a row of average weight.
-        noise_scale *= table.weights.mean() ** 0.5
+        noise_scale *= _mean_weight(table.weights, table.repeats) ** 0.5
     return Regression(
         names=names,
         intercept=float(data.y_mean + data.y_scale * alpha[0] - (mean * unit) @ data.x_mean),

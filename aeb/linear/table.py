@@ -142,15 +142,24 @@ def column_names(names: Sequence[str] | None, value: Any, count: int) -> tuple[s
     return found
 
 
-def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardised:
+def standardise(
+    x: np.ndarray, y: np.ndarray, names: Sequence[str], repeats: np.ndarray | None = None
+) -> Standardised:
     """Scale y and every column to mean 0 and mean square 1.
+
+    Args:
+        x: f64[n, p].
+        y: f64[n].
+        names: the names of the columns, for messages.
+        repeats: f64[n], positive, how often each row counts in the means; None if once.
 
     Raises:
         ValueError: there are fewer than three rows, a column or y is constant, or a coefficient
             would be too large or too small for a float32.
     """
-    if len(y) < 3:
-        raise ValueError(f"X: got {len(y)} rows, needs at least 3")
+    size = len(y) if repeats is None else repeats.sum()
+    if size < 3:
+        raise ValueError(f"X: got {size:g} rows, needs at least 3")
     constant = np.flatnonzero(is_constant(x))
     if len(constant):
         some = ", ".join(names[j] for j in constant[:5])
@@ -171,9 +180,9 @@ def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardi
     # Squares of large numbers overflow, so rescale first. Powers of 2 cause no rounding.
     x_size, y_size = _power_of_2(x_size), float(_power_of_2(y_size))
     x, y = x / x_size, y / y_size
-    x_mean, y_mean = x.mean(axis=0), float(y.mean())
+    x_mean, y_mean = _mean(x, repeats), float(_mean(y, repeats))
     x, y = x - x_mean, y - y_mean
-    x_scale, y_scale = np.sqrt(np.mean(x**2, axis=0)), float(np.sqrt(np.mean(y**2)))
+    x_scale, y_scale = np.sqrt(_mean(x**2, repeats)), float(np.sqrt(_mean(y**2, repeats)))
     return Standardised(
         x / x_scale,
         y / y_scale,
@@ -182,6 +191,11 @@ def standardise(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Standardi
         y_mean * y_size,
         y_scale * y_size,
     )
+
+
+def _mean(values: np.ndarray, repeats: np.ndarray | None) -> Any:
+    """Return the mean over rows."""
+    return values.mean(axis=0) if repeats is None else repeats @ values / repeats.sum()
 
 
 def _power_of_2(size: Any) -> Any:
