@@ -38,8 +38,8 @@ def data(seed=0, n=60, p=8):
 
 
 EXPECTED = {
-    f"check_sample_weight_equivalence_on_{kind}_data": "equal up to Monte Carlo error, a row of weight "
-    "2 draws other random numbers than two rows; test_a_row_that_is_repeated compares the two"
+    f"check_sample_weight_equivalence_on_{kind}_data": "equal up to Monte Carlo error: a row of "
+    "weight 2 draws other random numbers than two rows; test_a_row_that_is_repeated compares them"
     for kind in ("dense", "sparse")
 }
 

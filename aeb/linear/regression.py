@@ -580,9 +580,8 @@ def _weighted(
                 grid,
                 heights,
             )
-        ),
-        repeats=None if repeats is None else jnp.asarray(repeats),
-    )
+        )
+    )._replace(repeats=None if repeats is None else jnp.asarray(repeats))
     single = family == "binomial" and bool(np.all(weights == 1.0))
     run = program("bernoulli" if single else family, plan.shape[1], plan.warmup, plan.thinning)
     rows, log_odds, ties = padding.pad_rows(rows, plan.log_odds, family, plan.ties)
