@@ -131,3 +131,26 @@ def test_an_interval_takes_few_looks_at_the_noise(family, most, monkeypatch):
     own = Posterior(family, draws, np.full(200, 2.0), uniform, 5 * uniform, 3 * uniform)
     predictive.quantiles(own, rng.normal(size=(300, 3)), np.zeros(300), (0.05, 0.95))
     assert sum(looked) <= most * 300
+
+
+def test_counts_of_rows_far_out():
+    """Finite, or refused by row. Mutations: no limit, where the spread is inf and the interval nan;
+    a limit on each part of the rows with its own numbers; a spread of 0 that divides."""
+    nothing = np.zeros((3, 1), np.float32)
+    own = Posterior("negative_binomial", nothing, np.zeros(3), np.ones(3), np.ones(3), np.ones(3))
+    far = np.array([-800.0, -40.0, 220.0])
+    for found in (
+        predictive.mean(own, np.zeros((3, 1)), far),
+        predictive.standard_deviation(own, np.zeros((3, 1)), far),
+        predictive.quantiles(own, np.zeros((3, 1)), far, TAILS)[:, 2],
+    ):
+        assert np.all(np.isfinite(found))
+        np.testing.assert_allclose(found[:2], 0.0, atol=1e-8)
+        assert found[2] > 1e95
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictive, "MOST", 6)  # two rows at a time
+        for call in (predictive.mean, predictive.standard_deviation):
+            with pytest.raises(
+                ValueError, match=r"^x: row 3 is too far .* its expected count .* exp\(800\)"
+            ):
+                call(own, np.zeros((5, 1)), np.array([0.0, 1.0, 2.0, 800.0, 900.0]))

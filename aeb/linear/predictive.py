@@ -37,6 +37,9 @@ MOST = 2**19
 PRECISE = 1e-6
 """A step of this times the smallest sigma is the last. The error that it leaves is far smaller."""
 
+MOST_LOG = 230.0
+"""The largest log of an expected count, 1e100. From 1e150 on its square overflows."""
+
 MOST_STEPS = 500
 """The largest number of steps to a quantile. Every second one halves the bracket at least."""
 
@@ -103,7 +106,23 @@ def _rows(posterior: Posterior, x: np.ndarray, offset: np.ndarray) -> Iterator[n
     size = max(1, MOST // len(posterior.beta))
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
-        yield np.matmul(x[rows, used], beta) + posterior.intercept + offset[rows, None]
+        eta = np.matmul(x[rows, used], beta) + posterior.intercept + offset[rows, None]
+        if posterior.family == "negative_binomial":
+            _check_counts(eta, start)
+        yield eta
+
+
+def _check_counts(eta: np.ndarray, start: int) -> None:
+    """Refuse rows, the first of them number `start`, whose expected count would overflow."""
+    most = eta.max(axis=1, initial=-np.inf)
+    far = np.flatnonzero(most > MOST_LOG)
+    if len(far):
+        more = f", and {len(far) - 1} more rows are" if len(far) > 1 else ""
+        raise ValueError(
+            f"x: row {start + far[0]} is too far from the rows of the fit{more}: its expected count "
+            f"is up to exp({most[far[0]]:.0f}), which overflows; look at the units of x and the "
+            "offset, or leave such rows out"
+        )
 
 
 def _mean(posterior: Posterior, eta: np.ndarray) -> np.ndarray:
