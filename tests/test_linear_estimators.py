@@ -240,3 +240,25 @@ def test_sample_weights_repeat_rows():
     np.testing.assert_allclose(model.predict(x), again.predict(x), rtol=1e-7)
     with pytest.raises(ValueError, match=r"sample_weight: got weights that sum to 1, .* 3 or more"):
         regressor().fit(x, y, sample_weight=np.full(30, 1 / 30))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_level_that_a_fold_has_not_seen(library):
+    """Mutations: the setting not passed on; a level unknown counted as the last one."""
+    frame_of = pytest.importorskip(library).DataFrame
+    x, y = data(n=40)
+    town = np.array(["Bath", "Ely", "York"])[np.arange(40) % 3].astype(object)
+    town[-2:] = "Hull", "Bath"
+    frame = frame_of({"a": x[:, 0], "b": x[:, 1], "town": town})
+    model = regressor(unknown="ignore").fit(frame[:-2], y[:-2])
+    base = frame_of({"a": x[-2:, 0], "b": x[-2:, 1], "town": ["Bath", "Bath"]})
+    np.testing.assert_array_equal(model.predict(frame[-2:]), model.predict(base))
+    fit = aeb.regression(frame[:-2], y[:-2], **FEW)
+    np.testing.assert_array_equal(fit.predict(frame[-2:], unknown="ignore"), fit.predict(base))
+    says = "'town' has 'Hull', .* or pass unknown=\"ignore\", which takes them for the base, 'Bath'"
+    strict = regressor().fit(frame[:-2], y[:-2])
+    for call in (strict.predict, fit.predict):
+        with pytest.raises(ValueError, match=says):
+            call(frame[-2:])
+    with pytest.raises(ValueError, match="unknown: got 'drop', needs to be one of error, ignore"):
+        model.set_params(unknown="drop").predict(frame[-2:])

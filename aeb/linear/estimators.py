@@ -72,6 +72,7 @@ class _Sparse(BaseEstimator):
         thinning: int | None = None,
         v1: float = 0.3,
         v0: float | None = None,
+        unknown: str = "error",
         random_state: Any = 0,
     ) -> None:
         self.expected_size = expected_size
@@ -87,6 +88,7 @@ class _Sparse(BaseEstimator):
         self.thinning = thinning
         self.v1 = v1
         self.v0 = v0
+        self.unknown = unknown
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Any:
@@ -117,6 +119,8 @@ class SparseRegressor(RegressorMixin, _Sparse):
         lam: a guess of sigma^2 divided by the variance of y.
         freedom: the degrees of freedom of "student_t"; None learns them.
         concentration: r of "negative_binomial"; None learns it.
+        unknown: "error" or "ignore": what `predict` does with a level of text or a category that
+            the fit has not seen, as in `Regression.predict`. A fold may miss a rare level.
         random_state: an int, a `numpy.random.RandomState`, or None for a different seed each time.
 
     `aeb.regression` describes each setting in full.
@@ -167,6 +171,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
         lam: float = 1e-4,
         freedom: float | None = None,
         concentration: float | None = None,
+        unknown: str = "error",
         random_state: Any = 0,
     ) -> None:
         super().__init__(
@@ -183,6 +188,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
             thinning=thinning,
             v1=v1,
             v0=v0,
+            unknown=unknown,
             random_state=random_state,
         )
         self.family = family
@@ -280,6 +286,8 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         thinning: changes of the model for each draw.
         v1: guess of the variance of a coefficient in the model.
         v0: variance of one that is left out; None learns it.
+        unknown: "error" or "ignore": what `predict` does with a level of text or a category that
+            the fit has not seen, as in `Regression.predict`. A fold may miss a rare level.
         random_state: an int, a `numpy.random.RandomState`, or None for a different seed each time.
 
     `aeb.regression` describes each setting in full.
@@ -471,7 +479,7 @@ def _read(estimator: Any, X: Any) -> np.ndarray:
         if estimator._encoding is None:
             return frames.read("X", X)[0]
         _check_order_of_columns(estimator._encoding.frame_names, X)
-        return frames.encode("X", X, estimator._encoding)
+        return frames.encode("X", X, estimator._encoding, estimator.unknown)
     matrix = check_array(X, accept_sparse=True, dtype=np.float64, estimator=estimator)
     if estimator._encoding is None:
         validate_data(estimator, X, reset=False, skip_check_array=True)

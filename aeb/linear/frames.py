@@ -14,6 +14,9 @@ sorted. This is treatment coding: a coefficient says how its level differs from 
 columns of one category are a group, which is in the model or out of it as a whole (`ties.py`).
 Coefficients are shrunk towards 0, so levels are shrunk towards the base. To choose another base,
 order the levels.
+
+A level that the fit has not seen has no coefficient. New rows that have one are refused, or with
+`unknown="ignore"` are given zeros, as by scikit-learn's OneHotEncoder: they count as the base.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aeb import guards
 from aeb.guards import some
 
 __all__ = ["Column", "Encoding", "encode", "is_frame", "read"]
@@ -114,13 +118,15 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
     return _matrix(name, series, encoding), encoding
 
 
-def encode(name: str, value: Any, encoding: Encoding) -> np.ndarray:
+def encode(name: str, value: Any, encoding: Encoding, unknown: str = "error") -> np.ndarray:
     """Turn another frame with the same columns into a matrix.
 
     Args:
         name: the name of the argument, for messages.
         value: a frame with the columns of the first frame, in the same order.
         encoding: the encoding of the first frame.
+        unknown: what to do with a level that did not occur in the first frame: "error" refuses it,
+            "ignore" takes it for the base.
 
     Returns:
         f64[n, p].
@@ -129,10 +135,11 @@ def encode(name: str, value: Any, encoding: Encoding) -> np.ndarray:
         ValueError: values are missing, or a level did not occur in the first frame.
         TypeError: a column was numeric and is not now, or the other way round.
     """
+    guards.one_of("unknown", unknown, ("error", "ignore"))
     series = _columns_of(name, value)
     if gap := _gap(name, series):
         raise gap
-    return _matrix(name, series, encoding)
+    return _matrix(name, series, encoding, unknown)
 
 
 def _frame(name: str, value: Any) -> Any:
@@ -240,7 +247,7 @@ def _column(name: str, series: Any) -> Column:
     return Column(title, levels[1:], levels[0])
 
 
-def _matrix(name: str, series: list[Any], encoding: Encoding) -> np.ndarray:
+def _matrix(name: str, series: list[Any], encoding: Encoding, unknown: str = "error") -> np.ndarray:
     parts = []
     for own, column in zip(series, encoding.columns, strict=True):
         values = own.to_list() if column.levels is not None else own.to_numpy()
@@ -250,10 +257,12 @@ def _matrix(name: str, series: list[Any], encoding: Encoding) -> np.ndarray:
         texts = np.array([str(entry) for entry in values], object)
         known = {*column.levels} | ({column.base} if column.base is not None else set())
         new = sorted(set(texts) - known)
-        if new:
+        if new and unknown == "error":
+            base = "none of these" if column.base is None else f"the base, {column.base!r}"
             raise ValueError(
                 f"{name}: column {column.name!r} has {some(new)}, and the fit had only "
-                f"{some(sorted(known), 5)}; leave those rows out, or fit with some of them"
+                f"{some(sorted(known), 5)}; leave those rows out, fit with some of them, or pass "
+                f'unknown="ignore", which takes them for {base}'
             )
         parts.extend(np.asarray(texts == level, np.float64) for level in column.levels)
     return np.column_stack(parts) if parts else np.empty((0, 0))

@@ -117,11 +117,11 @@ def _check_counts(eta: np.ndarray, start: int) -> None:
     most = eta.max(axis=1, initial=-np.inf)
     far = np.flatnonzero(most > MOST_LOG)
     if len(far):
-        more = f", and {len(far) - 1} more rows are" if len(far) > 1 else ""
+        more = f" (and {len(far) - 1} more)" * (len(far) > 1)
         raise ValueError(
-            f"x: row {start + far[0]} is too far from the rows of the fit{more}: its expected count "
-            f"is up to exp({most[far[0]]:.0f}), which overflows; look at the units of x and the "
-            "offset, or leave such rows out"
+            f"x: row {start + far[0]}{more} is too far from the rows of the fit: its expected "
+            f"count is up to exp({most[far[0]]:.0f}), which overflows; look at the units of x and "
+            "the offset, or leave such rows out"
         )
 
 

@@ -128,14 +128,27 @@ class Regression(NamedTuple):
         *,
         interval: None = None,
         return_std: Literal[False] = False,
+        unknown: str = "error",
     ) -> np.ndarray: ...
     @overload
     def predict(
-        self, x: Any, offset: Any = None, *, interval: float, return_std: Literal[False] = False
+        self,
+        x: Any,
+        offset: Any = None,
+        *,
+        interval: float,
+        return_std: Literal[False] = False,
+        unknown: str = "error",
     ) -> tuple[np.ndarray, np.ndarray]: ...
     @overload
     def predict(
-        self, x: Any, offset: Any = None, *, interval: None = None, return_std: Literal[True]
+        self,
+        x: Any,
+        offset: Any = None,
+        *,
+        interval: None = None,
+        return_std: Literal[True],
+        unknown: str = "error",
     ) -> tuple[np.ndarray, np.ndarray]: ...
     def predict(
         self,
@@ -144,6 +157,7 @@ class Regression(NamedTuple):
         *,
         interval: float | None = None,
         return_std: bool = False,
+        unknown: str = "error",
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict by the posterior mean, with intervals or standard deviations of a new y.
 
@@ -153,6 +167,8 @@ class Regression(NamedTuple):
             offset: [rows], added to the linear predictor.
             interval: a probability in (0, 1). If given, central intervals are returned too.
             return_std: whether to return standard deviations too.
+            unknown: what to do with a level of text or a category that the fit has not seen.
+                "error" refuses it. "ignore" takes it for the base, the level without a coefficient.
 
         Returns:
             The mean of y, f64[rows]. With `interval`, a pair of the mean and the interval of a new
@@ -161,9 +177,10 @@ class Regression(NamedTuple):
             binomial, all of these describe the probability of 1.
 
         Raises:
-            ValueError: the shape is wrong, a number is not finite, both `interval` and `return_std`
-                are given, or the columns of a data frame differ from the fitted ones in name or
-                order. Names are not compared if the fit had none.
+            ValueError: the shape is wrong, a number is not finite, an expected count overflows, a
+                level is not one of the fit's, both `interval` and `return_std` are given, or the
+                columns of a data frame differ from the fitted ones in name or order. Names are not
+                compared if the fit had none.
             TypeError: the numbers are not real.
 
         Example:
@@ -179,7 +196,7 @@ class Regression(NamedTuple):
             guards.within("interval", interval, "(0, 1)")
             if return_std:
                 raise ValueError("interval, return_std: got both, needs at most one; call twice")
-        matrix = self._matrix(x)
+        matrix = self._matrix(x, unknown)
         shift = (
             np.zeros(len(matrix)) if offset is None else as_target("offset", offset, len(matrix))
         )
@@ -195,14 +212,14 @@ class Regression(NamedTuple):
             return mean, predictive.quantiles(posterior, matrix, shift, tails)
         return mean
 
-    def _matrix(self, x: Any) -> np.ndarray:
+    def _matrix(self, x: Any, unknown: str) -> np.ndarray:
         """Read new rows in the form of the fitted ones, f64[rows, p]."""
         p = len(self.names)
         if self.encoding is not None and is_frame(x):
             numbers_only = self.encoding.names == self.encoding.frame_names
             names_at = "fit.names" if numbers_only else "fit.encoding.frame_names"
             _check_names(self.encoding.frame_names, tuple(map(str, x.columns)), names_at)
-            return encode("x", x, self.encoding)
+            return encode("x", x, self.encoding, unknown)
         if self.encoding is not None and getattr(x, "shape", (0, p))[1:] != (p,):
             text = [own.name for own in self.encoding.columns if own.levels is not None]
             if text:
