@@ -15,6 +15,7 @@ import reprlib
 import sys
 import sysconfig
 import traceback
+import types
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,7 @@ __all__ = [
     "positive",
     "share",
     "some",
+    "stacklevel",
     "taking",
     "whole",
     "within",
@@ -167,6 +169,21 @@ def some(words: Sequence[str], count: int = 3) -> str:
     return ", ".join(repr(word) for word in words[:count]) + more
 
 
+def stacklevel() -> int:
+    """Return the `stacklevel=` by which a warning names the user's line.
+
+    That is the first line outside this package and scikit-learn, whose tools call its estimators.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and _is_library(frame):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _is_library(frame: types.FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).split(".")[0] in ("aeb", "sklearn", "joblib")
+
+
 def check_params(params: ArrayTree, *, alone: bool = True) -> None:
     """Require one or more parameters that are all real floating-point arrays.
 
@@ -279,7 +296,7 @@ def check_order(rows: Any, name: str, values: Any) -> None:
     warnings.warn(
         f"{name}: its rows share some labels with the inputs, in other places. {where} choose the "
         "same rows of both, or pass .to_numpy() if they are the same",
-        stacklevel=3,
+        stacklevel=stacklevel(),
     )
 
 

@@ -262,3 +262,15 @@ def test_a_level_that_a_fold_has_not_seen(library):
             call(frame[-2:])
     with pytest.raises(ValueError, match="unknown: got 'drop', needs to be one of error, ignore"):
         model.set_params(unknown="drop").predict(frame[-2:])
+
+
+def test_warnings_of_the_estimators_name_the_users_line():
+    """Through a pipeline too. Mutation: a fixed stacklevel."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = data(n=30)
+    for model in (regressor(), make_pipeline(StandardScaler(), regressor())):
+        with pytest.warns(UserWarning, match="it is 0 or 1 in each row") as said:
+            model.fit(x, (y > 2).astype(float))
+        assert {own.filename for own in said} == {__file__}

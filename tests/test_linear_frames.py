@@ -300,3 +300,76 @@ def test_without_narwhals_a_frame_is_read_as_an_array(monkeypatch):
     assert not frames.is_frame(numbers)
     with pytest.raises(TypeError, match=r"not numbers, the first in column 3 \('sex'\)"):
         aeb.regression(pandas.DataFrame(COLUMNS), [1.0, 2.0, 3.0, 4.0])
+
+
+def test_missing_values_of_new_rows_are_not_told_to_drop_columns(library):
+    """Mutation: the advice of the fit."""
+    _, encoding = frames.read("X", library.DataFrame(COLUMNS))
+    says = r"'dose' \(1\); leave out the 1 of 4 rows that have some, or fill them in as those"
+    with pytest.raises(ValueError, match=says):
+        frames.encode("x", library.DataFrame(dict(COLUMNS, dose=[None, 1.0, 2.0, 3.0])), encoding)
+    fit = aeb.regression(
+        np.eye(12)[:, :3] + np.arange(12.0)[:, None], np.arange(12.0) ** 2, **QUICK
+    )
+    with pytest.raises(ValueError, match="leave out the 1 of 2 rows"):
+        fit.predict([[1.0, np.nan, 0.0], [1.0, 1.0, 1.0]])
+
+
+def test_a_column_of_several_types_is_no_date():
+    """Mutation: the advice on dates."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"odd": [1, "two", 3.5]})
+    says = r"column 'odd' holds values of several types \(float, int, str\), needs"
+    with pytest.raises(TypeError, match=says):
+        frames.read("X", frame)
+
+
+def test_all_infinite_columns_are_told_at_once(library):
+    """Mutation: only the first of them."""
+    frame = library.DataFrame(table() | {"u": [np.inf] * 40, "v": [-np.inf] + [1.0] * 39})
+    with pytest.raises(ValueError, match=r"(?s)2 things .* 40 numbers of column 'u' .* column 'v'"):
+        frames.read("X", frame)
+
+
+def test_text_that_spells_numbers_and_numbers_of_rows_are_warned_of(library):
+    """Mutations: text of which some is no number; numbers of rows under any name, such as years."""
+    more = {"dose": ["3.5", "1e2", "-4", ".5"] * 10, "id": list(range(1, 41))}
+    with pytest.warns(UserWarning, match="X: ") as said:
+        frames.read("X", library.DataFrame(table() | more))
+    told = [str(own.message) for own in said]
+    assert [text.split()[1] for text in told] == ["'dose'", "'id'"]
+    assert {own.filename for own in said} == {__file__}
+    fine = {"dose": ["3.5", "high", "low", "no"] * 10, "day": list(range(40))}
+    frames.read("X", library.DataFrame(table() | fine | {"id": list(range(40))[::-1]}))
+
+
+def test_labels_that_are_whole_numbers():
+    """Mutations: a label read as a place; a place that is another's label taken without a word."""
+    pandas = pytest.importorskip("pandas")
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    years = frames.read("X", pandas.DataFrame(x, columns=[1990, 2000, 2010]))[1]
+    assert read_design(years.names, years, always=[2000, 2]).always.tolist() == [1, 2]
+    turned = frames.read("X", pandas.DataFrame(x, columns=[2, 1, 0]))[1]
+    assert read_design(turned.names, turned, always=[1, "0"]).always.tolist() == [1, 2]
+    says = "always: got 2, which is the label of one column and the place of another, '0'; pass"
+    with pytest.raises(ValueError, match=says):
+        read_design(turned.names, turned, always=[2])
+
+
+def test_groups_and_odds_by_name(library):
+    """Mutations: odds of one member alone; a later member's odds for all; a group's columns on
+    their own."""
+    _, encoding = frames.read("X", library.DataFrame(table()))
+    groups = {"both": ["w", "group"]}
+    for odds in ({"w": 3.0}, {"group": 3.0}, {"group[c]": 3.0, "w": 3.0}):
+        design = read_design(encoding.names, encoding, groups=groups, inclusion_odds=odds)
+        assert design.group.tolist() == [0, 1, 1, 3, 1]
+        np.testing.assert_allclose(np.exp(design.log_odds), [1, 3, 3, 1, 3])
+    with pytest.raises(ValueError, match=r"got 3 for 'w' and 2 for 'group.b.' of"):
+        read_design(
+            encoding.names, encoding, groups=groups, inclusion_odds={"group": 2.0, "w": 3.0}
+        )
+    with pytest.raises(ValueError, match="groups: got a column that is in 'a' and in 'b'"):
+        read_design(encoding.names, encoding, groups={"a": ["w"], "b": ["z", 3]})
+    with pytest.raises(ValueError, match="groups: got 'no', needs names of columns"):
+        read_design(encoding.names, encoding, groups={"a": ["no"]})

@@ -41,6 +41,7 @@ class _Named(NamedTuple):
     places: dict[str, np.ndarray]
     first: str
     p: int
+    framed: bool  # whether X is a data frame, whose names may be whole numbers
 
 
 def read_design(
@@ -59,7 +60,8 @@ def read_design(
         names: the names of the p columns of the matrix.
         encoding: how a data frame became that matrix; None if X was not a data frame.
         always: names, places or truth values of the columns that are always in.
-        groups: a label for each column of X, an integer or a text; None for a column on its own.
+        groups: a label for each column of X, an integer or a text; None for a column on its own. Or
+            a mapping from labels to columns.
         requires: a mapping from columns to the columns that they wait for.
         heredity: "strong" if they wait for all columns listed, "weak" if one is enough.
         inclusion_odds: a factor of the prior odds for each column of X, or a mapping from some
@@ -148,7 +150,7 @@ def _named(names: Sequence[str], encoding: Encoding | None) -> _Named:
     if encoding is not None:
         sources = encoding.sources
         places |= dict(zip(encoding.frame_names, sources, strict=True))
-    return _Named(sources, places, names[0], len(names))
+    return _Named(sources, places, names[0], len(names), encoding is not None)
 
 
 def _columns(argument: str, entry: Any, named: _Named) -> np.ndarray:
@@ -156,12 +158,28 @@ def _columns(argument: str, entry: Any, named: _Named) -> np.ndarray:
     if isinstance(entry, str) and entry in named.places:
         return named.places[entry]
     place = not isinstance(entry, str | bool | np.bool_) and hasattr(entry, "__index__")
+    if place and named.framed and str(int(entry)) in named.places:
+        return _labelled(argument, int(entry), named)
     if not place or not 0 <= int(entry) < len(named.sources):
         raise ValueError(
             f"{argument}: got {entry!r}, needs names of columns, such as {named.first!r}, or "
             f"indices from 0 to {len(named.sources) - 1}"
         )
     return named.sources[int(entry)]
+
+
+def _labelled(argument: str, entry: int, named: _Named) -> np.ndarray:
+    """Find the columns whose label is a whole number, unless it is the place of others too."""
+    own = named.places[str(entry)]
+    if 0 <= entry < len(named.sources) and not np.array_equal(own, named.sources[entry]):
+        there = next(
+            name for name, at in named.places.items() if np.array_equal(at, named.sources[entry])
+        )
+        raise ValueError(
+            f"{argument}: got {entry}, which is the label of one column and the place of another, "
+            f"{there!r}; pass the label as text, {str(entry)!r} or {there!r}"
+        )
+    return own
 
 
 def _listed(value: Any) -> list[Any]:
@@ -184,11 +202,14 @@ def _always(value: Any, named: _Named) -> np.ndarray:
 
 def _groups(value: Any, named: _Named, *, whole: bool) -> np.ndarray:
     count = len(named.sources)
+    if isinstance(value, Mapping):
+        return _groups_by_name(value, named)
     labels = [None] * count if value is None else list(value)
     of = "the data frame" if whole else "X"
     if isinstance(value, str) or len(labels) != count:
         raise ValueError(
-            f"groups: got {value!r:.60}, needs a label for each of the {count} columns of {of}"
+            f"groups: got {value!r:.60}, needs a label for each of the {count} columns of {of}, "
+            "or a mapping from labels to columns, such as {'pathway': ['a', 'b']}"
         )
     group = np.zeros(named.p, np.int64)
     seen: dict[Any, int] = {}
@@ -205,6 +226,26 @@ def _groups(value: Any, named: _Named, *, whole: bool) -> np.ndarray:
                 "for a column on its own"
             )
         group[columns] = seen.setdefault(label, int(columns[0]))
+    return group
+
+
+def _groups_by_name(value: Mapping[Any, Any], named: _Named) -> np.ndarray:
+    """Read a mapping from labels to the columns of each group."""
+    group = np.zeros(named.p, np.int64)
+    for own in named.sources:
+        group[own] = own[0]
+    of: dict[int, Any] = {}
+    for label, members in value.items():
+        columns = [_columns("groups", entry, named) for entry in _listed(members)]
+        if not columns:
+            raise ValueError(f"groups: got no column for {label!r}, needs one or more")
+        for j in np.concatenate(columns):
+            if of.setdefault(int(j), label) != label:
+                raise ValueError(
+                    f"groups: got a column that is in {of[int(j)]!r} and in {label!r}, needs one "
+                    "group for a column"
+                )
+        group[np.concatenate(columns)] = min(int(own[0]) for own in columns)
     return group
 
 
@@ -246,8 +287,13 @@ def _log_odds(
     if isinstance(value, Mapping):
         odds = np.ones(count)
         place_of = {int(j): place for place, own in enumerate(named.sources) for j in own}
-        for entry, factor in value.items():
-            odds[place_of[int(_columns("inclusion_odds", entry, named)[0])]] = factor
+        at = [place_of[int(_columns("inclusion_odds", entry, named)[0])] for entry in value]
+        lead = np.array([group[own[0]] for own in named.sources])
+        # The factor of one member is that of its group. Those of the others are checked below.
+        for place, factor in zip(at, value.values(), strict=True):
+            odds[lead == lead[place]] = factor
+        for place, factor in zip(at, value.values(), strict=True):
+            odds[place] = factor
     else:
         odds = np.asarray(value, np.float64)
     if odds.shape != (count,) or not np.all((odds > 0) & np.isfinite(odds)):

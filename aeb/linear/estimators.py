@@ -104,7 +104,8 @@ class SparseRegressor(RegressorMixin, _Sparse):
         family: "gaussian", "student_t" or "negative_binomial".
         expected_size: how many columns the prior expects in the model.
         always: columns that are always in the model: names, indices or bool[p].
-        groups: [p], a label for each column; those with the same label enter together.
+        groups: [p], a label for each column, or a mapping from labels to columns; those with the
+            same label enter together.
         requires: a mapping from a column to those that have to be in the model before it.
         heredity: "strong" if all of those have to be, "weak" if one is enough.
         inclusion_odds: [p], factors of the prior odds of each column, or a mapping from some.
@@ -275,7 +276,8 @@ class SparseClassifier(ClassifierMixin, _Sparse):
     Args:
         expected_size: how many columns the prior expects in the model.
         always: columns that are always in the model: names, indices or bool[p].
-        groups: [p], a label for each column; those with the same label enter together.
+        groups: [p], a label for each column, or a mapping from labels to columns; those with the
+            same label enter together.
         requires: a mapping from a column to those that have to be in the model before it.
         heredity: "strong" if all of those have to be, "weak" if one is enough.
         inclusion_odds: [p], factors of the prior odds of each column, or a mapping from some.

@@ -21,6 +21,8 @@ A level that the fit has not seen has no coefficient. New rows that have one are
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +32,11 @@ from aeb import guards
 from aeb.guards import some
 
 __all__ = ["Column", "Encoding", "encode", "is_frame", "read"]
+
+ROW_NAMES = re.compile(r"(row[_ .]?)?(id|index|number|no|nr)|row|Unnamed: 0", re.IGNORECASE)
+"""Names of columns that number the rows, if they hold 0, 1, 2, ... or 1, 2, 3, ..."""
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 MOST_LISTED = 10
 """How many of the things that are wrong with a frame an error lists."""
@@ -112,8 +119,12 @@ def read(name: str, value: Any) -> tuple[np.ndarray, Encoding]:
             columns.append(_column(name, own.drop_nulls()))
         except (TypeError, ValueError) as error:
             wrong.append(error)
+    # Missing numbers are counted already.
+    infinite = [_infinite(name, own) for own in series]
+    wrong += [error for error in infinite if error is not None]
     if wrong:
         raise _together(name, wrong)
+    _warn_of_odd_columns(name, series)
     encoding = Encoding(tuple(columns))
     return _matrix(name, series, encoding), encoding
 
@@ -137,7 +148,7 @@ def encode(name: str, value: Any, encoding: Encoding, unknown: str = "error") ->
     """
     guards.one_of("unknown", unknown, ("error", "ignore"))
     series = _columns_of(name, value)
-    if gap := _gap(name, series):
+    if gap := _gap(name, series, new=True):
         raise gap
     return _matrix(name, series, encoding, unknown)
 
@@ -157,16 +168,74 @@ def _columns_of(name: str, value: Any) -> list[Any]:
     return [frame[:, j] for j in range(frame.shape[1])]
 
 
-def _gap(name: str, series: list[Any]) -> ValueError | None:
-    """Return an error that says where values are missing, or None if none is."""
+def _gap(name: str, series: list[Any], *, new: bool = False) -> ValueError | None:
+    """Return an error that says where values are missing, or None if none is.
+
+    Args:
+        name: the name of the argument.
+        series: the columns.
+        new: whether the rows are new ones, whose columns are those of the fit.
+    """
     rows = len(series[0]) if series else 0
     empty = np.array([_missing(own) for own in series]).reshape(len(series), rows)
     if not empty.any():
         return None
     return ValueError(
         f"{name}: {empty.sum()} of its values are missing; "
-        f"{describe_missing(empty.T, [own.name for own in series])}"
+        f"{describe_missing(empty.T, [own.name for own in series], new=new)}"
     )
+
+
+def _infinite(name: str, series: Any) -> ValueError | None:
+    """Return an error that counts the infinite numbers of a column, or None if there is none."""
+    if not series.dtype.is_float():
+        return None
+    count = int(np.isinf(series.drop_nulls().to_numpy().astype(np.float64)).sum())
+    if not count:
+        return None
+    return ValueError(f"{name}: {count} numbers of column {str(series.name)!r} are not finite")
+
+
+def _warn_of_odd_columns(name: str, series: list[Any]) -> None:
+    """Warn of text that spells numbers, and of a column that numbers the rows."""
+    import narwhals.stable.v2 as narwhals
+
+    texts = [
+        str(own.name)
+        for own in series
+        if own.dtype in (narwhals.String, narwhals.Object) and _spells_numbers(own.to_list())
+    ]
+    if texts:
+        warnings.warn(
+            f"{name}: {some(texts)} held numbers as text, and each counts as a category with a "
+            "level for each of them; if they are quantities, turn them into numbers, and if they "
+            "are codes, into categories",
+            stacklevel=guards.stacklevel(),
+        )
+    numbers = [
+        str(own.name)
+        for own in series
+        if ROW_NAMES.fullmatch(str(own.name)) and own.dtype.is_integer() and _counts_rows(own)
+    ]
+    if numbers:
+        warnings.warn(
+            f"{name}: {some(numbers)} numbers the rows; leave it out of {name}",
+            stacklevel=guards.stacklevel(),
+        )
+
+
+def _spells_numbers(values: list[Any]) -> bool:
+    """Return whether all values are texts such as "3.5"."""
+    return bool(values) and all(
+        isinstance(entry, str) and NUMBER.fullmatch(entry.strip()) for entry in values
+    )
+
+
+def _counts_rows(series: Any) -> bool:
+    """Return whether a column is 0, 1, 2, ... or 1, 2, 3, ..."""
+    values = series.to_numpy()
+    rows = np.arange(len(values))
+    return bool(len(values) > 1 and (np.all(values == rows) or np.all(values == rows + 1)))
 
 
 def _together(name: str, wrong: Sequence[Exception]) -> Exception:
@@ -180,12 +249,13 @@ def _together(name: str, wrong: Sequence[Exception]) -> Exception:
     return ValueError(f"{name}: {len(wrong)} things are wrong with it\n- " + "\n- ".join(listed))
 
 
-def describe_missing(missing: np.ndarray, names: Sequence[Any] | None) -> str:
+def describe_missing(missing: np.ndarray, names: Sequence[Any] | None, *, new: bool = False) -> str:
     """Say how many values are missing, in which columns, and what to do.
 
     Args:
         missing: bool[n, p].
         names: the names of the columns, if they have any.
+        new: whether the rows are new ones, whose columns are those of the fit.
     """
     counts = missing.sum(axis=0)
     order = np.argsort(-counts, kind="stable")
@@ -193,6 +263,12 @@ def describe_missing(missing: np.ndarray, names: Sequence[Any] | None) -> str:
     listed = [f"{_label(j, names)} ({counts[j]})" for j in order[:5]]
     more = f" and {len(order) - 5} more columns" if len(order) > 5 else ""
     found = f"missing by column: {', '.join(listed)}{more}; "
+    if new:
+        rows = int(missing.any(axis=1).sum())
+        return (
+            f"{found}leave out the {rows} of {len(missing)} rows that have some, or fill them in "
+            "as those of the fit were"
+        )
     empty = counts == len(missing)
     if empty.any():
         return f"{found}first drop the columns that have no value at all ({int(empty.sum())})"
@@ -228,6 +304,12 @@ def _column(name: str, series: Any) -> Column:
         if all(isinstance(entry, int | float | np.number | np.bool_) for entry in values):
             return Column(title)
         if not all(isinstance(entry, str) for entry in values):
+            kinds = sorted({type(entry).__name__ for entry in values})
+            if len(kinds) > 1:
+                raise TypeError(
+                    f"{name}: column {title!r} holds values of several types ({', '.join(kinds)}), "
+                    "needs to be all numbers or all text; mend the odd ones"
+                )
             raise TypeError(
                 f"{name}: column {title!r} is of type {dtype}, needs to be numbers, booleans, text "
                 "or categories; turn a date into days since another, and the like"

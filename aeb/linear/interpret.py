@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from aeb import guards
 from aeb.guards import some
 from aeb.linear.credible_sets import correlated
 from aeb.linear.design import Design, tie_columns
@@ -104,5 +105,5 @@ def _look_at_chains(fit: Regression) -> None:
             f"should be below {MOST_R_HAT:g}. Raise num_draws (now {draws}), warmup and thinning; "
             "where columns stand for each other, read fit.credible_sets() and not the columns one "
             f"by one{COUNTS * (fit.family == 'negative_binomial')}",
-            stacklevel=4,
+            stacklevel=guards.stacklevel(),
         )

@@ -157,6 +157,7 @@ def regression(
             intercept has. For "binomial" and "negative_binomial" the prior is normal instead, with
             standard deviation 10 for a standardised column.
         groups: [p], a label for each column: an integer or a name, or None for a column on its own.
+            Or a mapping such as `{"pathway": ["g20", "g21"]}`, from labels to names or indices.
             Columns with the same label are in the model or out of it together, and count as one
             wherever columns are counted. Each coefficient has its own slab. The columns that a
             category of a data frame becomes are a group automatically.
@@ -168,8 +169,8 @@ def regression(
             It sets a = 2 and b = p / expected_size. By default it is 2, but never more than half of
             the columns. The rate is learned, so many more columns can be found.
         inclusion_odds: [p], positive. The prior odds of each column are multiplied by its entry.
-            All columns of a group need the same entry. Or a mapping such as `{"age": 10.0}`; the
-            columns that it does not name have 1.
+            All columns of a group need the same entry. Or a mapping such as `{"age": 10.0}`; an
+            entry of one column is that of its group, and the columns that it does not name have 1.
         level: the level of the intervals, in (0, 1).
         num_chains: the number of chains. Each has a different start.
         num_draws: the number of draws to keep from each chain, a multiple of 5 and at least 10.
@@ -477,7 +478,7 @@ def _warn_of_copies(data: Standardised, repeats: np.ndarray | None, names: tuple
         warnings.warn(
             f"y: {some([names[j] for j in copies])} alone explains all of it but less than a "
             "millionth of its variance; if it is y, or was computed from y, leave it out of X",
-            stacklevel=3,
+            stacklevel=guards.stacklevel(),
         )
 
 
@@ -489,7 +490,7 @@ def _warn_of_two_values(y: np.ndarray) -> None:
         warnings.warn(
             f"y: it is {low:g} or {high:g} in each row, and the noise is taken to be normal; for "
             f'probabilities pass {code} and family="binomial"',
-            stacklevel=3,
+            stacklevel=guards.stacklevel(),
         )
 
 

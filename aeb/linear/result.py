@@ -228,7 +228,7 @@ class Regression(NamedTuple):
                     f"{some(text)} held text or categories, so pass a data frame with the columns "
                     "of fit.encoding.frame_names, and for one row frame.iloc[[0]]"
                 )
-        matrix, columns = as_matrix("x", x), getattr(x, "columns", None)
+        matrix, columns = as_matrix("x", x, new=True), getattr(x, "columns", None)
         if columns is not None and self.named:
             _check_names(self.names, tuple(map(str, columns)), "fit.names")
         if matrix.shape[1] != p:

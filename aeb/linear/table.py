@@ -65,13 +65,16 @@ def as_table(
     return matrix, column_names(names, value, matrix.shape[1]), encoding
 
 
-def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.ndarray:
+def as_matrix(
+    name: str, value: Any, names: Sequence[str] | None = None, *, new: bool = False
+) -> np.ndarray:
     """Read a matrix of finite real numbers as f64[n, p], and check it.
 
     Args:
         name: the name of the argument, for messages.
         value: an array, a sparse matrix, which is made dense, or a data frame of numbers.
         names: the names of its columns, for messages. By default those of the data frame.
+        new: whether the rows are new ones, whose columns are those of the fit.
     """
     check_form(name, value)
     names = getattr(value, "columns", None) if names is None else names
@@ -88,7 +91,7 @@ def as_matrix(name: str, value: Any, names: Sequence[str] | None = None) -> np.n
         row, column = np.argwhere(bad)[0]
         raise ValueError(
             f"{name}: {bad.sum()} of its numbers are not finite, the first in row {row}, "
-            f"{_column(column, names)}; {describe_missing(bad, names)}"
+            f"{_column(column, names)}; {describe_missing(bad, names, new=new)}"
         )
     return matrix
 
