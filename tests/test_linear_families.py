@@ -17,6 +17,7 @@ import scipy.optimize
 from scipy.special import expit, gammaln
 
 import aeb
+import aeb.linear.interpret as interpret_module
 from aeb.linear.families import FAMILIES, Response, Rows, shapes
 from aeb.linear.weighted import condense
 
@@ -481,3 +482,15 @@ def test_heavy_tails():
     assert np.log(fit.freedom_draws).mean() == pytest.approx(want[3][1], abs=0.1)
     sigma = np.log(fit.sigma_draws / y.std() / weights.mean() ** 0.5).mean()
     assert sigma == pytest.approx(want[3][0], abs=0.05)
+
+
+@pytest.mark.parametrize("least", [0, 100])
+def test_only_large_counts_are_advised_to_take_logarithms(least, monkeypatch):
+    """Of 0 there is none. Mutation: the advice to all counts."""
+    monkeypatch.setattr(interpret_module, "MOST_R_HAT", 0.5)
+    x, rng = columns()
+    y = least + rng.poisson(np.exp(x[:, 0])).astype(float)
+    y[0] = least
+    with pytest.warns(UserWarning, match="chains disagree on") as said:
+        aeb.regression(x, y, family="negative_binomial", **REPEATS, num_draws=10)
+    assert ("np.log(y)" in str(said[0].message)) == (least > 0)

@@ -21,10 +21,10 @@ MOST_R_HAT = 1.1
 """Chains with a larger R-hat disagree (Gelman et al., Bayesian Data Analysis (2013), 11.4)."""
 
 COUNTS = (
-    ". The larger the counts, the slower these chains; if all are large, aeb.regression(X, "
-    "np.log(y)), with the offset if there is one, asks much the same question and is fast"
+    ". The larger the counts, the slower these chains; aeb.regression(X, np.log(y)), with the "
+    "offset if there is one, asks much the same question and is fast"
 )
-"""What to do about the chains of a negative binomial."""
+"""What to do about the chains of a negative binomial whose counts are all large."""
 
 LEAST_INCLUSION = 0.01
 """Less likely columns are not reported, so it does not matter whether the chains agree on them."""
@@ -36,6 +36,8 @@ def interpret(
     odds: np.ndarray,
     encoding: Encoding | None,
     design: Design | None = None,
+    *,
+    large_counts: bool = False,
 ) -> Regression:
     """Add the prior, the correlations and the encoding to a fit, and compare its chains.
 
@@ -46,6 +48,7 @@ def interpret(
         encoding: how a data frame became columns.
         design: which columns belong together, and which wait for others. None if every column is on
             its own.
+        large_counts: whether y are counts of which all are large.
 
     Returns:
         The fit with `prior_inclusion`, `prior_size`, `correlated`, `encoding` and `group`.
@@ -60,7 +63,7 @@ def interpret(
     included = fit.included_draws.reshape(-1, len(fit.names)) & ~always
     group = np.arange(len(always)) if design is None else design.group
     prior, sizes = _prior(prior, np.flatnonzero(~always), group, design)
-    _look_at_chains(fit)
+    _look_at_chains(fit, COUNTS if large_counts else "")
     return fit._replace(
         prior_inclusion=prior,
         prior_size=sizes,
@@ -92,7 +95,7 @@ def _prior(
     return prior, np.bincount(counts, minlength=len(first) + 1) / len(drawn)
 
 
-def _look_at_chains(fit: Regression) -> None:
+def _look_at_chains(fit: Regression, advice: str) -> None:
     apart = np.flatnonzero((fit.r_hat > MOST_R_HAT) & (fit.inclusion > LEAST_INCLUSION))
     names = [fit.names[j] for j in apart[np.argsort(-fit.r_hat[apart], kind="stable")]]
     has_sigma = fit.family in ("gaussian", "student_t")
@@ -104,6 +107,6 @@ def _look_at_chains(fit: Regression) -> None:
             f"the {chains} chains disagree on {some(names)}: R-hat is up to {largest:.3f}, and "
             f"should be below {MOST_R_HAT:g}. Raise num_draws (now {draws}), warmup and thinning; "
             "where columns stand for each other, read fit.credible_sets() and not the columns one "
-            f"by one{COUNTS * (fit.family == 'negative_binomial')}",
+            f"by one{advice}",
             stacklevel=guards.stacklevel(),
         )

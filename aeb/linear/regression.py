@@ -78,6 +78,9 @@ is always taken."""
 MOST_COUNTED = 1e7
 """The largest count, or number of trials, of a row. From 1e8 on, rounding made the answer nan."""
 
+LARGE_COUNT = 100
+"""Where no count is below this, its logarithm has nearly normal noise."""
+
 LEAST_NOISE = 1e-6
 """The share of the variance of y below which a column that leaves no more may be y itself."""
 
@@ -313,7 +316,9 @@ def regression(
             sample = _weighted(family, table, data, plan, nu, lam, given, rng, run_key)
     fit = _collect(table, data, names, level, family, sample)._replace(named=named)
     odds = np.ones(len(names)) if log_odds is None else np.exp(log_odds)
-    return interpret(fit, _rooted(table.repeats, data.x), odds, encoding, design)
+    large = family == "negative_binomial" and bool(table.y.min() >= LARGE_COUNT)
+    x = _rooted(table.repeats, data.x)
+    return interpret(fit, x, odds, encoding, design, large_counts=large)
 
 
 def _default_thinning(family: str, num_rows: int, num_columns: int) -> int:
