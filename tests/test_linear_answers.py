@@ -101,7 +101,7 @@ def test_chains_that_disagree_are_told_of():
     # Where sigma is 1 that R-hat is of the intercept.
     counts = fit._replace(r_hat_sigma=1.5, family="negative_binomial")
     with pytest.warns(UserWarning, match=r"disagree on 'intercept': .*np\.log\(y\)"):
-        interpret(counts, x, np.ones(12), None)
+        interpret(counts, x, np.ones(12), None, large_counts=True)
     # A column that is hardly ever in is no answer.
     rare = fit.r_hat.copy()
     rare[7] = 2.0
