@@ -131,7 +131,7 @@ def test_shapes_share_a_program():
     for n, p in ((30, 12), (31, 13), (12, 12), (200, 5), (11, 16)):
         x = rng.normal(size=(n, p))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(regression_module, "interpret", lambda fit, *rest: fit)
+            patch.setattr(regression_module, "interpret", lambda fit, *rest, **more: fit)
             fit = aeb.regression(x, x[:, 0] + rng.normal(size=n), **settings)
         assert fit.draws.shape == (2, 10, p)
         assert fit.inclusion.shape == fit.r_hat.shape == (p,)
