@@ -121,6 +121,20 @@ def test_a_constant_column_is_left_out():
 
 
 @pytest.mark.slow
+def test_the_fit_of_a_frame_predicts_a_frame_in_which_a_column_was_constant():
+    """Its columns are those of the frame, the constant ones too."""
+    pandas = pytest.importorskip("pandas")
+    x, y = data(n=40)
+    town = np.array(["York", "Bath"])[np.arange(40) % 2]
+    frame = pandas.DataFrame({"still": np.ones(40), "town": town, "x": x[:, 0]})
+    model = regressor().fit(frame, y)
+    assert model.result_.names == ("still", "town[York]", "x")
+    few = pandas.DataFrame({"still": [1.0], "town": ["York"], "x": [0.3]})
+    own = model.intercept_ + model.coef_[1] + 0.3 * model.coef_[2]
+    np.testing.assert_allclose(model.result_.predict(few), [own], rtol=1e-6)
+    np.testing.assert_array_equal(model.result_.predict(few), model.predict(few))
+
+
 def test_classes_keep_their_labels():
     x, y = data()
     labels = np.where(y > 2.0, "well", "ill")
@@ -221,6 +235,7 @@ def test_frames_and_sparse_matrices(library):
     assert model.result_.group[-2:].tolist() == [8, 8]
     few = frame_of({name: values[:2] for name, values in columns.items()})
     np.testing.assert_allclose(model.predict(few), model.predict(frame_of(columns))[:2])
+    np.testing.assert_array_equal(model.result_.predict(few), model.predict(few))
     with pytest.raises(ValueError, match="feature names"):
         model.predict(frame_of({"z": x[:, 0], **columns}))
     dense = regressor().fit(x, y)

@@ -529,7 +529,8 @@ def _fit(
         **settings,
         **{name: getattr(estimator, name) for name in SHARED},
     )
-    return fit if varies.all() else _widen(fit, kept, names)
+    fit = fit if varies.all() else _widen(fit, kept, names)
+    return fit._replace(encoding=estimator._encoding)
 
 
 def _widen(fit: Regression, kept: np.ndarray, names: tuple[str, ...]) -> Regression:
