@@ -101,7 +101,8 @@ def _temperature(panels: Any) -> None:
         axes.plot(grid, curves.T, color=SHADES[0], linewidth=0.8)
         axes.plot(grid, curves.mean(axis=0), color=SHADES[2], linewidth=2)
         axes.plot(x, y, "k.", markersize=5)
-        axes.set(title=f"T = {temperature:g}", ylim=(-3, 3), xticks=[-2, 0, 2])
+        axes.set(title=f"T = {temperature:g}", xlabel="x", ylim=(-3, 3), xticks=[-2, 0, 2])
+    panels[0].set_ylabel("y")
 
 
 def _gain(axes: Any) -> None:

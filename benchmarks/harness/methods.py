@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 
 NOT_TOLD = (
     *("names", "key", "v0"),
-    *("family", "weights", "offset", "always", "expected_size", "inclusion_odds"),
+    *("family", "weights", "repeats", "offset", "always", "expected_size", "inclusion_odds"),
     *("groups", "requires", "heredity"),
     *("freedom", "concentration"),
 )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows as one figure: accuracy against perturbation, a panel a set."""
+"""The rows as one figure: accuracy against perturbation, a row an attack and a column a set."""
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import figures
@@ -11,17 +12,13 @@ from benchmarks.images.adversarial.table import FIGURES, PAPER, Found, percent
 from benchmarks.images.classification.table import TITLES
 from benchmarks.images.recipe import ARMS
 
-SIZE = (11.0, 6.2)
+SIZE = (10.0, 11.0)
 
 DPI = 130
 
 
-WAYS = {
-    "authors": ("FGSM as the authors", {"marker": "o", "linestyle": "-"}),
-    "fair": ("FGSM fair", {"marker": "s", "linestyle": "-.", "markerfacecolor": "white"}),
-    "pgd": ("PGD fair", {"marker": "v", "linestyle": ":", "markerfacecolor": "white"}),
-}
-"""How a way of attacking is called and drawn."""
+WAYS = {"authors": "FGSM as the authors", "fair": "FGSM fair", "pgd": "PGD fair"}
+"""What a way of attacking is called, from the top row to the bottom."""
 
 
 def figure(preset: harness.Preset, results: harness.Results, folder: Path) -> list[Path]:
@@ -38,31 +35,35 @@ def _draw(settings: Adversarial, rows: Found, folder: Path) -> Path:
     sets = list(dict.fromkeys(cell.set for cell in rows))
     fonts = {"font.size": 14, "legend.fontsize": 12}
     options = {"dpi": DPI, "sharey": True, "squeeze": False}
-    with figures.page(folder / FIGURES[0], SIZE, 1, len(sets), fonts=fonts, **options) as page:
+    size = len(WAYS), len(sets)
+    with figures.page(folder / FIGURES[0], SIZE, *size, fonts=fonts, **options) as page:
         picture, panels = page
-        for axes, name in zip(panels[0], sets, strict=True):
-            for number, arm in enumerate(ARMS):
-                curve = PAPER.get(name, {}).get(arm)
-                if curve is not None:
-                    axes.plot(LEVELS, curve, "--", color=f"C{number}", linewidth=1.2, alpha=0.7)
-            for cell, seeds in rows.items():
-                if cell.set != name:
-                    continue
-                color = f"C{list(ARMS).index(cell.arm)}"
-                for way, (_, style) in WAYS.items():
-                    levels = settings.pgd_levels if way == "pgd" else settings.levels
-                    means = [statistics.fmean(percent(seeds, "clean"))]
-                    means += [statistics.fmean(percent(seeds, way, k)) for k in range(len(levels))]
-                    axes.plot((0, *levels), means, color=color, markersize=6, **style)
-            axes.set(title=TITLES[name], xlabel="perturbation of a pixel in [0, 1]")
-            axes.set(xlim=(-0.01, 0.51), ylim=(0, 100))
-            axes.grid(alpha=0.3)
-        first = panels[0][0]
-        first.set_ylabel("test accuracy, %")
-        for number, arm in enumerate(ARMS):
-            first.plot([], [], color=f"C{number}", linewidth=4, label=ARMS[arm].label)
-        for label, style in WAYS.values():
-            first.plot([], [], color="k", label=label, **style)
-        first.plot([], [], "k--", linewidth=1.2, label="poster, digitised (full size)")
-        figures.legend_above(picture, first, 4)
+        for row, (way, words) in zip(panels, WAYS.items(), strict=True):
+            for axes, name in zip(row, sets, strict=True):
+                axes.set(title=f"{TITLES[name]}, {words}", xlim=(-0.01, 0.51), ylim=(0, 100))
+                axes.grid(alpha=0.3)
+                if way == "authors":
+                    _draw_poster(axes, name)
+            row[0].set_ylabel("test accuracy, %")
+        for axes in panels[-1]:
+            axes.set_xlabel("perturbation of a pixel in [0, 1]")
+        for cell, seeds in rows.items():
+            for row, way in zip(panels, WAYS, strict=True):
+                levels = settings.pgd_levels if way == "pgd" else settings.levels
+                means = [statistics.fmean(percent(seeds, "clean"))]
+                means += [statistics.fmean(percent(seeds, way, k)) for k in range(len(levels))]
+                style = {"color": colour(cell.arm), "label": ARMS[cell.arm].label, "linewidth": 2}
+                row[sets.index(cell.set)].plot((0, *levels), means, "o-", markersize=5, **style)
+        panels[0][0].plot([], [], "k--", linewidth=1.2, label="poster, digitised (full size)")
+        figures.legend_above(picture, panels, 5)
     return folder / FIGURES[0]
+
+
+def _draw_poster(axes: Any, name: str) -> None:
+    for arm, curve in PAPER.get(name, {}).items():
+        axes.plot(LEVELS, curve, "--", color=colour(arm), linewidth=1.2, alpha=0.7)
+
+
+def colour(arm: str) -> str:
+    """Return the colour of an arm, the same in each panel."""
+    return f"C{list(ARMS).index(arm)}"

@@ -42,9 +42,9 @@ WAYS = {
 }
 
 PICTURE = """\
-Test accuracy against the size of the perturbation, for each data set. The colour says which arm,
-the line and its mark which attack; the thin dashed lines are the poster's, of networks of full
-size."""
+Test accuracy against the size of the perturbation: a row for each attack, a column for each data
+set, a colour for each arm. The thin dashed lines in the top row are the poster's, of networks of
+full size."""
 
 METHOD = """\
 Accuracy in % on the first {images:,} test images, mean over {seeds}, by the size of the
