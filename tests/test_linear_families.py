@@ -341,6 +341,7 @@ Y = (X[:, 0] > 0).astype(float)
         (Y, {"weights": np.full(N, np.nan)}, "weights: 36 of its numbers are not finite"),
         (Y, {"repeats": Y - 1}, "repeats: got -1 in row .*, needs to be at least 0"),
         (Y, {"repeats": Y / 9}, "X: got .* rows, as repeats counts, needs at least 3"),
+        (Y, {"repeats": 1e6 + Y}, r"repeats: got a sum of .* needs at most 1e\+07"),
         (
             Y,
             {"family": "binomial", "weights": 1e5 + Y, "repeats": 1e4 + Y},

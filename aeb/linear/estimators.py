@@ -35,7 +35,7 @@ from aeb import guards
 from aeb.linear import frames
 from aeb.linear.credible_sets import Correlated
 from aeb.linear.design import read_design, restrict
-from aeb.linear.regression import regression
+from aeb.linear.regression import MOST_COUNTED, regression
 from aeb.linear.result import Regression
 from aeb.linear.table import check_form, column_names, dense, is_constant
 
@@ -206,7 +206,7 @@ class SparseRegressor(RegressorMixin, _Sparse):
             y: [n].
             sample_weight: [n], at least 0, how often each row counts. Their sum stands for the
                 number of rows, so it matters: doubling all weights narrows the intervals. It has to
-                be 3 or more.
+                be 3 to 1e7.
 
         Returns:
             The estimator itself.
@@ -344,7 +344,7 @@ class SparseClassifier(ClassifierMixin, _Sparse):
         check_classification_targets(y)
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) == 1:
-            raise ValueError(f"y: got one class, {self.classes_[0]!r}, needs two classes")
+            raise ValueError(f"y: got one class, {self.classes_.tolist()[0]!r}, needs two classes")
         # Of two classes, only the second is fitted. The first is its complement.
         wanted = range(len(self.classes_)) if len(self.classes_) > 2 else (1,)
         self.results_ = [
@@ -463,10 +463,11 @@ def _learn(
         ensure_non_negative=True,
         allow_all_zero_weights=False,
     )
-    if repeats.sum() < 3:
+    if not 3 <= repeats.sum() <= MOST_COUNTED:
         raise ValueError(
             f"sample_weight: got weights that sum to {repeats.sum():.3g}, which stands for the "
-            "number of rows, needs 3 or more; multiply them, as by len(y) / sum(sample_weight)"
+            f"number of rows, needs 3 to {MOST_COUNTED:.3g}; multiply them, as by "
+            "len(y) / sum(sample_weight)"
         )
     kept = repeats > 0
     return matrix[kept], y[kept], repeats[kept], names

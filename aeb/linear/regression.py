@@ -76,7 +76,8 @@ ROUNDED = 1e7
 is always taken."""
 
 MOST_COUNTED = 1e7
-"""The largest count, or number of trials, of a row. From 1e8 on, rounding made the answer nan."""
+"""The largest count, or number of trials, of a row, and sum of `repeats`. Rounding made the answer
+nan from 1e8 on, and from a sum of 6e7."""
 
 LARGE_COUNT = 100
 """Where no count is below this, its logarithm has nearly normal noise."""
@@ -153,7 +154,8 @@ def regression(
             rows.
         repeats: [n], at least 0, how often each row counts. A row of 2 counts as two such rows, and
             a row of 0 is dropped. Where all that is said of a number of rows, their sum counts. It
-            need not be whole: the likelihood of a row is raised to this power. None means 1 each.
+            need not be whole: the likelihood of a row is raised to this power. Their sum may be up
+            to 1e7. None means 1 each.
         offset: [n], the known part of eta. For counts it is the logarithm of the exposure.
         always: columns that are always in the model: names, indices or bool[p]. If one column of a
             group is listed, the whole group is always in. These columns have a flat prior, as the
@@ -405,6 +407,12 @@ def _read(
         kept = repeats > 0
         matrix, y, offset, repeats = matrix[kept], y[kept], offset[kept], repeats[kept]
         weights = weights if weights is None else weights[kept]
+        if repeats.sum() > MOST_COUNTED:
+            raise ValueError(
+                f"repeats: got a sum of {repeats.sum():.3g}, which stands for the number of rows, "
+                f"needs at most {MOST_COUNTED:.3g}; if they say how much a row weighs and not how "
+                "often it was seen, divide them by their mean"
+            )
     if family == "binomial" and weights is None:
         needs = "0 or 1; for shares of successes pass weights=, the numbers of trials"
         _check_rows("y", y, (y != 0) & (y != 1), needs)
