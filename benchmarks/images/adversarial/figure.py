@@ -10,7 +10,7 @@ from benchmarks.harness import figures
 from benchmarks.images.adversarial.run import LEVELS, PRESETS, Adversarial
 from benchmarks.images.adversarial.table import FIGURES, PAPER, Found, percent
 from benchmarks.images.classification.table import TITLES
-from benchmarks.images.recipe import ARMS
+from benchmarks.images.recipe import ARMS, ArmName
 
 SIZE = (10.0, 11.0)
 
@@ -64,6 +64,6 @@ def _draw_poster(axes: Any, name: str) -> None:
         axes.plot(LEVELS, curve, "--", color=colour(arm), linewidth=1.2, alpha=0.7)
 
 
-def colour(arm: str) -> str:
+def colour(arm: ArmName) -> str:
     """Return the colour of an arm, the same in each panel."""
     return f"C{list(ARMS).index(arm)}"

@@ -18,7 +18,7 @@ Found = harness.Found[Cell]
 
 FIGURES = ("adversarial.png",)
 
-PAPER: dict[str, dict[str, tuple[float, ...]]] = {
+PAPER: dict[str, dict[ArmName, tuple[float, ...]]] = {
     "mnist": {
         "vanilla": (97.2, 92.7, 82.1, 64.5, 43.8, 28.1, 19.1, 14.2, 11.6, 10.3),
         "dropout": (97.9, 94.3, 86.8, 74.3, 58.0, 43.0, 30.3, 21.0, 15.5, 12.6),
