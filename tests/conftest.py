@@ -21,16 +21,16 @@ jax.config.update("jax_debug_key_reuse", True)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-WITHOUT_EMITTERS = jaxlib.__version__.startswith("0.10.")
-"""Whether jaxlib has a choice. Later ones have none."""
+QUICK = {"xla_cpu_use_fusion_emitters": False} if jaxlib.__version__.startswith("0.10.") else {}
+"""How to compile quickly, beside disabling most optimisations. Later jaxlibs have no choice."""
 
 make_options = compiler.get_compile_options
 
 
 def make_quick_options(*args, env_options_overrides=None, **settings):
-    """Make the options of a compilation without emitters; JAX has no setting for this."""
-    quick = {"xla_cpu_use_fusion_emitters": False} | dict(env_options_overrides or {})
-    return make_options(*args, env_options_overrides=quick, **settings)
+    """Make the options of a quick compilation; JAX has no setting for this."""
+    options = QUICK | dict(env_options_overrides or {})
+    return make_options(*args, env_options_overrides=options, **settings)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def pytest_runtest_setup(item):
     full = item.get_closest_marker("optimised") or item.get_closest_marker("slow")
     quick = item.get_closest_marker("quickly_compiled") is not None or full is None
     jax.config.update("jax_disable_most_optimizations", quick)
-    chosen = make_quick_options if quick and WITHOUT_EMITTERS else make_options
+    chosen = make_quick_options if quick else make_options
     if compiler.get_compile_options is not chosen:
         compiler.get_compile_options = chosen
         # The two round differently, and a test may look for equal bits.
