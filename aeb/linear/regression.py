@@ -49,6 +49,7 @@ from aeb.linear.table import (
     Standardised,
     as_table,
     as_target,
+    mean_of_rows,
     standardise,
 )
 from aeb.linear.ties import Ties, close
@@ -519,7 +520,7 @@ def _normal(
     """Sample with normal noise. Its weights are fixed, so all is prepared before the run."""
     x, y, n = data.x[:, table.free], data.y, table.size
     base = np.c_[np.ones(len(y)), data.x[:, table.always]]
-    plain = table.trials is None and not len(table.always)
+    plain = table.weights is None and table.repeats is None and not len(table.always)
     root = np.ones(len(y)) if table.weights is None else np.sqrt(_relative(table))
     root = root if table.repeats is None else root * np.sqrt(table.repeats)
     q, r = np.linalg.qr(root[:, None] * base)
@@ -616,11 +617,7 @@ def _weighted(
 def _relative(table: _Table) -> np.ndarray:
     """Return the weights divided by their mean over all rows, f64[n]."""
     assert table.weights is not None
-    return table.weights / _mean_weight(table.weights, table.repeats)
-
-
-def _mean_weight(weights: np.ndarray, repeats: np.ndarray | None) -> float:
-    return float(weights.mean() if repeats is None else repeats @ weights / repeats.sum())
+    return table.weights / mean_of_rows(table.weights, table.repeats)
 
 
 def _compress(
@@ -748,7 +745,7 @@ def _collect(
     noise_scale = data.y_scale
     if table.weights is not None and family in NORMAL:
         # So far sigma was that of a row of average weight.
-        noise_scale *= _mean_weight(table.weights, table.repeats) ** 0.5
+        noise_scale *= float(mean_of_rows(table.weights, table.repeats)) ** 0.5
     return Regression(
         names=names,
         intercept=float(data.y_mean + data.y_scale * alpha[0] - (mean * unit) @ data.x_mean),

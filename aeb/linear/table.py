@@ -21,6 +21,7 @@ __all__ = [
     "column_names",
     "dense",
     "is_constant",
+    "mean_of_rows",
     "standardise",
 ]
 
@@ -183,9 +184,12 @@ def standardise(
     # Squares of large numbers overflow, so rescale first. Powers of 2 cause no rounding.
     x_size, y_size = _power_of_2(x_size), float(_power_of_2(y_size))
     x, y = x / x_size, y / y_size
-    x_mean, y_mean = _mean(x, repeats), float(_mean(y, repeats))
+    x_mean, y_mean = mean_of_rows(x, repeats), float(mean_of_rows(y, repeats))
     x, y = x - x_mean, y - y_mean
-    x_scale, y_scale = np.sqrt(_mean(x**2, repeats)), float(np.sqrt(_mean(y**2, repeats)))
+    x_scale, y_scale = (
+        np.sqrt(mean_of_rows(x**2, repeats)),
+        float(np.sqrt(mean_of_rows(y**2, repeats))),
+    )
     return Standardised(
         x / x_scale,
         y / y_scale,
@@ -196,8 +200,8 @@ def standardise(
     )
 
 
-def _mean(values: np.ndarray, repeats: np.ndarray | None) -> Any:
-    """Return the mean over rows."""
+def mean_of_rows(values: np.ndarray, repeats: np.ndarray | None) -> Any:
+    """Return the mean over rows, of which each counts as often as `repeats` says."""
     return values.mean(axis=0) if repeats is None else repeats @ values / repeats.sum()
 
 
