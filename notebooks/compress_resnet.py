@@ -205,9 +205,9 @@ for name, variables in rows.items():
 #
 # - If it is pruned at once, the network is useless. If it is pruned along a ramp, it keeps nearly all of its
 #   accuracy with a tenth of its weights.
-# - **The control is about as good as `aeb.compress`.** It is 1.7 points behind here, and was 0.3 behind on a machine that
-#   rounds differently. With one seed and 360 test images the standard error of such a difference is almost two points.
-#   On other networks, with three seeds, the two are level.
+# - **The control is about as good as `aeb.compress`.** It is 1.7 points behind here, which is six of 360 test images,
+#   with one seed. The standard error of such a difference is almost two points. On other networks, with three seeds, the
+#   two are level.
 #   `aeb.compress` learns from nine tenths of the images, because it holds out the others.
 # - So the ramp saves the accuracy. What the prior adds is a sparsity that follows from its scales: call
 #   `aeb.compress` with `sparsity=None`. Results for larger networks with several seeds are in

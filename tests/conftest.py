@@ -3,7 +3,7 @@
 
 Compiling is most of what the tests cost. Those of the README's line are compiled without most
 optimisations, which halves it; tests marked `optimised` or `slow` are compiled as users compile.
-With jaxlib 0.10 they are also compiled without its emitters of fused loops, which halves the rest.
+With jaxlib 0.10 they are also compiled without its emitters of fused loops, which halves compiling.
 """
 
 import os
