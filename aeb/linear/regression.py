@@ -154,9 +154,8 @@ def regression(
             "negative_binomial" they are powers of the likelihood: a row of weight 2 counts as two
             rows.
         repeats: [n], at least 0, how often each row counts. A row of 2 counts as two such rows, and
-            a row of 0 is dropped. Where all that is said of a number of rows, their sum counts. It
-            need not be whole: the likelihood of a row is raised to this power. Their sum may be up
-            to 1e7. None means 1 each.
+            a row of 0 is dropped. They need not be whole: the likelihood of a row is raised to this
+            power. Their sum stands for the number of rows, and may be up to 1e7. None means 1 each.
         offset: [n], the known part of eta. For counts it is the logarithm of the exposure.
         always: columns that are always in the model: names, indices or bool[p]. If one column of a
             group is listed, the whole group is always in. These columns have a flat prior, as the
