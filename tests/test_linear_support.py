@@ -23,12 +23,12 @@ from aeb.linear.support import (
     Information,
     Problem,
     Totals,
-    adapt,
     ask,
     block,
     exchange,
     flip,
     information,
+    learn,
     refresh,
     start,
     stretched,
@@ -46,6 +46,13 @@ def numbers():
     x = rng.normal(size=(N, P))
     x[:, 1] += x[:, 0]
     return x, x[:, 0] + rng.normal(size=N)
+
+
+def adapted(problem, hyper, chains, totals, omega, omega_v0=0.0):
+    """The chains with moved latents, refreshed."""
+    told = ask(lambda chain: information(problem, chain), chains, omega_v0)
+    moved = learn(hyper, chains, totals, told, omega, omega_v0)
+    return jax.vmap(lambda chain: refresh(problem, chain))(moved)
 
 
 # Operation by operation they would compile for longer than they run.
@@ -299,7 +306,7 @@ def test_delta_and_v1_settle_where_their_equations_hold(problem):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(6), k), chains)
         chi = jnp.ones((chains, 2))
         chain, totals, _ = jax.vmap(lambda *own: block(problem, *own, flips=20))(chain, keys, chi)
-        return adapt(problem, hyper, chain, totals, 1.0 / (1.0 + 0.5 * k))
+        return adapted(problem, hyper, chain, totals, 1.0 / (1.0 + 0.5 * k))
 
     path = []
     for k in range(120):
@@ -343,7 +350,7 @@ def test_the_spike_learns_its_width(problem, dense, begin):
         chain, totals, _ = jax.vmap(lambda *own: block(problem, *own, flips=20))(
             chain, keys, jnp.ones((chains, 2))
         )
-        moved = adapt(problem, hyper, chain, totals, 0.0, 1.0 / (1.0 + 0.2 * k))
+        moved = adapted(problem, hyper, chain, totals, 0.0, 1.0 / (1.0 + 0.2 * k))
         return moved._replace(delta=chain.delta)
 
     path = []
@@ -378,7 +385,7 @@ def test_adapting_is_stochastic_approximation(problem):
     )
     one, each = jnp.ones(2), jnp.ones((2, P))
     totals = Totals(one, each, each, each, one, one, one)
-    ends = {omega: adapt(problem, hyper, chain, totals, omega) for omega in (0.0, 0.25, 1.0)}
+    ends = {omega: adapted(problem, hyper, chain, totals, omega) for omega in (0.0, 0.25, 1.0)}
     want = approximate(ends[0.0].delta, ends[1.0].delta, 0.25)
     np.testing.assert_allclose(ends[0.25].delta, want, rtol=1e-12)
     assert float(ends[1.0].delta[0]) == pytest.approx((P + 1) / (5 + P - 2))

@@ -5,11 +5,12 @@ The columns and y are standardised. Several chains then run, each from a differe
 Their results are converted back into the units of the data.
 
     support.py    the model, and the sampler for normal noise
+    members.py    the same sampler, faster where rows are many and few columns are in the model
     wide.py       the sampler for normal noise and very many columns
     weighted.py   the sampler for other responses
 
 Everything is computed in float64, whatever JAX is set to, except what `wide.py` holds in float32.
-Memory is linear in the number of columns.
+Memory is linear in the number of columns from `wide.LEAST` columns on.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ import numpy as np
 from aeb import guards
 from aeb.evaluation.mixing import potential_scale_reduction
 from aeb.guards import some
-from aeb.linear import padding, wide
+from aeb.linear import members, padding, wide
 from aeb.linear.design import read_design, tie_columns
 from aeb.linear.families import Rows, shapes
 from aeb.linear.interpret import interpret
+from aeb.linear.members import Base
 from aeb.linear.result import Regression
 from aeb.linear.support import (
     WIDEST,
@@ -39,11 +41,14 @@ from aeb.linear.support import (
     Problem,
     Snapshot,
     Totals,
-    adapt,
+    ask,
     block,
     gains,
+    information,
+    learn,
     num_columns,
-    start,
+    refresh,
+    unset,
 )
 from aeb.linear.table import (
     Standardised,
@@ -544,7 +549,7 @@ def _normal(
     if few:
         sample = wide.run(*given, warmup=plan.warmup, thinning=plan.thinning)
     else:
-        sample = jax.device_get(_program(plan.shape[1], plan.warmup, plan.thinning)(*given))
+        sample = _run(given, plan, few=plan.ties is None and problem.x.shape[0] >= members.LEAST)
     chain, totals, snapshots = sample
     totals, snapshots = padding.trim(totals, snapshots, p)
 
@@ -556,6 +561,17 @@ def _normal(
         return np.linalg.solve(r, of_y - of_x @ mean), np.matmul(left, np.linalg.inv(r).T)
 
     return _Sample(chain, totals, snapshots, alpha)
+
+
+def _run(given: tuple[Any, ...], plan: _Plan, *, few: bool) -> tuple[Chain, Totals, Snapshot]:
+    """Sample by flips among all columns: with `members.py` if asked, while it has places."""
+    shape = plan.shape[1], plan.warmup, plan.thinning
+    *data, key = given
+    if few:
+        sample = jax.device_get(_program(*shape, True)(*data, jax.random.clone(key)))
+        if not sample[0].inverse.over.any():
+            return sample
+    return jax.device_get(_program(*shape, False)(*data, key))
 
 
 def _weighted(
@@ -646,9 +662,10 @@ def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray
 
 
 @functools.lru_cache(maxsize=8)
-def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
+def _program(chains: int, warmup: int, thinning: int, few: bool) -> Callable[..., Any]:
     """Compile the run: `(problem, hyper, starts, spike, chi, key) -> (chain, totals, snapshots)`.
 
+    With `few`, the flips are those of `members.py`.
     `spike` is the initial v0, and the first block in which v0 is learned. `chi` is
     f64[blocks, chains, draws in a block]. The totals are over the blocks after the warm-up, and
     their first axis is chains. The snapshots lead with the axes of `chi`.
@@ -663,24 +680,35 @@ def _program(chains: int, warmup: int, thinning: int) -> Callable[..., Any]:
         chi: jax.Array,
         key: PRNGKey,
     ) -> tuple[Chain, Totals, Snapshot]:
-        def step(chain: Chain, own: Any) -> tuple[Chain, tuple[Totals, Snapshot]]:
+        def step(carry: tuple[Base | None, Chain], own: Any) -> Any:
+            base, chain = carry
             number, chi = own
+            if base is not None:
+                # v0 moved at the end of the last block, if it is being learned.
+                moved = (number == 0) | ((number > spike[1]) & (number <= warmup))
+                told = problem.x, problem.y, chain.v0[0]
+                base = jax.lax.cond(moved, members.prepare, lambda *_: base, *told)
+            here = problem._replace(base=base)
             keys = jax.random.split(jax.random.fold_in(key, number), chains)
+            chain = jax.vmap(lambda chain: refresh(here, chain))(chain)
             chain, totals, snapshots = jax.vmap(
-                lambda chain, key, chi: block(problem, chain, key, chi, flips=thinning)
+                lambda chain, key, chi: block(here, chain, key, chi, flips=thinning)
             )(chain, keys, chi)
             omega, omega_v0 = gains(number, warmup, spike[1])
-            return adapt(problem, hyper, chain, totals, omega, omega_v0), (
-                totals,
-                snapshots,
-            )
+            facts = ask(lambda chain: information(here, chain), chain, omega_v0)
+            more = problem.log_odds, problem.ties
+            chain = learn(hyper, chain, totals, facts, omega, omega_v0, *more)
+            return (base, chain), (totals, snapshots)
 
+        if few:
+            problem = problem._replace(base=members.unset(problem.x))
         p = num_columns(problem.x.shape[1], problem.log_odds, problem.ties)
         delta = hyper.a / (hyper.a + hyper.b + p)
-        chain = jax.vmap(lambda included: start(problem, included, delta, hyper.v1, spike[0]))(
+        chain = jax.vmap(lambda included: unset(problem, included, delta, hyper.v1, spike[0]))(
             starts
         )
-        chain, (totals, snapshots) = jax.lax.scan(step, chain, (jnp.arange(len(chi)), chi))
+        begun = problem.base, chain
+        (_, chain), (totals, snapshots) = jax.lax.scan(step, begun, (jnp.arange(len(chi)), chi))
         totals, snapshots = jax.tree.map(lambda leaf: leaf[warmup:], (totals, snapshots))
         return (
             chain,

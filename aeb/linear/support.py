@@ -22,7 +22,7 @@ Flipping gamma_j multiplies the posterior of S by exp(D_j),
 rate 1, and leaves p(S | y, delta, v1) invariant. The simulation skips the draws that change
 nothing: S stays for 1 / sum_j sigmoid(D_j) on average, then gamma_j flips with probability
 proportional to sigmoid(D_j). Averages weight each state by its stay. A flip costs one product with
-X,
+X, for which `members.py` has another way,
 
     w = P x_j,  a = X' w,  c = e_j v / t_j:
     P <- P - c w w',   q <- q - c a^2,   s <- s - c a s_j,   R <- R - c s_j^2
@@ -67,7 +67,9 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
+from aeb.linear import members as kept
 from aeb.linear import ties as tied
+from aeb.linear.members import Base
 from aeb.linear.ties import Ties, Turned
 from aeb.schedules import robbins_monro
 from aeb.stochastic_approximation import approximate
@@ -81,7 +83,6 @@ __all__ = [
     "Problem",
     "Snapshot",
     "Totals",
-    "adapt",
     "ask",
     "averages",
     "block",
@@ -97,6 +98,7 @@ __all__ = [
     "span",
     "start",
     "stretched",
+    "unset",
 ]
 
 C = TypeVar("C")
@@ -128,6 +130,7 @@ class Problem(NamedTuple):
     tilt: jax.Array | None = (
         None  # f64[p]: added to the log odds for the flips alone; `wide.py` says why
     )
+    base: Base | None = None  # of v0; then the chains have `Members` in place of P
 
 
 class Hyper(NamedTuple):
@@ -144,7 +147,7 @@ class Chain(NamedTuple):
     """All that the next flip needs."""
 
     included: jax.Array  # bool[p]: gamma
-    inverse: jax.Array  # f64[m, m]: P
+    inverse: Any  # f64[m, m]: P; or the `Members` of `members.py`
     leverage: jax.Array  # f64[p]: q
     score: jax.Array  # f64[p]: s
     misfit: jax.Array  # f64[]: R
@@ -195,15 +198,30 @@ class _Odds(NamedTuple):
 
 def start(problem: Problem, included: jax.Array, delta: Any, v1: Any, v0: Any = 0.0) -> Chain:
     """Start a chain at a set of columns, bool[p]."""
+    return refresh(problem, unset(problem, included, delta, v1, v0))
+
+
+def unset(problem: Problem, included: jax.Array, delta: Any, v1: Any, v0: Any) -> Chain:
+    """Return a chain in which P, q, s and R are still to be computed, by `refresh`."""
     m, p = problem.x.shape
     zeros = jnp.zeros(p)
+    none = jnp.zeros((m, m)) if problem.base is None else kept.nobody(m, p)
     latents = jnp.asarray(delta), v1, jnp.asarray(v0, float)
-    chain = Chain(included, jnp.eye(m), zeros, zeros, problem.rest, *latents)
-    return refresh(problem, chain)
+    blocks = tied.blocks(problem.ties, problem.x, jnp.zeros((m, p)))
+    return Chain(included, none, zeros, zeros, jnp.zeros(()), *latents, blocks)
 
 
 def refresh(problem: Problem, chain: Chain) -> Chain:
     """Compute P, q, s and R from S, v0 and v1. This also removes the rounding errors of flips."""
+    if problem.base is not None:
+        v = chain.v1 - chain.v0
+        begun = kept.begin(problem.base, chain.inverse, chain.included, v)
+        return chain._replace(
+            inverse=begun.members,
+            leverage=begun.leverage,
+            score=begun.score,
+            misfit=begun.misfit + problem.rest,
+        )
     chosen = jnp.where(chain.included[None, :], problem.x, 0.0)
     gram = jnp.eye(len(problem.y)) + (chain.v1 - chain.v0) * jnp.matmul(chosen, chosen.T)
     gram += chain.v0 * jnp.matmul(problem.x, problem.x.T)
@@ -326,13 +344,20 @@ def flip(problem: Problem, chain: Chain, key: PRNGKey) -> tuple[Chain, Totals]:
 
 def _flip_column(problem: Problem, chain: Chain, j: jax.Array, step: jax.Array) -> Chain:
     """Flip column j, whose e v is `step`."""
-    w = jnp.matmul(chain.inverse, problem.x[:, j])
-    a = jnp.matmul(w, problem.x)
-    c = step / (1.0 + step * chain.leverage[j])
+    t = 1.0 + step * chain.leverage[j]
+    if problem.base is None:
+        w = jnp.matmul(chain.inverse, problem.x[:, j])
+        a = jnp.matmul(w, problem.x)
+        c = step / t
+        inverse = chain.inverse - c * w[:, None] * w[None, :]
+    else:
+        own = chain.inverse, j, chain.included[j], chain.v1 - chain.v0, t
+        inverse, a, t = kept.flip(problem.base, *own)
+        c = step / t
     s_j = chain.score[j]
     return chain._replace(
         included=chain.included.at[j].set(~chain.included[j]),
-        inverse=chain.inverse - c * w[:, None] * w[None, :],
+        inverse=inverse,
         leverage=chain.leverage - c * jnp.square(a),
         score=chain.score - c * s_j * a,
         misfit=chain.misfit - c * jnp.square(s_j),
@@ -453,7 +478,10 @@ def snapshot(
     own_variance = jnp.where(chain.included, chain.v1, chain.v0)
     u = jnp.sqrt(own_variance) * prior
     off = problem.y - sigma * (_product(problem.x, u) + noise)
-    pulled = _product(jnp.matmul(chain.inverse, off), problem.x)
+    if problem.base is None:
+        pulled = _product(jnp.matmul(chain.inverse, off), problem.x)
+    else:
+        pulled = kept.pull(problem.base, chain.inverse, chain.v1 - chain.v0, off)
     beta = sigma * u + own_variance * pulled
     # With j included, v1 (1 - v1 q_j) is the variance of beta_j divided by that of the noise, and R
     # is the misfit. If j is not in S, both follow from the flip.
@@ -585,27 +613,6 @@ def gains(number: jax.Array, warmup: int, first: Any) -> tuple[jax.Array, jax.Ar
     )
 
 
-def adapt(
-    problem: Problem, hyper: Hyper, chains: Chain, totals: Totals, omega: Any, omega_v0: Any = 0.0
-) -> Chain:
-    """Move delta, v1 and v0 of all chains part of the way to their targets.
-
-    Args:
-        problem: the data.
-        hyper: the hyper-priors.
-        chains: the chains; the first axis of each leaf is chains.
-        totals: the integrals over their last block.
-        omega: the gain of delta and v1, in [0, 1].
-        omega_v0: the gain of v0, in [0, 1].
-
-    Returns:
-        The chains, refreshed.
-    """
-    told = ask(lambda chain: information(problem, chain), chains, omega_v0)
-    moved = learn(hyper, chains, totals, told, omega, omega_v0, problem.log_odds, problem.ties)
-    return jax.vmap(lambda chain: refresh(problem, chain))(moved)
-
-
 def ask(tell: Callable[[C], Information], chains: C, omega_v0: Any) -> Information:
     """Compute the information about v0 of each chain, if v0 is to move.
 
@@ -722,13 +729,17 @@ def information(problem: Problem, chain: Chain, kernel: jax.Array | None = None)
     Returns:
         F, computed as if no column were in S, and k.
     """
-    if kernel is None:
-        a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
-        size = jnp.sum(jnp.square(problem.x))
+    size = jnp.sum(jnp.square(problem.x)) if kernel is None else jnp.trace(kernel)
+    if problem.base is None:
+        if kernel is None:
+            a = jnp.matmul(jnp.matmul(chain.inverse, problem.x), problem.x.T)
+        else:
+            a = jnp.matmul(chain.inverse, kernel)
+        trace, square = jnp.trace(a), jnp.sum(a * a.T)
     else:
-        a, size = jnp.matmul(chain.inverse, kernel), jnp.trace(kernel)
-    trace = jnp.trace(a)
-    fisher = 0.5 * jnp.sum(a * a.T)
+        trace = jnp.sum(chain.leverage)
+        square = kept.square(problem.base, chain.inverse, chain.v1 - chain.v0)
+    fisher = 0.5 * square
     if problem.sigma is None:
         fisher -= 0.5 * jnp.square(trace) / problem.degrees
     return Information(
