@@ -126,7 +126,7 @@ def test_rows_that_are_added_say_nothing(x64, family):
 def test_shapes_share_a_program():
     settings = {"num_draws": 10, "warmup": 5, "thinning": 3, "num_chains": 2}
     rng = np.random.default_rng(0)
-    run = regression_module._program(2, 1, 3)
+    run = regression_module._program(2, 1, 3, False)
     before = run._cache_size()
     for n, p in ((30, 12), (31, 13), (12, 12), (200, 5), (11, 16)):
         x = rng.normal(size=(n, p))

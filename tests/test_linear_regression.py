@@ -382,7 +382,7 @@ def test_memory_is_linear_in_columns():
             data = standardise(x + np.arange(20)[:, None], np.arange(20.0), [""] * p)
             problem = regression_module._compress(data.x, data.y, 1e-4, 20.0)
             hyper = regression_module.Hyper(*(jnp.asarray(v) for v in (2.0, 2.0, 0.3, 10.0)))
-            run = regression_module._program(2, 1, 3)
+            run = regression_module._program(2, 1, 3, False)
             spike = jnp.asarray(0.0), jnp.asarray(0)
             starts, chi = np.zeros((2, p), bool), np.ones((2, 2, 5))
             given = (problem, hyper, starts, spike, chi, jax.random.key(0))
