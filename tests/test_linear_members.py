@@ -2,9 +2,10 @@
 """Flips by `members.py` against flips by P, which other tests hold against all models.
 
 Mutations that fail here: the sign of h, v missing in h or in a draw, G_j left out of a, t not taken
-from M where a column leaves, the row of a column that left not set to 0, v0 left out of P0 or of
-y' P0 y, a place never given back, M not kept between reads of a few rows, no mark where places run
-out, the marked chains returned.
+from M where a column leaves, v0 left out of P0 or of y' P0 y, a place never given back, rows passed
+over between two reads, no mark where places run out, at the start or by a flip, a mark that is
+forgotten, the marked chains returned, G not computed
+again after v0 moved.
 """
 
 import functools
@@ -136,6 +137,7 @@ def test_a_chain_without_a_place_is_marked(both, monkeypatch):
         few.base, more, jnp.asarray(2), jnp.asarray(True), jnp.asarray(V1), 2.0
     )
     assert less.over
+    assert refresh(few, chain._replace(inverse=less)).inverse.over
     assert start(few, jnp.arange(P) < 5, DELTA, jnp.asarray(V1), v0).inverse.over
 
 
@@ -145,7 +147,8 @@ def test_a_regression_is_the_same_both_ways(monkeypatch):
     module = sys.modules["aeb.linear.regression"]
     rng = np.random.default_rng(1)
     x = rng.normal(size=(160, 170))
-    y = x[:, :9] @ rng.choice([-1.0, 1.0], 9) + rng.normal(size=160)
+    y = x[:, :9] @ rng.choice([-1.0, 1.0], 9) + x @ rng.normal(size=170, scale=0.1)
+    y += rng.normal(size=160)
     ways = []
     real = module._program
 
@@ -164,4 +167,5 @@ def test_a_regression_is_the_same_both_ways(monkeypatch):
     np.testing.assert_allclose(by_members.inclusion, by_p.inclusion, atol=1e-6)
     np.testing.assert_allclose(by_members.coefficients, by_p.coefficients, atol=1e-6)
     np.testing.assert_allclose(fallen_back.inclusion, by_p.inclusion, rtol=1e-9)
+    assert by_p.v0 > 0
     assert by_p.included_draws.sum(axis=-1).max() > 8
