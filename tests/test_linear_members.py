@@ -152,9 +152,9 @@ def test_a_regression_is_the_same_both_ways(monkeypatch):
     ways = []
     real = module._program
 
-    def program(chains, warmup, thinning, few):
-        ways.append(few)
-        return real.__wrapped__(chains, warmup, thinning, few)
+    def program(chains, warmup, thinning, by_members):
+        ways.append(by_members)
+        return real.__wrapped__(chains, warmup, thinning, by_members)
 
     monkeypatch.setattr(module, "_program", program)
     fits = []

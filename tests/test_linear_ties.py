@@ -325,7 +325,7 @@ def test_the_size_expected_counts_groups(monkeypatch):
     """Mutation: p over it, where p counts columns; and those always in."""
     seen = []
 
-    def program(chains, warmup, thinning, few):
+    def program(chains, warmup, thinning, by_members):
         def run(problem, hyper, starts, *rest):
             seen.append((hyper, starts))
             raise InterruptedError

@@ -539,17 +539,18 @@ def _normal(
     problem = _compress(x, y, nu * lam, n - base.shape[1] + nu, plan.log_odds)
     chi = rng.gamma(0.5 * float(problem.degrees), size=plan.shape)
     m, p = problem.x.shape
-    few = p >= wide.LEAST and m < p and plan.ties is None
-    if few:
+    many = p >= wide.LEAST and m < p and plan.ties is None
+    if many:
         del x
         problem = problem._replace(x=jnp.asarray(np.asarray(problem.x, np.float32)))
     problem = padding.pad(problem._replace(ties=plan.ties))
     starts = padding.widen(plan.starts, problem.x.shape[1])
     given = problem, plan.hyper, starts, plan.spike, chi, key
-    if few:
+    if many:
         sample = wide.run(*given, warmup=plan.warmup, thinning=plan.thinning)
     else:
-        sample = _run(given, plan, few=plan.ties is None and problem.x.shape[0] >= members.LEAST)
+        by_members = plan.ties is None and problem.x.shape[0] >= members.LEAST
+        sample = _run(given, plan, by_members=by_members)
     chain, totals, snapshots = sample
     totals, snapshots = padding.trim(totals, snapshots, p)
 
@@ -563,11 +564,13 @@ def _normal(
     return _Sample(chain, totals, snapshots, alpha)
 
 
-def _run(given: tuple[Any, ...], plan: _Plan, *, few: bool) -> tuple[Chain, Totals, Snapshot]:
-    """Sample by flips among all columns: with `members.py` if asked, while it has places."""
+def _run(
+    given: tuple[Any, ...], plan: _Plan, *, by_members: bool
+) -> tuple[Chain, Totals, Snapshot]:
+    """Sample by flips among all columns: as in `members.py` if asked, and if its places suffice."""
     shape = plan.shape[1], plan.warmup, plan.thinning
     *data, key = given
-    if few:
+    if by_members:
         sample = jax.device_get(_program(*shape, True)(*data, jax.random.clone(key)))
         if not sample[0].inverse.over.any():
             return sample
@@ -662,10 +665,10 @@ def _starts(rng: np.random.Generator, chains: int, n: int, p: int) -> np.ndarray
 
 
 @functools.lru_cache(maxsize=8)
-def _program(chains: int, warmup: int, thinning: int, few: bool) -> Callable[..., Any]:
+def _program(chains: int, warmup: int, thinning: int, by_members: bool) -> Callable[..., Any]:
     """Compile the run: `(problem, hyper, starts, spike, chi, key) -> (chain, totals, snapshots)`.
 
-    With `few`, the flips are those of `members.py`.
+    `by_members` has flips as in `members.py`.
     `spike` is the initial v0, and the first block in which v0 is learned. `chi` is
     f64[blocks, chains, draws in a block]. The totals are over the blocks after the warm-up, and
     their first axis is chains. The snapshots lead with the axes of `chi`.
@@ -700,7 +703,7 @@ def _program(chains: int, warmup: int, thinning: int, few: bool) -> Callable[...
             chain = learn(hyper, chain, totals, facts, omega, omega_v0, *more)
             return (base, chain), (totals, snapshots)
 
-        if few:
+        if by_members:
             problem = problem._replace(base=members.unset(problem.x))
         p = num_columns(problem.x.shape[1], problem.log_odds, problem.ties)
         delta = hyper.a / (hyper.a + hyper.b + p)
