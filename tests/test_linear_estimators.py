@@ -58,7 +58,7 @@ def test_the_battery_of_scikit_learn(make, expected):
     failed = {
         result["check_name"]: repr(result["exception"])
         for result in results
-        # xfail: those of EXPECTED, each with its reason there; a check skips what a tag rules out
+        # xfail: EXPECTED, for weights are repeats only up to Monte Carlo error; skipped: by a tag
         if result["status"] not in ("passed", "skipped", "xfail")
     }
     assert not failed

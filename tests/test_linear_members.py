@@ -4,8 +4,7 @@
 Mutations that fail here: the sign of h, v missing in h or in a draw, G_j left out of a, t not taken
 from M where a column leaves, v0 left out of P0 or of y' P0 y, a place never given back, rows passed
 over between two reads, no mark where places run out, at the start or by a flip, a mark that is
-forgotten, the marked chains returned, G not computed
-again after v0 moved.
+forgotten, the marked chains returned, G not computed again after v0 moved.
 """
 
 import functools

@@ -91,7 +91,7 @@ class Begun(NamedTuple):
     misfit: jax.Array  # f64[]: y' P y
 
 
-def places(num_rows: int, num_columns: int) -> int:
+def places(num_rows: int) -> int:
     """Return the number of places: a quarter of the rows, but not more than `PLACES`."""
     return min(num_rows // 4 // AT_ONCE * AT_ONCE, PLACES)
 
@@ -114,7 +114,7 @@ def prepare(x: jax.Array, y: jax.Array, v0: jax.Array) -> Base:
 
 def nobody(num_rows: int, num_columns: int) -> Members:
     """Return empty places."""
-    count = places(num_rows, num_columns)
+    count = places(num_rows)
     columns = jnp.full(count, num_columns, jnp.int32)
     return Members(columns, jnp.zeros((count, count)), jnp.zeros((), bool))
 
