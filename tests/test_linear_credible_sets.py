@@ -3,7 +3,8 @@
 
 Mutations that fail here: columns that can be spared kept; the purity looked at for the lead alone;
 columns of one set free for the next; columns added by their share in the draws that lack the set,
-without taking off their share in the others; the level of another set.
+without taking off their share in the others; the level of another set; a conditional level of all
+draws, or of those with any column, or a conditional set's probability of those draws alone.
 """
 
 import itertools
@@ -77,6 +78,29 @@ def test_columns_that_stand_for_each_other_are_one_set():
     assert found(draws, np.eye(4)) == ()
     [own] = found(draws[:, [0, 2, 3, 1]], np.ones((4, 4)), level=0.6)
     assert own.columns.tolist() == [0]
+
+
+def test_a_conditional_level_counts_the_draws_with_an_effect_near():
+    """Columns 0 and 1 stand for each other, and one of them is in six draws of ten: a set of both
+    has probability 0.6, and column 0 alone 0.57, 95 % of it. Column 2 is in all draws."""
+    draws = np.zeros((1000, 3), bool)
+    draws[:570, 0] = draws[570:600, 1] = draws[:, 2] = True
+    alike = np.eye(3)
+    alike[0, 1] = alike[1, 0] = 0.9
+    assert [own.columns.tolist() for own in found(draws, alike)] == [[2]]
+    _, own = found(draws, alike, existence=0.5)
+    assert (own.columns.tolist(), own.probability) == ([0], 0.57)
+    _, own = found(draws, alike, level=0.96, existence=0.6)
+    assert (own.columns.tolist(), own.probability) == ([0, 1], 0.6)
+    assert len(found(draws, alike, existence=0.601)) == 1
+
+
+@pytest.mark.parametrize("existence", [0.0, 1.5, np.nan])
+def test_existence_is_a_probability(existence):
+    rng = np.random.default_rng(0)
+    fit = aeb.regression(rng.normal(size=(20, 3)), rng.normal(size=20), num_draws=50)
+    with pytest.raises(ValueError, match=r"^existence: "):
+        fit.credible_sets(existence=existence)
 
 
 def test_another_effect_is_not_taken_for_a_stand_in():

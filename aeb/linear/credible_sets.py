@@ -26,6 +26,12 @@ coefficient is not 0. SuSiE needs the number of effects. Here whole models are c
 number is needed, and the probability of a set averages over the other columns being in or out. It
 is a Monte Carlo estimate: 1,000 independent draws give .95 to within .007.
 
+SuSiE's level is conditional: the set contains an effect with that probability *if there is one*
+among the columns near its first, those that `purity` allows beside it. The level above also counts
+the doubt whether there is one. With `existence` it is conditional here, too. A set then begins
+where P(some gamma_j = 1, j near the first) is at least `existence`, and P in the definition counts
+only the draws with a column near the first in the model.
+
 References: Wang, Sarkar, Carbonetto and Stephens (JRSSB 2020), for credible sets, their level and
 their purity; Spector and Janson (2022, arXiv:2203.17208), for disjoint sets from draws of any
 Bayesian model.
@@ -45,12 +51,13 @@ MOST = 1000
 
 
 class CredibleSet(NamedTuple):
-    """Columns of which at least one is in the model, with at least the requested probability.
+    """Columns of which at least one is in the model, with the stated probability.
 
     Attributes:
         columns: i64[k], the most likely first. A group is contained as a whole.
         names: the names of these columns.
-        probability: the probability that at least one of them is in the model.
+        probability: the probability that at least one of them is in the model. It is below the
+            level where the level is conditional.
         purity: the least absolute correlation between two of them; 1 for a single column.
     """
 
@@ -104,6 +111,7 @@ def credible_sets(
     *,
     level: float = 0.95,
     purity: float = 0.5,
+    existence: float | None = None,
 ) -> tuple[CredibleSet, ...]:
     """Return the credible sets of draws of the model, as defined above.
 
@@ -113,6 +121,8 @@ def credible_sets(
         names: the names of the p columns.
         level: the least probability of a set, in (0, 1).
         purity: the least absolute correlation within a set, in [0, 1].
+        existence: the least probability that there is an effect where a set begins, in (0, 1], on
+            which the level is then conditional; None if it is not.
 
     Returns:
         The sets, in the order in which they were found.
@@ -134,9 +144,11 @@ def credible_sets(
     sets = []
     for lead in np.argsort(-share, kind="stable"):
         near = free & alike[lead]
-        if not free[lead] or np.mean(drawn[:, near].any(axis=1)) < level:
+        exists = drawn[:, near].any(axis=1)
+        if not free[lead] or exists.mean() < (level if existence is None else existence):
             continue
-        found = _grow(drawn, alike, near, int(lead), level)
+        counted = drawn if existence is None else drawn[exists]
+        found = _grow(counted, alike, near, int(lead), level)
         if found is None:
             continue
         free[found] = False

@@ -324,7 +324,9 @@ class Regression(NamedTuple):
             self._included()[:, first], self.prior_inclusion[first], prior if len(prior) else None
         )
 
-    def credible_sets(self, level: float = 0.95, purity: float = 0.5) -> tuple[CredibleSet, ...]:
+    def credible_sets(
+        self, level: float = 0.95, purity: float = 0.5, existence: float | None = None
+    ) -> tuple[CredibleSet, ...]:
         """Return sets of columns that each contain a column of the model, at probability `level`.
 
         Nearly equal columns share their inclusion probability, so perhaps none of them is likely by
@@ -333,6 +335,11 @@ class Regression(NamedTuple):
         Args:
             level: the least probability that a set contains a column of the model, in (0, 1).
             purity: the least absolute correlation between two columns of a set, in [0, 1].
+            existence: None counts the doubt whether there is an effect at all. With a number in
+                (0, 1], `level` is conditional, as it is in SuSiE: a set contains a column of the
+                model with that probability if there is one near, and begins where there is one with
+                a probability of at least `existence`. Such sets are smaller, and more. Read
+                `probability`, which is not conditional, beside each.
 
         Returns:
             `CredibleSet(columns, names, probability, purity)`s, in the order of their leading
@@ -349,8 +356,15 @@ class Regression(NamedTuple):
         """
         guards.within("level", level, "(0, 1)")
         guards.within("purity", purity, "[0, 1]")
+        if existence is not None:
+            guards.within("existence", existence, "(0, 1]")
         found = credible_sets(
-            self._included(), self.correlated, self.names, level=level, purity=purity
+            self._included(),
+            self.correlated,
+            self.names,
+            level=level,
+            purity=purity,
+            existence=existence,
         )
         return tuple(self._with_groups(own) for own in found)
 

@@ -3,10 +3,11 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import markdown
-from benchmarks.harness.standings import Rows, gaps, tables
+from benchmarks.harness.standings import Rows, tables
 from benchmarks.selection import designs, effects, real
 from benchmarks.selection.run import PRESETS
 from benchmarks.selection.scores import BINS
@@ -161,38 +162,67 @@ def _covered(rows: Rows, names: Sequence[str]) -> str:
 
 def _sets(rows: Rows) -> str:
     """Say how often credible sets hold an effect, and how many effects are in one."""
-    both = {name: rows.get((effects.TASK, name), ()) for name in ("aeb", "susie")}
-    if not any(both.values()):
+    ours, theirs = (rows.get((effects.TASK, name), ()) for name in ("aeb", "susie"))
+    if not (ours or theirs):
         return ""
+    kinds = {
+        "aeb": _found(ours),
+        f"aeb, existence = {effects.EXISTENCE:g}": _found(ours, "conditional"),
+        "susie": _found(theirs),
+    }
     lines = []
-    for name, drawn in both.items():
-        metrics = [row["metrics"] for row in drawn]
-        if metrics:
-            held = [hit for one in metrics for hit in one["holds_an_effect"]]
-            sizes = [size for one in metrics for size in one["sizes"]]
-            inside, count = (sum(m[key] for m in metrics) for key in ("effects_in_sets", "effects"))
-            seconds = statistics.fmean(one["cpu_seconds"] for one in metrics)
-            lines.append(
-                [
-                    name,
-                    f"{len(metrics)}",
-                    f"{len(held)}",
-                    _share(sum(held), len(held)),
-                    _share(inside, count),
-                    f"{statistics.median(sizes):g}" if sizes else "-",
-                    f"{seconds:.1f}",
-                ]
-            )
-    heads = ["method", "draws", "sets", "coverage", "power", "median size", "seconds"]
-    gap = gaps(rows, effects.TASK, "susie", lambda m: m["effects_in_sets"] / m["effects"])
+    for first, of in ((0, "all"), (effects.CHOSEN_ON, f"{effects.CHOSEN_ON} and later")):
+        for name, found in kinds.items():
+            drawn = [one for seed, one in found.items() if seed >= first]
+            if drawn:
+                lines.append([of, name, *_coverage_and_power(drawn)])
+    heads = "draws", "method", "number", "sets", "coverage", "power", "median size", "seconds"
     said = (
         "Credible sets at 95 %, for draws of 1 to 5 effects at the genotypes, which explain 5 to "
         "40 % of y. Coverage is the share of the sets that hold an effect, and power the share of "
         "the effects that are in a set, each ± its standard error as if sets and effects were "
-        "independent."
+        "independent. The level of susie, and of `aeb` with `existence`, is conditional on there "
+        f"being an effect; {effects.EXISTENCE:g} was chosen on draws 0 to {effects.CHOSEN_ON - 1}."
     )
-    paired = f"Our power minus susie's, draw by draw: {markdown.mean(gap, 3)}." if gap else ""
-    return markdown.join([said, markdown.table(heads, lines), paired]).strip()
+    return markdown.join([said, markdown.table(heads, lines), _gaps(kinds)]).strip()
+
+
+def _found(rows: Sequence[harness.Row], kind: str = "") -> dict[int, dict[str, Any]]:
+    """Return the metrics by draw, with the sets of the given kind in place of the stated ones."""
+    metrics = {row["seed"]: row["metrics"] for row in rows}
+    return {s: m | m[kind] if kind else m for s, m in metrics.items() if not kind or kind in m}
+
+
+def _coverage_and_power(drawn: Sequence[dict[str, Any]]) -> list[str]:
+    held = [hit for one in drawn for hit in one["holds_an_effect"]]
+    sizes = [size for one in drawn for size in one["sizes"]]
+    inside, count = (sum(m[key] for m in drawn) for key in ("effects_in_sets", "effects"))
+    seconds = statistics.fmean(one["cpu_seconds"] for one in drawn)
+    return [
+        f"{len(drawn)}",
+        f"{len(held)}",
+        _share(sum(held), len(held)),
+        _share(inside, count),
+        f"{statistics.median(sizes):g}" if sizes else "-",
+        f"{seconds:.1f}",
+    ]
+
+
+def _gaps(kinds: dict[str, dict[int, dict[str, Any]]]) -> str:
+    """Compare the power of our sets with that of susie's, draw by draw."""
+    *ours, susie = kinds
+    said = []
+    for name in ours:
+        for first, of in ((0, "all draws"), (effects.CHOSEN_ON, "the later ones")):
+            shared = [s for s in kinds[name].keys() & kinds[susie].keys() if s >= first]
+            gap = [_power(kinds[name][s]) - _power(kinds[susie][s]) for s in sorted(shared)]
+            if len(gap) > 1:
+                said.append(f"{name}: {markdown.mean(gap, 3)} ({of}, {len(gap)})")
+    return f"Our power minus susie's, draw by draw. {'; '.join(said)}." if said else ""
+
+
+def _power(metrics: dict[str, Any]) -> float:
+    return metrics["effects_in_sets"] / metrics["effects"]
 
 
 def _share(hits: int, count: int) -> str:

@@ -131,18 +131,40 @@ def test_sets_are_scored_by_the_effects_in_them():
     """Mutation: power as the share of sets; an effect in two sets counted twice."""
     drawn = effects.Effects(np.zeros((2, 9)), np.zeros(2), np.array([2, 5, 7]), 0.1)
     found = [np.array([1, 2]), np.array([2, 3]), np.array([8])]
-    score = effects.score(drawn, found)
+    score = effects.score(drawn, {"stated": found, "conditional": found[:1]})
     assert score["holds_an_effect"] == [True, True, False]
     assert (score["effects_in_sets"], score["effects"]) == (1, 3)
-    assert effects.score(drawn, [])["effects_in_sets"] == 0
-    seconds = {"cpu_seconds": 1.0, "packages": {}}
+    assert score["conditional"] == {"sizes": [2], "holds_an_effect": [True], "effects_in_sets": 1}
+    assert effects.score(drawn, {"stated": []})["effects_in_sets"] == 0
+
+
+def test_the_table_of_sets_has_both_kinds_of_ours():
+    """Mutation: the draws that .5 was chosen on among those that judge it; of a row from
+    before conditional sets were scored, those that are stated taken for them."""
+    drawn = effects.Effects(np.zeros((2, 9)), np.zeros(2), np.array([2, 5, 7]), 0.1)
+    found = [np.array([1, 2]), np.array([2, 3]), np.array([8])]
+
+    def row(seed, **sets):
+        return {"seed": seed, "metrics": effects.score(drawn, sets) | {"cpu_seconds": 1.0}}
+
     rows = {
-        ("credible sets", name): [{"seed": 4, "metrics": effects.score(drawn, sets) | seconds}]
-        for name, sets in (("aeb", found), ("susie", []))
+        ("credible sets", "aeb"): [
+            row(4, stated=found),
+            row(5, stated=[], conditional=found),
+            row(60, stated=found, conditional=[np.array([2, 5])]),
+            row(61, stated=[], conditional=[np.array([7])]),
+        ],
+        ("credible sets", "susie"): [row(seed, stated=[]) for seed in (4, 5, 60, 61)],
     }
     text = table._sets(rows)
-    assert "| aeb | 1 | 3 | 0.667 ± 0.272 | 0.333 ± 0.272 | 2 | 1.0 |" in text
-    assert "| susie | 1 | 0 | - | 0.000 ± 0.000 | - | 1.0 |" in text
+    assert "| all | aeb | 4 | 6 | 0.667 ± 0.192 | 0.167 ± 0.108 | 2 | 1.0 |" in text
+    assert (
+        "| all | aeb, existence = 0.5 | 3 | 5 | 0.800 ± 0.179 | 0.444 ± 0.166 | 2 | 1.0 |" in text
+    )
+    assert "| all | susie | 4 | 0 | - | 0.000 ± 0.000 | - | 1.0 |" in text
+    later = "| 60 and later | aeb, existence = 0.5 | 2 | 2 | 1.000 ± 0.000 | 0.500 ± 0.204 |"
+    assert later in text
+    assert "aeb, existence = 0.5: 0.500 ± 0.167 (the later ones, 2)" in text
 
 
 def test_effects_explain_the_share_that_they_say(monkeypatch):
