@@ -64,6 +64,9 @@ def test_models_sets_and_selection():
     assert [set(own.names) for own in sets] == [{"<0>"}, {"<4>", "<5>"}]
     assert sets[1].purity > 0.99
     assert len(fit.credible_sets(purity=1.0)) == 1
+    # Each set is all but certain, so the level counts nearly the same draws if it is conditional.
+    conditional = fit.credible_sets(existence=0.9)
+    assert [own.columns.tolist() for own in conditional] == [own.columns.tolist() for own in sets]
     assert fit.select(0.1).tolist() == [0]
     size = fit.model_size
     assert size.posterior.sum() == pytest.approx(1.0)
@@ -172,6 +175,8 @@ def test_a_fit_can_be_kept():
         (lambda fit, x: fit.select(0.0), "fdr"),
         (lambda fit, x: fit.credible_sets(level=1.0), "level"),
         (lambda fit, x: fit.credible_sets(purity=-0.1), "purity"),
+        (lambda fit, x: fit.credible_sets(existence=0.0), "existence"),
+        (lambda fit, x: fit.credible_sets(existence=1.5), "existence"),
         (lambda fit, x: fit.plot(0), "columns"),
     ],
 )

@@ -95,14 +95,6 @@ def test_a_conditional_level_counts_the_draws_with_an_effect_near():
     assert len(found(draws, alike, existence=0.601)) == 1
 
 
-@pytest.mark.parametrize("existence", [0.0, 1.5, np.nan])
-def test_existence_is_a_probability(existence):
-    rng = np.random.default_rng(0)
-    fit = aeb.regression(rng.normal(size=(20, 3)), rng.normal(size=20), num_draws=50)
-    with pytest.raises(ValueError, match=r"^existence: "):
-        fit.credible_sets(existence=existence)
-
-
 def test_another_effect_is_not_taken_for_a_stand_in():
     """Column 0 is in nine draws of ten, and ten others share the tenth; column 11, correlated too,
     is in six of ten whatever the others do. It is in most of the draws that lack column 0, but its

@@ -14,10 +14,15 @@ from benchmarks.harness import cost
 from benchmarks.harness.ranges import Count
 from benchmarks.harness.runner import Measured, Settings, Unit, one_row_each
 
-__all__ = ["Cell", "Comparison", "Given", "Job", "Way"]
+__all__ = ["Cell", "Comparison", "Given", "Job", "Way", "is_installed"]
 
 MODULES = {"scikit-learn": "sklearn", "millipede-regression": "millipede"}
 """Names to import packages by, where they differ."""
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, given its name on the package index."""
+    return importlib.util.find_spec(MODULES.get(package, package)) is not None
 
 
 class Cell(NamedTuple):
@@ -79,7 +84,7 @@ class Comparison(Settings, abc.ABC):
         super().check()
         for method in self.methods:
             for package in self.ways[method].packages:
-                if importlib.util.find_spec(MODULES.get(package, package)) is None:
+                if not is_installed(package):
                     raise ValueError(
                         f"methods: {method} needs {package}; pip install {self.source}, or leave "
                         f"{method} out of --methods"

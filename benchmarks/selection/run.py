@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Annotated, Any
 
 from benchmarks import harness
 from benchmarks.harness import methods
-from benchmarks.harness.comparison import Cell, Comparison, Given, Job, Way
+from benchmarks.harness.comparison import Cell, Comparison, Given, Job, Way, is_installed
 from benchmarks.harness.methods import Estimate
 from benchmarks.harness.ranges import Count, Some, one_of, whole
 from benchmarks.regression import horseshoe, mcp
@@ -114,6 +115,13 @@ class Selection(Comparison):
                     f"{option}: this needs AEB_DATA_DIR with regression/{file}; set it, or "
                     f"{otherwise}"
                 )
+        for name in self.tasks:
+            for package in real.TASKS[name].packages:
+                if not is_installed(package):
+                    raise ValueError(
+                        f"tasks: {name} needs {package}; pip install --no-deps {package}, or leave "
+                        f"{name} out of --tasks"
+                    )
 
     def cells(self) -> tuple[Cell, ...]:
         """List what there is to compare: each task in turn, by every method."""
@@ -127,7 +135,7 @@ class Selection(Comparison):
                     cells.append(Cell(method, name, few))
         for name in dict.fromkeys(self.tasks):
             for method in dict.fromkeys(self.methods):
-                if METHODS[method].most is None or name != "riboflavin":
+                if real.TASKS[name].num_columns <= (METHODS[method].most or math.inf):
                     cells.append(Cell(method, name, real.FOLDS))
         for method in dict.fromkeys(self.methods):
             if method in ("aeb", "susie"):
@@ -146,7 +154,7 @@ class Selection(Comparison):
             fit = functools.partial(effects.sets_of, cell.method, drawn)
             return Job(drawn.x.shape, fit, functools.partial(effects.score, drawn))
         if cell.task == real.KEYS:
-            x, y = real.TASKS["riboflavin"]()
+            x, y = real.TASKS["riboflavin"].read()
             return Job(x.shape, functools.partial(methods.ours, x, y, key=seed), real.agreement)
         if cell.task in real.TASKS:
             data: Any = real.fold(cell.task, seed)

@@ -2,10 +2,12 @@
 """The designs of the selection experiment, its scores and its folds."""
 
 import numpy as np
+import pandas
 import pytest
 
 from benchmarks import harness
 from benchmarks.harness import standings
+from benchmarks.harness.comparison import MODULES
 from benchmarks.harness.methods import Estimate
 from benchmarks.selection import designs, effects, figure, real, rivals, scores, table
 from benchmarks.selection.run import PRESETS, main
@@ -62,6 +64,49 @@ def test_the_folds_part_the_rows():
     assert scores.of_fold(folds[0], perfect)["squared_error"] == pytest.approx(
         np.mean(folds[0].test_y ** 2)
     )
+
+
+def test_columns_of_a_data_frame_become_numbers(monkeypatch):
+    """Mutations: the logarithm of an indicator; y left among the columns; rows with missing values
+    kept; text made numbers by its place in the frame."""
+    crime = pandas.DataFrame({"M": [1.0, 100.0], "So": [1, 0], "y": [10.0, 1000.0]})
+    monkeypatch.setattr(real, "_of_r", lambda package, name: crime.copy())
+    x, y = real.TASKS["crime"].read()
+    np.testing.assert_allclose(x, [[0.0, 1.0], [np.log(100.0), 0.0]])
+    np.testing.assert_allclose(y, np.log([10.0, 1000.0]))
+    players = pandas.DataFrame(
+        {
+            "Hits": [3, 1, 5, 7],
+            "League": ["N", "A", "A", "N"],
+            "Salary": [np.e, 1.0, np.nan, np.e**2],
+        }
+    )
+    monkeypatch.setattr(real, "_of_islp", lambda name: players.copy())
+    x, y = real.TASKS["Hitters, products"].read()
+    np.testing.assert_allclose(y, [1.0, 0.0, 2.0], atol=1e-12)
+    hits, league = np.array([3.0, 1.0, 7.0]), np.array([1.0, 0.0, 1.0])
+    hits, league = ((c - c.mean()) / c.std() for c in (hits, league))
+    np.testing.assert_allclose(x, np.column_stack([hits, league, hits**2, hits * league]))
+
+
+@pytest.mark.parametrize("name", ["crime", "permeability", "Hitters, products", "College"])
+def test_real_data_have_the_columns_that_are_said(name):
+    task = real.TASKS[name]
+    for package in task.packages:
+        pytest.importorskip(MODULES.get(package, package), reason="peers are no dependency")
+    x, y = task.read()
+    assert x.shape == (len(y), task.num_columns)
+    assert np.isfinite(x).all()
+    assert np.isfinite(y).all()
+
+
+def test_a_package_of_data_that_is_missing_is_named(tmp_path, monkeypatch, complaint):
+    """Mutation: none looked for. The reading would fail after the tasks before it."""
+    monkeypatch.setitem(
+        real.TASKS, "crime", real.TASKS["crime"]._replace(packages=("no-such-package",))
+    )
+    assert main(["--preset", "smoke", "--tasks", "crime", "--results", str(tmp_path)]) == 2
+    assert "tasks: crime needs no-such-package; pip install --no-deps" in complaint()
 
 
 def test_lasso_ridge_and_elastic_net_answer_in_the_units_of_the_data():
