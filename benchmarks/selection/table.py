@@ -58,11 +58,11 @@ mean probability that the method states, and in brackets the number of columns. 
 columns says little."""
 
 REAL = """\
-The real data are riboflavin (71 rows of 4,088 columns), scikit-learn's diabetes with all squares and
-products (442 of 64), the crime rates of R's MASS with logarithms (47 of 15), the permeability of
-compounds from R's modeldata (165 of 1,107, all of them indicators), and from ISLP the salaries of
-baseball players with all squares and products (263 of 206) and the applications to colleges (777 of
-17). None was left out for what came of it."""
+The real data are riboflavin (71 rows of 4,088 columns), scikit-learn's diabetes with all squares
+and products (442 of 64), the crime rates of R's MASS with logarithms (47 of 15), the permeability
+of compounds from R's modeldata (165 of 1,107, all of them indicators), and from ISLP the salaries
+of baseball players with all squares and products (263 of 206) and the applications to colleges (777
+of 17). None was left out for what came of it."""
 
 SECONDS = """\
 Processor seconds of one fit, without imports and compiling, on a machine that also did other work.
