@@ -50,8 +50,9 @@ class Columns(NamedTuple):
 
 
 def standardise(x: np.ndarray, y: np.ndarray) -> Columns:
-    """Centre x and y, and scale the columns of x."""
+    """Centre x and y, and scale the columns of x; a constant one, as in a fold, becomes zeros."""
     mean, scale, centre = x.mean(axis=0), x.std(axis=0), float(y.mean())
+    scale = np.where(scale > 0, scale, 1.0)
     return Columns((x - mean) / scale, y - y.mean(), scale, lambda b: float(centre - mean @ b))
 
 

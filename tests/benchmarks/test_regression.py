@@ -186,6 +186,14 @@ def test_standardised_columns_come_back(easy):
     np.testing.assert_allclose([intercept, *coefficients], want, rtol=1e-8, atol=1e-10)
 
 
+def test_a_constant_column_has_no_coefficient():
+    """Mutation: divided by its deviation of 0, as in a fold of indicators: nan for all columns."""
+    x = np.column_stack([np.arange(5.0), np.ones(5)])
+    data = methods.standardise(x, np.arange(5.0))
+    np.testing.assert_array_equal(data.x[:, 1], 0.0)
+    assert np.isfinite(data.x).all()
+
+
 def test_scores_count_the_intercept():
     data = DataSet(*jax.device_get(regression._program(SMALL)(0)))
     beta = np.asarray(data.beta, np.float64)
