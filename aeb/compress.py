@@ -24,6 +24,7 @@ Learning", NeurIPS 2019; the settings are those that `docs/lab-notes.md` found t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -31,7 +32,7 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,9 +59,10 @@ from aeb.network import (
     loss_of_a_guess,
     score,
 )
+from aeb.precision import working_dtype
 from aeb.priors import gaussian, spike_slab
 from aeb.sampling import sample
-from aeb.sampling.divergence import POLICIES, DivergenceError, about
+from aeb.sampling.divergence import FORGOT_ADVICE, LOST_ADVICE, POLICIES, DivergenceError, about
 from aeb.sampling.scale import sums_over_rows
 from aeb.sampling.start import KNOWS, NEAR
 from aeb.schedules import sparsity_ramp
@@ -87,6 +89,9 @@ LOOKS = 20
 RATES = (1e-3, 10.0)
 """The lowest and the highest learning rate to try."""
 
+LOWER = 1e-3
+"""What the lowest rate is multiplied by if it is too high."""
+
 RANKS = {"magnitude": magnitude, "fisher": fisher}
 """The rules by which weights are ranked."""
 
@@ -104,6 +109,16 @@ FINGERPRINTS = ("key", "variables", "data", "validation")
 
 REFRESH_BATCHES = 100
 """The number of minibatches from which the running moments of BatchNorm are recomputed."""
+
+
+MOST_KEPT = 0.999
+"""The most that a pass of these may leave of a running mean; of what moves less, the limit is
+unknown."""
+
+ADVICE = (
+    "Try more steps, a lower sparsity, or another learning_rate: too small a one does not mend "
+    "what is pruned, too large a one destroys what was learned"
+)
 
 
 class Look(NamedTuple):
@@ -475,6 +490,11 @@ def compress(
     guards.at_least("temperature", temperature, 0.0)
     guards.at_least("weight_decay", weight_decay, 0.0)
     guards.whole("num_draws", num_draws, 0)
+    if callable(learning_rate):
+        raise TypeError(
+            "learning_rate: got a schedule, needs to be a number, the highest rate; compress warms "
+            "up to it and falls from it in a cosine"
+        )
     if learning_rate is not None:
         guards.positive("learning_rate", learning_rate)
     folder = None if checkpoint is None else guards.check_folder("checkpoint", checkpoint)
@@ -503,7 +523,7 @@ def compress(
     before = score(network, network.params, network.model_state, held_out)
     if not math.isfinite(before.loss):
         raise ValueError(
-            f"variables: the loss of the given weights is {before.loss}.{about(held_out)}"
+            f"variables: the loss of the given weights is {before.loss}.{about(network.data)}"
         )
     if network.kind == "loss":
         said = sums_over_rows(network.loss_fn, network.params, held_out, network.model_state, key)
@@ -688,23 +708,35 @@ def _tuned(run: _Run, key: PRNGKey) -> float:
     )
     start = algorithm.init(run.network.params, run.network.model_state)
     pruned, _, _ = rule.apply(start.position, (), None, (), 0, as_where(run.where))
+    kernel = build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True)
     low, high = TRIAL_STEPS
-    try:
+
+    def tuned(lowest: float) -> float:
         return tune(
-            build_kernel(algorithm, run.loss_fn, num_data=run.num_data, has_aux=True),
+            kernel,
             start._replace(position=pruned),
             run.train,
             key,
             batch_size=run.batch_size,
             num_steps=min(max(run.num_steps // 20, low), high),
-            lowest=RATES[0],
+            lowest=lowest,
             highest=RATES[1],
         )
+
+    lowest = RATES[0]
+    try:
+        try:
+            return tuned(lowest)
+        except ValueError as error:
+            if not str(error).startswith("lowest:"):
+                raise
+            lowest *= LOWER  # as for a regression that is all but exact
+            return tuned(lowest)
     except ValueError as error:
         raise ValueError(
-            f"learning_rate: none from {RATES[0]:g} to {RATES[1]:g} mends a pruned copy ({error}); "
+            f"learning_rate: none from {lowest:g} to {RATES[1]:g} mends a pruned copy ({error}); "
             "see that the loss is a mean over the batch, and that inputs and targets are about as "
-            f"large as 1, or pass one.{about(run.train)}"
+            f"large as 1, or pass one.{about(run.network.data)}"
         ) from error
 
 
@@ -780,6 +812,8 @@ def _train(
     kernel = with_facts(kernel, facts_of(kernel)._replace(loss=None))
     history = _read_history(folder)
 
+    empty = [leaf for leaf, x in select(run.network.params, run.where).items() if not x.any()]
+
     def look(state: State) -> Any:
         step = int(state.step)
         scores = score(run.network, state.position, state.model_state, run.validation)
@@ -790,7 +824,7 @@ def _train(
             )
         report = sparsity_report(state.position)
         for leaf in select(state.position, run.where):
-            if run.sparsity is not None and _is_gone(report, leaf):
+            if run.sparsity is not None and leaf not in empty and _is_gone(report, leaf):
                 raise ValueError(
                     f"scope: after step {step} every weight of {leaf} is zero, so nothing passes; "
                     "pass scope='relative', a lower sparsity, or another learning_rate than "
@@ -802,32 +836,57 @@ def _train(
         return None if callback is None else callback(history[step])
 
     try:
-        state, draws = sample(
-            kernel,
-            algorithm.init(run.network.params, run.network.model_state),
-            run.train,
-            key,
-            num_steps=run.num_steps,
-            batch_size=run.batch_size,
-            collect=_position_and_model_state if num_draws else None,
-            every=run.num_steps // (2 * num_draws) if num_draws else 1,
-            callback=look,
-            callback_every=max(run.num_steps // LOOKS, 1),
-            checkpoint=None if folder is None else folder / "steps",
-            limit_seconds=limit_seconds,
-            divergence=run.divergence,
-            loss_bound=run.loss_bound,
-            missed="ignore",  # `compress` has its own warning
-            progress=progress,
-        )
+        with _warnings_in_our_words(run):
+            state, draws = sample(
+                kernel,
+                algorithm.init(run.network.params, run.network.model_state),
+                run.train,
+                key,
+                num_steps=run.num_steps,
+                batch_size=run.batch_size,
+                collect=_position_and_model_state if num_draws else None,
+                every=run.num_steps // (2 * num_draws) if num_draws else 1,
+                callback=look,
+                callback_every=max(run.num_steps // LOOKS, 1),
+                checkpoint=None if folder is None else folder / "steps",
+                limit_seconds=limit_seconds,
+                divergence=run.divergence,
+                loss_bound=run.loss_bound,
+                missed="ignore",  # `compress` has its own warning
+                progress=progress,
+            )
     except DivergenceError as error:
         # What to change has another name here.
-        raise DivergenceError(
-            str(error).replace("loss_bound=inf", 'divergence="ignore"')
-        ) from error
+        raise DivergenceError(_in_our_words(str(error), run)) from error
     if num_draws and draws is not None:
         draws = jax.tree.map(lambda leaf: leaf[-num_draws:], draws)
     return state, draws, tuple(history[step] for step in sorted(history))
+
+
+@contextlib.contextmanager
+def _warnings_in_our_words(run: _Run) -> Iterator[None]:
+    """Rewrite the warnings of `aeb.sample`, which come when it ends.
+
+    If it fails they do not come, because its error says what is wrong.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    registry: dict[Any, Any] = {}  # the same warning of the same line once
+    for warning in caught:
+        said = _in_our_words(str(warning.message), run)
+        warnings.warn_explicit(
+            said, warning.category, warning.filename, warning.lineno, registry=registry
+        )
+
+
+def _in_our_words(said: str, run: _Run) -> str:
+    """Rewrite what `aeb.sample` says: arguments have other names here, rows are permuted there."""
+    for advice in (LOST_ADVICE, FORGOT_ADVICE):
+        said = said.replace(advice, f'{ADVICE}. To look for nothing, pass divergence="ignore"')
+    said = said.replace("loss_bound=inf", 'divergence="ignore"')
+    permuted = about(run.train)
+    return said.replace(permuted, about(run.network.data)) if permuted else said
 
 
 def _is_gone(report: SparsityReport, path: str) -> bool:
@@ -841,13 +900,46 @@ def _position_and_model_state(state: State) -> tuple[ArrayTree, Any]:
 
 
 def _refreshed(run: _Run, params: ArrayTree, model_state: Any, key: PRNGKey) -> Any:
-    """Recompute the running moments, which still remember earlier weights."""
+    """Recompute the running moments, which still remember earlier weights.
+
+    With each minibatch a running mean forgets a share of what it was, and that may be a thousandth.
+    So the same minibatches are passed twice, and `_limit` finds where a mean ends that passes them
+    for ever.
+    """
     forward = jax.jit(run.loss_fn)
-    for number in range(REFRESH_BATCHES):
-        row_key, loss_key = jax.random.split(jax.random.fold_in(key, number))
-        rows = np.asarray(jax.random.permutation(row_key, run.num_data))[: run.batch_size]
-        _, model_state = forward(params, _part(run.train, rows), model_state, loss_key)
-    return model_state
+
+    def passed(model_state: Any) -> Any:
+        for number in range(REFRESH_BATCHES):
+            row_key, loss_key = jax.random.split(jax.random.fold_in(key, number))
+            rows = np.asarray(jax.random.permutation(row_key, run.num_data))[: run.batch_size]
+            _, model_state = forward(params, _part(run.train, rows), model_state, loss_key)
+        return model_state
+
+    once = passed(model_state)
+    return jax.tree.map(_limit, model_state, once, passed(once))
+
+
+def _limit(start: Any, once: Any, twice: Any) -> Any:
+    """Return where a running mean ends: a pass takes it from x to r x + c, so at c / (1 - r).
+
+    Args:
+        start: the mean before any pass.
+        once: after a pass.
+        twice: after another pass of the same minibatches.
+
+    Returns:
+        The limit; for a leaf that is no such mean, such as a counter, `twice`.
+    """
+    if not jnp.issubdtype(jnp.asarray(once).dtype, jnp.floating):
+        return twice
+    exact = working_dtype(once)
+    x, y, z = (jnp.asarray(leaf, exact) for leaf in (start, once, twice))
+    first, second = y - x, z - y
+    moved = jnp.sum(first * first)
+    kept = jnp.sum(first * second) / jnp.where(moved > 0, moved, 1)  # r, of all entries
+    is_mean = (kept > 0) & (kept < MOST_KEPT)
+    limit = y + second / jnp.where(is_mean, 1 - kept, 1)
+    return jnp.where(is_mean, limit, z).astype(twice.dtype)
 
 
 def _hold_out(data: Batch, share: float, key: PRNGKey) -> tuple[Batch, Batch]:

@@ -424,7 +424,8 @@ def _from_linen(module: Any, variables: Any) -> Any:
             {"params": params, **model_state},
             inputs,
             mutable=list(model_state),
-            rngs={"dropout": key},
+            # Streams of other names are drawn from that of the parameters.
+            rngs={"dropout": key, "params": jax.random.fold_in(key, 0)},
             **mode,
         )
         return outputs, {name: new.get(name, tree) for name, tree in model_state.items()}
@@ -530,7 +531,12 @@ def _inputs_and_targets(data: Any) -> tuple[Any, Any]:
     else:
         raise TypeError(f"data: got {type(data).__name__}, needs to be {wanted}")
     guards.check_order(inputs, "data: the targets", targets)
-    targets = np.asarray(targets)
+    try:
+        targets = np.asarray(targets)
+    except ValueError as error:  # of several shapes, as in a list of two batches
+        raise TypeError(
+            f"data: the targets are no array ({error}); data needs to be {wanted}"
+        ) from error
     if isinstance(inputs, list | tuple) and not all(map(np.ndim, jax.tree.leaves(inputs))):
         raise TypeError("data: the inputs are lists of numbers; pass an array, np.asarray(inputs)")
     guards.check_data("data", {"inputs": inputs, "targets": targets})

@@ -13,6 +13,8 @@ import functools
 import importlib
 import json
 import pickle
+import types
+import warnings
 
 import flax.linen as nn
 import jax
@@ -27,9 +29,12 @@ from flax import nnx
 import aeb
 from aeb import guards
 from aeb.network import as_network, gives_probabilities, loss_of_a_guess, score
+from aeb.sampling import divergence
 from aeb.tree import named_leaves
 
 STEPS = 240
+
+compressing = importlib.import_module("aeb.compress")  # the name in the package is the function
 
 
 class LinenNet(nn.Module):
@@ -148,6 +153,173 @@ def test_running_moments_are_those_of_the_weights_that_came_out(sparse, rows):
     gap = np.abs(moments["mean"] - hidden.mean(axis=0))
     assert (gap < 0.2 * hidden.std(axis=0) + 1e-6).all()
     np.testing.assert_allclose(moments["var"], hidden.var(axis=0), rtol=0.3, atol=1e-6)
+
+
+@pytest.mark.parametrize("keeps", [0.9, 0.99, 0.999])
+def test_a_running_mean_ends_where_its_minibatches_lead(keeps):
+    """Mutation: the second pass as it is."""
+    means = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    start = np.array([5.0, -80.0, 0.0], np.float32)
+    exact = np.zeros(3)
+    for mean in np.tile(means, (300, 1)):
+        exact = keeps * exact + (1 - keeps) * mean
+
+    def passed(x):
+        for mean in means:
+            x = np.float32(keeps) * x + np.float32(1 - keeps) * mean
+        return x
+
+    once = passed(start)
+    limit = compressing._limit(start, once, passed(once))
+    np.testing.assert_allclose(limit, exact, atol=2e-3)
+
+
+def test_what_is_no_running_mean_is_as_the_passes_left_it():
+    """Mutation: a counter of floats sent to infinity, a mean that is settled to nan."""
+    for start, once, twice in (
+        (np.int32(0), np.int32(100), np.int32(200)),
+        (np.float32(0), np.float32(100), np.float32(200)),
+        (np.ones(2, np.float32), np.ones(2, np.float32), np.ones(2, np.float32)),
+    ):
+        np.testing.assert_array_equal(compressing._limit(start, once, twice), twice)
+
+
+class SlowMoments(nn.Module):
+    """A network whose running moments remember a thousand minibatches."""
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.999)(nn.Dense(16)(x))
+        return nn.Dense(3)(nn.relu(x))
+
+
+def test_moments_that_remember_long_are_those_of_the_final_weights(rows):
+    """The given moments are off by about five deviations; a tenth of that is forgotten a pass."""
+    (x, y), _ = rows
+    module = SlowMoments()
+    variables = module.init(jax.random.key(0), x[:2])
+    variables["batch_stats"]["BatchNorm_0"]["mean"] += 5.0
+    with pytest.warns(UserWarning, match="guess"):
+        sparse = aeb.compress(
+            module,
+            variables,
+            (x, y),
+            sparsity=0.5,
+            num_steps=20,
+            learning_rate=0.01,
+            key=jax.random.key(1),
+            progress=False,
+        )
+    layer = jax.tree.map(np.asarray, sparse.params["Dense_0"])
+    entering = x @ layer["kernel"] + layer["bias"]
+    found = sparse.model_state["batch_stats"]["BatchNorm_0"]
+    spread = entering.std(axis=0)
+    assert np.all(np.abs(found["mean"] - entering.mean(axis=0)) < 0.05 * spread + 1e-3)
+    assert np.all(np.abs(found["var"] - spread**2) < 0.1 * spread**2 + 1e-3)
+
+
+def test_a_regression_that_is_all_but_exact_is_compressed():
+    """Its loss over the noise that it leaves is so steep that 0.001 is too high a rate.
+
+    Mutation: no lower one is tried."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (600, 3)).astype(np.float32)
+    y = np.sin(2 * x[:, :1]) + x[:, 1:2]
+    module = nn.Sequential([nn.Dense(32), nn.tanh, nn.Dense(1)])
+    params = module.init(jax.random.key(0), x[:1])
+    tx = optax.adam(1e-2)
+
+    def loss(params):
+        return jnp.mean(jnp.square(module.apply(params, x) - y))
+
+    @jax.jit
+    def step(carry, _):
+        updates, state = tx.update(jax.grad(loss)(carry[0]), carry[1])
+        return (optax.apply_updates(carry[0], updates), state), None
+
+    with jax.numpy_dtype_promotion("standard"):  # optax's adam promotes
+        (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=1500)
+    assert float(loss(params)) < 0.002 * y.var()
+    sparse = aeb.compress(
+        module, params, (x, y), sparsity=0.3, num_steps=400, key=jax.random.key(1), progress=False
+    )
+    assert float(loss({"params": sparse.params})) < 0.02 * y.var()
+
+
+def test_a_stream_of_random_numbers_of_any_name_is_served(rows):
+    class Noisy(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train: bool = False):
+            x = nn.Dense(8)(x)
+            if train:
+                x = x + 0.1 * jax.random.normal(self.make_rng("noise"), x.shape)
+            return nn.Dense(3)(nn.relu(x))
+
+    (x, y), _ = rows
+    network = as_network(Noisy(), Noisy().init(jax.random.key(0), x[:1]), (x, y))
+    losses = [
+        network.loss_fn(network.params, network.data, {}, jax.random.key(k))[0] for k in (1, 2)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_rows_that_are_not_finite_are_counted_as_the_user_counts_them(linen, rows):
+    """Mutation: counted in the permuted rows that are left to train on."""
+    module, variables = linen
+    x, y = rows[0][0].copy(), rows[0][1]
+    x[17, 3] = np.inf
+    for key in range(2):
+        with pytest.raises((ValueError, FloatingPointError), match=r"the first at \[17, 3\]"):
+            aeb.compress(
+                module,
+                variables,
+                (x, y),
+                sparsity=0.5,
+                num_steps=40,
+                learning_rate=0.1,
+                key=jax.random.key(key),
+                progress=False,
+            )
+
+
+def test_what_sample_advises_names_arguments_of_compress():
+    """Mutation: `aeb.sample`'s own words, which name loss_bound and a smaller rate alone."""
+    module = nn.Dense(3)
+    x = np.ones((8, 2), np.float32)
+    network = as_network(module, module.init(jax.random.key(0), x), (x, np.arange(8) % 3))
+    run = types.SimpleNamespace(train=network.data, network=network)
+    for advice in (divergence.LOST_ADVICE, divergence.FORGOT_ADVICE, divergence.LEARNED_NOTHING):
+        said = compressing._in_our_words(f"Something. {advice}", run)
+        assert "loss_bound" not in said
+        assert 'divergence="ignore"' in said
+    match = r'^Lost\. Try more steps.* divergence="ignore"$'
+    with pytest.warns(UserWarning, match=match) as seen, compressing._warnings_in_our_words(run):
+        warnings.warn(f"Lost. {divergence.FORGOT_ADVICE}", stacklevel=1)
+    assert seen[0].filename == __file__
+
+
+def test_a_leaf_that_is_zero_from_the_start_is_not_a_leaf_that_was_emptied(rows):
+    """An adapter before its training, say."""
+    x, y = rows[0]
+    params = {"kernel": 0.1 * np.ones((20, 3), np.float32), "adapter": np.zeros((4, 4), np.float32)}
+
+    def loss(params, batch):
+        logits = batch[0] @ params["kernel"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+
+    sparse = aeb.compress(
+        loss,
+        params,
+        (x, y),
+        sparsity=0.5,
+        num_steps=40,
+        learning_rate=0.5,
+        key=jax.random.key(0),
+        divergence="ignore",
+        progress=False,
+    )
+    assert not sparse.params["adapter"].any()
+    assert sparse.params["kernel"].any()
 
 
 def test_it_prints_saves_and_comes_back(sparse, tmp_path):
@@ -685,6 +857,8 @@ def test_labels_are_no_regression_in_silence(targets, says):
         ({"batch_size": 5000}, ValueError, "batch_size: got 5000, .*1080.* left to train"),
         ({"where": "conv"}, ValueError, "where: 'conv' matches no leaf"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate: got -1.0"),
+        ({"learning_rate": optax.constant_schedule(0.1)}, TypeError, "^learning_rate: got a sched"),
+        ({"data": [(np.zeros((4, 20)), [0] * 4), (np.zeros((4, 20)), [0] * 4)]}, TypeError, "pair"),
         ({"learning_rate": 1e9}, FloatingPointError, "learning_rate: at 1e"),
         ({"divergence": "halt"}, ValueError, "divergence: got 'halt', needs to be one of raise"),
         ({"model": LinenNet}, TypeError, "pass an instance"),

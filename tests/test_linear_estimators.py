@@ -138,6 +138,12 @@ def test_the_fit_of_a_frame_predicts_a_frame_in_which_a_column_was_constant():
     np.testing.assert_array_equal(model.result_.predict(few), model.predict(few))
 
 
+def test_labels_that_are_missing_are_refused():
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    with pytest.raises(ValueError, match=r"^y: labels are missing"):
+        aeb.SparseClassifier().fit(x, np.array(["a", None, "b", "a", "b", "a"], object))
+
+
 def test_classes_keep_their_labels():
     x, y = data()
     labels = np.where(y > 2.0, "well", "ill")

@@ -123,6 +123,42 @@ def test_what_is_neither_number_nor_text_is_refused(library):
         frames.read("X", names)
 
 
+@pytest.mark.parametrize("values", [["1.5", "2", "3", "4"], [1j, 2.0, 3.0, 4.0], "dates", "spans"])
+def test_numbers_of_new_rows_are_numbers(values):
+    """Mutation: whatever can be converted: a date is 1e18 nanoseconds."""
+    pandas = pytest.importorskip("pandas")
+    _, encoding = frames.read("X", pandas.DataFrame(COLUMNS))
+    kinds = {
+        "dates": pandas.date_range("2020-01-01", periods=4),
+        "spans": pandas.to_timedelta([1, 2, 3, 4], unit="D"),
+    }
+    values = kinds[values] if isinstance(values, str) else values
+    with pytest.raises(TypeError, match=r"^x: column 'age' held numbers in the fit, and holds oth"):
+        frames.encode("x", pandas.DataFrame(COLUMNS).assign(age=values), encoding)
+
+
+def test_a_series_is_read_by_the_names_in_its_index():
+    """Mutation: by position."""
+    pandas = pytest.importorskip("pandas")
+    names = ["a", "b", "c"]
+    turned = ["c", "a", "b"]
+    odds = read_design(names, None, inclusion_odds=pandas.Series([5.0, 1.0, 1.0], turned)).log_odds
+    np.testing.assert_allclose(odds, np.log([1.0, 1.0, 5.0]))
+    groups = read_design(names, None, groups=pandas.Series([1, 2, 1], turned)).group
+    assert groups.tolist() == [0, 1, 1]
+    always = read_design(names, None, always=pandas.Series([True, False, False], turned)).always
+    assert always.tolist() == [2]
+    # No index of names: as any list.
+    assert read_design(names, None, always=pandas.Series(["b"])).always.tolist() == [1]
+    assert read_design(names, None, groups=pandas.Series([1, 2, 1])).group.tolist() == [0, 1, 0]
+
+
+def test_truth_values_and_places_are_told_apart():
+    with pytest.raises(ValueError, match=r"^always: got array.*may be truth values or the indices"):
+        read_design(["a", "b", "c"], None, always=np.array([0, 0, 1]))
+    assert read_design(["a", "b", "c"], None, always=[0, 1]).always.tolist() == [0, 1]
+
+
 def test_new_rows_have_to_be_of_the_fit(library):
     _, encoding = frames.read("X", library.DataFrame(COLUMNS))
     with pytest.raises(

@@ -81,6 +81,10 @@ def read_design(
     """
     guards.one_of("heredity", heredity, ("strong", "weak"))
     named = _named(names, encoding)
+    labels = names if encoding is None else [column.name for column in encoding.columns]
+    always, groups, inclusion_odds = (
+        _in_order(value, labels) for value in (always, groups, inclusion_odds)
+    )
     group = _groups(groups, named, whole=encoding is not None)
     chosen = np.isin(group, group[_always(always, named)])
     return Design(
@@ -187,6 +191,18 @@ def _listed(value: Any) -> list[Any]:
     return [value] if single else list(value)
 
 
+def _in_order(value: Any, labels: Sequence[str]) -> Any:
+    """Put a pandas Series whose index names all columns into their order; leave all else alone."""
+    index = getattr(value, "index", None)
+    if index is None or callable(index):  # a list has a method of that name
+        return value
+    given = [str(entry) for entry in index]
+    if len(given) != len(labels) or set(given) != set(labels):
+        return value
+    entries = dict(zip(given, value, strict=True))
+    return [entries[label] for label in labels]
+
+
 def _always(value: Any, named: _Named) -> np.ndarray:
     given = [] if value is None else _listed(value)
     if given and all(isinstance(entry, bool | np.bool_) for entry in given):
@@ -196,6 +212,12 @@ def _always(value: Any, named: _Named) -> np.ndarray:
                 f"{len(named.sources)} columns, or names or indices"
             )
         given = [int(place) for place in np.flatnonzero(given)]
+    whole = all(isinstance(entry, int | np.integer) for entry in given)
+    if whole and len(given) == len(named.sources) > 2 and {int(entry) for entry in given} == {0, 1}:
+        raise ValueError(
+            f"always: got {value!r:.60}, which may be truth values or the indices 0 and 1; pass "
+            "booleans or [0, 1]"
+        )
     chosen = [_columns("always", entry, named) for entry in given]
     return np.unique(np.concatenate([np.zeros(0, np.int64), *chosen]))
 

@@ -341,6 +341,8 @@ class SparseClassifier(ClassifierMixin, _Sparse):
                 there is one class only.
         """
         matrix, y, repeats, names = _learn(self, X, y, sample_weight, numeric=False)
+        if y.dtype == object and any(entry is None for entry in y.ravel()):
+            raise ValueError("y: labels are missing (None); drop those rows")
         check_classification_targets(y)
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) == 1:

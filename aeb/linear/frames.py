@@ -24,6 +24,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -351,8 +353,15 @@ def _matrix(name: str, series: list[Any], encoding: Encoding, unknown: str = "er
 
 
 def _numbers(name: str, column: Column, values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    real = values.dtype.kind in "biuf" or (
+        values.dtype == object
+        and all(isinstance(entry, Real | Decimal | np.bool_) for entry in values)
+    )
     try:
-        numbers = np.asarray(values).astype(np.float64)
+        if not real:
+            raise TypeError  # a date or a text may be converted, but into something else
+        numbers = values.astype(np.float64)
     except (TypeError, ValueError):
         raise TypeError(
             f"{name}: column {column.name!r} held numbers in the fit, and holds others now"

@@ -164,7 +164,8 @@ class Regression(NamedTuple):
         Args:
             x: [rows, p], with the columns in the same order and units as in the fit, or a data
                 frame with the same columns.
-            offset: [rows], added to the linear predictor.
+            offset: [rows], added to the linear predictor. A fit with an offset needs one here too;
+                without, it is 0.
             interval: a probability in (0, 1). If given, central intervals are returned too.
             return_std: whether to return standard deviations too.
             unknown: what to do with a level of text or a category that the fit has not seen.
@@ -174,7 +175,8 @@ class Regression(NamedTuple):
             The mean of y, f64[rows]. With `interval`, a pair of the mean and the interval of a new
             y, f64[rows, 2]. With `return_std`, a pair of the mean and the standard deviation of a
             new y, f64[rows]. Both include the noise, and average over models. If the family is
-            binomial, all of these describe the probability of 1.
+            binomial, all of these describe the probability of 1. If it is student_t, the standard
+            deviation is inf if any draw has two degrees of freedom or fewer; intervals are finite.
 
         Raises:
             ValueError: the shape is wrong, a number is not finite, an expected count overflows, a
