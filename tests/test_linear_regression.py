@@ -522,3 +522,23 @@ LONG = np.c_[np.arange(20_000.0) % 7, np.full(20_000, 0.1), np.full(20_000, 1e6 
 def test_bad_input_is_named(x, y, settings, error, says):
     with pytest.raises(error, match=says):
         aeb.regression(x, y, **settings)
+
+
+# The spike's width is learned slowly, and the data say little of it: see "A spike that widens
+# slowly" in the lab notes. To be mended in the model; `v0=0`, below, is not concerned.
+@pytest.mark.slow
+@pytest.mark.xfail(reason="v0 has not arrived after the default warm-up", strict=True)
+def test_a_longer_warmup_does_not_change_what_is_found():
+    assert _gap_after_a_longer_warmup() < 0.1
+
+
+@pytest.mark.slow
+def test_a_longer_warmup_does_not_change_what_is_found_with_a_point_mass():
+    assert _gap_after_a_longer_warmup(v0=0.0) < 0.1
+
+
+def _gap_after_a_longer_warmup(**settings):
+    """Return the largest change of an inclusion probability of diabetes, ten columns."""
+    x, y = pytest.importorskip("sklearn.datasets").load_diabetes(return_X_y=True)
+    fits = [aeb.regression(x, y, warmup=warmup, **settings) for warmup in (125, 1000)]
+    return np.abs(fits[0].inclusion - fits[1].inclusion).max()
