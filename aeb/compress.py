@@ -68,7 +68,7 @@ from aeb.sampling.start import KNOWS, NEAR
 from aeb.schedules import sparsity_ramp
 from aeb.sparsity import fisher, learned, magnitude
 from aeb.sparsity.rule import SCOPES
-from aeb.tree import as_where, named_leaves, select
+from aeb.tree import as_where, named_leaves, path_of, select
 from aeb.tuning import tune
 from aeb.types import ArrayTree, Batch, PRNGKey, Schedule, Sparsifier, Where
 
@@ -916,7 +916,11 @@ def _refreshed(run: _Run, params: ArrayTree, model_state: Any, key: PRNGKey) -> 
         return model_state
 
     once = passed(model_state)
-    return jax.tree.map(_limit, model_state, once, passed(once))
+    limits = jax.tree.map(_limit, model_state, once, passed(once))
+    # The rounding of small variances after large ones may be larger than they are.
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.abs(leaf) if "var" in path_of(path).split("/") else leaf, limits
+    )
 
 
 def _limit(start: Any, once: Any, twice: Any) -> Any:

@@ -184,6 +184,23 @@ def test_what_is_no_running_mean_is_as_the_passes_left_it():
         np.testing.assert_array_equal(compressing._limit(start, once, twice), twice)
 
 
+def test_no_variance_is_below_zero():
+    """By rounding it might be, after a large one; here by a rule of its own. A mean may be."""
+    run = types.SimpleNamespace(
+        loss_fn=lambda params, batch, state, key: (
+            0.0,
+            jax.tree.map(lambda x: 0.999 * x - 1e-3, state),
+        ),
+        num_data=4,
+        batch_size=2,
+        train=(np.ones((4, 1), np.float32),),
+    )
+    moments = {"mean": jnp.ones(2), "var": jnp.ones(2)}
+    found = compressing._refreshed(run, (), {"norm": moments}, jax.random.key(0))["norm"]
+    np.testing.assert_allclose(found["mean"], -1.0, atol=1e-4)
+    np.testing.assert_allclose(found["var"], 1.0, atol=1e-4)
+
+
 class SlowMoments(nn.Module):
     """A network whose running moments remember a thousand minibatches."""
 
