@@ -86,11 +86,9 @@ EPOCHS, LEAST_STEPS = 20, 1000
 LOOKS = 20
 """How many times a run scores the held-out rows."""
 
-RATES = (1e-3, 10.0)
-"""The lowest and the highest learning rate to try."""
-
-LOWER = 1e-3
-"""What the lowest rate is multiplied by if it is too high."""
+LOWEST, HIGHEST = (1e-3, 1e-6), 10.0
+"""The lowest learning rate to try, the next if that is too high, as for a regression that is all
+but exact, and the highest."""
 
 RANKS = {"magnitude": magnitude, "fisher": fisher}
 """The rules by which weights are ranked."""
@@ -110,7 +108,6 @@ FINGERPRINTS = ("key", "variables", "data", "validation")
 REFRESH_BATCHES = 100
 """The number of minibatches from which the running moments of BatchNorm are recomputed."""
 
-
 MOST_KEPT = 0.999
 """The most that a pass of these may leave of a running mean; of what moves less, the limit is
 unknown."""
@@ -119,6 +116,7 @@ ADVICE = (
     "Try more steps, a lower sparsity, or another learning_rate: too small a one does not mend "
     "what is pruned, too large a one destroys what was learned"
 )
+"""What to do about a run that lost what the network knew."""
 
 
 class Look(NamedTuple):
@@ -720,24 +718,21 @@ def _tuned(run: _Run, key: PRNGKey) -> float:
             batch_size=run.batch_size,
             num_steps=min(max(run.num_steps // 20, low), high),
             lowest=lowest,
-            highest=RATES[1],
+            highest=HIGHEST,
         )
 
-    lowest = RATES[0]
-    try:
+    for lowest in LOWEST:
         try:
             return tuned(lowest)
         except ValueError as error:
-            if not str(error).startswith("lowest:"):
-                raise
-            lowest *= LOWER  # as for a regression that is all but exact
-            return tuned(lowest)
-    except ValueError as error:
-        raise ValueError(
-            f"learning_rate: none from {lowest:g} to {RATES[1]:g} mends a pruned copy ({error}); "
-            "see that the loss is a mean over the batch, and that inputs and targets are about as "
-            f"large as 1, or pass one.{about(run.network.data)}"
-        ) from error
+            failed = error
+        if not str(failed).startswith("lowest:"):
+            break
+    raise ValueError(
+        f"learning_rate: none from {lowest:g} to {HIGHEST:g} mends a pruned copy ({failed}); see "
+        "that the loss is a mean over the batch, and that inputs and targets are about as large as "
+        f"1, or pass one.{about(run.network.data)}"
+    ) from failed
 
 
 def _algorithm(run: _Run, learning_rate: float) -> Algorithm:

@@ -217,16 +217,7 @@ def test_moments_that_remember_long_are_those_of_the_final_weights(rows):
     variables = module.init(jax.random.key(0), x[:2])
     variables["batch_stats"]["BatchNorm_0"]["mean"] += 5.0
     with pytest.warns(UserWarning, match="guess"):
-        sparse = aeb.compress(
-            module,
-            variables,
-            (x, y),
-            sparsity=0.5,
-            num_steps=20,
-            learning_rate=0.01,
-            key=jax.random.key(1),
-            progress=False,
-        )
+        sparse = compressed(module, variables, (x, y), num_steps=20, learning_rate=0.01)
     layer = jax.tree.map(np.asarray, sparse.params["Dense_0"])
     entering = x @ layer["kernel"] + layer["bias"]
     found = sparse.model_state["batch_stats"]["BatchNorm_0"]
@@ -257,9 +248,7 @@ def test_a_regression_that_is_all_but_exact_is_compressed():
     with jax.numpy_dtype_promotion("standard"):  # optax's adam promotes
         (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=1500)
     assert float(loss(params)) < 0.002 * y.var()
-    sparse = aeb.compress(
-        module, params, (x, y), sparsity=0.3, num_steps=400, key=jax.random.key(1), progress=False
-    )
+    sparse = compressed(module, params, (x, y), sparsity=0.3, num_steps=400)
     assert float(loss({"params": sparse.params})) < 0.02 * y.var()
 
 
@@ -286,17 +275,9 @@ def test_rows_that_are_not_finite_are_counted_as_the_user_counts_them(linen, row
     x, y = rows[0][0].copy(), rows[0][1]
     x[17, 3] = np.inf
     for key in range(2):
+        options = {"num_steps": 40, "learning_rate": 0.1, "key": jax.random.key(key)}
         with pytest.raises((ValueError, FloatingPointError), match=r"the first at \[17, 3\]"):
-            aeb.compress(
-                module,
-                variables,
-                (x, y),
-                sparsity=0.5,
-                num_steps=40,
-                learning_rate=0.1,
-                key=jax.random.key(key),
-                progress=False,
-            )
+            compressed(module, variables, (x, y), **options)
 
 
 def test_what_sample_advises_names_arguments_of_compress():
@@ -305,11 +286,13 @@ def test_what_sample_advises_names_arguments_of_compress():
     x = np.ones((8, 2), np.float32)
     network = as_network(module, module.init(jax.random.key(0), x), (x, np.arange(8) % 3))
     run = types.SimpleNamespace(train=network.data, network=network)
-    for advice in (divergence.LOST_ADVICE, divergence.FORGOT_ADVICE, divergence.LEARNED_NOTHING):
-        said = compressing._in_our_words(f"Something. {advice}", run)
-        assert "loss_bound" not in said
-        assert 'divergence="ignore"' in said
-    match = r'^Lost\. Try more steps.* divergence="ignore"$'
+    said = compressing._in_our_words(divergence.LEARNED_NOTHING, run)
+    assert said.endswith('pass divergence="ignore"')
+    for advice in (divergence.LOST_ADVICE, divergence.FORGOT_ADVICE):
+        said = compressing._in_our_words(advice, run)
+        assert "too small a one does not mend" in said
+        assert not any(other in said for other in ("loss_bound", "v0", "spike_slab", "posterior"))
+    match = r'^Lost\. Try more steps.* too large a one .* divergence="ignore"$'
     with pytest.warns(UserWarning, match=match) as seen, compressing._warnings_in_our_words(run):
         warnings.warn(f"Lost. {divergence.FORGOT_ADVICE}", stacklevel=1)
     assert seen[0].filename == __file__
@@ -324,17 +307,8 @@ def test_a_leaf_that_is_zero_from_the_start_is_not_a_leaf_that_was_emptied(rows)
         logits = batch[0] @ params["kernel"]
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
 
-    sparse = aeb.compress(
-        loss,
-        params,
-        (x, y),
-        sparsity=0.5,
-        num_steps=40,
-        learning_rate=0.5,
-        key=jax.random.key(0),
-        divergence="ignore",
-        progress=False,
-    )
+    options = {"sparsity": 0.5, "num_steps": 40, "divergence": "ignore"}
+    sparse = compressed(loss, params, (x, y), learning_rate=0.5, **options)
     assert not sparse.params["adapter"].any()
     assert sparse.params["kernel"].any()
 

@@ -14,15 +14,20 @@ from benchmarks.harness import cost
 from benchmarks.harness.ranges import Count
 from benchmarks.harness.runner import Measured, Settings, Unit, one_row_each
 
-__all__ = ["Cell", "Comparison", "Given", "Job", "Way", "is_installed"]
+__all__ = ["Cell", "Comparison", "Given", "Job", "Way", "check_installed"]
 
 MODULES = {"scikit-learn": "sklearn", "millipede-regression": "millipede"}
 """Names to import packages by, where they differ."""
 
 
-def is_installed(package: str) -> bool:
-    """Return whether a package can be imported, given its name on the package index."""
-    return importlib.util.find_spec(MODULES.get(package, package)) is not None
+def check_installed(option: str, name: str, packages: tuple[str, ...], install: str) -> None:
+    """Raise an error that says how to install what a method or a task needs, if it is missing."""
+    for package in packages:
+        if importlib.util.find_spec(MODULES.get(package, package)) is None:
+            raise ValueError(
+                f"{option}: {name} needs {package}; pip install {install.format(package)}, or "
+                f"leave {name} out of --{option}"
+            )
 
 
 class Cell(NamedTuple):
@@ -83,12 +88,7 @@ class Comparison(Settings, abc.ABC):
     def check(self) -> None:
         super().check()
         for method in self.methods:
-            for package in self.ways[method].packages:
-                if not is_installed(package):
-                    raise ValueError(
-                        f"methods: {method} needs {package}; pip install {self.source}, or leave "
-                        f"{method} out of --methods"
-                    )
+            check_installed("methods", method, self.ways[method].packages, self.source)
 
     @abc.abstractmethod
     def cells(self) -> tuple[Cell, ...]:

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from benchmarks import harness
 from benchmarks.harness import methods
-from benchmarks.harness.comparison import Cell, Comparison, Given, Job, Way, is_installed
+from benchmarks.harness.comparison import Cell, Comparison, Given, Job, Way, check_installed
 from benchmarks.harness.methods import Estimate
 from benchmarks.harness.ranges import Count, Some, one_of, whole
 from benchmarks.regression import horseshoe, mcp
@@ -116,12 +116,8 @@ class Selection(Comparison):
                     f"{otherwise}"
                 )
         for name in self.tasks:
-            for package in real.TASKS[name].packages:
-                if not is_installed(package):
-                    raise ValueError(
-                        f"tasks: {name} needs {package}; pip install --no-deps {package}, or leave "
-                        f"{name} out of --tasks"
-                    )
+            # Of ISLP only a file is read, and what it depends on is large.
+            check_installed("tasks", name, real.TASKS[name].packages, "--no-deps {}")
 
     def cells(self) -> tuple[Cell, ...]:
         """List what there is to compare: each task in turn, by every method."""
